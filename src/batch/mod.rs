@@ -1,0 +1,140 @@
+//! When a batch closes: by count, bytes or age, or because there is nothing to wait for. Pure; time
+//! is passed in.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::source::RawObject;
+
+/// What closes a batch, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Objects.
+    pub max_objects: usize,
+    /// Bytes of the objects as they are stored.
+    pub max_bytes: u64,
+    /// Time since the first object came in.
+    pub max_wait: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            max_objects: 1_000,
+            max_bytes: 256 * 1024 * 1024,
+            max_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Collects objects into batches.
+#[derive(Debug)]
+pub struct Batcher {
+    limits: BatchLimits,
+    open: Vec<RawObject>,
+    bytes: u64,
+    since: Option<DateTime<Utc>>,
+}
+
+impl Batcher {
+    /// An empty batcher.
+    pub fn new(limits: BatchLimits) -> Self {
+        Self { limits, open: Vec::new(), bytes: 0, since: None }
+    }
+
+    /// Takes an object in. Returns the batch that this closed: the one before it, where the object
+    /// would have made that too large, or the one that it filled.
+    pub fn push(&mut self, object: RawObject, now: DateTime<Utc>) -> Option<Vec<RawObject>> {
+        let too_large =
+            !self.open.is_empty() && self.bytes + object.size > self.limits.max_bytes;
+        let closed = if too_large { self.close() } else { None };
+        self.bytes += object.size;
+        self.open.push(object);
+        self.since.get_or_insert(now);
+        if closed.is_none() && self.open.len() >= self.limits.max_objects {
+            return self.close();
+        }
+        closed
+    }
+
+    /// The batch, if it is old enough, or if the source is drained and nothing else is in flight:
+    /// a lone file does not wait.
+    pub fn close_if_due(&mut self, now: DateTime<Utc>, idle: bool) -> Option<Vec<RawObject>> {
+        let age = self.since.map(|since| (now - since).to_std().unwrap_or_default());
+        if idle || age.is_some_and(|age| age >= self.limits.max_wait) {
+            return self.close();
+        }
+        None
+    }
+
+    fn close(&mut self) -> Option<Vec<RawObject>> {
+        self.bytes = 0;
+        self.since = None;
+        let batch = std::mem::take(&mut self.open);
+        (!batch.is_empty()).then_some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::ObjectId;
+
+    fn object(number: usize, size: u64) -> RawObject {
+        let id = ObjectId {
+            uri: format!("raw/{number}.csv"),
+            version: "v".into(),
+            last_modified: DateTime::UNIX_EPOCH,
+        };
+        RawObject { id, size }
+    }
+
+    fn limits(max_objects: usize, max_bytes: u64) -> BatchLimits {
+        BatchLimits { max_objects, max_bytes, max_wait: Duration::from_secs(2) }
+    }
+
+    #[test]
+    fn a_lone_file_does_not_wait() {
+        let mut batcher = Batcher::new(limits(10, 100));
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(batcher.push(object(1, 1), now), None);
+        assert_eq!(batcher.close_if_due(now, false), None);
+        assert_eq!(batcher.close_if_due(now, true).map(|b| b.len()), Some(1));
+        assert_eq!(batcher.close_if_due(now, true), None);
+    }
+
+    #[test]
+    fn age_closes_a_batch() {
+        let mut batcher = Batcher::new(limits(10, 100));
+        let now = DateTime::UNIX_EPOCH;
+        batcher.push(object(1, 1), now);
+        assert_eq!(batcher.close_if_due(now + TimeDelta::seconds(1), false), None);
+        assert!(batcher.close_if_due(now + TimeDelta::seconds(2), false).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn every_object_is_in_one_batch_and_no_batch_is_too_large(
+            sizes in proptest::collection::vec(0u64..60, 0..50), count in 1usize..8,
+        ) {
+            let mut batcher = Batcher::new(limits(count, 100));
+            let now = DateTime::UNIX_EPOCH;
+            let mut batches = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                batches.extend(batcher.push(object(number, *size), now));
+            }
+            batches.extend(batcher.close_if_due(now, true));
+            for batch in &batches {
+                prop_assert!(batch.len() <= count);
+                prop_assert!(batch.iter().map(|o| o.size).sum::<u64>() <= 100);
+            }
+            let seen: Vec<_> = batches.concat().into_iter().map(|o| o.id.uri).collect();
+            let all: Vec<_> = (0..sizes.len()).map(|n| object(n, 0).id.uri).collect();
+            prop_assert_eq!(seen, all);
+        }
+    }
+}

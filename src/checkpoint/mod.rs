@@ -1,0 +1,201 @@
+//! Checkpoints: what the commits' marks say, as JSON that people read, and the wishes that people
+//! put there (`rewind`). Where a checkpoint and a mark disagree, the mark is right (I4).
+
+mod local;
+mod memory;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub use local::LocalCheckpoints;
+pub use memory::MemoryCheckpoints;
+
+use crate::error::Kind;
+
+/// The version of the JSON that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How far raw objects were processed by listings of a pipeline (`<pipeline>/bronze.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BronzeCheckpoint {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The bronze table.
+    pub table: String,
+    /// The newest LastModified among the objects that were processed.
+    pub processed_through: Option<DateTime<Utc>>,
+    /// The bronze snapshot that was current after it.
+    pub snapshot_id: Option<i64>,
+    /// Its sequence number.
+    pub sequence_number: Option<i64>,
+    /// When this was written.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// How far bronze was merged into silver (`<pipeline>/silver.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilverCheckpoint {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The silver table.
+    pub table: String,
+    /// UUID of the bronze table.
+    pub bronze_table_uuid: Option<String>,
+    /// The bronze snapshot merged through.
+    pub bronze_snapshot_id: Option<i64>,
+    /// Its sequence number.
+    pub bronze_sequence_number: Option<i64>,
+    /// The next merge starts after this bronze snapshot instead, once (`checkpoint rewind`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind: Option<Rewind>,
+    /// When this was written.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Where the next merge is to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewind {
+    /// After this bronze snapshot; none: from the beginning.
+    pub after_snapshot_id: Option<i64>,
+}
+
+/// A checkpoint that can be stored.
+pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
+    /// The file's name within the pipeline's folder.
+    const FILE: &'static str;
+}
+
+impl Checkpoint for BronzeCheckpoint {
+    const FILE: &'static str = "bronze.json";
+}
+
+impl Checkpoint for SilverCheckpoint {
+    const FILE: &'static str = "silver.json";
+}
+
+/// Trouble with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// It could not be read or written.
+    #[error("checkpoint {key} could not be {doing}")]
+    Io {
+        /// Which.
+        key: String,
+        /// `read` or `written`.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not JSON of the known form.
+    #[error(
+        "checkpoint {key} cannot be understood ({why}); it only repeats what the tables know: delete it, and the next step writes it anew"
+    )]
+    Malformed {
+        /// Which.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// It was written by a newer version.
+    #[error("checkpoint {key} has format version {found}, this program knows {FORMAT_VERSION}: upgrade silversmith")]
+    TooNew {
+        /// Which.
+        key: String,
+        /// Its version.
+        found: u32,
+    },
+}
+
+impl CheckpointError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Io { .. } => Kind::Look,
+            Self::Malformed { .. } => Kind::Corrupt,
+            Self::TooNew { .. } => Kind::Configuration,
+        }
+    }
+}
+
+/// A stored value's version, opaque: what a conditional write compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(pub String);
+
+/// The answer to a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// Written.
+    Stored(Version),
+    /// The stored value is not of the expected version; nothing was written.
+    Conflict,
+}
+
+/// Small JSON objects under keys like `orders/silver.json`, with conditional writes.
+///
+/// # Contract
+/// - `get` returns the newest stored value, whole: never part of one.
+/// - `put` with `expected = None` writes only where there is nothing; with `Some(v)` only over
+///   the version `v`. Of concurrent puts with the same expectation one is stored.
+/// - After an error from `put` the value may or may not be stored; `get` tells. Putting again is safe.
+#[async_trait]
+pub trait CheckpointStore: Debug + Send + Sync {
+    /// The value and its version.
+    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, CheckpointError>;
+
+    /// Writes the value where the expectation holds.
+    async fn put(
+        &self,
+        key: &str,
+        value: &[u8],
+        expected: Option<&Version>,
+    ) -> Result<Put, CheckpointError>;
+}
+
+/// Reads a pipeline's checkpoint.
+pub async fn load<C: Checkpoint>(
+    store: &dyn CheckpointStore,
+    pipeline: &str,
+) -> Result<Option<(C, Version)>, CheckpointError> {
+    let key = format!("{pipeline}/{}", C::FILE);
+    let Some((bytes, version)) = store.get(&key).await? else { return Ok(None) };
+    let malformed = |e: serde_json::Error| CheckpointError::Malformed {
+        key: key.clone(),
+        why: e.to_string(),
+    };
+    #[derive(Deserialize)]
+    struct Format {
+        format_version: u32,
+    }
+    let format: Format = serde_json::from_slice(&bytes).map_err(malformed)?;
+    if format.format_version > FORMAT_VERSION {
+        return Err(CheckpointError::TooNew { key, found: format.format_version });
+    }
+    Ok(Some((serde_json::from_slice(&bytes).map_err(malformed)?, version)))
+}
+
+/// Changes a pipeline's checkpoint: `change` gets the stored one and returns the new one, or none
+/// to leave it. Where another worker writes first, it is asked again.
+pub async fn update<C: Checkpoint>(
+    store: &dyn CheckpointStore,
+    pipeline: &str,
+    change: impl Fn(Option<C>) -> Option<C> + Send,
+) -> Result<(), CheckpointError> {
+    let key = format!("{pipeline}/{}", C::FILE);
+    loop {
+        let (stored, version) = match load::<C>(store, pipeline).await? {
+            Some((stored, version)) => (Some(stored), Some(version)),
+            None => (None, None),
+        };
+        let Some(new) = change(stored) else { return Ok(()) };
+        let mut bytes = serde_json::to_vec_pretty(&new)
+            .map_err(|e| CheckpointError::Malformed { key: key.clone(), why: e.to_string() })?;
+        bytes.push(b'\n');
+        if let Put::Stored(_) = store.put(&key, &bytes, version.as_ref()).await? {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The kinds of error: what an operator does next.
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is lost and nothing is wrong with the data: run it again.
+    Retry,
+    /// Something outside failed in a way that may pass or not: look at the cause, then run it again.
+    Look,
+    /// The configuration, or what was asked for, has to be changed.
+    Configuration,
+    /// What is stored contradicts itself, or was changed behind silversmith's back.
+    Corrupt,
+    /// A defect in silversmith.
+    Bug,
+}
+
+impl Kind {
+    /// The next step, as a sentence for the terminal.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::Retry => "Nothing is lost: run the same command again.",
+            Self::Look => {
+                "Nothing is lost: mend what the last line names, then run the same command again."
+            }
+            Self::Configuration => {
+                "Change the configuration or the arguments; `silversmith check` tests the file."
+            }
+            Self::Corrupt => {
+                "Nothing was changed. Look at `silversmith history` and `silversmith status`."
+            }
+            Self::Bug => {
+                "This is a defect in silversmith: please report it with the lines above."
+            }
+        }
+    }
+}

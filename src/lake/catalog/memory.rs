@@ -1,0 +1,66 @@
+//! A catalog in memory whose tokens are version numbers, as S3 Tables and Glue have them: the fake
+//! that passes the contract suite first.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Catalog, CatalogError, Pointer, Swap, Token};
+use crate::lake::TableName;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryCatalog {
+    tables: Mutex<BTreeMap<TableName, (u64, String)>>,
+}
+
+impl MemoryCatalog {
+    /// An empty catalog.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TableName, (u64, String)>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Catalog for MemoryCatalog {
+    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
+        Ok(self.lock().get(table).map(|(version, location)| Pointer {
+            metadata_location: location.clone(),
+            token: Token(version.to_string()),
+        }))
+    }
+
+    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
+        let mut tables = self.lock();
+        if tables.contains_key(table) {
+            return Ok(Swap::Refused);
+        }
+        tables.insert(table.clone(), (1, location.to_owned()));
+        Ok(Swap::Swapped)
+    }
+
+    async fn swap(
+        &self,
+        table: &TableName,
+        base: &Pointer,
+        location: &str,
+    ) -> Result<Swap, CatalogError> {
+        match self.lock().get_mut(table) {
+            Some((version, current)) if version.to_string() == base.token.0 => {
+                *version += 1;
+                *current = location.to_owned();
+                Ok(Swap::Swapped)
+            }
+            _ => Ok(Swap::Refused),
+        }
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
+        Ok(self.lock().keys().cloned().collect())
+    }
+}

@@ -1,0 +1,159 @@
+//! What can go wrong with a table.
+
+use crate::error::Kind;
+
+use super::TableName;
+use super::catalog::CatalogError;
+
+/// Trouble with a table of the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The Iceberg library refused or failed: files, metadata, manifests.
+    #[error("table {table}: {doing} failed")]
+    Iceberg {
+        /// The table.
+        table: TableName,
+        /// What was being done.
+        doing: &'static str,
+        /// The library's own account.
+        #[source]
+        source: Box<iceberg::Error>,
+    },
+    /// Arrow refused the data.
+    #[error("table {table}: {doing} failed")]
+    Arrow {
+        /// The table.
+        table: TableName,
+        /// What was being done.
+        doing: &'static str,
+        /// Arrow's own account.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// The catalog failed before any effect.
+    #[error("table {table}: the catalog could not be asked")]
+    Catalog {
+        /// The table.
+        table: TableName,
+        /// The catalog's account.
+        #[source]
+        source: CatalogError,
+    },
+    /// A table that was expected is not in the catalog.
+    #[error("table {0} does not exist")]
+    NotFound(TableName),
+    /// A commit was sent, and neither its success nor its failure could be established (I6).
+    #[error(
+        "table {table}: it could not be established whether snapshot {snapshot} was committed; its files were kept"
+    )]
+    Unknown {
+        /// The table.
+        table: TableName,
+        /// The snapshot that may or may not be part of the table.
+        snapshot: i64,
+        /// What the catalog last said.
+        #[source]
+        source: CatalogError,
+    },
+    /// A change wants to remove a file that is no longer live.
+    #[error("table {table}: data file {path} is no longer part of the table")]
+    FileGone {
+        /// The table.
+        table: TableName,
+        /// The file.
+        path: String,
+    },
+    /// The position asked for belongs to another table, or to a history that was rolled back.
+    #[error(
+        "table {table} was rolled back or replaced: snapshot {snapshot} (sequence {sequence}), already consumed, is not in its history"
+    )]
+    RolledBack {
+        /// The table.
+        table: TableName,
+        /// The consumed snapshot.
+        snapshot: i64,
+        /// Its sequence number.
+        sequence: i64,
+    },
+    /// Rows were removed from a table that is read as append-only.
+    #[error("table {table}: snapshot {snapshot} is of operation `{operation}`, not an append")]
+    NotAppend {
+        /// The table.
+        table: TableName,
+        /// The snapshot.
+        snapshot: i64,
+        /// Its operation.
+        operation: String,
+    },
+    /// A mark that this version cannot read.
+    #[error("table {table}: {what}")]
+    Mark {
+        /// The table.
+        table: TableName,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Two schemas that cannot be made one.
+    #[error("table {table}: column `{column}` is {is}, which cannot become {wanted}")]
+    Schema {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type in the table.
+        is: String,
+        /// The type asked for.
+        wanted: String,
+    },
+    /// A snapshot or time that the table does not know.
+    #[error("table {table} has no snapshot {what}")]
+    NoSnapshot {
+        /// The table.
+        table: TableName,
+        /// What was asked for.
+        what: String,
+    },
+}
+
+impl LakeError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Catalog { .. } | Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
+            Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
+            Self::Iceberg { .. } => Kind::Look,
+            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => Kind::Configuration,
+            Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
+            Self::Mark { .. } => Kind::Corrupt,
+            Self::Arrow { .. } => Kind::Bug,
+        }
+    }
+}
+
+/// Puts the table and the action to a library's error.
+pub(super) trait Doing<T> {
+    /// Names the table and what was being done to it.
+    fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError>;
+}
+
+impl<T> Doing<T> for Result<T, iceberg::Error> {
+    fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
+        self.map_err(|source| LakeError::Iceberg {
+            table: table.clone(),
+            doing,
+            source: Box::new(source),
+        })
+    }
+}
+
+impl<T> Doing<T> for Result<T, arrow::error::ArrowError> {
+    fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
+        self.map_err(|source| LakeError::Arrow { table: table.clone(), doing, source })
+    }
+}
+
+impl<T> Doing<T> for Result<T, CatalogError> {
+    fn doing(self, table: &TableName, _doing: &'static str) -> Result<T, LakeError> {
+        self.map_err(|source| LakeError::Catalog { table: table.clone(), source })
+    }
+}

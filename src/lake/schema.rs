@@ -1,0 +1,209 @@
+//! Schemas: Iceberg's, with field ids, and Arrow's, by name.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
+use iceberg::arrow::{
+    arrow_schema_to_schema_auto_assign_ids, arrow_type_to_type, schema_to_arrow_schema,
+};
+use iceberg::spec::{NestedField, Schema};
+
+use super::error::Doing;
+use super::{LakeError, TableName};
+
+/// The key under which an Arrow field carries the documentation of its Iceberg field.
+pub(crate) const DOC: &str = "doc";
+
+/// A table's schema with its field ids, and the Arrow schema that batches for it carry.
+#[derive(Debug, Clone)]
+pub struct TableSchema {
+    iceberg: Arc<Schema>,
+    arrow: SchemaRef,
+}
+
+impl TableSchema {
+    pub(super) fn new(table: &TableName, iceberg: Arc<Schema>) -> Result<Self, LakeError> {
+        let arrow = schema_to_arrow_schema(&iceberg).doing(table, "reading its schema")?;
+        Ok(Self { iceberg, arrow: Arc::new(arrow) })
+    }
+
+    /// The schema of a new table: ids from 1, in the order of the columns.
+    pub(super) fn first(table: &TableName, columns: &ArrowSchema) -> Result<Self, LakeError> {
+        let schema =
+            arrow_schema_to_schema_auto_assign_ids(columns).doing(table, "making its schema")?;
+        Self::new(table, Arc::new(schema))
+    }
+
+    /// This schema with the columns of `wanted` that it lacks, as optional columns at the end with
+    /// fresh ids above `last_id` (Iceberg spec, "Schema Evolution"); `None` when it lacks none.
+    ///
+    /// # Errors
+    /// [`LakeError::Schema`] when a column of that name has another type.
+    pub fn extended(
+        &self,
+        table: &TableName,
+        wanted: &ArrowSchema,
+        last_id: i32,
+    ) -> Result<Option<Self>, LakeError> {
+        let mut fields = self.iceberg.as_struct().fields().to_vec();
+        let mut id = last_id.max(self.iceberg.highest_field_id());
+        for column in wanted.fields() {
+            match self.arrow.field_with_name(column.name()) {
+                Ok(present) if present.data_type() == column.data_type() => {}
+                Ok(present) => {
+                    return Err(LakeError::Schema {
+                        table: table.clone(),
+                        column: column.name().clone(),
+                        is: type_name(present.data_type()),
+                        wanted: type_name(column.data_type()),
+                    });
+                }
+                Err(_) => {
+                    id += 1;
+                    fields.push(Arc::new(optional_field(table, id, column)?));
+                }
+            }
+        }
+        if fields.len() == self.iceberg.as_struct().fields().len() {
+            return Ok(None);
+        }
+        self.with_fields(table, fields).map(Some)
+    }
+
+    /// A schema of just the columns of `wanted`; a column that is here with the same type keeps its
+    /// id. `None` when the columns are the same already.
+    pub fn replaced(
+        &self,
+        table: &TableName,
+        wanted: &ArrowSchema,
+        last_id: i32,
+    ) -> Result<Option<Self>, LakeError> {
+        let mut id = last_id.max(self.iceberg.highest_field_id());
+        let mut fields = Vec::with_capacity(wanted.fields().len());
+        for column in wanted.fields() {
+            let same = self.arrow.field_with_name(column.name()).ok();
+            let kept = same
+                .filter(|present| present.data_type() == column.data_type())
+                .and_then(|_| self.iceberg.field_by_name(column.name()));
+            fields.push(match kept {
+                Some(field) => field.clone(),
+                None => {
+                    id += 1;
+                    Arc::new(optional_field(table, id, column)?)
+                }
+            });
+        }
+        if fields == self.iceberg.as_struct().fields() {
+            return Ok(None);
+        }
+        self.with_fields(table, fields).map(Some)
+    }
+
+    fn with_fields(
+        &self,
+        table: &TableName,
+        fields: Vec<Arc<NestedField>>,
+    ) -> Result<Self, LakeError> {
+        let schema = Schema::builder()
+            .with_schema_id(self.iceberg.schema_id())
+            .with_fields(fields)
+            .build()
+            .doing(table, "changing its schema")?;
+        Self::new(table, Arc::new(schema))
+    }
+
+    /// The Arrow schema that batches for this table carry, field ids included.
+    pub fn arrow(&self) -> &SchemaRef {
+        &self.arrow
+    }
+
+    /// Whether files written under this schema are right for `other`: every column here is there,
+    /// by the same name, id and type.
+    pub fn fits_into(&self, other: &Self) -> bool {
+        self.iceberg.as_struct().fields().iter().all(|field| {
+            other
+                .iceberg
+                .field_by_id(field.id)
+                .is_some_and(|o| o.name == field.name && o.field_type == field.field_type)
+        })
+    }
+
+    pub(super) fn iceberg(&self) -> &Arc<Schema> {
+        &self.iceberg
+    }
+
+    pub(super) fn id_of(&self, column: &str) -> Option<i32> {
+        self.iceberg.field_id_by_name(column)
+    }
+}
+
+fn optional_field(table: &TableName, id: i32, column: &Field) -> Result<NestedField, LakeError> {
+    let kind = arrow_type_to_type(column.data_type()).doing(table, "adding a column")?;
+    let field = NestedField::optional(id, column.name(), kind);
+    Ok(match column.metadata().get(DOC) {
+        Some(doc) => field.with_doc(doc),
+        None => field,
+    })
+}
+
+/// The Arrow type of an Iceberg primitive type name (Iceberg spec, "Primitive Types"):
+/// `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`,
+/// `timestamptz`, `string`. `None` for anything else.
+pub fn arrow_type(name: &str) -> Option<DataType> {
+    Some(match name.trim() {
+        "boolean" => DataType::Boolean,
+        "int" => DataType::Int32,
+        "long" => DataType::Int64,
+        "float" => DataType::Float32,
+        "double" => DataType::Float64,
+        "date" => DataType::Date32,
+        "time" => DataType::Time64(TimeUnit::Microsecond),
+        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        "string" => DataType::Utf8,
+        other => {
+            let inside = other.strip_prefix("decimal(")?.strip_suffix(')')?;
+            let (precision, scale) = inside.split_once(',')?;
+            let precision: u8 = precision.trim().parse().ok()?;
+            let scale: i8 = scale.trim().parse().ok()?;
+            let sane = (1..=38).contains(&precision) && (0..=precision as i8).contains(&scale);
+            sane.then_some(DataType::Decimal128(precision, scale))?
+        }
+    })
+}
+
+/// The Iceberg name of an Arrow type, for people; the Arrow name where Iceberg has none.
+pub fn type_name(kind: &DataType) -> String {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".to_owned(),
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int32 => "int".to_owned(),
+        DataType::Int64 => "long".to_owned(),
+        DataType::Float32 => "float".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Time64(_) => "time".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamptz".to_owned(),
+        DataType::Decimal128(p, s) => format!("decimal({p},{s})"),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_name_is_read_back() {
+        for name in [
+            "boolean", "int", "long", "float", "double", "decimal(9,2)", "date", "time",
+            "timestamp", "timestamptz", "string",
+        ] {
+            assert_eq!(arrow_type(name).map(|t| type_name(&t)).as_deref(), Some(name));
+        }
+        for bad in ["", "varchar", "decimal(39,1)", "decimal(2,3)", "decimal(2)", "decimal(2,-1)"] {
+            assert_eq!(arrow_type(bad), None, "{bad}");
+        }
+    }
+}

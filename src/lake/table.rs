@@ -1,0 +1,192 @@
+//! A table as it was loaded.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeZone, Utc};
+use iceberg::io::FileIO;
+use iceberg::Runtime;
+use iceberg::spec::{SnapshotRef, TableMetadata};
+
+use super::catalog::Pointer;
+use super::error::Doing;
+use super::{LakeError, TableName, TableSchema};
+
+/// One state of a table: a metadata file and the catalog's token for it. It never changes;
+/// [`super::Lake::load`] looks again.
+#[derive(Debug, Clone)]
+pub struct Table {
+    name: TableName,
+    inner: iceberg::table::Table,
+    pointer: Pointer,
+    schema: TableSchema,
+}
+
+/// One snapshot, as far as people and marks need it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The snapshot's id.
+    pub id: i64,
+    /// The snapshot that it was made from.
+    pub parent: Option<i64>,
+    /// Its sequence number.
+    pub sequence: i64,
+    /// When it was made.
+    pub at: DateTime<Utc>,
+    /// `append`, `overwrite`, `delete` or `replace`.
+    pub operation: String,
+    /// Its summary, silversmith's marks included.
+    pub summary: BTreeMap<String, String>,
+}
+
+/// The current snapshot and those it was made from, newest first.
+#[derive(Debug, Clone)]
+pub struct Ancestry {
+    /// The snapshots that are still in the metadata.
+    pub snapshots: Vec<Snapshot>,
+    /// Whether the last of them has no parent: nothing of the history has expired.
+    pub complete: bool,
+}
+
+impl Table {
+    pub(super) fn new(
+        name: TableName,
+        metadata: TableMetadata,
+        pointer: Pointer,
+        files: &FileIO,
+    ) -> Result<Self, LakeError> {
+        let schema = TableSchema::new(&name, metadata.current_schema().clone())?;
+        let runtime = Runtime::try_current().doing(&name, "finding the runtime")?;
+        let inner = iceberg::table::Table::builder()
+            .file_io(files.clone())
+            .metadata_location(pointer.metadata_location.clone())
+            .metadata(metadata)
+            .identifier(name.ident().doing(&name, "reading its name")?)
+            .runtime(runtime)
+            .build()
+            .doing(&name, "opening it")?;
+        Ok(Self { name, inner, pointer, schema })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// The table's UUID: another one means another table under the same name.
+    pub fn uuid(&self) -> String {
+        self.metadata().uuid().to_string()
+    }
+
+    /// The current schema.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// The highest field id ever used.
+    pub fn last_column_id(&self) -> i32 {
+        self.metadata().last_column_id()
+    }
+
+    /// A table property.
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.metadata().properties().get(key).map(String::as_str)
+    }
+
+    /// All table properties that silversmith has set.
+    pub fn marks(&self) -> BTreeMap<String, String> {
+        self.metadata()
+            .properties()
+            .iter()
+            .filter(|(key, _)| key.starts_with("silversmith."))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// The current snapshot.
+    pub fn current(&self) -> Option<Snapshot> {
+        self.metadata().current_snapshot().map(view)
+    }
+
+    /// A snapshot by id.
+    pub fn snapshot(&self, id: i64) -> Option<Snapshot> {
+        self.metadata().snapshot_by_id(id).map(view)
+    }
+
+    /// All snapshots in the metadata, oldest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let mut all: Vec<_> = self.metadata().snapshots().map(view).collect();
+        all.sort_by_key(|s| (s.sequence, s.id));
+        all
+    }
+
+    /// The snapshot that was current at a time, by the snapshot log.
+    pub fn current_at(&self, at: DateTime<Utc>) -> Option<Snapshot> {
+        let log = self.metadata().history();
+        let entry = log.iter().rev().find(|entry| entry.timestamp_ms() <= at.timestamp_millis())?;
+        self.snapshot(entry.snapshot_id)
+    }
+
+    /// The current snapshot's line of ancestors.
+    pub fn ancestry(&self) -> Ancestry {
+        let mut snapshots = Vec::new();
+        let mut next = self.metadata().current_snapshot_id();
+        let mut complete = true;
+        while let Some(id) = next {
+            match self.metadata().snapshot_by_id(id) {
+                Some(snapshot) => {
+                    next = snapshot.parent_snapshot_id();
+                    snapshots.push(view(snapshot));
+                }
+                None => {
+                    complete = false;
+                    break;
+                }
+            }
+        }
+        Ancestry { snapshots, complete }
+    }
+
+    /// Where the table's files go.
+    pub fn location(&self) -> &str {
+        self.metadata().location()
+    }
+
+    /// The metadata file that this state was read from.
+    pub fn metadata_location(&self) -> &str {
+        &self.pointer.metadata_location
+    }
+
+    /// Whether a metadata file is this state or one that it was made from.
+    pub(super) fn descends_from(&self, metadata_location: &str) -> bool {
+        self.metadata_location() == metadata_location
+            || self.metadata().metadata_log().iter().any(|l| l.metadata_file == metadata_location)
+    }
+
+    pub(super) fn pointer(&self) -> &Pointer {
+        &self.pointer
+    }
+
+    pub(super) fn metadata(&self) -> &TableMetadata {
+        self.inner.metadata()
+    }
+
+    pub(super) fn inner(&self) -> &iceberg::table::Table {
+        &self.inner
+    }
+}
+
+fn view(snapshot: &SnapshotRef) -> Snapshot {
+    let summary = snapshot.summary();
+    Snapshot {
+        id: snapshot.snapshot_id(),
+        parent: snapshot.parent_snapshot_id(),
+        sequence: snapshot.sequence_number(),
+        at: Utc.timestamp_millis_opt(snapshot.timestamp_ms()).single().unwrap_or_default(),
+        operation: summary.operation.as_str().to_owned(),
+        summary: summary
+            .additional_properties
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    }
+}

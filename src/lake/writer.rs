@@ -1,0 +1,185 @@
+//! Writing Parquet data files: zstd, field ids, metrics, and a new file when one is large enough.
+
+use arrow::record_batch::RecordBatch;
+use iceberg::scan::FileScanTask;
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct};
+use iceberg::writer::CurrentFileStatus;
+use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriter, ParquetWriterBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::error::Doing;
+use super::scan::FileTask;
+use super::{Lake, LakeError, Table, TableName, TableSchema};
+
+/// Iceberg's `write.target-file-size-bytes` by default.
+const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
+/// Rows of a row group: what a writer holds in memory, and what a reader can skip.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+/// Writes batches to one or more data files of one table and one partition.
+///
+/// What it wrote belongs to nobody until a commit names it: [`DataWriter::abandon`], or
+/// [`Lake::discard`] on the paths, when there will be none.
+pub struct DataWriter {
+    lake: Lake,
+    table: TableName,
+    folder: String,
+    schema: TableSchema,
+    spec_id: i32,
+    partition: Struct,
+    open: Option<(String, ParquetWriter)>,
+    closed: Vec<DataFile>,
+}
+
+impl std::fmt::Debug for DataWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataWriter").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl DataWriter {
+    /// A writer of files for the unpartitioned `table`, under `schema` (the table's own, or the
+    /// one that the same commit will give it).
+    pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Self {
+        Self {
+            lake: lake.clone(),
+            table: table.name().clone(),
+            folder: format!("{}/data", table.location()),
+            schema: schema.clone(),
+            spec_id: table.metadata().default_partition_spec_id(),
+            partition: Struct::empty(),
+            open: None,
+            closed: Vec::new(),
+        }
+    }
+
+    /// A writer for one day (days since 1970-01-01) of a table partitioned by day.
+    pub fn for_day(lake: &Lake, table: &Table, day: i32) -> Self {
+        let mut writer = Self::new(lake, table, table.schema());
+        writer.partition = Struct::from_iter([Some(Literal::int(day))]);
+        let date = chrono::NaiveDate::from_epoch_days(day).unwrap_or_default();
+        let field = table.metadata().default_partition_spec().fields().first();
+        writer.folder =
+            format!("{}/{}={date}", writer.folder, field.map_or("day", |f| f.name.as_str()));
+        writer
+    }
+
+    /// Writes the rows; their schema has to be the table's Arrow schema.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.open.is_none() {
+            self.open_file().await?;
+        }
+        let Some((_, writer)) = self.open.as_mut() else { return Ok(()) };
+        writer.write(batch).await.doing(&self.table, "writing a data file")?;
+        if writer.current_written_size() >= TARGET_FILE_BYTES {
+            self.roll().await?;
+        }
+        Ok(())
+    }
+
+    async fn open_file(&mut self) -> Result<(), LakeError> {
+        let path = format!("{}/{}.parquet", self.folder, self.lake.ambient.uuid());
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let output = self.lake.files.new_output(&path).doing(&self.table, "opening a data file")?;
+        let writer = ParquetWriterBuilder::new(properties, self.schema.iceberg().clone())
+            .build(output)
+            .await
+            .doing(&self.table, "opening a data file")?;
+        self.open = Some((path, writer));
+        Ok(())
+    }
+
+    async fn roll(&mut self) -> Result<(), LakeError> {
+        let Some((_, writer)) = self.open.take() else { return Ok(()) };
+        let builders = writer.close().await.doing(&self.table, "closing a data file")?;
+        for mut builder in builders {
+            let file = builder
+                .partition(self.partition.clone())
+                .partition_spec_id(self.spec_id)
+                .build()
+                .map_err(|e| iceberg::Error::new(iceberg::ErrorKind::Unexpected, e.to_string()))
+                .doing(&self.table, "describing a data file")?;
+            self.closed.push(file);
+        }
+        Ok(())
+    }
+
+    /// Ends the last file and returns all that were written.
+    pub async fn close(mut self) -> Result<Vec<DataFile>, LakeError> {
+        self.roll().await?;
+        Ok(self.closed)
+    }
+
+    /// Drops what was written.
+    pub async fn abandon(mut self) {
+        let closed = std::mem::take(&mut self.closed);
+        let open = self.open.take().map(|(path, _)| path);
+        let paths = closed.iter().map(|f| f.file_path().to_owned()).chain(open);
+        self.lake.discard(paths.collect()).await;
+    }
+}
+
+/// A data file of a table partitioned by day, as a mark names it: enough to read it, and to add it
+/// to its table later.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileRef {
+    /// Its location.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// Its partition, in days since 1970-01-01.
+    pub day: i32,
+}
+
+impl FileRef {
+    /// Names a file that was written for a day.
+    pub fn of(file: &DataFile, day: i32) -> Self {
+        Self {
+            path: file.file_path().to_owned(),
+            bytes: file.file_size_in_bytes(),
+            rows: file.record_count(),
+            day,
+        }
+    }
+
+    /// The file as `table` adds it.
+    pub fn to_data_file(&self, table: &Table) -> Result<DataFile, LakeError> {
+        DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(self.path.clone())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::from_iter([Some(Literal::int(self.day))]))
+            .partition_spec_id(table.metadata().default_partition_spec_id())
+            .record_count(self.rows)
+            .file_size_in_bytes(self.bytes)
+            .build()
+            .map_err(|e| table.bad_mark(format!("ledger file {}: {e}", self.path)))
+    }
+
+    /// The file as it is read before it belongs to `table`.
+    pub fn to_task(&self, table: &Table) -> FileTask {
+        FileTask(
+            FileScanTask::builder()
+                .with_file_size_in_bytes(self.bytes)
+                .with_start(0)
+                .with_length(0)
+                .with_record_count(Some(self.rows))
+                .with_data_file_path(self.path.clone())
+                .with_data_file_format(DataFileFormat::Parquet)
+                .with_schema(table.schema().iceberg().clone())
+                .with_project_field_ids(vec![])
+                .with_partition(Some(Struct::from_iter([Some(Literal::int(self.day))])))
+                .with_case_sensitive(true)
+                .build(),
+        )
+    }
+}

@@ -1,0 +1,196 @@
+//! The ledger: which object versions have been dealt with, for good (I2).
+//!
+//! It is an Iceberg table of its own, `<bronze>_objects`: one row per finished attempt, partitioned
+//! by day of LastModified. A batch's rows are written as data files *before* the bronze commit and
+//! named in its mark; after it they are *published* (see [`publish`]). So at any moment
+//!
+//! > known = the objects table ∪ the ledger files named by marks of bronze snapshots after published-through
+//!
+//! and a crash between any two steps loses nothing (I3).
+
+mod publish;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use arrow::datatypes::SchemaRef;
+use futures::TryStreamExt;
+
+pub use rows::{ObjectOutcome, ObjectRow, day_of};
+
+use crate::lake::diff::Position;
+use crate::lake::provider::LakeTable;
+use crate::lake::scan::FileTask;
+use crate::lake::writer::{DataWriter, FileRef};
+use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, marks};
+use crate::source::ObjectId;
+
+/// What the ledger knows of an object version: its newest outcome. `Ingested` is final.
+pub type Known = HashMap<ObjectId, ObjectOutcome>;
+
+/// The ledger of one pipeline.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    lake: Lake,
+    pipeline: String,
+    bronze: TableName,
+    objects: TableName,
+}
+
+impl Ledger {
+    /// The ledger of the pipeline that writes `bronze`.
+    pub fn new(lake: &Lake, pipeline: &str, bronze: &TableName) -> Self {
+        Self {
+            lake: lake.clone(),
+            pipeline: pipeline.to_owned(),
+            bronze: bronze.clone(),
+            objects: bronze.with_suffix("_objects"),
+        }
+    }
+
+    /// The objects table's name.
+    pub fn table(&self) -> &TableName {
+        &self.objects
+    }
+
+    /// The objects table, made where it is missing.
+    pub async fn open(&self) -> Result<Table, LakeError> {
+        let schema: SchemaRef = rows::schema();
+        self.lake.find_or_create(&self.objects, &schema, Some(rows::LAST_MODIFIED)).await
+    }
+
+    /// What is known of `wanted`, as of a state of bronze that was loaded before this call.
+    ///
+    /// SUBTLE: bronze has to be loaded first. Whatever is published between the two loads moves
+    /// from the marks to the objects table, and is seen there; the other way round it would be
+    /// seen in neither.
+    pub async fn known(
+        &self,
+        bronze: Option<&Table>,
+        wanted: &HashSet<ObjectId>,
+    ) -> Result<Known, LakeError> {
+        let objects = self.open().await?;
+        let days: BTreeSet<i32> = wanted.iter().map(|id| day_of(id.last_modified)).collect();
+        let mut files = self.unpublished(bronze, &objects)?;
+        files.retain(|file| days.contains(&file.day));
+        let mut tasks: Vec<FileTask> = files.iter().map(|f| f.to_task(&objects)).collect();
+        for task in self.lake.files_of(&objects, None, &[]).await? {
+            if task.partition_int().is_none_or(|day| days.contains(&day)) {
+                tasks.push(task);
+            }
+        }
+        let uris: HashSet<&str> = wanted.iter().map(|id| id.uri.as_str()).collect();
+        let mut newest: HashMap<ObjectId, (bool, i64, ObjectOutcome)> = HashMap::new();
+        let columns = rows::STATE_COLUMNS.map(str::to_owned);
+        let mut batches =
+            self.lake.read_files(&objects, objects.schema(), tasks, &columns, READ_FILES);
+        while let Some(batch) = batches.try_next().await? {
+            for state in rows::states(&batch, &uris) {
+                if !wanted.contains(&state.id) {
+                    continue;
+                }
+                let rank = (state.outcome == ObjectOutcome::Ingested, state.finished_at);
+                let entry = newest.entry(state.id).or_insert((rank.0, rank.1, state.outcome));
+                if rank > (entry.0, entry.1) {
+                    *entry = (rank.0, rank.1, state.outcome);
+                }
+            }
+        }
+        Ok(newest.into_iter().map(|(id, (_, _, outcome))| (id, outcome)).collect())
+    }
+
+    /// Ledger files that bronze's marks name and the objects table has not taken in, oldest first.
+    fn unpublished(
+        &self,
+        bronze: Option<&Table>,
+        objects: &Table,
+    ) -> Result<Vec<FileRef>, LakeError> {
+        let Some(bronze) = bronze else { return Ok(vec![]) };
+        let through = self.published_through(bronze, objects)?;
+        let after = through.map_or(0, |p| p.sequence);
+        let mut line = bronze.ancestry().snapshots;
+        line.retain(|snapshot| snapshot.sequence > after);
+        let mut files = Vec::new();
+        for snapshot in line.iter().rev() {
+            if let Some(json) = snapshot.summary.get(marks::LEDGER) {
+                let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
+                    bronze.bad_mark(format!("the mark of snapshot {}: {e}", snapshot.id))
+                })?;
+                files.extend(named);
+            }
+        }
+        Ok(files)
+    }
+
+    fn published_through(
+        &self,
+        bronze: &Table,
+        objects: &Table,
+    ) -> Result<Option<Position>, LakeError> {
+        let through = objects.marked_position(marks::PUBLISHED)?;
+        if let Some(position) = &through
+            && crate::lake::diff::standing(bronze, position)
+                == crate::lake::diff::Standing::RolledBack
+        {
+            return Err(LakeError::RolledBack {
+                table: self.bronze.clone(),
+                snapshot: position.snapshot,
+                sequence: position.sequence,
+            });
+        }
+        Ok(through)
+    }
+
+    /// Writes rows as data files of the objects table, a file for each day, without adding them.
+    pub async fn write(
+        &self,
+        objects: &Table,
+        rows: &[ObjectRow],
+    ) -> Result<Vec<(DataFile, FileRef)>, LakeError> {
+        let mut by_day: BTreeMap<i32, Vec<&ObjectRow>> = BTreeMap::new();
+        for row in rows {
+            by_day.entry(day_of(row.id.last_modified)).or_default().push(row);
+        }
+        let mut written = Vec::new();
+        for (day, rows) in by_day {
+            let mut writer = DataWriter::for_day(&self.lake, objects, day);
+            writer.write(&rows::batch(&rows, objects.schema().arrow(), objects.name())?).await?;
+            for file in writer.close().await? {
+                let named = FileRef::of(&file, day);
+                written.push((file, named));
+            }
+        }
+        Ok(written)
+    }
+
+    /// Records outcomes that have no rows in bronze (rejected, missing, skipped): durable when this
+    /// returns. Done twice, the newest counts.
+    pub async fn record(&self, rows: &[ObjectRow]) -> Result<(), LakeError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut objects = self.open().await?;
+        let add = self.write(&objects, rows).await?.into_iter().map(|(file, _)| file).collect();
+        let change = Change { add, marks: marks::marks(&self.pipeline), ..Change::default() };
+        loop {
+            match self.lake.commit(&objects, &change).await? {
+                Outcome::Committed(_) => return Ok(()),
+                Outcome::Conflict(newer) => objects = newer,
+            }
+        }
+    }
+
+    /// The whole ledger as a table to query, unpublished rows included; `None` before the first run.
+    pub async fn as_table(&self) -> Result<Option<LakeTable>, LakeError> {
+        let bronze = self.lake.find(&self.bronze).await?;
+        let Some(objects) = self.lake.find(&self.objects).await? else { return Ok(None) };
+        let mut files = self.lake.files_of(&objects, None, &[]).await?;
+        let unpublished = self.unpublished(bronze.as_ref(), &objects)?;
+        files.extend(unpublished.iter().map(|f| f.to_task(&objects)));
+        let schema = objects.schema().clone();
+        Ok(Some(LakeTable::of_files(&self.lake, &objects, schema, files)))
+    }
+}
+
+/// Ledger files read at a time.
+const READ_FILES: usize = 8;

@@ -1,0 +1,133 @@
+//! Publishing: ledger files named by bronze's marks are appended to the objects table.
+//!
+//! All unpublished ones go in one commit, pinned to the state of the objects table that they were
+//! computed on, with the bronze position that they reach to; after a conflict they are computed
+//! again, so that no ledger file is added twice. Where marks have expired before they were
+//! published, their rows are rebuilt from what bronze says of itself (I3).
+
+use std::collections::HashMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use futures::TryStreamExt;
+
+use super::rows::time;
+use super::{Ledger, ObjectOutcome, ObjectRow, READ_FILES};
+use crate::lake::diff::{Position, Standing, standing};
+use crate::lake::scan::FileTask;
+use crate::lake::{Change, LakeError, Outcome, Table, marks};
+use crate::source::ObjectId;
+
+/// The batch that rebuilt rows name.
+const REBUILT: &str = "rebuilt";
+
+impl Ledger {
+    /// Brings the objects table up to `bronze`. Returns how many ledger files were added.
+    /// Harmless when repeated, or done by two at once.
+    pub async fn publish(&self, bronze: &Table) -> Result<usize, LakeError> {
+        let mut objects = self.open().await?;
+        loop {
+            let mut add = Vec::new();
+            for file in self.unpublished(Some(bronze), &objects)? {
+                add.push(file.to_data_file(&objects)?);
+            }
+            let lost = self.lost_rows(bronze, &objects).await?;
+            let rebuilt: Vec<_> =
+                self.write(&objects, &lost).await?.into_iter().map(|(file, _)| file).collect();
+            let rebuilt_paths: Vec<_> =
+                rebuilt.iter().map(|file| file.file_path().to_owned()).collect();
+            add.extend(rebuilt);
+            let (Some(tip), false) = (bronze.current(), add.is_empty()) else { return Ok(0) };
+
+            let added = add.len();
+            let mut facts = marks::marks(&self.pipeline);
+            marks::set_position(&mut facts, marks::PUBLISHED, &Position::of(bronze, &tip));
+            let change = Change {
+                add,
+                property_marks: facts.clone(),
+                marks: facts,
+                ..Change::default()
+            };
+            match self.lake.commit(&objects, &change).await? {
+                Outcome::Committed(_) => return Ok(added),
+                Outcome::Conflict(newer) => {
+                    self.lake.discard(rebuilt_paths).await;
+                    objects = newer;
+                }
+            }
+        }
+    }
+
+    /// Rows for the objects whose marks may have expired unpublished: those that bronze's live files
+    /// above the published position hold, and that are not known otherwise.
+    async fn lost_rows(
+        &self,
+        bronze: &Table,
+        objects: &Table,
+    ) -> Result<Vec<ObjectRow>, LakeError> {
+        let through = self.published_through(bronze, objects)?;
+        let line = bronze.ancestry();
+        let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
+        let contiguous = match &through {
+            None => line.complete,
+            Some(p) => {
+                standing(bronze, p) == Standing::InHistory || p.sequence + 1 >= oldest
+            }
+        };
+        if line.complete || contiguous {
+            return Ok(vec![]);
+        }
+        let diff = self.lake.live_above(bronze, through.map_or(0, |p| p.sequence)).await?;
+        let files = diff.map(|step| step.files).unwrap_or_default();
+        let mut counted = self.count_rows(bronze, files).await?;
+        let wanted = counted.keys().cloned().collect();
+        let known = self.known(Some(bronze), &wanted).await?;
+        counted.retain(|id, _| known.get(id) != Some(&ObjectOutcome::Ingested));
+        let now = self.lake.ambient().now();
+        Ok(counted
+            .into_iter()
+            .map(|(id, rows)| ObjectRow {
+                id,
+                size: None,
+                outcome: ObjectOutcome::Ingested,
+                reason: None,
+                error: None,
+                rows,
+                rescued: None,
+                batch: REBUILT.to_owned(),
+                finished_at: now,
+            })
+            .collect())
+    }
+
+    /// The object versions whose rows these bronze files hold, with their rows counted.
+    async fn count_rows(
+        &self,
+        bronze: &Table,
+        files: Vec<FileTask>,
+    ) -> Result<HashMap<ObjectId, u64>, LakeError> {
+        let columns = ["_source_uri", "_source_version", "_event_time"].map(str::to_owned);
+        let mut batches =
+            self.lake.read_files(bronze, bronze.schema(), files, &columns, READ_FILES);
+        let mut counted: HashMap<ObjectId, u64> = HashMap::new();
+        while let Some(batch) = batches.try_next().await? {
+            let uri = batch.column(0).as_string::<i32>();
+            let version = batch.column(1).as_string::<i32>();
+            let modified = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+            for row in 0..batch.num_rows() {
+                // Rows that others appended have no source.
+                let (uri, version) = (uri.value(row), version.value(row));
+                if uri.is_empty() {
+                    continue;
+                }
+                let id = ObjectId {
+                    uri: uri.to_owned(),
+                    version: version.to_owned(),
+                    last_modified: time(modified.value(row)),
+                };
+                *counted.entry(id).or_insert(0) += 1;
+            }
+        }
+        Ok(counted)
+    }
+}
