@@ -8,3 +8,5 @@ pub mod ledger;
 pub mod source;
 pub mod batch;
 pub mod bronze;
+pub mod silver;
+pub mod sql;

@@ -31,7 +31,7 @@ pub use error::LakeError;
 pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use name::{BadTableName, TableName};
-pub use schema::{TableSchema, arrow_type, type_name};
+pub use schema::{TableSchema, arrow_type, storable, type_name};
 pub use table::{Ancestry, Snapshot, Table};
 
 use arrow::datatypes::SchemaRef;

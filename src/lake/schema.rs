@@ -172,6 +172,29 @@ pub fn arrow_type(name: &str) -> Option<DataType> {
     })
 }
 
+/// The schema with the types that an Iceberg table can hold for what a query returns.
+pub fn storable(schema: &ArrowSchema) -> ArrowSchema {
+    let fields = schema.fields().iter().map(|field| {
+        let kind = match field.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+            DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 => {
+                DataType::Int32
+            }
+            DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+            DataType::Float16 => DataType::Float32,
+            DataType::Date64 => DataType::Date32,
+            DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+            DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Timestamp(_, Some(_)) => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+            }
+            other => other.clone(),
+        };
+        Field::new(field.name(), kind, true)
+    });
+    ArrowSchema::new(fields.collect::<Vec<_>>())
+}
+
 /// The Iceberg name of an Arrow type, for people; the Arrow name where Iceberg has none.
 pub fn type_name(kind: &DataType) -> String {
     match kind {

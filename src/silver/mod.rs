@@ -1,0 +1,526 @@
+//! Silver: the newest row of each key, merged from what bronze gained (I4, I5).
+//!
+//! - [`order`]: the one total order, and keys, as comparable bytes
+//! - [`newest`]: the newest row per key of a set of rows
+//! - [`engine`]: the port that plans and runs a merge, and the one built in
+//! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
+
+pub mod engine;
+pub mod newest;
+pub mod order;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{
+    self, CheckpointError, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint,
+};
+use crate::error::Kind;
+use crate::lake::diff::{Position, Standing, Step, standing};
+use crate::lake::scan::FileTask;
+use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, TableName, marks};
+use crate::sql::SqlError;
+use crate::sql::rowwise::Rowwise;
+use engine::{MergeEngine, MergeTask, Merged};
+
+/// What happens to rows with a null in their key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NullKeys {
+    /// They stay in bronze and are counted.
+    #[default]
+    Skip,
+    /// Null is a value like any other.
+    Equal,
+}
+
+/// What happens when rows were taken out of bronze.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBronzeDelete {
+    /// The merge stops and says what to do.
+    #[default]
+    Fail,
+    /// Such snapshots are passed over.
+    Ignore,
+}
+
+/// What a pipeline says about its silver table.
+#[derive(Debug, Clone)]
+pub struct SilverSettings {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The bronze table.
+    pub bronze: TableName,
+    /// The silver table.
+    pub table: TableName,
+    /// The columns that make a key.
+    pub keys: Vec<String>,
+    /// The columns that say which row is newer, before silversmith's own.
+    pub order_by: Vec<String>,
+    /// `select` and `delete_when`.
+    pub rows: Rowwise,
+    /// A text of what the mark's hash is taken of: keys, order, select, delete_when, null keys.
+    pub identity: String,
+    /// See [`NullKeys`].
+    pub null_keys: NullKeys,
+    /// See [`OnBronzeDelete`].
+    pub on_bronze_delete: OnBronzeDelete,
+    /// Bytes of bronze files merged in one commit, about.
+    pub merge_bytes: u64,
+}
+
+/// silversmith's own columns that order rows after `order_by`, and that silver keeps.
+pub const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];
+
+impl SilverSettings {
+    /// The whole order: `order_by`, then silversmith's own columns. It is total: the last three
+    /// name one row of bronze.
+    pub fn order(&self) -> Vec<String> {
+        let own = OWN_ORDER.iter().map(|c| (*c).to_owned());
+        let mut order = self.order_by.clone();
+        order.extend(own.filter(|c| !self.order_by.contains(c)));
+        order
+    }
+
+    /// Columns that silver keeps whatever `select` says.
+    pub fn kept(&self) -> Vec<String> {
+        let mut kept = self.keys.clone();
+        kept.extend(self.order().into_iter().filter(|c| !self.keys.contains(c)));
+        kept
+    }
+
+    /// The table that remembers deleted keys.
+    pub fn deletes(&self) -> TableName {
+        self.table.with_suffix("_deletes")
+    }
+
+    /// The hash in the mark.
+    pub fn hash(&self) -> String {
+        format!("{:x}", Sha256::digest(self.identity.as_bytes()))[..16].to_owned()
+    }
+}
+
+/// Why a merge did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum SilverError {
+    /// A table.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// `select` or `delete_when`.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The table was merged under other keys, order, select or delete_when.
+    #[error(
+        "silver table {0} was merged with other keys, order_by, select, delete_when or null_keys than the configuration has now; put them back, or run `silversmith silver --rebuild`"
+    )]
+    OtherConfiguration(TableName),
+    /// Bronze was rolled back behind what silver has merged.
+    #[error(
+        "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; run `silversmith silver --rebuild`"
+    )]
+    BronzeRolledBack {
+        /// Bronze.
+        bronze: TableName,
+        /// Silver.
+        silver: TableName,
+        /// The snapshot that is gone.
+        snapshot: i64,
+    },
+    /// Rows were taken out of bronze.
+    #[error(
+        "rows were taken out of bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
+    )]
+    BronzeDeleted {
+        /// Bronze.
+        bronze: TableName,
+        /// The snapshot that did it.
+        snapshot: i64,
+        /// Its operation.
+        operation: String,
+    },
+    /// A column that the merge needs.
+    #[error("silver table {table}: {why}")]
+    Columns {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        why: String,
+    },
+    /// Others keep committing to silver.
+    #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
+    Contended {
+        /// The table.
+        table: TableName,
+        /// How many.
+        attempts: usize,
+    },
+}
+
+impl SilverError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Lake(error) => error.kind(),
+            Self::Sql(error) => error.kind(),
+            Self::Checkpoint(error) => error.kind(),
+            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } | Self::Columns { .. } => {
+                Kind::Configuration
+            }
+            Self::BronzeRolledBack { .. } => Kind::Corrupt,
+            Self::Contended { .. } => Kind::Retry,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct SilverReport {
+    /// Bronze snapshots merged.
+    pub bronze_snapshots: usize,
+    /// What the merges counted.
+    pub counts: engine::Counts,
+    /// Silver snapshots committed.
+    pub snapshots: Vec<i64>,
+    /// The start had expired: rows already merged were offered again.
+    pub healed: bool,
+}
+
+/// One pipeline's way from bronze to silver.
+#[derive(Debug, Clone)]
+pub struct Silver {
+    lake: Lake,
+    checkpoints: Arc<dyn CheckpointStore>,
+    engine: Arc<dyn MergeEngine>,
+    settings: SilverSettings,
+}
+
+/// Merges in a row that may meet another commit before the step gives up.
+const MAX_ATTEMPTS: usize = 10;
+
+impl Silver {
+    /// See [`Silver`].
+    pub fn new(
+        lake: &Lake,
+        checkpoints: Arc<dyn CheckpointStore>,
+        engine: Arc<dyn MergeEngine>,
+        settings: SilverSettings,
+    ) -> Self {
+        Self { lake: lake.clone(), checkpoints, engine, settings }
+    }
+
+    /// Merges what bronze gained since the mark. Nothing to merge is fine.
+    pub async fn step(&self) -> Result<SilverReport, SilverError> {
+        let mut report = SilverReport::default();
+        let mut conflicts = 0;
+        while let Some(bronze) = self.lake.find(&self.settings.bronze).await? {
+            if bronze.current().is_none() {
+                break;
+            }
+            let silver = self.lake.find(&self.settings.table).await?;
+            let rewind = self.rewind().await?;
+            let Some(range) = self.range(&bronze, silver.as_ref(), rewind).await? else {
+                self.save_checkpoint(rewind).await?;
+                return Ok(report);
+            };
+            let task = self.task(&bronze, silver, &range, rewind.is_some());
+            match self.merge(task, &range, false).await? {
+                Some((snapshot, counts)) => {
+                    conflicts = 0;
+                    report.bronze_snapshots += range.snapshots;
+                    report.counts.add(&counts);
+                    report.healed |= range.superset;
+                    report.snapshots.push(snapshot);
+                    self.save_checkpoint(rewind).await?;
+                }
+                None if conflicts + 1 == MAX_ATTEMPTS => {
+                    let table = self.settings.table.clone();
+                    return Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS });
+                }
+                None => conflicts += 1,
+            }
+        }
+        Ok(report)
+    }
+
+    /// Makes silver anew from the whole of bronze, in one commit: under another configuration, or
+    /// after bronze was changed by others.
+    pub async fn rebuild(&self) -> Result<SilverReport, SilverError> {
+        let mut report = SilverReport::default();
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
+                return Ok(report);
+            };
+            let Some(tip) = bronze.current() else { return Ok(report) };
+            let files = self.lake.files_of(&bronze, None, &[]).await?;
+            let range = Range {
+                files,
+                end: Position::of(&bronze, &tip),
+                snapshots: bronze.ancestry().snapshots.len(),
+                superset: false,
+            };
+            let silver = self.lake.find(&self.settings.table).await?;
+            let mut task = self.task(&bronze, silver, &range, true);
+            task.from_nothing = true;
+            if let Some((snapshot, counts)) = self.merge(task, &range, true).await? {
+                report.bronze_snapshots = range.snapshots;
+                report.counts.add(&counts);
+                report.snapshots.push(snapshot);
+                self.save_checkpoint(None).await?;
+                return Ok(report);
+            }
+        }
+        let table = self.settings.table.clone();
+        Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS })
+    }
+
+    fn task(
+        &self,
+        bronze: &Table,
+        silver: Option<Table>,
+        range: &Range,
+        refresh_equal: bool,
+    ) -> MergeTask {
+        MergeTask {
+            bronze: bronze.clone(),
+            files: range.files.clone(),
+            target: silver,
+            settings: self.settings.clone(),
+            from_nothing: false,
+            refresh_equal,
+        }
+    }
+
+    /// The next range to merge, or none when silver is up to date.
+    async fn range(
+        &self,
+        bronze: &Table,
+        silver: Option<&Table>,
+        rewind: Option<Rewind>,
+    ) -> Result<Option<Range>, SilverError> {
+        let mark = match silver {
+            Some(silver) => self.mark(silver).await?,
+            None => None,
+        };
+        if let Some(mark) = &mark
+            && standing(bronze, mark) == Standing::RolledBack
+        {
+            return Err(SilverError::BronzeRolledBack {
+                bronze: bronze.name().clone(),
+                silver: self.settings.table.clone(),
+                snapshot: mark.snapshot,
+            });
+        }
+        let tip = bronze.current().map(|s| Position::of(bronze, &s));
+        if rewind.is_none() && mark.is_some() && mark == tip {
+            return Ok(None);
+        }
+        let start = match rewind {
+            Some(rewind) => self.rewound(bronze, rewind)?,
+            None => mark.clone(),
+        };
+        let diff = self.lake.diff(bronze, start.as_ref()).await?;
+        let floor = mark.map_or(0, |m| m.sequence);
+        let range = self.first_share(bronze, diff.steps, diff.superset, floor)?;
+        // The mark never goes back (I4): a merge that does not reach it is only wanted on a rewind.
+        Ok(range.filter(|r| r.end.sequence > floor || rewind.is_some()))
+    }
+
+    /// As many steps as one commit takes: at least one, and always up to the mark.
+    fn first_share(
+        &self,
+        bronze: &Table,
+        steps: Vec<Step>,
+        superset: bool,
+        floor: i64,
+    ) -> Result<Option<Range>, SilverError> {
+        let mut range: Option<Range> = None;
+        let mut bytes = 0;
+        for step in steps {
+            if let Some(operation) = step.removed_rows
+                && self.settings.on_bronze_delete == OnBronzeDelete::Fail
+            {
+                return Err(SilverError::BronzeDeleted {
+                    bronze: bronze.name().clone(),
+                    snapshot: step.end.snapshot,
+                    operation,
+                });
+            }
+            let more: u64 = step.files.iter().map(FileTask::bytes).sum();
+            let range = range.get_or_insert_with(|| Range {
+                files: vec![],
+                end: step.end.clone(),
+                snapshots: 0,
+                superset,
+            });
+            let full = range.snapshots > 0 && bytes + more > self.settings.merge_bytes;
+            if full && range.end.sequence > floor {
+                break;
+            }
+            bytes += more;
+            range.files.extend(step.files);
+            range.end = step.end;
+            range.snapshots += 1;
+        }
+        Ok(range)
+    }
+
+    fn rewound(&self, bronze: &Table, rewind: Rewind) -> Result<Option<Position>, LakeError> {
+        let Some(id) = rewind.after_snapshot_id else { return Ok(None) };
+        let snapshot = bronze.snapshot(id).ok_or_else(|| LakeError::NoSnapshot {
+            table: bronze.name().clone(),
+            what: format!("{id}, to which the checkpoint was rewound"),
+        })?;
+        Ok(Some(Position::of(bronze, &snapshot)))
+    }
+
+    /// Where silver stands, once it is sure that it was merged under this configuration.
+    async fn mark(&self, silver: &Table) -> Result<Option<Position>, SilverError> {
+        let mark = silver.marked_position(marks::MERGED)?;
+        let deletes = self.lake.find(&self.settings.deletes()).await?;
+        for table in [Some(silver), deletes.as_ref()].into_iter().flatten() {
+            let facts = table.newest_marks(marks::CONFIGURATION)?;
+            let hash = facts.and_then(|f| f.get(marks::CONFIGURATION).cloned());
+            if hash.is_some_and(|hash| hash != self.settings.hash()) {
+                return Err(SilverError::OtherConfiguration(self.settings.table.clone()));
+            }
+        }
+        Ok(mark)
+    }
+
+    /// Merges and commits. `None`: another commit came first; plan again from its mark.
+    async fn merge(
+        &self,
+        task: MergeTask,
+        range: &Range,
+        rebuild: bool,
+    ) -> Result<Option<(i64, engine::Counts)>, SilverError> {
+        let merged = self.engine.merge(task).await?;
+        // Deleted keys are remembered first: they are facts about bronze, whatever silver does.
+        self.remember_deletes(&merged, rebuild).await?;
+        let mut facts = self.facts();
+        marks::set_position(&mut facts, marks::MERGED, &range.end);
+        let mut summary = facts.clone();
+        summary.extend(merged.counts.facts());
+        let change = Change {
+            add: merged.add.clone(),
+            remove: removal(&merged.remove, rebuild),
+            schema: merged.schema.clone(),
+            marks: summary,
+            property_marks: facts,
+        };
+        let before = merged.target.clone();
+        match self.lake.commit(&before, &change).await {
+            Ok(Outcome::Committed(table)) => {
+                let snapshot = snapshot_after(&before, &table);
+                tracing::info!(
+                    table = %self.settings.table, snapshot, bronze_snapshot = range.end.snapshot,
+                    inserted = merged.counts.inserted, updated = merged.counts.updated,
+                    deleted = merged.counts.deleted, late = merged.counts.late,
+                    null_keys = merged.counts.null_keys, "silver merged"
+                );
+                Ok(Some((snapshot, merged.counts)))
+            }
+            Ok(Outcome::Conflict(_)) => {
+                self.discard(&merged).await;
+                Ok(None)
+            }
+            Err(error @ LakeError::Unknown { .. }) => Err(error.into()),
+            Err(error) => {
+                self.discard(&merged).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn discard(&self, merged: &Merged) {
+        self.lake.discard(merged.add.iter().map(|f| f.file_path().to_owned()).collect()).await;
+    }
+
+    fn facts(&self) -> Facts {
+        let mut facts = marks::marks(&self.settings.pipeline);
+        facts.insert(marks::CONFIGURATION.to_owned(), self.settings.hash());
+        facts
+    }
+
+    async fn remember_deletes(&self, merged: &Merged, rebuild: bool) -> Result<(), SilverError> {
+        let Some(deletes) = &merged.deletes else { return Ok(()) };
+        if deletes.add.is_empty() && !rebuild {
+            return Ok(());
+        }
+        let facts = self.facts();
+        let change = Change {
+            add: deletes.add.clone(),
+            remove: removal(&BTreeSet::new(), rebuild),
+            schema: deletes.schema.clone(),
+            marks: facts.clone(),
+            property_marks: facts,
+        };
+        let mut base = deletes.table.clone();
+        loop {
+            match self.lake.commit(&base, &change).await? {
+                Outcome::Committed(_) => return Ok(()),
+                Outcome::Conflict(newer) => base = newer,
+            }
+        }
+    }
+
+    async fn rewind(&self) -> Result<Option<Rewind>, SilverError> {
+        let stored =
+            checkpoint::load::<SilverCheckpoint>(&*self.checkpoints, &self.settings.pipeline)
+                .await?;
+        Ok(stored.and_then(|(checkpoint, _)| checkpoint.rewind))
+    }
+
+    /// The checkpoint follows the mark. A rewind that was carried out is taken out of it.
+    async fn save_checkpoint(&self, carried_out: Option<Rewind>) -> Result<(), SilverError> {
+        let mark = match self.lake.find(&self.settings.table).await? {
+            Some(silver) => silver.marked_position(marks::MERGED)?,
+            None => None,
+        };
+        let now = self.lake.ambient().now();
+        let change = |stored: Option<SilverCheckpoint>| {
+            let asked = stored.as_ref().and_then(|s| s.rewind);
+            let new = SilverCheckpoint {
+                format_version: FORMAT_VERSION,
+                table: self.settings.table.to_string(),
+                bronze_table_uuid: mark.as_ref().map(|m| m.table.clone()),
+                bronze_snapshot_id: mark.as_ref().map(|m| m.snapshot),
+                bronze_sequence_number: mark.as_ref().map(|m| m.sequence),
+                rewind: asked.filter(|asked| Some(*asked) != carried_out),
+                updated_at: now,
+            };
+            let same =
+                stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
+            (!same).then_some(new)
+        };
+        checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
+        Ok(())
+    }
+}
+
+/// What one commit merges.
+#[derive(Debug)]
+struct Range {
+    files: Vec<FileTask>,
+    end: Position,
+    snapshots: usize,
+    superset: bool,
+}
+
+fn removal(files: &BTreeSet<String>, everything: bool) -> Removal {
+    match (everything, files.is_empty()) {
+        (true, _) => Removal::All,
+        (false, true) => Removal::Nothing,
+        (false, false) => Removal::Files(files.clone()),
+    }
+}
+
+/// The snapshot that a commit on `before` made, as `after` shows it.
+fn snapshot_after(before: &Table, after: &Table) -> i64 {
+    let parent = before.current().map(|s| s.id);
+    after.ancestry().snapshots.iter().find(|s| s.parent == parent).map_or(0, |s| s.id)
+}

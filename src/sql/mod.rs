@@ -1,0 +1,48 @@
+//! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and
+//! time travel for people who ask.
+
+pub mod rowwise;
+pub mod session;
+pub mod time_travel;
+
+use crate::error::Kind;
+use crate::lake::LakeError;
+
+/// Trouble with SQL.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// It cannot be parsed, planned or run.
+    #[error("the SQL of {what} failed")]
+    Sql {
+        /// Whose SQL.
+        what: String,
+        /// DataFusion's account.
+        #[source]
+        source: Box<datafusion::error::DataFusionError>,
+    },
+    /// It says something that is not allowed there.
+    #[error("the SQL of {what} is not allowed: {why}")]
+    NotAllowed {
+        /// Whose SQL.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// A table that it reads.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+}
+
+impl SqlError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Sql { .. } | Self::NotAllowed { .. } => Kind::Configuration,
+            Self::Lake(error) => error.kind(),
+        }
+    }
+
+    pub(crate) fn of(what: &str, source: datafusion::error::DataFusionError) -> Self {
+        Self::Sql { what: what.to_owned(), source: Box::new(source) }
+    }
+}

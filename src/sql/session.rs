@@ -1,0 +1,20 @@
+//! Sessions whose memory is bounded; what does not fit is spilled to disk.
+
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use super::SqlError;
+
+/// A session that may use `memory` bytes for what it holds.
+pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
+    let config = SessionConfig::new()
+        .with_batch_size(8 * 1024)
+        // The formats and zones of our tables: Iceberg strings are Utf8, times are UTC.
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
+        .with_information_schema(false);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(memory, 1.0)
+        .build_arc()
+        .map_err(|e| SqlError::of("a session", e))?;
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
