@@ -31,7 +31,7 @@ pub struct BronzeSettings {
     /// The bronze table.
     pub table: TableName,
     /// Which objects are its.
-    pub source: globset::GlobMatcher,
+    pub source: globset::GlobSet,
     /// How its CSV is written.
     pub dialect: Dialect,
     /// Declared types, by column name.

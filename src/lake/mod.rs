@@ -194,3 +194,13 @@ impl Lake {
 
 /// Properties or summary entries, by name.
 pub type Facts = BTreeMap<String, String>;
+
+/// The files of this machine.
+pub fn local_files() -> FileIO {
+    FileIOBuilder::new(Arc::new(iceberg::io::LocalFsStorageFactory)).build()
+}
+
+/// Files in memory, gone with the last clone: for tests and simulations.
+pub fn memory_files() -> FileIO {
+    FileIO::new_with_memory()
+}

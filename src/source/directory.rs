@@ -36,8 +36,9 @@ impl DirectoryStore {
         self.base.join(uri)
     }
 
-    fn listed(&self) -> Result<Vec<RawObject>, ReadError> {
-        let settled_before = self.ambient.now() - self.settle;
+    /// All files, and whether each has settled.
+    fn walked(&self) -> Result<Vec<(RawObject, bool)>, ReadError> {
+        let now = self.ambient.now();
         let mut found = Vec::new();
         for entry in WalkDir::new(&self.directory).follow_links(true) {
             let entry = match entry {
@@ -58,13 +59,12 @@ impl DirectoryStore {
                 Err(_) => continue, // gone since the folder was read
             };
             let object = self.object(entry.path(), &metadata)?;
-            if object.id.last_modified <= settled_before {
-                found.push(object);
-            }
+            let modified = object.id.last_modified;
+            // A time well ahead of ours says nothing about when the file was last written; that it
+            // does not change while it is read is verified anyway.
+            let settled = modified <= now - self.settle || modified > now + SKEW;
+            found.push((object, settled));
         }
-        found.sort_by(|a, b| {
-            (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri))
-        });
         Ok(found)
     }
 
@@ -92,6 +92,9 @@ impl DirectoryStore {
     }
 }
 
+/// A modification time further ahead than this is not taken for a file being written.
+const SKEW: Duration = Duration::from_secs(60);
+
 fn failure(uri: &str, error: &std::io::Error) -> ReadError {
     match error.kind() {
         ErrorKind::NotFound => ReadError::Missing(uri.to_owned()),
@@ -102,7 +105,17 @@ fn failure(uri: &str, error: &std::io::Error) -> ReadError {
 #[async_trait]
 impl RawStore for DirectoryStore {
     async fn list(&self) -> Result<Vec<RawObject>, ReadError> {
-        self.listed()
+        let settled = self.walked()?.into_iter().filter(|(_, settled)| *settled);
+        let mut listed: Vec<RawObject> = settled.map(|(object, _)| object).collect();
+        listed.sort_by(|a, b| {
+            (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri))
+        });
+        Ok(listed)
+    }
+
+    async fn pending(&self) -> Result<Vec<String>, ReadError> {
+        let moving = self.walked()?.into_iter().filter(|(_, settled)| !settled);
+        Ok(moving.map(|(object, _)| object.id.uri).collect())
     }
 
     async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError> {

@@ -58,6 +58,10 @@ impl RawStore for MemoryStore {
         Ok(all)
     }
 
+    async fn pending(&self) -> Result<Vec<String>, ReadError> {
+        Ok(vec![])
+    }
+
     async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError> {
         Ok(Box::new(Cursor::new(self.get(object)?)))
     }

@@ -105,6 +105,9 @@ pub trait RawStore: Debug + Send + Sync {
     /// All complete object versions.
     async fn list(&self) -> Result<Vec<RawObject>, ReadError>;
 
+    /// URIs of objects that are there and do not count yet, because they are being written.
+    async fn pending(&self) -> Result<Vec<String>, ReadError>;
+
     /// The bytes of an object version. Reading may block: it is done on a thread for that.
     async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError>;
 

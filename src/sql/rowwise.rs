@@ -25,8 +25,8 @@ pub const DELETED: &str = "__silversmith_deleted";
 /// ingestion, not of the row.
 const NOT_TAKEN_OVER: [&str; 2] = ["_ingested_at", "_rescued"];
 
-/// A row-wise query over `bronze`.
-#[derive(Debug, Clone)]
+/// A row-wise query over `bronze`; by default, its rows as they are.
+#[derive(Debug, Clone, Default)]
 pub struct Rowwise {
     what: String,
     select: Option<Statement>,

@@ -1,7 +1,8 @@
 //! Sessions whose memory is bounded; what does not fit is spilled to disk.
 
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::SqlError;
 
@@ -17,4 +18,17 @@ pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
         .build_arc()
         .map_err(|e| SqlError::of("a session", e))?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+/// Plans one query; anything that would change something is refused.
+pub async fn query(
+    context: &SessionContext,
+    what: &str,
+    sql: &str,
+) -> Result<DataFrame, SqlError> {
+    let read_only = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    context.sql_with_options(sql, read_only).await.map_err(|e| SqlError::of(what, e))
 }

@@ -1,0 +1,245 @@
+//! `check`: the configuration, and everything that it names; `--infer`: what a file's columns are.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
+
+use super::output::{Format, print};
+use crate::checkpoint;
+use crate::config::{self, Settings};
+use crate::csv::infer::infer as infer_type;
+use crate::csv::reader::CsvReader;
+use crate::csv::{Dialect, Limits};
+use crate::lake::type_name;
+use crate::silver::SilverSettings;
+use crate::sql::rowwise::BRONZE;
+use crate::sql::session::{query, session};
+use crate::wiring::{Missing, Pipeline, Wired, wire};
+
+/// What was looked at, and what was found.
+#[derive(Default)]
+struct Findings {
+    lines: Vec<[String; 3]>,
+    failed: bool,
+}
+
+impl Findings {
+    fn ok(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.lines.push(["ok".to_owned(), what.into(), found.into()]);
+    }
+
+    fn warn(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.lines.push(["warning".to_owned(), what.into(), found.into()]);
+    }
+
+    fn fail(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.failed = true;
+        self.lines.push(["failed".to_owned(), what.into(), found.into()]);
+    }
+}
+
+pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()> {
+    let mut findings = Findings::default();
+    findings.ok("configuration", format!("{} pipelines", settings.pipelines.len()));
+    folders(&settings, &mut findings);
+    match wire(settings, Missing::Make).await {
+        Ok(wired) => services(&wired, &mut findings).await?,
+        Err(error) => findings.fail("catalog", chain(&error)),
+    }
+    let column = |index: usize| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(findings.lines.iter().map(|l| &l[index])))
+    };
+    let names = ["result", "what", "found"];
+    let columns = names.into_iter().enumerate().map(|(index, name)| (name, column(index)));
+    print(&[RecordBatch::try_from_iter(columns)?], format)?;
+    if findings.failed {
+        anyhow::bail!("the check failed: see the lines marked `failed`");
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+/// Whether what is to be written can be written, and what is to be read is there.
+fn folders(settings: &Settings, findings: &mut Findings) {
+    for (what, folder) in [
+        ("warehouse", &settings.lake.warehouse),
+        ("checkpoints", &settings.lake.checkpoints),
+    ] {
+        let probe = folder.join(".silversmith-check");
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&probe, b"x"))
+            .and_then(|()| std::fs::remove_file(&probe));
+        match written {
+            Ok(()) => findings.ok(what, format!("{} can be written", folder.display())),
+            Err(error) => findings.fail(what, format!("{}: {error}", folder.display())),
+        }
+    }
+    let directory = &settings.source.directory;
+    match std::fs::read_dir(directory) {
+        Ok(_) => findings.ok("source", format!("{} can be read", directory.display())),
+        Err(error) => findings.fail("source", format!("{}: {error}", directory.display())),
+    }
+}
+
+async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> {
+    match wired.lake.tables().await {
+        Ok(tables) => findings.ok("catalog", format!("{} tables", tables.len())),
+        Err(error) => {
+            findings.fail("catalog", chain(&error));
+            return Ok(());
+        }
+    }
+    let objects = match wired.source.list().await {
+        Ok(objects) => objects,
+        Err(error) => {
+            findings.fail("source", chain(&error));
+            vec![]
+        }
+    };
+    for pipeline in &wired.pipelines {
+        let name = &pipeline.settings.name;
+        let matching =
+            objects.iter().filter(|o| pipeline.settings.bronze.source.is_match(&o.id.uri));
+        match matching.count() {
+            0 => findings.warn(
+                format!("pipeline {name}"),
+                format!("no file matches `{}`", pipeline.settings.glob),
+            ),
+            count => findings.ok(
+                format!("pipeline {name}"),
+                format!("{count} files match `{}`", pipeline.settings.glob),
+            ),
+        }
+        checkpoints(wired, name, findings).await;
+        if let Some(silver) = &pipeline.settings.silver {
+            self::silver(wired, silver, findings).await?;
+            gold(wired, pipeline, silver, findings).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {
+    let store = &*wired.checkpoints;
+    let bronze = checkpoint::load::<checkpoint::BronzeCheckpoint>(store, pipeline).await;
+    let silver = checkpoint::load::<checkpoint::SilverCheckpoint>(store, pipeline).await;
+    for error in [bronze.err(), silver.err()].into_iter().flatten() {
+        findings.fail(format!("checkpoints of {pipeline}"), chain(&error));
+    }
+}
+
+/// Whether select, keys and order fit bronze as it is, and silver what they give.
+async fn silver(
+    wired: &Wired,
+    settings: &SilverSettings,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let what = format!("silver {}", settings.table);
+    let Some(bronze) = wired.lake.find(&settings.bronze).await? else {
+        findings.ok(what, "not checked against bronze, which does not exist yet");
+        return Ok(());
+    };
+    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let schema = crate::lake::provider::plain(bronze.schema().arrow());
+    let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
+    context.register_table(BRONZE, Arc::new(empty))?;
+    match settings.rows.query(&context, &schema, &settings.kept()).await {
+        Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
+        Err(error) => findings.fail(&what, chain(&error)),
+    }
+    if let Some(silver) = wired.lake.find(&settings.table).await? {
+        let lacks: Vec<String> = settings
+            .order()
+            .into_iter()
+            .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
+            .collect();
+        if !lacks.is_empty() {
+            findings.warn(
+                &what,
+                format!(
+                    "the table has no {}: rows that it holds already count as oldest and are updated unconditionally, so convergence (I5) is not claimed for them",
+                    lacks.join(", ")
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn gold(
+    wired: &Wired,
+    pipeline: &Pipeline,
+    silver: &SilverSettings,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let Some(table) = wired.lake.find(&silver.table).await? else { return Ok(()) };
+    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let schema = crate::lake::provider::plain(table.schema().arrow());
+    let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
+    context.register_table(crate::gold::SILVER, Arc::new(empty))?;
+    for gold in &pipeline.settings.gold {
+        let what = format!("gold {}", gold.table);
+        match query(&context, &what, &gold.sql).await {
+            Ok(_) => findings.ok(&what, "its SQL fits silver"),
+            Err(error) => findings.fail(&what, chain(&error)),
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a file: name, type, and the name in the header.
+pub(super) fn columns_of(
+    file: &Path,
+    dialect: &Dialect,
+    declared: &BTreeMap<String, DataType>,
+) -> anyhow::Result<Vec<(String, DataType, String)>> {
+    use anyhow::Context;
+    let input = File::open(file).with_context(|| file.display().to_string())?;
+    let reader = CsvReader::open(Box::new(input), dialect, Limits::default())
+        .with_context(|| file.display().to_string())?;
+    let columns = reader.names().iter().zip(reader.originals()).enumerate();
+    Ok(columns
+        .map(|(position, (name, original))| {
+            let inferred = || {
+                reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[position]))
+            };
+            let kind = declared.get(name).cloned().unwrap_or_else(inferred);
+            (name.clone(), kind, original.clone())
+        })
+        .collect())
+}
+
+pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Result<()> {
+    // The pipeline that the file would go to says how it is written; without one, the defaults.
+    let settings = if config.exists() { Some(config::load(config)?) } else { None };
+    let absolute = std::path::absolute(file)?;
+    let pipeline = settings.as_ref().and_then(|settings| {
+        let uri = absolute.strip_prefix(&settings.base).unwrap_or(&absolute);
+        settings.pipelines.iter().find(|p| p.bronze.source.is_match(uri))
+    });
+    let (dialect, declared) = match pipeline {
+        Some(p) => (p.bronze.dialect.clone(), p.bronze.declared.clone()),
+        None => (Dialect::default(), BTreeMap::new()),
+    };
+    let columns = columns_of(file, &dialect, &declared)?;
+    let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let batch = RecordBatch::try_from_iter([
+        ("column", texts(columns.iter().map(|c| c.0.clone()).collect())),
+        ("type", texts(columns.iter().map(|c| type_name(&c.1)).collect())),
+        ("header", texts(columns.iter().map(|c| c.2.clone()).collect())),
+    ])?;
+    print(&[batch], format)
+}

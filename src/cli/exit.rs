@@ -1,0 +1,90 @@
+//! Exit codes and hints, in one place.
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::bronze::BronzeError;
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::error::Kind;
+use crate::gold::GoldError;
+use crate::lake::LakeError;
+use crate::lake::catalog::CatalogError;
+use crate::silver::SilverError;
+use crate::sql::SqlError;
+use crate::wiring::WiringError;
+
+/// The command was asked for something that makes no sense.
+#[derive(Debug)]
+pub(super) struct Usage(pub(super) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// What kind of error this is, by the first cause that knows.
+fn kind(error: &anyhow::Error) -> Kind {
+    for cause in error.chain() {
+        if cause.is::<ConfigError>() || cause.is::<Usage>() {
+            return Kind::Configuration;
+        }
+        let known = cause
+            .downcast_ref::<BronzeError>()
+            .map(BronzeError::kind)
+            .or_else(|| cause.downcast_ref::<SilverError>().map(SilverError::kind))
+            .or_else(|| cause.downcast_ref::<GoldError>().map(GoldError::kind))
+            .or_else(|| cause.downcast_ref::<SqlError>().map(SqlError::kind))
+            .or_else(|| cause.downcast_ref::<LakeError>().map(LakeError::kind))
+            .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind));
+        if let Some(kind) = known {
+            return kind;
+        }
+        if cause.is::<WiringError>() || cause.is::<CatalogError>() {
+            return Kind::Look;
+        }
+    }
+    Kind::Look
+}
+
+/// A reader of ours that has gone away (`silversmith sql … | head`) is no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The message: what happened, the causes, what to do next.
+pub(super) fn message(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        // Transparent errors repeat their source.
+        let cause = cause.to_string();
+        if cause != last {
+            text.push_str(&format!("\n  caused by: {cause}"));
+        }
+        last = cause;
+    }
+    text.push_str(&format!("\n{}\n", kind(error).next_step()));
+    text
+}
+
+pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to be told when stderr is closed, too.
+    let told = std::io::stderr().write_all(message(error).as_bytes());
+    drop(told);
+    match kind(error) {
+        Kind::Configuration => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    }
+}

@@ -1,0 +1,130 @@
+//! `init`: a first `silversmith.toml` from a sample.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::DataType;
+use clap::Args;
+
+use super::check::columns_of;
+use super::exit::Usage;
+use super::output::say;
+use crate::csv::reader::CsvReader;
+use crate::csv::{Dialect, Limits};
+use crate::lake::type_name;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  silversmith init raw/orders.csv
+  silversmith init raw/orders.csv --config lakes/orders.toml")]
+pub(super) struct InitArgs {
+    /// A sample; its folder becomes the source
+    file: PathBuf,
+    /// Overwrite the configuration file if there is one
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
+    if config.exists() && !args.force {
+        let message = format!("{} exists; --force overwrites it", config.display());
+        return Err(Usage(message).into());
+    }
+    let text = written(config, &args.file)?;
+    std::fs::write(config, text).with_context(|| config.display().to_string())?;
+    say(&format!(
+        "wrote {}: look at keys and order_by, then run `silversmith check` and `silversmith run --until-idle`",
+        config.display()
+    ))
+}
+
+/// The text of a configuration for files like this one.
+fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
+    let dialect = Dialect::default();
+    let columns = columns_of(file, &dialect, &Default::default())?;
+    if columns.is_empty() {
+        return Err(Usage(format!("{} is empty: it tells nothing", file.display())).into());
+    }
+    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = crate::csv::names::column_names([stem.as_str()]).remove(0);
+    let folder = folder_of(config, file)?;
+    let keys = key(file, &dialect)?;
+    let order: Vec<&str> = columns
+        .iter()
+        .filter(|(_, kind, _)| matches!(kind, DataType::Timestamp(..)))
+        .map(|(name, ..)| name.as_str())
+        .take(1)
+        .collect();
+    let declared: Vec<String> = columns
+        .iter()
+        .map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind)))
+        .collect();
+    Ok(format!(
+        r#"# Written by `silversmith init`. All paths are relative to this file.
+[lake]
+name        = "lake"
+catalog     = "sqlite:lake/catalog.db"
+warehouse   = "lake/warehouse"
+checkpoints = "lake/checkpoints"
+
+[source]
+directory = {folder:?}
+
+[[pipeline]]
+name   = "{name}"
+source = {glob:?}
+
+[pipeline.csv.columns]   # as inferred from the sample; a cell of another type goes to _rescued
+{declared}
+
+[pipeline.bronze]
+table = "bronze.{name}"
+
+[pipeline.silver]
+table    = "silver.{name}"
+keys     = {keys:?}   # the columns that identify a row: a guess, check it
+order_by = {order:?}   # the column that says which row is newer; [] = the file's own time
+"#,
+        glob = format!("{folder}/**/*.csv"),
+        declared = declared.join("\n"),
+    ))
+}
+
+/// The sample's folder, as the configuration file sees it.
+fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
+    let file = std::path::absolute(file)?;
+    let config = std::path::absolute(config)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let base = config.parent().unwrap_or(Path::new("/"));
+    let seen = folder.strip_prefix(base).unwrap_or(folder);
+    let text = seen.to_string_lossy().into_owned();
+    Ok(if text.is_empty() { ".".to_owned() } else { text })
+}
+
+/// The first column, or else the fewest first columns, whose values tell the sample's rows apart.
+fn key(file: &Path, dialect: &Dialect) -> anyhow::Result<Vec<String>> {
+    let input = Box::new(File::open(file)?);
+    let reader = CsvReader::open(input, dialect, Limits::default())?;
+    let names = reader.names();
+    let Some(sample) = reader.sample() else { return Ok(names.iter().take(1).cloned().collect()) };
+    let unique = |positions: &[usize]| {
+        let mut seen = HashSet::new();
+        (0..sample.rows()).all(|row| {
+            let cell = |position: &usize| {
+                let column = sample.columns[*position].as_string::<i32>();
+                column.is_valid(row).then(|| column.value(row))
+            };
+            let cells: Option<Vec<&str>> = positions.iter().map(cell).collect();
+            cells.is_some_and(|cells| seen.insert(cells))
+        })
+    };
+    let one = (0..names.len()).find(|position| unique(&[*position])).map(|p| vec![p]);
+    let several =
+        || (2..=names.len()).map(|n| (0..n).collect::<Vec<_>>()).find(|first| unique(first));
+    let positions = one.or_else(several).unwrap_or_else(|| vec![0]);
+    Ok(positions.into_iter().map(|p| names[p].clone()).collect())
+}

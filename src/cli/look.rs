@@ -1,0 +1,80 @@
+//! `history` and `objects`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use globset::GlobBuilder;
+
+use super::exit::Usage;
+use super::output::{Format, print, print_stream};
+use super::{FormatArgs, Only, chosen};
+use crate::lake::TableName;
+use crate::sql::session::{query, session};
+use crate::sql::time_travel;
+use crate::wiring::Wired;
+
+pub(super) async fn history(
+    wired: &Wired,
+    table: &TableName,
+    format: Format,
+) -> anyhow::Result<()> {
+    let table = wired.lake.load(table).await?;
+    let snapshots = time_travel::snapshots(&table.snapshots())?;
+    print(&[snapshots], format)
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  silversmith objects --failed
+  silversmith objects --match 'raw/2026-01-*/**' --format csv > january.csv")]
+pub(super) struct ObjectsArgs {
+    #[command(flatten)]
+    only: Only,
+    /// Just those that were not ingested
+    #[arg(long)]
+    failed: bool,
+    /// Just those whose URI matches this glob
+    #[arg(long = "match", value_name = "GLOB")]
+    matching: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<()> {
+    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let mut parts = Vec::new();
+    for (index, pipeline) in chosen(wired, &args.only)?.into_iter().enumerate() {
+        let Some(ledger) = pipeline.bronze.ledger().as_table().await? else { continue };
+        let name = format!("ledger_{index}");
+        context.register_table(name.as_str(), Arc::new(ledger))?;
+        parts.push(format!(
+            "SELECT '{}' AS pipeline, source_uri, outcome, rows, rescued, reason, error, \
+             last_modified, size, finished_at, batch_id, source_version FROM {name}",
+            pipeline.settings.name
+        ));
+    }
+    if parts.is_empty() {
+        return print(&[], args.format.format);
+    }
+    let mut conditions = vec!["true".to_owned()];
+    if args.failed {
+        conditions.push("outcome <> 'ingested'".to_owned());
+    }
+    if let Some(glob) = &args.matching {
+        // A glob as a regular expression: globset's own, without its byte-mode flag.
+        let glob = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| Usage(format!("--match: {e}")))?;
+        let pattern = glob.regex().trim_start_matches("(?-u)").replace('\'', "''");
+        conditions.push(format!("regexp_like(source_uri, '{pattern}')"));
+    }
+    let sql = format!(
+        "SELECT * FROM ({}) WHERE {} ORDER BY finished_at, source_uri",
+        parts.join(" UNION ALL "),
+        conditions.join(" AND ")
+    );
+    let rows = query(&context, "objects", &sql).await?.execute_stream().await?;
+    print_stream(rows, args.format.format).await
+}

@@ -1,0 +1,196 @@
+//! The command line: one file for each command or family of them; exit codes and hints in [`exit`].
+//!
+//! stdout is data and can be piped; progress, logs and errors go to stderr.
+
+mod check;
+mod checkpoint;
+mod demo;
+mod exit;
+mod init;
+mod look;
+mod output;
+mod progress;
+mod sql;
+mod status;
+mod steps;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Settings};
+use crate::telemetry::{self, LogFormat};
+use crate::wiring::{Missing, Pipeline, Wired, wire};
+use output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  silversmith demo                        a whole lake in ./silversmith-demo, explained
+  silversmith init raw/orders.csv         a first silversmith.toml from a sample
+  silversmith run --until-idle            everything there is to do, then exit
+  silversmith sql 'SELECT * FROM silver.orders LIMIT 5'
+  silversmith objects --format json | jq 'select(.outcome != \"ingested\")'
+
+Exit codes: 0 done, 1 failed (the message says what to do next), 2 wrong usage or configuration.";
+
+/// CSV files → Iceberg tables: bronze, silver, gold; exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "silversmith", version, after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration file
+    #[arg(long, global = true, default_value = "silversmith.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// How log lines look; what is logged is set by RUST_LOG
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the worker: bronze, silver and gold of every pipeline, as files come
+    Run {
+        /// Exit once the source is empty and silver and gold have caught up
+        #[arg(long)]
+        until_idle: bool,
+    },
+    /// Ingest raw objects that the ledger does not know, once
+    Bronze(Only),
+    /// Merge what bronze gained into silver, once
+    Silver {
+        #[command(flatten)]
+        only: Only,
+        /// Make silver anew from the whole of bronze, in one commit
+        #[arg(long)]
+        rebuild: bool,
+    },
+    /// Compute gold tables from silver, where it has moved, once
+    Gold(Only),
+    /// Query any table: namespace.table, VERSION AS OF, TIMESTAMP AS OF, t.history, t.snapshots, t.files
+    Sql(sql::SqlArgs),
+    /// A table's snapshots: id, time, operation, rows added and removed, marks
+    History {
+        /// The table, as namespace.table
+        table: crate::lake::TableName,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// What happened to which object: outcome, rows, rescued rows, batch, error
+    Objects(look::ObjectsArgs),
+    /// Lag, last commits and failures, a line for each pipeline
+    Status {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Look at checkpoints, or make the next merge start earlier
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Validate the configuration and reach everything that it names
+    Check {
+        /// Print the columns and types inferred from this CSV file instead
+        #[arg(long, value_name = "FILE.csv")]
+        infer: Option<PathBuf>,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Write a first silversmith.toml from a sample CSV file
+    Init(init::InitArgs),
+    /// Make a whole lake in a folder, from real data, and explain what happens
+    Demo(demo::DemoArgs),
+}
+
+/// Which pipelines a step is for.
+#[derive(Debug, Args)]
+struct Only {
+    /// Just this pipeline
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct FormatArgs {
+    /// How rows are printed: a table, CSV with a header, or one JSON object a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A person who looks at something wants the answer; a worker tells what it does.
+    let default = match cli.command {
+        Command::Run { .. } => "warn,silversmith=info",
+        _ => "warn",
+    };
+    telemetry::start(cli.log_format, config::environment::log_filter().as_deref(), default);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::failed(&anyhow::Error::from(error).context("no async runtime")),
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failed(&error),
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let config = cli.config.as_path();
+    let settings = || -> anyhow::Result<Settings> { Ok(config::load(config)?) };
+    match cli.command {
+        Command::Run { until_idle } => {
+            let wired = wire(settings()?, Missing::Make).await?;
+            steps::run(&wired, until_idle).await
+        }
+        Command::Bronze(only) => {
+            let wired = wire(settings()?, Missing::Make).await?;
+            steps::bronze(&chosen(&wired, &only)?).await
+        }
+        Command::Silver { only, rebuild } => {
+            let wired = wire(settings()?, Missing::Make).await?;
+            steps::silver(&chosen(&wired, &only)?, rebuild).await
+        }
+        Command::Gold(only) => {
+            let wired = wire(settings()?, Missing::Make).await?;
+            steps::gold(&chosen(&wired, &only)?).await
+        }
+        Command::Sql(args) => sql::run(&look_at(settings()?).await?, args).await,
+        Command::History { table, format } => {
+            look::history(&look_at(settings()?).await?, &table, format.format).await
+        }
+        Command::Objects(args) => look::objects(&look_at(settings()?).await?, args).await,
+        Command::Status { format } => {
+            status::run(&look_at(settings()?).await?, format.format).await
+        }
+        Command::Checkpoint(command) => {
+            checkpoint::run(&look_at(settings()?).await?, command).await
+        }
+        Command::Check { infer: Some(file), format } => check::infer(config, &file, format.format),
+        Command::Check { infer: None, format } => check::run(settings()?, format.format).await,
+        Command::Init(args) => init::run(config, args),
+        Command::Demo(args) => demo::run(args).await,
+    }
+}
+
+/// The lake for a command that only looks.
+async fn look_at(settings: Settings) -> anyhow::Result<Wired> {
+    Ok(wire(settings, Missing::Refuse).await?)
+}
+
+fn chosen<'a>(wired: &'a Wired, only: &Only) -> anyhow::Result<Vec<&'a Pipeline>> {
+    let Some(name) = &only.pipeline else { return Ok(wired.pipelines.iter().collect()) };
+    let found = wired.pipelines.iter().find(|p| p.settings.name == *name);
+    match found {
+        Some(pipeline) => Ok(vec![pipeline]),
+        None => {
+            let names: Vec<&str> =
+                wired.pipelines.iter().map(|p| p.settings.name.as_str()).collect();
+            Err(exit::Usage(format!(
+                "there is no pipeline `{name}`; the configuration has {}",
+                names.join(", ")
+            ))
+            .into())
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Rows on stdout: as a table for people, as CSV or JSON lines for programs.
+
+use std::io::{BufWriter, Write};
+
+use arrow::array::RecordBatch;
+use arrow::csv::WriterBuilder;
+use arrow::json::LineDelimitedWriter;
+use arrow::util::display::FormatOptions;
+use arrow::util::pretty::pretty_format_batches_with_options;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Format {
+    /// A table, for people
+    #[default]
+    Table,
+    /// CSV with a header
+    Csv,
+    /// One JSON object a line
+    Json,
+}
+
+const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+
+/// Prints batches that are at hand.
+pub(super) fn print(batches: &[RecordBatch], format: Format) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    write(&mut out, batches, format)?;
+    Ok(out.flush()?)
+}
+
+/// Prints rows as they come; only a table has to be complete before its columns are as wide as they need.
+pub(super) async fn print_stream(
+    mut rows: SendableRecordBatchStream,
+    format: Format,
+) -> anyhow::Result<()> {
+    if format == Format::Table {
+        let schema = rows.schema();
+        let mut batches: Vec<RecordBatch> = rows.try_collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        return print(&batches, format);
+    }
+    let mut header = Some(RecordBatch::new_empty(rows.schema()));
+    let mut out = BufWriter::new(std::io::stdout());
+    while let Some(batch) = rows.try_next().await? {
+        write_more(&mut out, &batch, format, header.take().is_some())?;
+    }
+    if let Some(empty) = header {
+        write_more(&mut out, &empty, format, true)?;
+    }
+    Ok(out.flush()?)
+}
+
+pub(super) fn write(
+    out: &mut impl Write,
+    batches: &[RecordBatch],
+    format: Format,
+) -> anyhow::Result<()> {
+    if format == Format::Table {
+        let options = FormatOptions::new()
+            .with_timestamp_tz_format(Some(TIME))
+            .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
+            .with_display_error(true);
+        writeln!(out, "{}", pretty_format_batches_with_options(batches, &options)?)?;
+        return Ok(());
+    }
+    for (index, batch) in batches.iter().enumerate() {
+        write_more(out, batch, format, index == 0)?;
+    }
+    Ok(())
+}
+
+fn write_more(
+    out: &mut impl Write,
+    batch: &RecordBatch,
+    format: Format,
+    first: bool,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Json => {
+            let mut writer = LineDelimitedWriter::new(&mut *out);
+            writer.write(batch)?;
+            writer.finish()?;
+        }
+        Format::Csv | Format::Table => {
+            WriterBuilder::new()
+                .with_header(first)
+                .with_timestamp_tz_format(TIME.to_owned())
+                .build(&mut *out)
+                .write(batch)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says something to the person in front of the terminal.
+pub(super) fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stderr().lock();
+    writeln!(out, "{text}")?;
+    Ok(())
+}

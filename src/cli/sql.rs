@@ -1,0 +1,59 @@
+//! `sql`: queries over the lake, and the rows that a table gained.
+
+use clap::Args;
+
+use super::FormatArgs;
+use super::exit::Usage;
+use super::output::print_stream;
+use super::progress::watched;
+use crate::lake::TableName;
+use crate::sql::session::{query, session};
+use crate::sql::time_travel;
+use crate::wiring::Wired;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  silversmith sql 'SELECT city, count(*) FROM silver.customers GROUP BY city'
+  silversmith sql 'SELECT * FROM silver.customers VERSION AS OF 8744736658442914487'
+  silversmith sql \"SELECT * FROM silver.customers TIMESTAMP AS OF '2026-01-31 12:00:00'\"
+  silversmith sql 'SELECT * FROM silver.customers.snapshots'
+  silversmith sql --changes bronze.customers --from 5618 --to 5620
+  silversmith sql --changes bronze.customers --from 5618 'SELECT count(*) FROM changes'")]
+pub(super) struct SqlArgs {
+    /// One SELECT; with --changes, over `changes`
+    query: Option<String>,
+    /// Read the rows that appends added to this table, as `changes`
+    #[arg(long, value_name = "TABLE")]
+    changes: Option<TableName>,
+    /// … after this snapshot
+    #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
+    from: Option<i64>,
+    /// … up to this snapshot
+    #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
+    to: Option<i64>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn run(wired: &Wired, args: SqlArgs) -> anyhow::Result<()> {
+    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let lake = &wired.lake;
+    let rows = async {
+        let frame = match (&args.changes, &args.query) {
+            (Some(table), sql) => {
+                time_travel::register_changes(lake, &context, table, args.from, args.to).await?;
+                let sql = sql.as_deref().unwrap_or("SELECT * FROM changes");
+                query(&context, "the query", sql).await?
+            }
+            (None, Some(sql)) => time_travel::query(lake, &context, sql).await?,
+            (None, None) => {
+                let message = "write a query, or --changes TABLE; see `silversmith sql --help`";
+                return Err(anyhow::Error::from(Usage(message.to_owned())));
+            }
+        };
+        Ok(frame.execute_stream().await?)
+    };
+    let rows = watched("query", rows).await?;
+    watched("query", print_stream(rows, args.format.format)).await
+}

@@ -1,0 +1,103 @@
+//! `status`: where every pipeline stands.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+
+use super::output::{Format, print};
+use crate::lake::diff::Position;
+use crate::lake::{Snapshot, Table, marks};
+use crate::ledger::ObjectOutcome;
+use crate::wiring::{Pipeline, Wired};
+
+/// Where a pipeline stands.
+struct Standing {
+    pipeline: String,
+    waiting: i64,
+    failed: i64,
+    bronze: Option<Snapshot>,
+    silver: Option<Snapshot>,
+    /// Bronze snapshots that silver has not merged.
+    behind: Option<i64>,
+    gold_up_to_date: Option<bool>,
+}
+
+pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    for pipeline in &wired.pipelines {
+        all.push(standing(wired, pipeline).await?);
+    }
+    print(&[rows(&all)?], format)
+}
+
+async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing> {
+    let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
+    let mut objects = wired.source.list().await?;
+    objects.retain(|o| pipeline.settings.bronze.source.is_match(&o.id.uri));
+    let wanted: HashSet<_> = objects.into_iter().map(|o| o.id).collect();
+    let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
+        Some(_) => pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await?,
+        None => Default::default(),
+    };
+    let failed = known.values().filter(|o| **o != ObjectOutcome::Ingested).count();
+    let silver = match &pipeline.settings.silver {
+        Some(settings) => wired.lake.find(&settings.table).await?,
+        None => None,
+    };
+    let mut gold_up_to_date = None;
+    for gold in &pipeline.gold {
+        let now = gold.is_up_to_date().await?.unwrap_or(false);
+        gold_up_to_date = Some(gold_up_to_date.unwrap_or(true) && now);
+    }
+    Ok(Standing {
+        pipeline: pipeline.settings.name.clone(),
+        waiting: (wanted.len() - known.len()) as i64,
+        failed: failed as i64,
+        behind: match (&bronze, &pipeline.settings.silver) {
+            (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
+            _ => None,
+        },
+        bronze: bronze.and_then(|t| t.current()),
+        silver: silver.and_then(|t| t.current()),
+        gold_up_to_date,
+    })
+}
+
+fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
+    let mark: Option<Position> = match silver {
+        Some(silver) => silver.marked_position(marks::MERGED)?,
+        None => None,
+    };
+    let merged = mark.map_or(0, |m| m.sequence);
+    let newer = bronze.ancestry().snapshots.iter().filter(|s| s.sequence > merged).count();
+    Ok(newer as i64)
+}
+
+fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
+    let numbers = |value: &dyn Fn(&Standing) -> Option<i64>| -> ArrayRef {
+        Arc::new(all.iter().map(value).collect::<Int64Array>())
+    };
+    let times = |value: &dyn Fn(&Standing) -> Option<&Snapshot>| -> ArrayRef {
+        let micros = all.iter().map(|s| value(s).map(|s| s.at.timestamp_micros()));
+        Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
+    };
+    let total = |snapshot: &Option<Snapshot>| {
+        snapshot.as_ref()?.summary.get("total-records")?.parse::<i64>().ok()
+    };
+    let names = StringArray::from_iter_values(all.iter().map(|s| &s.pipeline));
+    let gold = all.iter().map(|s| s.gold_up_to_date).collect::<BooleanArray>();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("pipeline", Arc::new(names) as ArrayRef, false),
+        ("objects_waiting", numbers(&|s| Some(s.waiting)), false),
+        ("objects_failed", numbers(&|s| Some(s.failed)), false),
+        ("bronze_rows", numbers(&|s| total(&s.bronze)), true),
+        ("bronze_committed_at", times(&|s| s.bronze.as_ref()), true),
+        ("silver_rows", numbers(&|s| total(&s.silver)), true),
+        ("silver_merged_at", times(&|s| s.silver.as_ref()), true),
+        ("silver_snapshots_behind", numbers(&|s| s.behind), true),
+        ("gold_up_to_date", Arc::new(gold), true),
+    ])?)
+}

@@ -1,0 +1,128 @@
+//! `run`, `bronze`, `silver`, `gold`.
+
+use super::output::say;
+use super::progress::watched;
+use crate::bronze::BronzeReport;
+use crate::gold::GoldReport;
+use crate::silver::SilverReport;
+use crate::wiring::{Pipeline, Wired};
+use crate::worker::{self, Round};
+
+pub(super) async fn run(wired: &Wired, until_idle: bool) -> anyhow::Result<()> {
+    let grace = wired.settings.worker.shutdown_grace;
+    let mut rounds = 0_usize;
+    let seen = |round: &Round| {
+        rounds += 1;
+        // A closed stderr is no reason to stop working.
+        drop(tell(round));
+    };
+    worker::run(wired, until_idle, grace, stop_signal(), seen).await?;
+    if rounds == 0 {
+        say("nothing new")?;
+    }
+    Ok(())
+}
+
+/// Ends when the process is asked to stop.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        tracing::warn!("SIGTERM cannot be listened for");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn tell(round: &Round) -> anyhow::Result<()> {
+    say(&told_bronze(&round.pipeline, &round.bronze))?;
+    if let Some(silver) = &round.silver {
+        say(&told_silver(&round.pipeline, silver))?;
+    }
+    for (table, gold) in &round.gold {
+        say(&told_gold(table, gold))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
+    for pipeline in pipelines {
+        let name = &pipeline.settings.name;
+        let report = watched(&format!("bronze of {name}"), pipeline.bronze.step()).await?;
+        say(&told_bronze(name, &report))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Result<()> {
+    for pipeline in pipelines {
+        let name = &pipeline.settings.name;
+        let Some(silver) = &pipeline.silver else { continue };
+        let what = format!("silver of {name}");
+        let report = if rebuild {
+            watched(&what, silver.rebuild()).await?
+        } else {
+            watched(&what, silver.step()).await?
+        };
+        say(&told_silver(name, &report))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
+    for pipeline in pipelines {
+        for gold in &pipeline.gold {
+            let report = watched(&format!("gold table {}", gold.table()), gold.step()).await?;
+            say(&told_gold(&gold.table().to_string(), &report))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
+    let mut text = format!(
+        "{pipeline} bronze: {} of {} objects ingested, {} rows",
+        report.ingested, report.listed, report.rows
+    );
+    for (count, what) in [
+        (report.known as u64, "known already"),
+        (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
+        (report.rescued, "rows with something rescued"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+pub(super) fn told_silver(pipeline: &str, report: &SilverReport) -> String {
+    if report.snapshots.is_empty() {
+        return format!("{pipeline} silver: up to date");
+    }
+    let counts = &report.counts;
+    let mut text = format!(
+        "{pipeline} silver: {} bronze snapshots merged: {} inserted, {} updated",
+        report.bronze_snapshots, counts.inserted, counts.updated
+    );
+    for (count, what) in [
+        (counts.deleted, "deleted"),
+        (counts.late, "late and older than what is there"),
+        (counts.unchanged, "there already"),
+        (counts.null_keys, "rows with a null key left in bronze"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+pub(super) fn told_gold(table: &str, report: &GoldReport) -> String {
+    match report {
+        GoldReport::UpToDate => format!("{table}: up to date"),
+        GoldReport::Refreshed { rows, .. } => format!("{table}: refreshed, {rows} rows"),
+    }
+}

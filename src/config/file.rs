@@ -1,0 +1,140 @@
+//! The file as it is written: every value still a text or a number.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// `silversmith.toml`.
+#[derive(Debug, Deserialize)]
+pub struct File {
+    /// `[lake]`
+    pub lake: LakeSection,
+    /// `[worker]`
+    #[serde(default)]
+    pub worker: WorkerSection,
+    /// `[source]`
+    pub source: SourceSection,
+    /// `[[pipeline]]`
+    #[serde(default)]
+    pub pipeline: Vec<PipelineSection>,
+}
+
+/// Where the tables are.
+#[derive(Debug, Deserialize)]
+pub struct LakeSection {
+    /// The catalog's name, as other engines see it.
+    pub name: String,
+    /// `sqlite:<path>` or `postgres://…`.
+    pub catalog: String,
+    /// Where new tables go: a path.
+    pub warehouse: String,
+    /// Where checkpoints go: a path.
+    pub checkpoints: String,
+}
+
+/// What the process may use.
+#[derive(Debug, Default, Deserialize)]
+pub struct WorkerSection {
+    /// Bytes of memory, such as `512MiB`.
+    pub memory: Option<String>,
+    /// Objects read at a time.
+    pub read_concurrency: Option<usize>,
+    /// How long a step may go on after a signal to stop.
+    pub shutdown_grace: Option<String>,
+}
+
+/// Where raw objects come from.
+#[derive(Debug, Deserialize)]
+pub struct SourceSection {
+    /// A folder.
+    pub directory: String,
+    /// How long a file has to be unchanged.
+    pub settle: Option<String>,
+}
+
+/// One route.
+#[derive(Debug, Deserialize)]
+pub struct PipelineSection {
+    /// Its name.
+    pub name: String,
+    /// A glob.
+    pub source: String,
+    /// When a batch closes.
+    #[serde(default)]
+    pub batch: BatchSection,
+    /// How its CSV is written.
+    #[serde(default)]
+    pub csv: CsvSection,
+    /// Its bronze table.
+    pub bronze: BronzeSection,
+    /// Its silver table.
+    pub silver: Option<SilverSection>,
+    /// Its gold tables.
+    #[serde(default)]
+    pub gold: Vec<GoldSection>,
+}
+
+/// See [`crate::batch::BatchLimits`].
+#[derive(Debug, Default, Deserialize)]
+pub struct BatchSection {
+    /// Objects.
+    pub max_objects: Option<usize>,
+    /// Bytes, such as `256MiB`.
+    pub max_bytes: Option<String>,
+    /// Time, such as `2s`.
+    pub max_wait: Option<String>,
+}
+
+/// See [`crate::csv::Dialect`].
+#[derive(Debug, Default, Deserialize)]
+pub struct CsvSection {
+    /// One character.
+    pub delimiter: Option<String>,
+    /// Whether the first record names the columns.
+    pub header: Option<bool>,
+    /// Texts that mean null.
+    pub null_values: Option<Vec<String>>,
+    /// Declared types, by the table's column name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+}
+
+/// See [`crate::bronze::BronzeSettings`].
+#[derive(Debug, Deserialize)]
+pub struct BronzeSection {
+    /// `namespace.table`.
+    pub table: String,
+    /// `evolve`, `rescue` or `fail`.
+    pub schema_change: Option<String>,
+}
+
+/// See [`crate::silver::SilverSettings`].
+#[derive(Debug, Deserialize)]
+pub struct SilverSection {
+    /// `namespace.table`.
+    pub table: String,
+    /// Key columns.
+    pub keys: Vec<String>,
+    /// Order columns.
+    #[serde(default)]
+    pub order_by: Vec<String>,
+    /// `copy-on-write`.
+    pub mode: Option<String>,
+    /// A row-wise SELECT from bronze.
+    pub select: Option<String>,
+    /// A condition on bronze columns.
+    pub delete_when: Option<String>,
+    /// `skip` or `equal`.
+    pub null_keys: Option<String>,
+    /// `fail` or `ignore`.
+    pub on_bronze_delete: Option<String>,
+}
+
+/// See [`crate::gold::GoldSettings`].
+#[derive(Debug, Deserialize)]
+pub struct GoldSection {
+    /// `namespace.table`.
+    pub table: String,
+    /// A SELECT from silver.
+    pub sql: String,
+}

@@ -1,0 +1,216 @@
+//! Keys: which there are, which are not built yet, and where they stand in the file.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Problem;
+
+/// The keys that are built; `*` stands for a name of the user's.
+const KEYS: &[&str] = &[
+    "lake.name",
+    "lake.catalog",
+    "lake.warehouse",
+    "lake.checkpoints",
+    "worker.memory",
+    "worker.read_concurrency",
+    "worker.shutdown_grace",
+    "source.directory",
+    "source.settle",
+    "pipeline.name",
+    "pipeline.source",
+    "pipeline.batch.max_objects",
+    "pipeline.batch.max_bytes",
+    "pipeline.batch.max_wait",
+    "pipeline.csv.delimiter",
+    "pipeline.csv.header",
+    "pipeline.csv.null_values",
+    "pipeline.csv.columns.*",
+    "pipeline.bronze.table",
+    "pipeline.bronze.schema_change",
+    "pipeline.silver.table",
+    "pipeline.silver.keys",
+    "pipeline.silver.order_by",
+    "pipeline.silver.mode",
+    "pipeline.silver.select",
+    "pipeline.silver.delete_when",
+    "pipeline.silver.null_keys",
+    "pipeline.silver.on_bronze_delete",
+    "pipeline.gold.table",
+    "pipeline.gold.sql",
+];
+
+/// Keys of features that are designed and not built.
+const NOT_BUILT: &[(&str, &str)] = &[
+    ("lake.event_bus", "announcements on EventBridge"),
+    ("source.queue", "events from SQS; use source.directory"),
+    ("source.dlq", "dead letters in SQS"),
+    ("source.visibility", "events from SQS"),
+    ("source.on_missing", "events from SQS"),
+    ("source.on_unmatched", "events from SQS"),
+    ("pipeline.bronze.partition_by", "partitioned bronze tables"),
+    ("pipeline.silver.partition_by", "partitioned silver tables"),
+    ("pipeline.silver.tombstone_retention", "forgetting deletes; they are kept for ever"),
+];
+
+/// Finds unknown keys and keys of features that are not built. `Err` when it is not TOML.
+pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
+    let table = DeTable::parse(text).map_err(|e| vec![syntax(text, &e)])?;
+    let mut problems = Vec::new();
+    walk(table.get_ref(), "", &mut |path, span, is_table| {
+        let line = line_of(text, span.start);
+        if let Some((_, what)) = NOT_BUILT.iter().find(|(key, _)| *key == path) {
+            let message = format!("`{path}` is not built yet ({what})");
+            problems.push(Problem { line, message });
+        } else if !is_known(path, is_table) {
+            let hint = nearest(path).map(|key| format!("; did you mean `{key}`?"));
+            let message = format!("unknown key `{path}`{}", hint.unwrap_or_default());
+            problems.push(Problem { line, message });
+            return false;
+        }
+        true
+    });
+    Ok(problems)
+}
+
+/// Visits every key with its path and span; the visitor says whether to go into a table.
+fn walk(
+    table: &DeTable<'_>,
+    prefix: &str,
+    visit: &mut impl FnMut(&str, Range<usize>, bool) -> bool,
+) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{prefix}.{}", key.get_ref())
+        };
+        let tables: Vec<&DeTable<'_>> = match value.get_ref() {
+            DeValue::Table(table) => vec![table],
+            DeValue::Array(items) => items
+                .iter()
+                .filter_map(|item| match item.get_ref() {
+                    DeValue::Table(table) => Some(table),
+                    _ => None,
+                })
+                .collect(),
+            _ => vec![],
+        };
+        if visit(&path, key.span(), !tables.is_empty()) {
+            for table in tables {
+                walk(table, &path, visit);
+            }
+        }
+    }
+}
+
+fn is_known(path: &str, is_table: bool) -> bool {
+    KEYS.iter().any(|key| match key.strip_suffix(".*") {
+        Some(parent) => {
+            path == parent
+                || path
+                    .strip_prefix(parent)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    .is_some_and(|name| !name.contains('.') || !is_table)
+        }
+        None => *key == path || (is_table && key.starts_with(&format!("{path}."))),
+    })
+}
+
+/// The known key most like an unknown one.
+fn nearest(path: &str) -> Option<String> {
+    let leaf = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+    let parents = KEYS.iter().flat_map(|key| {
+        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([(*key).to_owned()])
+    });
+    parents
+        .filter(|key| !key.ends_with('*'))
+        .map(|key| {
+            let whole = strsim::damerau_levenshtein(path, &key);
+            // The right key in the wrong place is near, too.
+            let own = strsim::damerau_levenshtein(&leaf(path), &leaf(&key)) + 2;
+            (whole.min(own), key)
+        })
+        .min()
+        .filter(|(distance, _)| *distance <= 4)
+        .map(|(_, key)| key)
+}
+
+/// A problem at a key; where the key is not written, at the closest table that is.
+pub(super) fn located(text: &str, key: &str, why: String) -> Problem {
+    let mut best = (0, 0);
+    if let Ok(table) = DeTable::parse(text) {
+        find(table.get_ref(), key, "", &mut |matched, span| {
+            if matched > best.0 {
+                best = (matched, span.start);
+            }
+        });
+    }
+    Problem { line: line_of(text, best.1), message: format!("`{}`: {why}", plain(key)) }
+}
+
+/// `pipeline[1].silver.keys` → `pipeline.silver.keys`.
+fn plain(key: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for c in key.chars() {
+        match c {
+            '[' => inside = true,
+            ']' => inside = false,
+            c if !inside => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn find(
+    table: &DeTable<'_>,
+    wanted: &str,
+    prefix: &str,
+    found: &mut impl FnMut(usize, Range<usize>),
+) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{prefix}.{}", key.get_ref())
+        };
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        let path = format!("{path}[{index}]");
+                        if reaches(wanted, &path) {
+                            found(path.len(), item.span());
+                            find(inner, wanted, &path, found);
+                        }
+                    }
+                }
+                if wanted == path {
+                    found(path.len(), key.span());
+                }
+            }
+            DeValue::Table(inner) if reaches(wanted, &path) => {
+                found(path.len(), key.span());
+                find(inner, wanted, &path, found);
+            }
+            _ if wanted == path => found(path.len(), key.span()),
+            _ => {}
+        }
+    }
+}
+
+fn reaches(wanted: &str, path: &str) -> bool {
+    wanted == path || wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What the TOML parser says, with the line.
+pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+    let line = line_of(text, error.span().map_or(0, |span| span.start));
+    Problem { line, message: error.message().trim().replace('\n', " ") }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+}

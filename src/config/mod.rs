@@ -1,0 +1,83 @@
+//! The configuration: `silversmith.toml` as written ([`file`]) → settings, resolved and checked
+//! ([`settings`]). Only settings travel. The environment is read here and nowhere else ([`environment`]).
+
+pub mod environment;
+pub mod file;
+mod keys;
+pub mod settings;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use settings::Settings;
+
+/// Reads and resolves a configuration file.
+///
+/// # Errors
+/// Every problem of the file at once, each with its line and key; nothing has been touched then.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = std::path::absolute(base)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(&text, &base).map_err(|problems| ConfigError::Problems(path.to_owned(), problems))
+}
+
+/// Resolves the text of a configuration file whose paths are relative to `base`.
+pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
+    let problems = keys::check(text)?;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let file: file::File = toml::from_str(text).map_err(|e| vec![keys::syntax(text, &e)])?;
+    settings::resolve(file, base).map_err(|wrong| {
+        wrong.into_iter().map(|(key, why)| keys::located(text, &key, why)).collect()
+    })
+}
+
+/// Something wrong with the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1; where the key is not in the file, the nearest table above it.
+    pub line: usize,
+    /// What is wrong, the key included.
+    pub message: String,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It has problems.
+    Problems(PathBuf, Vec<Problem>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(
+                f,
+                "configuration {} cannot be read: {source}; `silversmith init FILE.csv` writes a first one",
+                path.display()
+            ),
+            Self::Problems(path, problems) => {
+                for (index, problem) in problems.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{}:{}: {}", path.display(), problem.line, problem.message)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,153 @@
+//! The worker: bronze, silver and gold of every pipeline, round after round, until it is told to stop
+//! or, with `--until-idle`, until there is nothing left to do.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::bronze::{BronzeError, BronzeReport};
+use crate::gold::{GoldError, GoldReport};
+use crate::silver::{SilverError, SilverReport};
+use crate::wiring::{Pipeline, Wired};
+
+/// How long an idle worker waits before it lists a directory again.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Why a round did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Bronze.
+    #[error("pipeline {pipeline}, bronze")]
+    Bronze {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        #[source]
+        source: BronzeError,
+    },
+    /// Silver.
+    #[error("pipeline {pipeline}, silver")]
+    Silver {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        #[source]
+        source: SilverError,
+    },
+    /// Gold.
+    #[error("pipeline {pipeline}, gold")]
+    Gold {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        #[source]
+        source: GoldError,
+    },
+}
+
+/// What a round of one pipeline did.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Raw → bronze.
+    pub bronze: BronzeReport,
+    /// Bronze → silver.
+    pub silver: Option<SilverReport>,
+    /// Silver → gold, by table.
+    pub gold: Vec<(String, GoldReport)>,
+}
+
+impl Round {
+    /// Whether nothing was there to be done.
+    pub fn idle(&self) -> bool {
+        let took_in = self.bronze.ingested + self.bronze.failed > 0;
+        let merged = self.silver.as_ref().is_some_and(|s| !s.snapshots.is_empty());
+        let refreshed = self.gold.iter().any(|(_, g)| *g != GoldReport::UpToDate);
+        !(took_in || merged || refreshed)
+    }
+}
+
+/// Bronze, silver and gold of one pipeline, once.
+pub async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
+    let name = || pipeline.settings.name.clone();
+    let bronze = pipeline.bronze.step().await;
+    let bronze = bronze.map_err(|source| WorkerError::Bronze { pipeline: name(), source })?;
+    let silver = match &pipeline.silver {
+        Some(silver) => {
+            let merged = silver.step().await;
+            Some(merged.map_err(|source| WorkerError::Silver { pipeline: name(), source })?)
+        }
+        None => None,
+    };
+    let mut refreshed = Vec::new();
+    for gold in &pipeline.gold {
+        let report = gold.step().await;
+        let report = report.map_err(|source| WorkerError::Gold { pipeline: name(), source })?;
+        refreshed.push((gold.table().to_string(), report));
+    }
+    Ok(Round { pipeline: name(), bronze, silver, gold: refreshed })
+}
+
+/// Runs rounds until `stop` is done; with `until_idle`, until a round of all pipelines had nothing
+/// to do. A stop lets the round in hand end within `grace`; what is cut off then is safe to be cut
+/// off anywhere. `seen` is told of every round that did something.
+pub async fn run(
+    wired: &Wired,
+    until_idle: bool,
+    grace: Duration,
+    stop: impl Future<Output = ()>,
+    mut seen: impl FnMut(&Round),
+) -> Result<(), WorkerError> {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let mut all = std::pin::pin!(round_of_all(wired, &mut seen));
+        let idle = tokio::select! {
+            idle = &mut all => idle?,
+            () = &mut stop => {
+                tracing::info!("stopping: the round in hand is brought to its end");
+                if tokio::time::timeout(grace, all).await.is_err() {
+                    tracing::warn!("the round in hand took too long and was cut off; the next run goes on from there");
+                }
+                return Ok(());
+            }
+        };
+        if !idle {
+            continue;
+        }
+        if until_idle && !unsettled(wired).await {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = &mut stop => return Ok(()),
+        }
+    }
+}
+
+async fn round_of_all(
+    wired: &Wired,
+    seen: &mut impl FnMut(&Round),
+) -> Result<bool, WorkerError> {
+    let mut idle = true;
+    for pipeline in &wired.pipelines {
+        let round = round(pipeline).await?;
+        if !round.idle() {
+            idle = false;
+            seen(&round);
+        }
+    }
+    Ok(idle)
+}
+
+/// Whether there are objects that do not count yet: a worker that runs until idle waits for them.
+async fn unsettled(wired: &Wired) -> bool {
+    match wired.source.pending().await {
+        Ok(pending) => pending.iter().any(|uri| {
+            wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "the source cannot be listed");
+            false
+        }
+    }
+}
