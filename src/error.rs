@@ -29,9 +29,28 @@ impl Kind {
             Self::Corrupt => {
                 "Nothing was changed. Look at `silversmith history` and `silversmith status`."
             }
-            Self::Bug => {
-                "This is a defect in silversmith: please report it with the lines above."
-            }
+            Self::Bug => "This is a defect in silversmith: please report it with the lines above.",
         }
     }
+}
+
+/// An error and its causes, in one line. A cause that only repeats what was said is left out.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = plain(&cause.to_string());
+        if said.last() != Some(&text) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    said.join(": ")
+}
+
+/// The message without what DataFusion adds for its own developers.
+pub(crate) fn plain(message: &str) -> String {
+    const FOR_DEVELOPERS: &str = "\nThis issue was likely caused by a bug in DataFusion's code.";
+    let end = message.find(FOR_DEVELOPERS).unwrap_or(message.len());
+    message[..end].trim().to_owned()
 }

@@ -15,8 +15,8 @@ pub enum LogFormat {
 
 /// Starts logging. `filter` is in the syntax of `RUST_LOG`; `default` counts where there is none.
 pub fn start(format: LogFormat, filter: Option<&str>, default: &str) {
-    let filter = EnvFilter::try_new(filter.unwrap_or(default))
-        .unwrap_or_else(|_| EnvFilter::new(default));
+    let filter =
+        EnvFilter::try_new(filter.unwrap_or(default)).unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-
 use crate::ambient::{SharedAmbient, SystemAmbient};
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints};
 use crate::config::Settings;
 use crate::config::settings::{CatalogSettings, PipelineSettings};
 use crate::gold::Gold;
-use crate::lake::{Lake, local_files};
 use crate::lake::catalog::{Catalog, CatalogError, JdbcCatalog};
+use crate::lake::{Lake, local_files};
 use crate::silver::Silver;
 use crate::silver::engine::LocalEngine;
 use crate::source::{DirectoryStore, RawStore};
@@ -136,8 +135,6 @@ async fn catalog(settings: &Settings, missing: Missing) -> Result<Arc<dyn Catalo
 
 fn make_parent(path: &Path) -> Result<(), WiringError> {
     let Some(parent) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(parent).map_err(|source| WiringError::Folder {
-        path: parent.display().to_string(),
-        source,
-    })
+    std::fs::create_dir_all(parent)
+        .map_err(|source| WiringError::Folder { path: parent.display().to_string(), source })
 }

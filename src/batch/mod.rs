@@ -20,11 +20,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self {
-            max_objects: 1_000,
-            max_bytes: 256 * 1024 * 1024,
-            max_wait: Duration::from_secs(2),
-        }
+        Self { max_objects: 1_000, max_bytes: 256 * 1024 * 1024, max_wait: Duration::from_secs(2) }
     }
 }
 
@@ -46,8 +42,7 @@ impl Batcher {
     /// Takes an object in. Returns the batch that this closed: the one before it, where the object
     /// would have made that too large, or the one that it filled.
     pub fn push(&mut self, object: RawObject, now: DateTime<Utc>) -> Option<Vec<RawObject>> {
-        let too_large =
-            !self.open.is_empty() && self.bytes + object.size > self.limits.max_bytes;
+        let too_large = !self.open.is_empty() && self.bytes + object.size > self.limits.max_bytes;
         let closed = if too_large { self.close() } else { None };
         self.bytes += object.size;
         self.open.push(object);

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use crate::batch::{BatchLimits, Batcher};
-use crate::checkpoint::{
-    self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION,
-};
+use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
 use crate::csv::layout::SchemaChange;
 use crate::csv::{Dialect, Limits};
 use crate::error::Kind;
@@ -163,7 +161,13 @@ impl Bronze {
         Ok(unknown)
     }
 
-    /// Takes in one batch.
+    /// Takes in one batch of objects, whatever brought them up.
+    pub async fn take_in(&self, batch: Vec<RawObject>) -> Result<BronzeReport, BronzeError> {
+        let mut report = BronzeReport { listed: batch.len(), ..BronzeReport::default() };
+        self.ingest(batch, &mut report).await?;
+        Ok(report)
+    }
+
     async fn ingest(
         &self,
         batch: Vec<RawObject>,
@@ -204,9 +208,8 @@ impl Bronze {
             let mut new = new.clone();
             let before = stored.as_ref().and_then(|s| s.processed_through);
             new.processed_through = newest.max(before);
-            let same = stored.is_some_and(|s| {
-                BronzeCheckpoint { updated_at: new.updated_at, ..s } == new
-            });
+            let same =
+                stored.is_some_and(|s| BronzeCheckpoint { updated_at: new.updated_at, ..s } == new);
             (!same).then_some(new)
         };
         checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;

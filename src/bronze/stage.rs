@@ -93,8 +93,7 @@ impl Bronze {
     ) -> Result<Staged, BronzeError> {
         // One identity twice in a batch is one object.
         let mut seen = HashSet::new();
-        let objects: Vec<_> =
-            batch.iter().filter(|o| seen.insert(o.id.clone())).cloned().collect();
+        let objects: Vec<_> = batch.iter().filter(|o| seen.insert(o.id.clone())).cloned().collect();
         let at_once = self.settings.read_concurrency.max(1);
         let growing = Arc::new(Mutex::new(Growing {
             table: self.lake.find(&self.settings.table).await?,
@@ -210,11 +209,7 @@ impl Bronze {
         Ok(Ok(LaidOut { object, reader, layout, schema: Some(schema) }))
     }
 
-    fn laid_against(
-        &self,
-        reader: &CsvReader,
-        table: Option<&Schema>,
-    ) -> Result<Layout, CsvError> {
+    fn laid_against(&self, reader: &CsvReader, table: Option<&Schema>) -> Result<Layout, CsvError> {
         lay_out(reader, &self.settings.declared, table, self.settings.schema_change)
     }
 
@@ -231,8 +226,7 @@ impl Bronze {
             }
             Ok(())
         });
-        let mut parsed =
-            Parsed { object, rows: 0, rescued: 0, schema, held: Held::Memory(vec![]) };
+        let mut parsed = Parsed { object, rows: 0, rescued: 0, schema, held: Held::Memory(vec![]) };
         let written = self.hold(&mut parsed, &mut batches).await;
         drop(batches);
         let read = thread.await;
@@ -352,10 +346,7 @@ fn failed_read<T>(object: RawObject, error: ReadError) -> OneObject<T> {
 
 impl Failed {
     fn rejected(object: RawObject, error: &CsvError) -> Self {
-        let mut text = format!("{}: {error}", object.id.uri);
-        if let Some(cause) = std::error::Error::source(error) {
-            text.push_str(&format!(": {cause}"));
-        }
+        let text = format!("{}: {}", object.id.uri, crate::error::chain(error));
         Self { object, outcome: ObjectOutcome::Rejected, reason: error.reason(), error: text }
     }
 
@@ -392,8 +383,7 @@ impl<'a> Gathering<'a> {
             }
             (Held::Memory(batches), Some(schema), Some(table)) => {
                 // Files are written under one schema: a column more means another file.
-                let grown =
-                    self.shared.as_ref().is_some_and(|(_, s, _)| !schema.fits_into(s));
+                let grown = self.shared.as_ref().is_some_and(|(_, s, _)| !schema.fits_into(s));
                 if grown {
                     self.close_shared().await?;
                 }
@@ -426,7 +416,9 @@ impl<'a> Gathering<'a> {
 
     fn note(&mut self, failed: Failed) {
         tracing::warn!(
-            batch = self.batch_id, uri = failed.object.id.uri, reason = failed.reason,
+            batch = self.batch_id,
+            uri = failed.object.id.uri,
+            reason = failed.reason,
             "object not ingested"
         );
         self.failed.push(ObjectRow {

@@ -101,7 +101,9 @@ pub enum CheckpointError {
         why: String,
     },
     /// It was written by a newer version.
-    #[error("checkpoint {key} has format version {found}, this program knows {FORMAT_VERSION}: upgrade silversmith")]
+    #[error(
+        "checkpoint {key} has format version {found}, this program knows {FORMAT_VERSION}: upgrade silversmith"
+    )]
     TooNew {
         /// Which.
         key: String,
@@ -162,10 +164,8 @@ pub async fn load<C: Checkpoint>(
 ) -> Result<Option<(C, Version)>, CheckpointError> {
     let key = format!("{pipeline}/{}", C::FILE);
     let Some((bytes, version)) = store.get(&key).await? else { return Ok(None) };
-    let malformed = |e: serde_json::Error| CheckpointError::Malformed {
-        key: key.clone(),
-        why: e.to_string(),
-    };
+    let malformed =
+        |e: serde_json::Error| CheckpointError::Malformed { key: key.clone(), why: e.to_string() };
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,

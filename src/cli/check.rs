@@ -14,6 +14,7 @@ use crate::config::{self, Settings};
 use crate::csv::infer::infer as infer_type;
 use crate::csv::reader::CsvReader;
 use crate::csv::{Dialect, Limits};
+use crate::error::chain;
 use crate::lake::type_name;
 use crate::silver::SilverSettings;
 use crate::sql::rowwise::BRONZE;
@@ -62,22 +63,11 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
     Ok(())
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
-}
-
 /// Whether what is to be written can be written, and what is to be read is there.
 fn folders(settings: &Settings, findings: &mut Findings) {
-    for (what, folder) in [
-        ("warehouse", &settings.lake.warehouse),
-        ("checkpoints", &settings.lake.checkpoints),
-    ] {
+    for (what, folder) in
+        [("warehouse", &settings.lake.warehouse), ("checkpoints", &settings.lake.checkpoints)]
+    {
         let probe = folder.join(".silversmith-check");
         let written = std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&probe, b"x"))
@@ -213,9 +203,8 @@ pub(super) fn columns_of(
     let columns = reader.names().iter().zip(reader.originals()).enumerate();
     Ok(columns
         .map(|(position, (name, original))| {
-            let inferred = || {
-                reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[position]))
-            };
+            let inferred =
+                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[position]));
             let kind = declared.get(name).cloned().unwrap_or_else(inferred);
             (name.clone(), kind, original.clone())
         })

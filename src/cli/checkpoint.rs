@@ -8,9 +8,7 @@ use clap::Subcommand;
 use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
-use crate::checkpoint::{
-    self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint,
-};
+use crate::checkpoint::{self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint};
 use crate::wiring::Wired;
 
 #[derive(Debug, Subcommand)]
@@ -50,9 +48,9 @@ pub(super) async fn run(wired: &Wired, command: CheckpointCommand) -> anyhow::Re
                 }
             }
             let names = ["pipeline", "checkpoint", "key", "value"];
-            let columns = names.into_iter().zip(lines.map(|cells| -> ArrayRef {
-                Arc::new(StringArray::from_iter_values(cells))
-            }));
+            let columns = names.into_iter().zip(
+                lines.map(|cells| -> ArrayRef { Arc::new(StringArray::from_iter_values(cells)) }),
+            );
             print(&[RecordBatch::try_from_iter(columns)?], format.format)
         }
         CheckpointCommand::Rewind { pipeline, to, to_start: _ } => {
@@ -116,5 +114,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     };
     checkpoint::update(&*wired.checkpoints, &pipeline, change).await?;
     let place = to.map_or("the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
-    say(&format!("the next merge of {pipeline} starts from {place}, once; run `silversmith silver`"))
+    say(&format!(
+        "the next merge of {pipeline} starts from {place}, once; run `silversmith silver`"
+    ))
 }

@@ -6,4 +6,6 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "silversmith-demo")]
     dir: std::path::PathBuf,
 }
-pub(super) async fn run(_args: DemoArgs) -> anyhow::Result<()> { anyhow::bail!("demo") }
+pub(super) async fn run(_args: DemoArgs) -> anyhow::Result<()> {
+    anyhow::bail!("demo")
+}

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::bronze::BronzeError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
-use crate::error::Kind;
+use crate::error::{Kind, plain};
 use crate::gold::GoldError;
 use crate::lake::LakeError;
 use crate::lake::catalog::CatalogError;
@@ -62,11 +62,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The message: what happened, the causes, what to do next.
 pub(super) fn message(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}");
-    let mut last = error.to_string();
+    let mut last = plain(&error.to_string());
+    let mut text = format!("error: {last}");
     for cause in error.chain().skip(1) {
         // Transparent errors repeat their source.
-        let cause = cause.to_string();
+        let cause = plain(&cause.to_string());
         if cause != last {
             text.push_str(&format!("\n  caused by: {cause}"));
         }

@@ -59,10 +59,8 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
         .map(|(name, ..)| name.as_str())
         .take(1)
         .collect();
-    let declared: Vec<String> = columns
-        .iter()
-        .map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind)))
-        .collect();
+    let declared: Vec<String> =
+        columns.iter().map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind))).collect();
     Ok(format!(
         r#"# Written by `silversmith init`. All paths are relative to this file.
 [lake]

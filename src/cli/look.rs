@@ -1,7 +1,9 @@
 //! `history` and `objects`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use clap::Args;
 use globset::GlobBuilder;
 
@@ -20,7 +22,22 @@ pub(super) async fn history(
 ) -> anyhow::Result<()> {
     let table = wired.lake.load(table).await?;
     let snapshots = time_travel::snapshots(&table.snapshots())?;
+    let snapshots = if format == Format::Table { marks_as_lines(&snapshots)? } else { snapshots };
     print(&[snapshots], format)
+}
+
+/// For people: a line for each mark, instead of JSON.
+fn marks_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
+    let position = snapshots.schema().index_of("marks")?;
+    let lines = snapshots.column(position).as_string::<i32>().iter().map(|json| {
+        let marks: BTreeMap<String, String> =
+            json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let shown = marks.iter().filter(|(key, _)| *key != "ledger-files");
+        shown.map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join("\n")
+    });
+    let mut columns = snapshots.columns().to_vec();
+    columns[position] = Arc::new(StringArray::from_iter_values(lines));
+    Ok(RecordBatch::try_new(snapshots.schema(), columns)?)
 }
 
 #[derive(Debug, Args)]

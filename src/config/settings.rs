@@ -233,10 +233,10 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
-    let memory =
-        resolver.parsed("worker.memory", section.memory.as_deref(), DEFAULT_MEMORY, bytes);
+    let memory = resolver.parsed("worker.memory", section.memory.as_deref(), DEFAULT_MEMORY, bytes);
     if memory < LEAST_MEMORY {
-        resolver.say("worker.memory", format!("{} is too little: at least 64MiB", ByteSize(memory)));
+        resolver
+            .say("worker.memory", format!("{} is too little: at least 64MiB", ByteSize(memory)));
     }
     let read_concurrency = section.read_concurrency.unwrap_or(16);
     if !(1..=1_024).contains(&read_concurrency) {
@@ -261,7 +261,10 @@ fn pipeline(
     }
     let glob = section.source.trim_start_matches("./");
     if glob.contains("://") {
-        resolver.say(key("source"), "objects on S3 are not built yet: write a path such as raw/**/*.csv");
+        resolver.say(
+            key("source"),
+            "objects on S3 are not built yet: write a path such as raw/**/*.csv",
+        );
     }
     let compiled = GlobBuilder::new(glob)
         .literal_separator(true)
@@ -296,9 +299,11 @@ fn pipeline(
         read_concurrency: worker.read_concurrency,
         buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
     };
-    let silver = section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
+    let silver =
+        section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
     if silver.is_none() && !section.gold.is_empty() {
-        resolver.say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
+        resolver
+            .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
     }
     let silver_table = silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.table.clone());
     let gold = section
@@ -316,17 +321,21 @@ fn csv(
     section: &CsvSection,
 ) -> (Dialect, BTreeMap<String, arrow::datatypes::DataType>) {
     let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
-    let delimiter = resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
-        match text.as_bytes() {
-            [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-            _ => Err(format!("`{text}` is not one ASCII character")),
-        }
-    });
+    let delimiter =
+        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
+            match text.as_bytes() {
+                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+                _ => Err(format!("`{text}` is not one ASCII character")),
+            }
+        });
     let mut declared = BTreeMap::new();
     for (column, kind) in &section.columns {
         let plain = crate::csv::names::column_names([column.as_str()]);
         if plain != [column.clone()] {
-            resolver.say(key(&format!("columns.{column}")), format!("columns are declared by the table's name for them: `{}`", plain[0]));
+            resolver.say(
+                key(&format!("columns.{column}")),
+                format!("columns are declared by the table's name for them: `{}`", plain[0]),
+            );
         }
         match arrow_type(kind) {
             Some(kind) => {
@@ -386,7 +395,8 @@ fn silver(
     match section.mode.as_deref() {
         None | Some("copy-on-write") => {}
         Some("merge-on-read") => {
-            resolver.say(key("mode"), "\"merge-on-read\" is not built yet; write \"copy-on-write\"");
+            resolver
+                .say(key("mode"), "\"merge-on-read\" is not built yet; write \"copy-on-write\"");
         }
         Some(other) => {
             resolver.say(key("mode"), format!("`{other}` is not one of \"copy-on-write\""));
@@ -406,14 +416,14 @@ fn silver(
     );
     let what = format!("silver table {}", section.table);
     let (select, delete_when) = (section.select.as_deref(), section.delete_when.as_deref());
-    let mut rows = |key: String, select, delete_when| match Rowwise::parse(&what, select, delete_when) {
-        Ok(rows) => Some(rows),
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(|c| format!(": {c}"));
-            resolver.say(key, format!("{error}{}", cause.unwrap_or_default()));
-            None
-        }
-    };
+    let mut rows =
+        |key: String, select, delete_when| match Rowwise::parse(&what, select, delete_when) {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                resolver.say(key, crate::error::chain(&error));
+                None
+            }
+        };
     // Each on its own first, so that the complaint names the right key.
     let parsed = rows(key("select"), select, None).is_some()
         && rows(key("delete_when"), None, delete_when).is_some();
@@ -464,7 +474,10 @@ fn no_two_alike(resolver: &mut Resolver, pipelines: &[PipelineSettings]) {
     let mut names: HashMap<&str, usize> = HashMap::new();
     for (index, pipeline) in pipelines.iter().enumerate() {
         if names.insert(&pipeline.name, index).is_some() {
-            resolver.say(format!("pipeline[{index}].name"), format!("`{}` is the name of two pipelines", pipeline.name));
+            resolver.say(
+                format!("pipeline[{index}].name"),
+                format!("`{}` is the name of two pipelines", pipeline.name),
+            );
         }
         let bronze = &pipeline.bronze.table;
         let mut used = vec![

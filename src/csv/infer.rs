@@ -17,7 +17,7 @@ pub fn infer(column: &ArrayRef) -> DataType {
     let candidates: [(LooksLike, DataType); 5] = [
         (is_boolean, DataType::Boolean),
         (is_integer, DataType::Int64),
-        (is_number, DataType::Float64),
+        (is_fraction, DataType::Float64),
         (is_date, DataType::Date32),
         (is_timestamp, timestamp),
     ];
@@ -44,11 +44,18 @@ fn is_integer(text: &str) -> bool {
     plain && (digits == "0" && text == "0" || !digits.starts_with('0'))
 }
 
+/// A number that a double holds without a doubt: integers beyond 2^53 are not.
+fn is_fraction(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    digits <= 15 && is_number(text)
+}
+
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, rest) = digits.split_at(digits.find(['.', 'e', 'E']).unwrap_or(digits.len()));
     let whole_ok = whole == "0" || is_integer(whole);
-    whole_ok && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+'))
+    whole_ok
+        && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+'))
 }
 
 fn is_date(text: &str) -> bool {
@@ -57,7 +64,10 @@ fn is_date(text: &str) -> bool {
 }
 
 fn is_timestamp(text: &str) -> bool {
-    text.len() >= 16 && text.is_char_boundary(10) && is_date(&text[..10]) && matches!(text.as_bytes()[10], b'T' | b' ')
+    text.len() >= 16
+        && text.is_char_boundary(10)
+        && is_date(&text[..10])
+        && matches!(text.as_bytes()[10], b'T' | b' ')
 }
 
 #[cfg(test)]
@@ -79,7 +89,8 @@ mod tests {
         for (values, kind) in [
             (vec![Some("1"), None, Some("-20")], "long"),
             (vec![Some("007")], "string"),
-            (vec![Some("9223372036854775808")], "double"),
+            (vec![Some("9223372036854775808")], "string"),
+            (vec![Some("0.12345678901234567")], "string"),
             (vec![Some("1.5"), Some("2")], "double"),
             (vec![Some("1e5")], "double"),
             (vec![Some("nan")], "string"),

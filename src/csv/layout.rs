@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
+use super::CsvError;
 use super::infer::infer;
 use super::reader::CsvReader;
-use super::CsvError;
 
 /// What to do with columns that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,8 +40,7 @@ pub fn lay_out(
     table: Option<&Schema>,
     change: SchemaChange,
 ) -> Result<Layout, CsvError> {
-    let mut layout =
-        Layout { names: reader.names().to_vec(), kinds: vec![], new_columns: vec![] };
+    let mut layout = Layout { names: reader.names().to_vec(), kinds: vec![], new_columns: vec![] };
     for (position, name) in reader.names().iter().enumerate() {
         let present = table.and_then(|t| t.field_with_name(name).ok());
         let kind = match present {

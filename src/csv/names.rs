@@ -51,7 +51,16 @@ mod tests {
             ["Customer ID", "customer_id", "E-Mail", "", "_rescued", "é", "customer id", " x "];
         assert_eq!(
             column_names(header),
-            ["customer_id", "customer_id_2", "e_mail", "column_4", "c_rescued", "c_", "customer_id_3", "x"]
+            [
+                "customer_id",
+                "customer_id_2",
+                "e_mail",
+                "column_4",
+                "c_rescued",
+                "c_",
+                "customer_id_3",
+                "x"
+            ]
         );
     }
 

@@ -138,7 +138,10 @@ impl CsvReader {
             return Ok(());
         }
         if record.len() > self.limits.columns {
-            return Err(CsvError::TooManyColumns { found: record.len(), limit: self.limits.columns });
+            return Err(CsvError::TooManyColumns {
+                found: record.len(),
+                limit: self.limits.columns,
+            });
         }
         if self.dialect.header {
             self.originals = record

@@ -78,10 +78,7 @@ fn within_scale(text: &ArrayRef, scale: i8) -> ArrayRef {
     Arc::new(text.as_string::<i32>().iter().map(|v| v.filter(fits)).collect::<StringArray>())
 }
 
-fn rescue(
-    misfits: &StringArray,
-    losses: &[(&str, &StringArray, Option<ArrayRef>)],
-) -> StringArray {
+fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>)]) -> StringArray {
     let mut rescued = StringBuilder::new();
     for row in 0..misfits.len() {
         if misfits.is_valid(row) {

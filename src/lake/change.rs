@@ -84,11 +84,8 @@ pub(super) async fn prepare(
     manifests.merge_small().await?;
     let (manifests, collector, mut wrote) = manifests.finish();
 
-    let manifest_list = format!(
-        "{}/metadata/snap-{snapshot_id}-{}.avro",
-        table.location(),
-        lake.ambient.uuid()
-    );
+    let manifest_list =
+        format!("{}/metadata/snap-{snapshot_id}-{}.avro", table.location(), lake.ambient.uuid());
     write_manifest_list(lake, table, &metadata, snapshot_id, &manifest_list, manifests).await?;
     wrote.push(manifest_list.clone());
 
@@ -106,10 +103,8 @@ pub(super) async fn prepare(
         .build();
 
     let location = lake.next_metadata_location(table)?;
-    let mut builder = table
-        .metadata()
-        .clone()
-        .into_builder(Some(table.metadata_location().to_owned()));
+    let mut builder =
+        table.metadata().clone().into_builder(Some(table.metadata_location().to_owned()));
     if let Some(schema) = &change.schema {
         builder = builder
             .add_current_schema(schema.iceberg().as_ref().clone())

@@ -89,7 +89,7 @@ impl Lake {
                     let source = CatalogError {
                         catalog: "the table's metadata".to_owned(),
                         doing: "look for the commit",
-                        message: error_chain(&other),
+                        message: crate::error::chain(&other),
                     };
                     return Err(unknown(base, prepared, source));
                 }
@@ -116,15 +116,17 @@ impl Lake {
 
     async fn look(&self, base: &Table, prepared: &Prepared) -> Result<Look, LakeError> {
         let table = self.load(base.name()).await?;
-        Ok(if table.snapshot(prepared.snapshot_id).is_some()
-            || table.descends_from(&prepared.metadata_location)
-        {
-            Look::Committed(table)
-        } else if table.pointer() == base.pointer() {
-            Look::StillOurBase
-        } else {
-            Look::Conflict(table)
-        })
+        Ok(
+            if table.snapshot(prepared.snapshot_id).is_some()
+                || table.descends_from(&prepared.metadata_location)
+            {
+                Look::Committed(table)
+            } else if table.pointer() == base.pointer() {
+                Look::StillOurBase
+            } else {
+                Look::Conflict(table)
+            },
+        )
     }
 }
 
@@ -138,15 +140,4 @@ fn refused(base: &Table) -> CatalogError {
 
 fn unknown(base: &Table, prepared: &Prepared, source: CatalogError) -> LakeError {
     LakeError::Unknown { table: base.name().clone(), snapshot: prepared.snapshot_id, source }
-}
-
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -122,7 +122,9 @@ impl LakeError {
             Self::Catalog { .. } | Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
-            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => Kind::Configuration,
+            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => {
+                Kind::Configuration
+            }
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
             Self::Mark { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,

@@ -102,7 +102,8 @@ impl<'a> Manifests<'a> {
             .await
             .doing(self.table.name(), "reading the manifest list")?;
         let mut found = BTreeSet::new();
-        for manifest in list.consume_entries() {
+        let carried: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
+        for manifest in carried {
             // A manifest of nothing but tombstones has told what it had to tell.
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;

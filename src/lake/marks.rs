@@ -73,8 +73,9 @@ impl Table {
         let Some(facts) = self.newest_marks(&key)? else { return Ok(None) };
         let number = |suffix: &str| {
             let text = facts.get(&format!("{prefix}-{suffix}"));
-            text.and_then(|v| v.parse::<i64>().ok())
-                .ok_or_else(|| self.bad_mark(format!("its mark `{prefix}-{suffix}` is not a number")))
+            text.and_then(|v| v.parse::<i64>().ok()).ok_or_else(|| {
+                self.bad_mark(format!("its mark `{prefix}-{suffix}` is not a number"))
+            })
         };
         Ok(Some(Position {
             table: facts.get(&format!("{prefix}-table-uuid")).cloned().unwrap_or_default(),

@@ -50,9 +50,10 @@ impl LakeTable {
 
 /// The schema without the metadata of its fields, every column nullable.
 pub(crate) fn plain(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| {
-        field.as_ref().clone().with_metadata(Default::default()).with_nullable(true)
-    });
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_metadata(Default::default()).with_nullable(true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 

@@ -202,7 +202,8 @@ pub(crate) fn conform(
         .collect::<Result<Vec<_>, _>>()
         .doing(table, "shaping rows")?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).doing(table, "shaping rows")
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .doing(table, "shaping rows")
 }
 
 fn filter(bounds: &[Bounds]) -> Option<Predicate> {
@@ -238,4 +239,3 @@ fn datum(value: &ArrayRef) -> Option<Datum> {
         _ => return None,
     })
 }
-

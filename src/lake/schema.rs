@@ -220,8 +220,17 @@ mod tests {
     #[test]
     fn every_type_name_is_read_back() {
         for name in [
-            "boolean", "int", "long", "float", "double", "decimal(9,2)", "date", "time",
-            "timestamp", "timestamptz", "string",
+            "boolean",
+            "int",
+            "long",
+            "float",
+            "double",
+            "decimal(9,2)",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "string",
         ] {
             assert_eq!(arrow_type(name).map(|t| type_name(&t)).as_deref(), Some(name));
         }

@@ -42,12 +42,8 @@ impl Ledger {
             let added = add.len();
             let mut facts = marks::marks(&self.pipeline);
             marks::set_position(&mut facts, marks::PUBLISHED, &Position::of(bronze, &tip));
-            let change = Change {
-                add,
-                property_marks: facts.clone(),
-                marks: facts,
-                ..Change::default()
-            };
+            let change =
+                Change { add, property_marks: facts.clone(), marks: facts, ..Change::default() };
             match self.lake.commit(&objects, &change).await? {
                 Outcome::Committed(_) => return Ok(added),
                 Outcome::Conflict(newer) => {
@@ -70,9 +66,7 @@ impl Ledger {
         let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
         let contiguous = match &through {
             None => line.complete,
-            Some(p) => {
-                standing(bronze, p) == Standing::InHistory || p.sequence + 1 >= oldest
-            }
+            Some(p) => standing(bronze, p) == Standing::InHistory || p.sequence + 1 >= oldest,
         };
         if line.complete || contiguous {
             return Ok(vec![]);

@@ -493,8 +493,7 @@ impl Silver {
                 rewind: asked.filter(|asked| Some(*asked) != carried_out),
                 updated_at: now,
             };
-            let same =
-                stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
+            let same = stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
             (!same).then_some(new)
         };
         checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;

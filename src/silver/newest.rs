@@ -122,8 +122,7 @@ impl Newest {
 
     /// Keeps the winners' rows only.
     fn drop_losers(&mut self) -> Result<(), ArrowError> {
-        let mut places: Vec<(u32, u32)> =
-            self.by_key.values().map(|w| (w.batch, w.row)).collect();
+        let mut places: Vec<(u32, u32)> = self.by_key.values().map(|w| (w.batch, w.row)).collect();
         places.sort_unstable();
         let kept = self.gather(&places)?;
         for winner in self.by_key.values_mut() {

@@ -80,11 +80,17 @@ mod tests {
     #[test]
     fn nulls_are_oldest_and_floats_are_normal() {
         let values: ArrayRef = Arc::new(Float64Array::from(vec![
-            None, Some(f64::NEG_INFINITY), Some(-0.0), Some(0.0), Some(1.0),
-            Some(f64::NAN), Some(-f64::NAN),
+            None,
+            Some(f64::NEG_INFINITY),
+            Some(-0.0),
+            Some(0.0),
+            Some(1.0),
+            Some(f64::NAN),
+            Some(-f64::NAN),
         ]));
         let batch = RecordBatch::try_from_iter_with_nullable([("x", values, true)]).unwrap();
-        let rows = Encoder::new(&batch.schema(), &["x".to_owned()]).unwrap().encode(&batch).unwrap();
+        let rows =
+            Encoder::new(&batch.schema(), &["x".to_owned()]).unwrap().encode(&batch).unwrap();
         let row = |i| rows.row(i);
         assert!(row(0) < row(1) && row(1) < row(2) && row(3) < row(4) && row(4) < row(5));
         assert_eq!(row(2), row(3), "-0.0 is 0.0");

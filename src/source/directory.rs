@@ -107,9 +107,8 @@ impl RawStore for DirectoryStore {
     async fn list(&self) -> Result<Vec<RawObject>, ReadError> {
         let settled = self.walked()?.into_iter().filter(|(_, settled)| *settled);
         let mut listed: Vec<RawObject> = settled.map(|(object, _)| object).collect();
-        listed.sort_by(|a, b| {
-            (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri))
-        });
+        listed
+            .sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
         Ok(listed)
     }
 

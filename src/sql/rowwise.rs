@@ -196,9 +196,7 @@ fn expression(what: &str, sql: &str) -> Result<SqlExpr, SqlError> {
     parsed.map_err(|e| SqlError::of(what, e.into()))
 }
 
-fn select_of(
-    statement: &mut Statement,
-) -> Option<&mut datafusion::sql::sqlparser::ast::Select> {
+fn select_of(statement: &mut Statement) -> Option<&mut datafusion::sql::sqlparser::ast::Select> {
     match statement {
         Statement::Query(query) => match query.body.as_mut() {
             SetExpr::Select(select) => Some(select),
@@ -257,7 +255,9 @@ mod tests {
         ] {
             assert!(Rowwise::parse("t", Some(sql), None).is_err(), "{sql}");
         }
-        assert!(Rowwise::parse("t", Some("SELECT lower(a) AS a FROM bronze WHERE b > 1"), None).is_ok());
+        assert!(
+            Rowwise::parse("t", Some("SELECT lower(a) AS a FROM bronze WHERE b > 1"), None).is_ok()
+        );
         assert!(Rowwise::parse("t", None, Some("op = 'D') OR (1 = 1")).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions whose memory is bounded; what does not fit is spilled to disk.
 
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::SqlError;
@@ -21,14 +21,8 @@ pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
 }
 
 /// Plans one query; anything that would change something is refused.
-pub async fn query(
-    context: &SessionContext,
-    what: &str,
-    sql: &str,
-) -> Result<DataFrame, SqlError> {
-    let read_only = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
+pub async fn query(context: &SessionContext, what: &str, sql: &str) -> Result<DataFrame, SqlError> {
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     context.sql_with_options(sql, read_only).await.map_err(|e| SqlError::of(what, e))
 }

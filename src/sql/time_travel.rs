@@ -130,7 +130,9 @@ fn parse(sql: &str) -> Result<Statement, SqlError> {
         (Some(statement @ (Statement::Query(_) | Statement::Explain { .. })), true) => {
             Ok(statement)
         }
-        _ => Err(not_allowed("it has to be one SELECT (or EXPLAIN of one): tables are written by the pipeline only")),
+        _ => Err(not_allowed(
+            "it has to be one SELECT (or EXPLAIN of one): tables are written by the pipeline only",
+        )),
     }
 }
 
@@ -310,7 +312,9 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
         let marks: serde_json::Map<_, _> = s
             .summary
             .iter()
-            .filter_map(|(k, v)| Some((k.strip_prefix("silversmith.")?.to_owned(), v.clone().into())))
+            .filter_map(|(k, v)| {
+                Some((k.strip_prefix("silversmith.")?.to_owned(), v.clone().into()))
+            })
             .collect();
         serde_json::Value::Object(marks).to_string()
     });
@@ -354,10 +358,9 @@ pub async fn register_changes(
 ) -> Result<SchemaRef, SqlError> {
     let table = lake.load(name).await?;
     let find = |id: i64| {
-        table.snapshot(id).ok_or_else(|| LakeError::NoSnapshot {
-            table: name.clone(),
-            what: id.to_string(),
-        })
+        table
+            .snapshot(id)
+            .ok_or_else(|| LakeError::NoSnapshot { table: name.clone(), what: id.to_string() })
     };
     let start = from.map(find).transpose()?;
     let start = start.map(|s| crate::lake::diff::Position::of(&table, &s));
@@ -408,7 +411,9 @@ mod tests {
 
     #[test]
     fn writing_is_refused() {
-        for sql in ["DELETE FROM a.b", "CREATE TABLE x (a int)", "SELECT 1; SELECT 2", "COPY a.b TO 'x'"] {
+        for sql in
+            ["DELETE FROM a.b", "CREATE TABLE x (a int)", "SELECT 1; SELECT 2", "COPY a.b TO 'x'"]
+        {
             assert!(parse(sql).is_err(), "{sql}");
         }
     }

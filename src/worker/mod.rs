@@ -124,10 +124,7 @@ pub async fn run(
     }
 }
 
-async fn round_of_all(
-    wired: &Wired,
-    seen: &mut impl FnMut(&Round),
-) -> Result<bool, WorkerError> {
+async fn round_of_all(wired: &Wired, seen: &mut impl FnMut(&Round)) -> Result<bool, WorkerError> {
     let mut idle = true;
     for pipeline in &wired.pipelines {
         let round = round(pipeline).await?;
@@ -142,9 +139,9 @@ async fn round_of_all(
 /// Whether there are objects that do not count yet: a worker that runs until idle waits for them.
 async fn unsettled(wired: &Wired) -> bool {
     match wired.source.pending().await {
-        Ok(pending) => pending.iter().any(|uri| {
-            wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))
-        }),
+        Ok(pending) => pending
+            .iter()
+            .any(|uri| wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))),
         Err(error) => {
             tracing::warn!(%error, "the source cannot be listed");
             false

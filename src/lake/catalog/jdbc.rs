@@ -48,12 +48,10 @@ impl JdbcCatalog {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
-        let failed = |message: String| CatalogError {
-            catalog: shown.clone(),
-            doing: "connect",
-            message,
-        };
-        let url = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        let failed =
+            |message: String| CatalogError { catalog: shown.clone(), doing: "connect", message };
+        let url =
+            if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
         let options = AnyConnectOptions::from_str(&url).map_err(|e| failed(e.to_string()))?;
         let pool = AnyPoolOptions::new()
             .max_connections(if sqlite { 1 } else { 4 })
@@ -110,8 +108,7 @@ impl Catalog for JdbcCatalog {
         .await
         .map_err(|e| self.failed("load a table", &e))?;
         row.map(|row| {
-            let location: String =
-                row.try_get(0).map_err(|e| self.failed("load a table", &e))?;
+            let location: String = row.try_get(0).map_err(|e| self.failed("load a table", &e))?;
             Ok(Pointer { token: Token(location.clone()), metadata_location: location })
         })
         .transpose()

@@ -74,8 +74,11 @@ pub trait Catalog: Debug + Send + Sync {
     async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError>;
 
     /// Enters a new table (and its namespace) with its first metadata file.
-    async fn create(&self, table: &TableName, metadata_location: &str)
-    -> Result<Swap, CatalogError>;
+    async fn create(
+        &self,
+        table: &TableName,
+        metadata_location: &str,
+    ) -> Result<Swap, CatalogError>;
 
     /// Moves the pointer from `base` to `metadata_location`.
     async fn swap(

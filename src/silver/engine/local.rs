@@ -78,9 +78,8 @@ impl LocalEngine {
     ) -> Result<Newest, SilverError> {
         let table = &settings.table;
         let arrow = |e| arrow_error(settings, e);
-        let mut newest =
-            Newest::new(schema, &settings.keys, &settings.order(), settings.null_keys)
-                .map_err(arrow)?;
+        let mut newest = Newest::new(schema, &settings.keys, &settings.order(), settings.null_keys)
+            .map_err(arrow)?;
         let failed = |e| SqlError::of(&format!("silver table {table}"), e);
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             let deleted = match batch.column_by_name(DELETED) {
@@ -429,7 +428,8 @@ impl DeletesWriter {
     ) -> Result<(), SilverError> {
         for share in winners.chunks(WRITE_ROWS) {
             let rows = newest.rows_of(share).map_err(|e| arrow_error(settings, e))?;
-            let rows: RecordBatch = conform(self.place.table.name(), rows, self.place.schema.arrow())?;
+            let rows: RecordBatch =
+                conform(self.place.table.name(), rows, self.place.schema.arrow())?;
             self.writer.write(&rows).await?;
         }
         Ok(())

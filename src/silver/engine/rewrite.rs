@@ -72,11 +72,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(
-        &mut self,
-        work: Vec<Rewrite>,
-        inserts: &[Box<[u8]>],
-    ) -> Result<(), SilverError> {
+    async fn run(&mut self, work: Vec<Rewrite>, inserts: &[Box<[u8]>]) -> Result<(), SilverError> {
         for rewrite in work {
             self.rest_of(&rewrite).await?;
             self.winners(&rewrite.instead).await?;

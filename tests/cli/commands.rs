@@ -1,0 +1,187 @@
+//! Every command, as users see it.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use super::{Folder, redacted};
+
+fn with_orders() -> Folder {
+    let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));
+    folder.write(
+        "raw/1.csv",
+        "id,name,updated\n1,John,2026-01-31T10:00:00Z\n3,Sam,2026-01-31T10:00:00Z\n",
+    );
+    folder.run(&["run", "--until-idle"]);
+    folder.write(
+        "raw/2.csv",
+        "id,name,updated\n1,Johnny,2026-01-31T11:00:00Z\nx,Mary,2026-01-31T10:00:00Z\n",
+    );
+    folder.write("raw/bad.csv", "PK\0\0");
+    folder.run(&["run", "--until-idle"]);
+    folder
+}
+
+#[test]
+fn help_of_every_command() {
+    let folder = Folder::new("");
+    let mut text = String::new();
+    for command in [
+        "",
+        "run",
+        "bronze",
+        "silver",
+        "gold",
+        "sql",
+        "history",
+        "objects",
+        "status",
+        "checkpoint",
+        "check",
+        "init",
+        "demo",
+    ] {
+        let args: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        text.push_str(&format!("$ silversmith {}\n{}\n", args.join(" "), folder.stdout(&args)));
+    }
+    insta::with_settings!({prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("help", text)
+    });
+}
+
+#[test]
+fn looking_at_a_lake() {
+    let folder = with_orders();
+    redacted().bind(|| {
+        insta::assert_snapshot!("status", folder.seen(&["status"]));
+        insta::assert_snapshot!("objects", folder.seen(&["objects", "--format", "csv"]));
+        insta::assert_snapshot!(
+            "objects_failed",
+            folder.seen(&["objects", "--failed", "--match", "raw/b*", "--format", "json"])
+        );
+        insta::assert_snapshot!("history", folder.seen(&["history", "silver.orders"]));
+        insta::assert_snapshot!("checkpoint", folder.seen(&["checkpoint", "show"]));
+        insta::assert_snapshot!("check", folder.seen(&["check"]));
+        insta::assert_snapshot!("infer", folder.seen(&["check", "--infer", "raw/1.csv"]));
+        insta::assert_snapshot!(
+            "sql_table",
+            folder.seen(&["sql", "SELECT id, name FROM silver.orders ORDER BY id"])
+        );
+        insta::assert_snapshot!(
+            "sql_json",
+            folder.seen(&[
+                "sql",
+                "--format",
+                "json",
+                "SELECT id, updated FROM silver.orders ORDER BY id"
+            ])
+        );
+        insta::assert_snapshot!(
+            "changes",
+            folder.seen(&[
+                "sql",
+                "--changes",
+                "bronze.orders",
+                "SELECT name FROM changes ORDER BY 1"
+            ])
+        );
+        insta::assert_snapshot!("nothing_new", folder.seen(&["run", "--until-idle"]));
+    });
+}
+
+#[test]
+fn the_one_shot_steps() {
+    let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));
+    folder.write("raw/1.csv", "id,name,updated\n1,John,2026-01-31T10:00:00Z\n");
+    redacted().bind(|| {
+        insta::assert_snapshot!("step_silver_too_early", folder.seen(&["silver"]));
+        insta::assert_snapshot!("step_bronze", folder.seen(&["bronze"]));
+        insta::assert_snapshot!("step_silver", folder.seen(&["silver", "--pipeline", "orders"]));
+        insta::assert_snapshot!("step_gold", folder.seen(&["gold"]));
+        insta::assert_snapshot!("step_rebuild", folder.seen(&["silver", "--rebuild"]));
+        insta::assert_snapshot!("step_bronze_again", folder.seen(&["bronze"]));
+        insta::assert_snapshot!(
+            "step_rewind",
+            folder.seen(&["checkpoint", "rewind", "orders", "--to-start"])
+        );
+        insta::assert_snapshot!("step_silver_rewound", folder.seen(&["silver"]));
+    });
+}
+
+#[test]
+fn errors_say_what_to_do_next() {
+    let folder = with_orders();
+    redacted().bind(|| {
+        insta::assert_snapshot!("no_pipeline", folder.seen(&["bronze", "--pipeline", "order"]));
+        insta::assert_snapshot!("no_table", folder.seen(&["history", "silver.order"]));
+        insta::assert_snapshot!(
+            "no_snapshot",
+            folder.seen(&["sql", "SELECT * FROM silver.orders VERSION AS OF 12"])
+        );
+        insta::assert_snapshot!("bad_sql", folder.seen(&["sql", "SELECT nme FROM silver.orders"]));
+        insta::assert_snapshot!("write_sql", folder.seen(&["sql", "DROP TABLE silver.orders"]));
+        insta::assert_snapshot!(
+            "rewind_unknown",
+            folder.seen(&["checkpoint", "rewind", "orders", "--to", "5"])
+        );
+    });
+    let fresh = Folder::new(&Folder::config("", ""));
+    redacted().bind(|| insta::assert_snapshot!("no_lake", fresh.seen(&["status"])));
+    assert!(!fresh.path().join("lake").exists(), "looking makes nothing");
+}
+
+#[test]
+fn init_writes_a_configuration_that_runs() {
+    let folder = Folder::new("");
+    std::fs::remove_file(folder.path().join("silversmith.toml")).unwrap();
+    folder.write("raw/Orders 2026.csv", "Order ID,Customer,Amount,Updated\n1,Ann,9.50,2026-01-31T10:00:00Z\n2,Bob,7.25,2026-01-31T11:00:00Z\n");
+    folder.run(&["init", "raw/Orders 2026.csv"]);
+    let written = std::fs::read_to_string(folder.path().join("silversmith.toml")).unwrap();
+    insta::with_settings!({prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("init", written)
+    });
+    folder.run(&["check"]);
+    folder.run(&["run", "--until-idle"]);
+    let rows = folder.stdout(&[
+        "sql",
+        "--format",
+        "csv",
+        "SELECT order_id, amount FROM silver.orders_2026 ORDER BY 1",
+    ]);
+    assert_eq!(rows, "order_id,amount\n1,9.5\n2,7.25\n");
+    redacted().bind(|| {
+        insta::assert_snapshot!("init_again", folder.seen(&["init", "raw/Orders 2026.csv"]))
+    });
+}
+
+/// `silversmith sql … | head -1`: a reader that has gone away is no failure.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let folder = with_orders();
+    let mut child = folder
+        .command(&["sql", "--format", "csv", "SELECT a.id FROM silver.orders a, silver.orders b, (SELECT unnest(range(0, 50000)) AS n) c"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(!told.contains("panicked"), "{told}");
+}
+
+/// SIGTERM ends a worker that waits, with exit code 0.
+#[test]
+fn a_worker_stops_when_it_is_told_to() {
+    let folder = with_orders();
+    let mut child = folder.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+    folder.write("raw/3.csv", "id,name,updated\n9,Zoe,2026-01-31T12:00:00Z\n");
+    let told = child.stderr.take().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(told));
+    let merged = lines.by_ref().any(|line| line.unwrap().contains("gold.orders: refreshed"));
+    assert!(merged, "the worker takes up what comes while it runs");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    std::io::stdout().flush().unwrap();
+}

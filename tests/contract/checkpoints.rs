@@ -1,0 +1,35 @@
+//! The checkpoint store.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use silversmith::checkpoint::{CheckpointStore, LocalCheckpoints, MemoryCheckpoints, Put};
+
+#[tokio::test]
+async fn every_checkpoint_store_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores: [(&str, Arc<dyn CheckpointStore>); 2] = [
+        ("memory", Arc::new(MemoryCheckpoints::new())),
+        ("local", Arc::new(LocalCheckpoints::new(&folder.path().join("checkpoints")))),
+    ];
+    for (kind, store) in stores {
+        println!("checkpoint store: {kind}");
+        let key = "orders/silver.json";
+        assert_eq!(store.get(key).await.unwrap(), None);
+        let Put::Stored(first) = store.put(key, b"1", None).await.unwrap() else { panic!() };
+        assert_eq!(store.put(key, b"x", None).await.unwrap(), Put::Conflict);
+        assert_eq!(store.get(key).await.unwrap(), Some((b"1".to_vec(), first.clone())));
+        let Put::Stored(second) = store.put(key, b"2", Some(&first)).await.unwrap() else {
+            panic!()
+        };
+        assert_ne!(first, second);
+        assert_eq!(store.put(key, b"x", Some(&first)).await.unwrap(), Put::Conflict);
+        assert_eq!(store.put("other", b"x", Some(&first)).await.unwrap(), Put::Conflict);
+        assert_eq!(store.get(key).await.unwrap(), Some((b"2".to_vec(), second.clone())));
+
+        let values: Vec<Vec<u8>> = (0..8).map(|n| format!("value {n}").into_bytes()).collect();
+        let puts = values.iter().map(|value| store.put(key, value, Some(&second)));
+        let stored = join_all(puts).await.into_iter().map(Result::unwrap);
+        assert_eq!(stored.filter(|put| matches!(put, Put::Stored(_))).count(), 1);
+    }
+}

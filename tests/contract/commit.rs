@@ -1,0 +1,197 @@
+//! The commit protocol over every catalog, lost answers included (I6), and what commits look like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::future::join_all;
+use silversmith::ambient::{Ambient, SystemAmbient};
+use silversmith::lake::catalog::Catalog;
+use silversmith::lake::writer::DataWriter;
+use silversmith::lake::{
+    Change, DataFile, FileIO, Lake, LakeError, Outcome, Removal, Table, TableName, memory_files,
+};
+use silversmith::sql::{session::session, time_travel};
+
+use super::catalogs;
+use crate::support::faulty::{Fate, Fateful};
+use crate::support::lines;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]))
+}
+
+fn lake(catalog: Arc<dyn Catalog>, files: &FileIO) -> Lake {
+    Lake::new(catalog, files.clone(), "memory:/warehouse", Arc::new(SystemAmbient))
+}
+
+async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Vec<DataFile> {
+    let mut writer = DataWriter::new(lake, table, table.schema());
+    let column = Arc::new(Int64Array::from(numbers.to_vec()));
+    let batch = RecordBatch::try_new(table.schema().arrow().clone(), vec![column]).unwrap();
+    writer.write(&batch).await.unwrap();
+    writer.close().await.unwrap()
+}
+
+async fn append(lake: &Lake, table: &Table, numbers: &[i64]) -> Change {
+    Change { add: file(lake, table, numbers).await, ..Change::default() }
+}
+
+async fn committed(lake: &Lake, base: &Table, change: &Change) -> Table {
+    match lake.commit(base, change).await.unwrap() {
+        Outcome::Committed(table) => table,
+        Outcome::Conflict(_) => panic!("a conflict with nobody"),
+    }
+}
+
+async fn numbers(lake: &Lake, table: &TableName) -> Vec<String> {
+    let context = session(64 * 1024 * 1024).unwrap();
+    let sql = format!("SELECT n FROM {table} ORDER BY n");
+    let frame = time_travel::query(lake, &context, &sql).await.unwrap();
+    lines(&frame.collect().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_settled_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, catalog) in catalogs(&folder).await {
+        for (number, fates) in [
+            vec![Fate::DoneAnswerLost],
+            vec![Fate::DoneThenRefused],
+            vec![Fate::LostOnTheWay],
+            vec![Fate::LostOnTheWay, Fate::LostOnTheWay, Fate::DoneAnswerLost],
+            vec![Fate::LostOnTheWay, Fate::DoneThenRefused],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            println!("catalog: {kind}, fates: {fates:?}");
+            let files = memory_files();
+            let name = TableName::new("lost", format!("answers_{number}"));
+            let fateful = Fateful::new(catalog.clone(), &fates);
+            let lake = lake(fateful.clone(), &files);
+            let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+            let after = committed(&lake, &base, &append(&lake, &base, &[1, 2]).await).await;
+            assert_eq!(after.snapshots().len(), 1, "the change is there once");
+            assert_eq!(numbers(&lake, &name).await, ["1", "2"]);
+            // Sent once, and again only where it was known not to have arrived.
+            let lost = fates.iter().filter(|fate| **fate == Fate::LostOnTheWay).count();
+            assert_eq!(fateful.swaps.load(Ordering::SeqCst), lost + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_unknown_and_nothing_is_deleted() {
+    let files = memory_files();
+    let name = TableName::new("never", "answered");
+    let inner: Arc<dyn Catalog> = Arc::new(silversmith::lake::catalog::MemoryCatalog::new());
+    let fateful = Fateful::new(inner.clone(), &[Fate::LostOnTheWay; 20]);
+    let lake = lake(fateful, &files);
+    let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+    let change = append(&lake, &base, &[1]).await;
+    let error = lake.commit(&base, &change).await.unwrap_err();
+    assert!(matches!(error, LakeError::Unknown { .. }), "{error:?}");
+    for file in &change.add {
+        assert!(files.exists(file.file_path()).await.unwrap());
+    }
+    // Had it arrived after all, the table would be whole: the metadata file is there, too.
+    assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
+}
+
+#[tokio::test]
+async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, catalog) in catalogs(&folder).await {
+        println!("catalog: {kind}");
+        let files = memory_files();
+        let lake = lake(catalog, &files);
+        let name = TableName::new("race", "eight");
+        let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+        let mut changes = Vec::new();
+        for number in 0..8 {
+            changes.push(append(&lake, &base, &[number]).await);
+        }
+        let outcomes = join_all(changes.iter().map(|change| lake.commit(&base, change))).await;
+        let won = outcomes.iter().filter(|o| matches!(o, Ok(Outcome::Committed(_)))).count();
+        let lost = outcomes.iter().filter(|o| matches!(o, Ok(Outcome::Conflict(_)))).count();
+        assert_eq!((won, lost), (1, 7));
+        assert_eq!(numbers(&lake, &name).await.len(), 1);
+        for change in &changes {
+            assert!(
+                files.exists(change.add[0].file_path()).await.unwrap(),
+                "data files are the caller's"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overwrite_removes_files_and_refuses_one_that_is_gone() {
+    let files = memory_files();
+    let lake = lake(Arc::new(silversmith::lake::catalog::MemoryCatalog::new()), &files);
+    let name = TableName::new("over", "written");
+    let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+    let one = append(&lake, &base, &[1]).await;
+    let table = committed(&lake, &base, &one).await;
+    let table = committed(&lake, &table, &append(&lake, &table, &[2]).await).await;
+    let old = one.add[0].file_path().to_owned();
+    let change = Change {
+        add: file(&lake, &table, &[10]).await,
+        remove: Removal::Files(BTreeSet::from([old.clone()])),
+        ..Change::default()
+    };
+    let table = committed(&lake, &table, &change).await;
+    assert_eq!(numbers(&lake, &name).await, ["2", "10"]);
+    let summary = table.current().unwrap().summary;
+    let fact = |key: &str| summary.get(key).map(String::as_str);
+    assert_eq!(table.current().unwrap().operation, "overwrite");
+    assert_eq!((fact("total-records"), fact("deleted-records")), (Some("2"), Some("1")));
+    assert_eq!((fact("total-data-files"), fact("added-data-files")), (Some("2"), Some("1")));
+    let again = lake.commit(&table, &change).await.unwrap_err();
+    assert!(matches!(again, LakeError::FileGone { ref path, .. } if *path == old), "{again}");
+}
+
+#[tokio::test]
+async fn small_manifests_are_merged_and_the_diff_still_knows_who_added_what() {
+    let files = memory_files();
+    let lake = lake(Arc::new(silversmith::lake::catalog::MemoryCatalog::new()), &files);
+    let name = TableName::new("many", "manifests");
+    let mut table = lake.find_or_create(&name, &schema(), None).await.unwrap();
+    let every_fifth =
+        BTreeMap::from([("commit.manifest.min-count-to-merge".to_owned(), "5".to_owned())]);
+    let mut ids = Vec::new();
+    for number in 0..12 {
+        let mut change = append(&lake, &table, &[number]).await;
+        change.property_marks = every_fifth.clone();
+        table = committed(&lake, &table, &change).await;
+        ids.push(table.current().unwrap().id);
+    }
+    assert_eq!(numbers(&lake, &name).await.len(), 12);
+    let diff = lake.diff(&table, None).await.unwrap();
+    assert!(diff.steps.iter().all(|step| step.files.len() == 1), "one file for each snapshot");
+    let start = silversmith::lake::diff::Position::of(&table, &table.snapshot(ids[8]).unwrap());
+    let diff = lake.diff(&table, Some(&start)).await.unwrap();
+    let ends: Vec<i64> = diff.steps.iter().map(|step| step.end.snapshot).collect();
+    assert_eq!(ends, ids[9..]);
+}
+
+#[tokio::test]
+async fn snapshot_times_do_not_go_back_with_the_clock() {
+    let start = SystemAmbient.now();
+    let files = memory_files();
+    let catalog: Arc<dyn Catalog> = Arc::new(silversmith::lake::catalog::MemoryCatalog::new());
+    let ahead =
+        Arc::new(silversmith::ambient::ManualAmbient::at(start + chrono::TimeDelta::hours(1)));
+    let name = TableName::new("clocks", "differ");
+    let first = Lake::new(catalog.clone(), files.clone(), "memory:/w", ahead);
+    let table = first.find_or_create(&name, &schema(), None).await.unwrap();
+    let table = committed(&first, &table, &append(&first, &table, &[1]).await).await;
+    let second = lake(catalog, &files);
+    let table = second.load(table.name()).await.unwrap();
+    let table = committed(&second, &table, &append(&second, &table, &[2]).await).await;
+    let times: Vec<_> = table.snapshots().iter().map(|s| s.at).collect();
+    assert!(times[0] < times[1], "{times:?}");
+}

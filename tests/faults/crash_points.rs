@@ -1,0 +1,149 @@
+//! A crash point between any two effects of bronze, silver and gold, each followed by a restart that ends
+//! right (I1–I6).
+//!
+//! The run is first counted, then repeated once for every effect, dying before it and right after
+//! it; then a new process goes on from what the dead one left.
+
+use std::sync::Arc;
+
+use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
+use silversmith::lake::catalog::{Catalog, MemoryCatalog};
+use silversmith::source::MemoryStore;
+
+use crate::support::World;
+use crate::support::faulty::{Fuse, FusedCatalog, FusedCheckpoints, FusedFiles};
+
+const PIPELINE: &str = r#"
+[[pipeline]]
+name = "customers"
+source = "raw/**/*.csv"
+[pipeline.bronze]
+table = "bronze.customers"
+[pipeline.silver]
+table = "silver.customers"
+keys = ["id"]
+order_by = ["updated"]
+delete_when = "op = 'D'"
+[[pipeline.gold]]
+table = "gold.count"
+sql = "SELECT count(*) AS n FROM silver"
+"#;
+
+/// What outlives a process.
+struct Remains {
+    catalog: Arc<dyn Catalog>,
+    files: FusedFiles,
+    raw: Arc<MemoryStore>,
+    checkpoints: Arc<dyn CheckpointStore>,
+    ambient: Arc<silversmith::ambient::ManualAmbient>,
+}
+
+impl Remains {
+    fn new() -> Self {
+        Self {
+            catalog: Arc::new(MemoryCatalog::new()),
+            files: FusedFiles::default(),
+            raw: Arc::new(MemoryStore::new()),
+            checkpoints: Arc::new(MemoryCheckpoints::new()),
+            ambient: Arc::new(silversmith::ambient::ManualAmbient::at(crate::support::at(12, 0))),
+        }
+    }
+
+    /// A process on what is there, behind a fuse.
+    fn process(&self, fuse: &Arc<Fuse>) -> World {
+        World::sharing(
+            PIPELINE,
+            Arc::new(FusedCatalog(self.catalog.clone(), fuse.clone())),
+            self.files.behind(fuse),
+            self.raw.clone(),
+            Arc::new(FusedCheckpoints(self.checkpoints.clone(), fuse.clone())),
+            self.ambient.clone(),
+        )
+    }
+}
+
+fn put_first(remains: &Remains) {
+    let put = |name: &str, text: &str, minute| {
+        remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
+    };
+    put("1", "id,name,op,updated\n1,a,U,1\n2,b,U,1\n3,c,U,1\n", 0);
+    put("bad", "id\0", 1);
+}
+
+fn put_second(remains: &Remains) {
+    let put = |name: &str, text: &str, minute| {
+        remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
+    };
+    put("2", "id,name,op,updated,extra\n2,new,U,2,x\n3,,D,2,\n4,d,U,1,\n", 2);
+    put("empty", "", 3);
+}
+
+async fn all_steps(world: &World) {
+    world.bronze().await;
+    world.silver().await;
+    world.gold().await;
+}
+
+/// One round; dies where the fuse says.
+async fn life(remains: &Remains, fuse: &Arc<Fuse>) {
+    let world = remains.process(fuse);
+    tokio::select! {
+        () = all_steps(&world) => {}
+        () = fuse.blown() => {}
+    }
+}
+
+async fn ends_right(remains: &Remains, told: &str) {
+    let world = remains.process(&Fuse::counting());
+    all_steps(&world).await;
+    all_steps(&world).await;
+    let silver = world.sql("SELECT id, name, extra FROM silver.customers ORDER BY id").await;
+    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null"], "{told}");
+    let bronze =
+        world.sql("SELECT _source_uri, count(*) FROM bronze.customers GROUP BY 1 ORDER BY 1").await;
+    assert_eq!(bronze, ["raw/1.csv|3", "raw/2.csv|3"], "{told}");
+    let ingested = world
+        .sql("SELECT source_uri, count(*) FROM bronze.customers_objects WHERE outcome = 'ingested' AND rows > 0 GROUP BY 1 ORDER BY 1")
+        .await;
+    assert_eq!(ingested, ["raw/1.csv|1", "raw/2.csv|1"], "{told}");
+    let others = world
+        .sql("SELECT DISTINCT source_uri, outcome FROM bronze.customers_objects WHERE rows = 0 ORDER BY 1")
+        .await;
+    assert_eq!(others, ["raw/bad.csv|rejected", "raw/empty.csv|ingested"], "{told}");
+    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["3"], "{told}");
+}
+
+#[tokio::test]
+async fn a_crash_at_any_effect_is_harmless() {
+    // The effects of each of the two rounds, counted.
+    let counted = Remains::new();
+    put_first(&counted);
+    let first = Fuse::counting();
+    life(&counted, &first).await;
+    put_second(&counted);
+    let second = Fuse::counting();
+    life(&counted, &second).await;
+    ends_right(&counted, "no crash").await;
+    let (first, second) = (first.effects(), second.effects());
+    assert!(first > 20 && second > 20, "{first} and {second} effects");
+
+    for done in [false, true] {
+        for effect in 0..first {
+            let remains = Remains::new();
+            put_first(&remains);
+            life(&remains, &Fuse::blowing(effect, done)).await;
+            put_second(&remains);
+            ends_right(&remains, &format!("round 1, effect {effect} of {first}, done: {done}"))
+                .await;
+        }
+        for effect in 0..second {
+            let remains = Remains::new();
+            put_first(&remains);
+            life(&remains, &Fuse::counting()).await;
+            put_second(&remains);
+            life(&remains, &Fuse::blowing(effect, done)).await;
+            ends_right(&remains, &format!("round 2, effect {effect} of {second}, done: {done}"))
+                .await;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Crashes: the process dies at any effect, or is killed for real.
+
+mod crash_points;
+mod kill;

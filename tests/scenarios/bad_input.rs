@@ -1,0 +1,142 @@
+//! Bad input is contained (I8): a clear outcome, the others go on, nothing is lost.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use silversmith::ambient::{Ambient, SystemAmbient};
+use silversmith::source::{DirectoryStore, RawStore, ReadError};
+
+use crate::support::{CUSTOMERS, World};
+
+async fn outcomes(world: &World) -> Vec<String> {
+    world
+        .sql("SELECT source_uri, outcome, rows, reason FROM bronze.customers_objects ORDER BY source_uri")
+        .await
+}
+
+#[tokio::test]
+async fn bad_objects_are_rejected_and_the_others_go_on() {
+    let world = World::new(CUSTOMERS);
+    world.put("empty.csv", "", 0);
+    world.put("header.csv", "id,name,updated\n", 1);
+    world.put("good.csv", "id,name,updated\n1,a,2026-01-01\n", 2);
+    world.raw.put("raw/binary.csv", vec![0x50, 0x4b, 3, 4, 0, 0, 8], crate::support::at(11, 3));
+    world.raw.put(
+        "raw/latin.csv",
+        b"id,name,updated\n2,J\xfcrgen,2026-01-01\n".to_vec(),
+        crate::support::at(11, 4),
+    );
+    world.raw.put("raw/utf16.csv", vec![0xFF, 0xFE, b'i', 0, b'd', 0], crate::support::at(11, 5));
+    world.put("quote.csv", &format!("id,name,updated\n1,\"{}", "x".repeat(17 * 1024 * 1024)), 6);
+    world.put("bom.csv", "\u{feff}id,name,updated\n3,c,2026-01-01\n", 7);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed, report.rows), (5, 3, 3));
+    assert_eq!(
+        outcomes(&world).await,
+        [
+            "raw/binary.csv|rejected|0|not-text",
+            "raw/bom.csv|ingested|1|null",
+            "raw/empty.csv|ingested|0|null",
+            "raw/good.csv|ingested|1|null",
+            "raw/header.csv|ingested|0|null",
+            "raw/latin.csv|ingested|1|null",
+            "raw/quote.csv|rejected|0|record-too-long",
+            "raw/utf16.csv|rejected|0|not-text",
+        ]
+    );
+    let rows = world.sql("SELECT id, _rescued FROM bronze.customers ORDER BY id NULLS LAST").await;
+    assert_eq!(rows[..2], ["1|null", "3|null"]);
+    assert!(rows[2].contains("not UTF-8") && rows[2].contains("base64"), "{}", rows[2]);
+    let again = world.bronze().await;
+    assert_eq!((again.known, again.failed), (8, 0), "a listing brings nothing up again");
+}
+
+#[tokio::test]
+async fn a_lake_of_nothing_but_bad_objects_has_a_ledger_and_no_rows() {
+    let world = World::new(CUSTOMERS);
+    world.put("empty.csv", "", 0);
+    world.raw.put("raw/binary.csv", vec![0u8; 8], crate::support::at(11, 3));
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (1, 1));
+    assert_eq!(outcomes(&world).await.len(), 2);
+    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+}
+
+/// A file that grows while it is read is another version by then: its rows are dropped, its new
+/// version is taken when it has settled.
+#[tokio::test]
+async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    std::fs::create_dir(&raw).unwrap();
+    let path = raw.join("growing.csv");
+    std::fs::write(&path, "id\n1\n").unwrap();
+    let ambient = Arc::new(SystemAmbient);
+    let store = DirectoryStore::new(folder.path(), &raw, Duration::ZERO, ambient.clone());
+    let object = store.list().await.unwrap().remove(0);
+    assert_eq!(object.id.uri, "raw/growing.csv");
+    let mut input = store.open(&object).await.unwrap();
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"2\n").unwrap();
+    let mut read = String::new();
+    std::io::Read::read_to_string(&mut input, &mut read).unwrap();
+    assert_eq!(read, "id\n1\n", "not a byte more than was announced");
+    assert!(matches!(store.verify(&object).await, Err(ReadError::Changed(_))));
+    assert!(matches!(store.open(&object).await.map(drop), Err(ReadError::Changed(_))));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(store.verify(&object).await, Err(ReadError::Missing(_))));
+
+    let slow = DirectoryStore::new(folder.path(), &raw, Duration::from_secs(3600), ambient.clone());
+    std::fs::write(&path, "id\n1\n2\n").unwrap();
+    assert!(slow.list().await.unwrap().is_empty(), "it has not settled");
+    assert_eq!(slow.pending().await.unwrap(), ["raw/growing.csv"]);
+    assert!(ambient.now() > object.id.last_modified);
+}
+
+/// Objects that vanish between listing and reading are recorded as missing.
+#[tokio::test]
+async fn an_object_that_is_gone_is_missing() {
+    #[derive(Debug)]
+    struct Vanishing(Arc<silversmith::source::MemoryStore>);
+    #[async_trait::async_trait]
+    impl RawStore for Vanishing {
+        async fn list(&self) -> Result<Vec<silversmith::source::RawObject>, ReadError> {
+            let listed = self.0.list().await;
+            self.0.delete("raw/gone.csv");
+            self.0.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
+            listed
+        }
+        async fn pending(&self) -> Result<Vec<String>, ReadError> {
+            self.0.pending().await
+        }
+        async fn open(
+            &self,
+            object: &silversmith::source::RawObject,
+        ) -> Result<Box<dyn std::io::Read + Send>, ReadError> {
+            self.0.open(object).await
+        }
+        async fn verify(&self, object: &silversmith::source::RawObject) -> Result<(), ReadError> {
+            self.0.verify(object).await
+        }
+    }
+    let mut world = World::new(CUSTOMERS);
+    for name in ["gone", "changed", "stays"] {
+        world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
+    }
+    world.wired = silversmith::wiring::assemble(
+        (*world.wired.settings).clone(),
+        world.lake().clone(),
+        Arc::new(Vanishing(world.raw.clone())),
+        world.checkpoints.clone(),
+    );
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (1, 2));
+    assert_eq!(
+        outcomes(&world).await,
+        [
+            "raw/changed.csv|missing|0|changed",
+            "raw/gone.csv|missing|0|missing",
+            "raw/stays.csv|ingested|1|null"
+        ]
+    );
+}

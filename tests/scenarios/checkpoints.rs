@@ -1,0 +1,125 @@
+//! The named cases of the design talk, and rewinding.
+
+use silversmith::checkpoint::{self, BronzeCheckpoint, Rewind, SilverCheckpoint};
+
+use crate::support::{CUSTOMERS, World, at};
+
+const ORDERS: &str = r#"
+[[pipeline]]
+name = "orders"
+source = "raw/**/*.csv"
+[pipeline.bronze]
+table = "bronze.orders"
+[pipeline.silver]
+table = "silver.orders"
+keys = ["id"]
+order_by = ["updated"]
+"#;
+
+/// order1.csv 2:00 and order2.csv 3:00 are ingested, order3.csv comes at 4:00, the checkpoint says
+/// 3:00: only order3.csv is read.
+#[tokio::test]
+async fn only_the_object_after_the_checkpoint_is_read() {
+    let world = World::new(ORDERS);
+    world.raw.put("raw/order1.csv", "id,updated\n1,2026-01-31T02:00:00Z\n", at(2, 0));
+    world.raw.put("raw/order2.csv", "id,updated\n2,2026-01-31T03:00:00Z\n", at(3, 0));
+    assert_eq!(world.bronze().await.ingested, 2);
+    let (stored, _) =
+        checkpoint::load::<BronzeCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
+    assert_eq!(stored.processed_through, Some(at(3, 0)));
+
+    world.raw.put("raw/order3.csv", "id,updated\n3,2026-01-31T04:00:00Z\n", at(4, 0));
+    let report = world.bronze().await;
+    assert_eq!((report.listed, report.known, report.ingested), (3, 2, 1));
+    let last = world.sql("SELECT _source_uri FROM bronze.orders ORDER BY _ingested_at, id").await;
+    assert_eq!(last, ["raw/order1.csv", "raw/order2.csv", "raw/order3.csv"]);
+    let batches = world.sql("SELECT count(DISTINCT batch_id) FROM bronze.orders_objects").await;
+    assert_eq!(batches, ["2"]);
+    let (stored, _) =
+        checkpoint::load::<BronzeCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
+    assert_eq!(stored.processed_through, Some(at(4, 0)));
+}
+
+/// Three bronze snapshots, the checkpoint at the second: only the third's rows are merged.
+#[tokio::test]
+async fn only_the_third_snapshot_is_merged() {
+    let world = World::new(ORDERS);
+    for (number, minute) in [(1, 0), (2, 1)] {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-31\n"), minute);
+        world.bronze().await;
+    }
+    world.silver().await;
+    let before = world.table("bronze.orders").await.ancestry().snapshots;
+    let (stored, _) =
+        checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
+    assert_eq!(stored.bronze_snapshot_id, Some(before[0].id));
+
+    world.put("3.csv", "id,updated\n3,2026-01-31\n", 2);
+    world.bronze().await;
+    let report = world.silver().await;
+    assert_eq!(report.bronze_snapshots, 1);
+    assert_eq!((report.counts.source, report.counts.inserted), (1, 1));
+    let third = world.table("bronze.orders").await.current().unwrap().id;
+    let (stored, _) =
+        checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
+    assert_eq!(stored.bronze_snapshot_id, Some(third));
+    let mark = world.table("silver.orders").await.current().unwrap().summary;
+    assert_eq!(mark["silversmith.bronze-snapshot-id"], third.to_string());
+    assert_eq!(
+        world.silver().await.snapshots,
+        Vec::<i64>::new(),
+        "nothing to merge, nothing committed"
+    );
+}
+
+async fn ask_for_rewind(world: &World, after: Option<i64>) {
+    checkpoint::update::<SilverCheckpoint>(&*world.checkpoints, "customers", |stored| {
+        let rewind = Some(Rewind { after_snapshot_id: after });
+        Some(SilverCheckpoint { rewind, ..stored.unwrap() })
+    })
+    .await
+    .unwrap();
+}
+
+/// A rewind merges again, once, mends what somebody broke, and the mark does not go back.
+#[tokio::test]
+async fn a_rewind_merges_again_once_and_the_mark_stays() {
+    let world = World::new(CUSTOMERS);
+    for number in 1..4 {
+        world.put(
+            &format!("{number}.csv"),
+            &format!("id,name,updated\n{number},n{number},2026-01-31\n"),
+            number,
+        );
+        world.bronze().await;
+        world.silver().await;
+    }
+    let first = world.table("bronze.customers").await.snapshots()[0].id;
+    let before = world.sql("SELECT * FROM silver.customers ORDER BY id").await;
+    let mark = world.table("silver.customers").await.marks();
+
+    ask_for_rewind(&world, Some(first)).await;
+    let report = world.silver().await;
+    assert_eq!((report.bronze_snapshots, report.counts.updated), (2, 2));
+    assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
+    assert_eq!(world.table("silver.customers").await.marks(), mark);
+    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new(), "once");
+
+    ask_for_rewind(&world, None).await;
+    assert_eq!(world.silver().await.bronze_snapshots, 3);
+    assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
+}
+
+/// A checkpoint that was lost is written again from the mark; one from the future is refused.
+#[tokio::test]
+async fn checkpoints_follow_the_marks() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-31\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    let key = "customers/silver.json";
+    let (_, version) = world.checkpoints.get(key).await.unwrap().unwrap();
+    world.checkpoints.put(key, br#"{"format_version": 99}"#, Some(&version)).await.unwrap();
+    let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
+    assert!(error.to_string().contains("upgrade silversmith"), "{error}");
+}

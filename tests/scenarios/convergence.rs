@@ -1,0 +1,134 @@
+//! I5: silver is a function of the *set* of bronze rows. Any shuffling, splitting and repeating of the
+//! same rows, deletes included, gives the same silver, and that of a model of a few lines.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::World;
+
+const DELETING: &str = r#"
+[[pipeline]]
+name = "customers"
+source = "raw/**/*.csv"
+[pipeline.csv.columns]
+id = "long"
+name = "string"
+op = "string"
+updated = "long"
+[pipeline.bronze]
+table = "bronze.customers"
+[pipeline.silver]
+table = "silver.customers"
+keys = ["id"]
+order_by = ["updated"]
+delete_when = "op = 'D'"
+"#;
+
+/// (key, order, name, deletes)
+type Row = (Option<u8>, Option<u8>, u8, bool);
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row = (
+        proptest::option::weighted(0.95, 0..6_u8),
+        proptest::option::weighted(0.9, 0..5_u8),
+        any::<u8>(),
+        proptest::bool::weighted(0.25),
+    );
+    proptest::collection::vec(row, 1..24)
+}
+
+/// How the same files are offered: their order, the merges after which of them, a second offer.
+#[derive(Debug, Clone)]
+struct Way {
+    order: Vec<usize>,
+    merge_after: Vec<bool>,
+    rewind: bool,
+    expire: bool,
+}
+
+fn ways(files: usize) -> impl Strategy<Value = Way> {
+    let order = Just((0..files).collect::<Vec<_>>()).prop_shuffle();
+    let merges = proptest::collection::vec(any::<bool>(), files);
+    (order, merges, any::<bool>(), any::<bool>())
+        .prop_map(|(order, merge_after, rewind, expire)| Way { order, merge_after, rewind, expire })
+}
+
+fn case() -> impl Strategy<Value = (Vec<Vec<Row>>, Way, Way)> {
+    proptest::collection::vec(rows(), 1..5).prop_flat_map(|files| {
+        let count = files.len();
+        (Just(files), ways(count), ways(count))
+    })
+}
+
+/// The model: for each key the newest row by (order, file, row); nothing where that one deletes.
+fn model(files: &[Vec<Row>]) -> Vec<String> {
+    let mut newest: BTreeMap<u8, ((Option<u8>, usize, usize), u8, bool)> = BTreeMap::new();
+    for (file, rows) in files.iter().enumerate() {
+        for (number, (key, order, name, deletes)) in rows.iter().enumerate() {
+            let Some(key) = key else { continue };
+            let rank = (*order, file, number);
+            if newest.get(key).is_none_or(|(best, ..)| rank > *best) {
+                newest.insert(*key, (rank, *name, *deletes));
+            }
+        }
+    }
+    let alive = newest.into_iter().filter(|(_, (_, _, deletes))| !deletes);
+    alive.map(|(key, (_, name, _))| format!("{key}|n{name}")).collect()
+}
+
+fn csv(rows: &[Row]) -> String {
+    let mut text = "id,name,op,updated\n".to_owned();
+    let cell = |value: &Option<u8>| value.map(|v| v.to_string()).unwrap_or_default();
+    for (key, order, name, deletes) in rows {
+        let op = if *deletes { "D" } else { "U" };
+        text.push_str(&format!("{},n{name},{op},{}\n", cell(key), cell(order)));
+    }
+    text
+}
+
+async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
+    let world = World::new(DELETING);
+    for (position, file) in way.order.iter().enumerate() {
+        // The file's own time is part of the row's order, whenever it is offered.
+        world.put(&format!("{file}.csv"), &csv(&files[*file]), *file as u32);
+        world.bronze().await;
+        if way.merge_after[position] {
+            world.silver().await;
+        }
+    }
+    world.silver().await;
+    if way.expire {
+        world.expire_all_but_current("bronze.customers").await;
+    }
+    if way.rewind {
+        silversmith::checkpoint::update::<silversmith::checkpoint::SilverCheckpoint>(
+            &*world.checkpoints,
+            "customers",
+            |stored| {
+                let rewind = Some(silversmith::checkpoint::Rewind { after_snapshot_id: None });
+                Some(silversmith::checkpoint::SilverCheckpoint { rewind, ..stored.unwrap() })
+            },
+        )
+        .await
+        .unwrap();
+        world.silver().await;
+    }
+    world.sql("SELECT id, name FROM silver.customers ORDER BY id").await
+}
+
+#[test]
+fn silver_is_a_function_of_the_set_of_bronze_rows() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut runner =
+        TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&case(), |(files, one, other)| {
+            let expected = model(&files);
+            prop_assert_eq!(&runtime.block_on(silver_by(&files, &one)), &expected);
+            prop_assert_eq!(&runtime.block_on(silver_by(&files, &other)), &expected);
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,326 @@
+//! Exactly once (I2, I3): two workers, foreign commits, expiry, rollback.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use silversmith::bronze::BronzeError;
+use silversmith::lake::LakeError;
+use silversmith::silver::SilverError;
+
+use crate::support::faulty::{Fate, Fateful};
+use crate::support::{CUSTOMERS, World};
+
+/// Two workers list the same objects and commit at the same time: the one that loses drops what
+/// the other has ingested, and keeps the rest.
+#[tokio::test]
+async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
+    let base = World::new(CUSTOMERS);
+    base.put("0.csv", "id,updated\n0,2026-01-01\n", 0);
+    base.bronze().await;
+    base.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
+    base.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
+    // The rival ingests both, after we have checked the ledger and before our swap arrives.
+    let rival = Arc::new(base.reconfigured(CUSTOMERS));
+    let rival_raw = rival.clone();
+    let overtake = move || {
+        let rival = rival_raw.clone();
+        async move {
+            rival.bronze().await;
+            // Only we see the third.
+            rival.put("3.csv", "id,updated\n3,2026-01-01\n", 3);
+        }
+        .boxed()
+    };
+    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let ours = World::on(
+        CUSTOMERS,
+        Arc::new(catalog),
+        base.files.clone(),
+        base.raw.clone(),
+        base.checkpoints.clone(),
+    );
+    // Other ids than the rival's.
+    for _ in 0..1000 {
+        silversmith::ambient::Ambient::uuid(&*ours.ambient);
+    }
+    let report = ours.bronze().await;
+    assert_eq!(report.ingested, 0, "the rival had both");
+    assert_eq!(ours.bronze().await.ingested, 1);
+    let rows = ours.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
+    assert_eq!(rows, ["0|raw/0.csv", "1|raw/1.csv", "2|raw/2.csv", "3|raw/3.csv"]);
+    let objects =
+        ours.sql("SELECT count(*), count(DISTINCT source_uri) FROM bronze.customers_objects").await;
+    assert_eq!(objects, ["4|4"]);
+}
+
+/// The rival takes one of two: the file that both share is written again without it.
+#[tokio::test]
+async fn a_shared_file_is_written_again_without_what_is_known() {
+    let base = World::new(CUSTOMERS);
+    base.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
+    let rival = Arc::new(base.reconfigured(CUSTOMERS));
+    // What the rival will have ingested is prepared by a raw zone that has only one object.
+    let only_one = Arc::new(silversmith::source::MemoryStore::new());
+    only_one.put("raw/1.csv", "id,updated\n1,2026-01-01\n", crate::support::at(11, 1));
+    let rival = Arc::new(World::on(
+        CUSTOMERS,
+        rival.catalog.clone(),
+        base.files.clone(),
+        only_one,
+        base.checkpoints.clone(),
+    ));
+    for _ in 0..1000 {
+        silversmith::ambient::Ambient::uuid(&*rival.ambient);
+    }
+    let taken = rival.clone();
+    let overtake = move || {
+        let rival = taken.clone();
+        async move { drop(rival.bronze().await) }.boxed()
+    };
+    // The first swap is that of the objects' … bronze's append: nothing else swaps before it.
+    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let ours = World::on(
+        CUSTOMERS,
+        Arc::new(catalog),
+        base.files.clone(),
+        base.raw.clone(),
+        base.checkpoints.clone(),
+    );
+    ours.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
+    let report = ours.bronze().await;
+    assert_eq!((report.ingested, report.rows), (1, 1));
+    let rows = ours.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
+    assert_eq!(rows, ["1|raw/1.csv", "2|raw/2.csv"]);
+}
+
+/// A corrected file under the same name is a new object version, and is read.
+#[tokio::test]
+async fn a_corrected_file_is_ingested_and_the_same_one_is_not() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,name,updated\n1,wrong,2026-01-01\n", 0);
+    world.bronze().await;
+    world.put("1.csv", "id,name,updated\n1,wrong,2026-01-01\n", 0);
+    assert_eq!(world.bronze().await.known, 1);
+    world.put("1.csv", "id,name,updated\n1,right,2026-01-01\n", 5);
+    assert_eq!(world.bronze().await.ingested, 1);
+    world.silver().await;
+    assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["right"]);
+}
+
+/// Expiry takes the marks of commits whose ledger files were never published: they are rebuilt
+/// from bronze's own columns.
+#[tokio::test]
+async fn marks_that_expired_unpublished_are_rebuilt_from_bronze() {
+    let world = World::new(CUSTOMERS);
+    world.put("0.csv", "id,updated\n0,2026-01-01\n", 0);
+    world.bronze().await;
+    // A worker that dies between its bronze commit and the publishing, three times over.
+    for number in 1..4 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        die_after_the_bronze_commit(&world).await;
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["4"]);
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers_objects").await, ["1"]);
+    world.expire_all_but_current("bronze.customers").await;
+    let report = world.bronze().await;
+    assert_eq!((report.known, report.ingested), (4, 0), "nothing is ingested again");
+    let objects = world
+        .sql("SELECT source_uri, outcome, rows, batch_id = 'rebuilt' FROM bronze.customers_objects ORDER BY source_uri")
+        .await;
+    assert_eq!(
+        objects,
+        [
+            "raw/0.csv|ingested|1|false",
+            "raw/1.csv|ingested|1|true",
+            "raw/2.csv|ingested|1|true",
+            "raw/3.csv|ingested|1|false",
+        ]
+    );
+    assert_eq!(world.bronze().await.known, 4);
+}
+
+/// Runs a bronze step on a catalog that lets just the bronze commit through.
+async fn die_after_the_bronze_commit(world: &World) {
+    #[derive(Debug)]
+    struct Dies(Arc<dyn silversmith::lake::catalog::Catalog>);
+    #[async_trait::async_trait]
+    impl silversmith::lake::catalog::Catalog for Dies {
+        async fn pointer(
+            &self,
+            table: &silversmith::lake::TableName,
+        ) -> Result<
+            Option<silversmith::lake::catalog::Pointer>,
+            silversmith::lake::catalog::CatalogError,
+        > {
+            self.0.pointer(table).await
+        }
+        async fn create(
+            &self,
+            table: &silversmith::lake::TableName,
+            location: &str,
+        ) -> Result<silversmith::lake::catalog::Swap, silversmith::lake::catalog::CatalogError>
+        {
+            self.0.create(table, location).await
+        }
+        async fn swap(
+            &self,
+            table: &silversmith::lake::TableName,
+            base: &silversmith::lake::catalog::Pointer,
+            location: &str,
+        ) -> Result<silversmith::lake::catalog::Swap, silversmith::lake::catalog::CatalogError>
+        {
+            if table.table().ends_with("_objects") {
+                futures::future::pending::<()>().await;
+            }
+            self.0.swap(table, base, location).await
+        }
+        async fn tables(
+            &self,
+        ) -> Result<Vec<silversmith::lake::TableName>, silversmith::lake::catalog::CatalogError>
+        {
+            self.0.tables().await
+        }
+    }
+    // The step would publish first what the last death left: so the batch is committed directly.
+    let before = world.table("bronze.customers").await.snapshots().len();
+    let lake = silversmith::lake::Lake::new(
+        Arc::new(Dies(world.catalog.clone())),
+        world.files.clone(),
+        "memory:/warehouse",
+        world.ambient.clone(),
+    );
+    let bronze = silversmith::bronze::Bronze::new(
+        &lake,
+        world.raw.clone(),
+        world.checkpoints.clone(),
+        world.wired.settings.pipelines[0].bronze.clone(),
+    );
+    let objects: Vec<_> = silversmith::source::RawStore::list(&*world.raw).await.unwrap();
+    let newest = objects.into_iter().max_by_key(|o| o.id.last_modified).unwrap();
+    let step = bronze.take_in(vec![newest]);
+    let died = tokio::time::timeout(std::time::Duration::from_millis(300), step).await;
+    assert!(died.is_err(), "it was to hang at the publishing");
+    assert_eq!(world.table("bronze.customers").await.snapshots().len(), before + 1);
+}
+
+#[tokio::test]
+async fn others_append_to_bronze_and_nothing_breaks() {
+    use silversmith::lake::Change;
+    use silversmith::lake::writer::DataWriter;
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    let table = world.table("bronze.customers").await;
+    let mut writer = DataWriter::new(world.lake(), &table, table.schema());
+    let values: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![7]));
+    let columns = table.schema().arrow().fields().iter().map(|field| match field.name().as_str() {
+        "id" => values.clone(),
+        _ => arrow::array::new_null_array(field.data_type(), 1),
+    });
+    let rows =
+        arrow::array::RecordBatch::try_new(table.schema().arrow().clone(), columns.collect());
+    writer.write(&rows.unwrap()).await.unwrap();
+    let add = writer.close().await.unwrap();
+    world.lake().commit(&table, &Change { add, ..Change::default() }).await.unwrap();
+    world.put("2.csv", "id,name,updated\n2,b,2026-01-01\n", 1);
+    world.bronze().await;
+    assert_eq!(world.silver().await.counts.inserted, 2);
+    assert_eq!(world.sql("SELECT id FROM silver.customers ORDER BY id").await, ["1", "2", "7"]);
+    world.expire_all_but_current("bronze.customers").await;
+    assert_eq!(world.bronze().await.known, 2);
+}
+
+/// A start that has expired is healed by a superset: rows merged already change nothing.
+#[tokio::test]
+async fn an_expired_start_is_healed() {
+    let world = World::new(CUSTOMERS);
+    for number in 1..5 {
+        world.put(
+            &format!("{number}.csv"),
+            &format!("id,name,updated\n{},n{number},2026-01-0{number}\n", number % 3),
+            number,
+        );
+        world.bronze().await;
+        if number == 2 {
+            world.silver().await;
+        }
+    }
+    world.expire_all_but_current("bronze.customers").await;
+    let report = world.silver().await;
+    assert!(report.healed);
+    assert_eq!(report.counts.source, 2, "files above the mark only");
+    assert_eq!(
+        world.sql("SELECT id, name FROM silver.customers ORDER BY id").await,
+        ["0|n3", "1|n4", "2|n2"]
+    );
+    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+}
+
+/// Silver whose own snapshots have expired still knows where it stands, by its property.
+#[tokio::test]
+async fn the_mark_survives_the_expiry_of_silver() {
+    let world = World::new(CUSTOMERS);
+    for number in 1..3 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        world.bronze().await;
+        world.silver().await;
+    }
+    world.expire_all_but_current("silver.customers").await;
+    world.expire_all_but_current("bronze.customers_objects").await;
+    assert_eq!(world.bronze().await.known, 2);
+    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_rolled_back_bronze_stops_ingestion_and_merging_with_a_name_for_the_cure() {
+    let world = World::new(CUSTOMERS);
+    for number in 1..4 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        world.bronze().await;
+        world.silver().await;
+    }
+    let first = world.table("bronze.customers").await.snapshots()[0].id;
+    world.roll_back("bronze.customers", first).await;
+    let error = world.pipeline().bronze.step().await.unwrap_err();
+    assert!(matches!(error, BronzeError::Lake(LakeError::RolledBack { .. })), "{error}");
+    let silver = world.pipeline().silver.as_ref().unwrap();
+    let error = silver.step().await.unwrap_err();
+    assert!(matches!(error, SilverError::BronzeRolledBack { .. }), "{error}");
+    silver.rebuild().await.unwrap();
+    assert_eq!(world.sql("SELECT id FROM silver.customers").await, ["1"]);
+}
+
+/// Silver that was rolled back is merged forward again from where it stands now.
+#[tokio::test]
+async fn a_rolled_back_silver_catches_up() {
+    let world = World::new(CUSTOMERS);
+    for number in 1..4 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        world.bronze().await;
+        world.silver().await;
+    }
+    let first = world.table("silver.customers").await.snapshots()[0].id;
+    world.roll_back("silver.customers", first).await;
+    assert_eq!(world.silver().await.bronze_snapshots, 2);
+    assert_eq!(world.sql("SELECT id FROM silver.customers ORDER BY id").await, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn rows_deleted_from_bronze_stop_the_merge_or_are_passed_over() {
+    use silversmith::lake::{Change, Removal};
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    let table = world.table("bronze.customers").await;
+    let change = Change { remove: Removal::All, ..Change::default() };
+    world.lake().commit(&table, &change).await.unwrap();
+    world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
+    world.bronze().await;
+    let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
+    assert!(error.to_string().contains("on_bronze_delete"), "{error}");
+    let ignoring = world.reconfigured(&format!("{CUSTOMERS}on_bronze_delete = \"ignore\"\n"));
+    ignoring.silver().await;
+    assert_eq!(ignoring.sql("SELECT id FROM silver.customers ORDER BY id").await, ["1", "2"]);
+}

@@ -1,0 +1,10 @@
+//! Readable scenarios: what users were promised, step by step, on a lake in memory.
+
+mod bad_input;
+mod checkpoints;
+mod convergence;
+mod gold;
+mod ledger;
+mod schema;
+mod silver;
+mod time_travel;

@@ -1,0 +1,105 @@
+//! Columns that come, go, and are not what they were.
+
+use crate::support::{CUSTOMERS, World};
+
+async fn rescued(world: &World) -> Vec<String> {
+    world.sql("SELECT id, _rescued FROM bronze.customers ORDER BY _source_uri, _source_row").await
+}
+
+#[tokio::test]
+async fn a_new_column_is_added_and_reaches_silver() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    world.put("2.csv", "name,updated,id,Zip Code\nb,2026-01-02,2,00100\n", 1);
+    world.bronze().await;
+    world.silver().await;
+    let rows = world.sql("SELECT id, name, zip_code FROM silver.customers ORDER BY id").await;
+    assert_eq!(rows, ["1|a|null", "2|b|00100"]);
+    let field = world.table("bronze.customers").await;
+    let field = field.schema().arrow().field_with_name("zip_code").unwrap().clone();
+    assert_eq!(field.metadata()["doc"], "CSV column `Zip Code`");
+    let first = world.table("bronze.customers").await.snapshots()[0].id;
+    let old = world.sql(&format!("SELECT * FROM bronze.customers VERSION AS OF {first}")).await;
+    assert!(!old[0].contains("00100"), "a snapshot keeps its schema");
+}
+
+#[tokio::test]
+async fn columns_added_within_one_batch_are_one_commit() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.put("2.csv", "id,updated,a\n2,2026-01-01,x\n", 1);
+    world.put("3.csv", "id,updated,b,a\n3,2026-01-01,7,y\n", 2);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.snapshots.len()), (3, 1));
+    let rows = world.sql("SELECT id, a, b FROM bronze.customers ORDER BY id").await;
+    assert_eq!(rows, ["1|null|null", "2|x|null", "3|y|7"]);
+}
+
+#[tokio::test]
+async fn new_columns_can_be_rescued_or_refused_instead() {
+    let rescue =
+        CUSTOMERS.replace("[pipeline.silver]", "schema_change = \"rescue\"\n[pipeline.silver]");
+    let world = World::new(&rescue);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.bronze().await;
+    world.put("2.csv", "id,updated,extra\n2,2026-01-01,x\n", 1);
+    world.bronze().await;
+    assert_eq!(rescued(&world).await, ["1|null", "2|{\"extra\":\"x\"}"]);
+
+    let fail =
+        CUSTOMERS.replace("[pipeline.silver]", "schema_change = \"fail\"\n[pipeline.silver]");
+    let world = World::new(&fail);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.bronze().await;
+    world.put("2.csv", "id,updated,extra\n2,2026-01-01,x\n", 1);
+    world.put("3.csv", "id\n3\n", 2);
+    world.put("4.csv", "updated,id\n2026-01-01,4\n", 3);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (1, 2));
+    let objects = world
+        .sql("SELECT source_uri, outcome, reason FROM bronze.customers_objects ORDER BY source_uri")
+        .await;
+    assert_eq!(objects[1], "raw/2.csv|rejected|schema-changed");
+    assert_eq!(objects[2], "raw/3.csv|rejected|schema-changed");
+}
+
+#[tokio::test]
+async fn cells_and_rows_that_do_not_fit_are_rescued_not_lost() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
+    world.bronze().await;
+    world.put("2.csv", "id,name,updated\nx7,b,2026-01-02\n 8 ,c,2026-01-02\n9,d\n10,e,2026-01-02,more\n11,f,soon\n", 1);
+    let report = world.bronze().await;
+    assert_eq!((report.rows, report.rescued), (5, 4));
+    assert_eq!(
+        rescued(&world).await,
+        [
+            "1|null",
+            "null|{\"id\":\"x7\"}",
+            "8|null",
+            "null|{\"_problem\":\"2 fields where the header has 3\",\"_record\":[\"9\",\"d\"]}",
+            "null|{\"_problem\":\"4 fields where the header has 3\",\"_record\":[\"10\",\"e\",\"2026-01-02\",\"more\"]}",
+            "11|{\"updated\":\"soon\"}",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn declared_types_count_and_decimals_are_not_rounded() {
+    let declared = format!(
+        "{CUSTOMERS}[pipeline.csv.columns]\nid = \"string\"\namount = \"decimal(9,2)\"\nat = \"timestamptz\"\n"
+    );
+    let world = World::new(&declared);
+    world.put("1.csv", "id,amount,at,updated\n007,1.50,2026-01-31 10:00:00,2026-01-01\n008,1.505,2026-01-31T10:00:00+02:00,2026-01-01\n", 0);
+    world.bronze().await;
+    let rows = world.sql("SELECT id, amount, at, _rescued FROM bronze.customers ORDER BY id").await;
+    assert_eq!(
+        rows,
+        [
+            "007|1.50|2026-01-31T10:00:00Z|null",
+            "008|null|2026-01-31T08:00:00Z|{\"amount\":\"1.505\"}"
+        ]
+    );
+}

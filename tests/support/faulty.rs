@@ -1,0 +1,309 @@
+//! Faults as decorators over the ports: a process that dies between any two effects, a catalog
+//! whose answers get lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use iceberg::io::{
+    FileMetadata, FileRead, FileWrite, InputFile, MemoryStorage, OutputFile, Storage,
+    StorageConfig, StorageFactory,
+};
+use serde::{Deserialize, Serialize};
+use silversmith::checkpoint::{CheckpointError, CheckpointStore, Put, Version};
+use silversmith::lake::catalog::{Catalog, CatalogError, Pointer, Swap};
+use silversmith::lake::{FileIO, FileIOBuilder, TableName};
+use tokio::sync::Notify;
+
+/// Counts effects; at the chosen one the process "dies": nothing that it awaits ever returns.
+#[derive(Debug, Default)]
+pub struct Fuse {
+    effects: AtomicUsize,
+    blow_at: Option<usize>,
+    /// Whether the effect at which it blows is still carried out.
+    done: bool,
+    blown: AtomicBool,
+    notify: Notify,
+}
+
+impl Fuse {
+    /// One that never blows, and only counts.
+    pub fn counting() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// One that blows at an effect (from 0), before it or right after it.
+    pub fn blowing(at: usize, done: bool) -> Arc<Self> {
+        Arc::new(Self { blow_at: Some(at), done, ..Self::default() })
+    }
+
+    pub fn effects(&self) -> usize {
+        self.effects.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the process has died.
+    pub async fn blown(&self) {
+        while !self.blown.load(Ordering::SeqCst) {
+            self.notify.notified().await;
+        }
+    }
+
+    async fn alive(&self) {
+        if self.blown.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn effect<T>(&self, effect: impl Future<Output = T>) -> T {
+        self.alive().await;
+        let number = self.effects.fetch_add(1, Ordering::SeqCst);
+        if Some(number) != self.blow_at {
+            return effect.await;
+        }
+        if self.done {
+            drop(effect.await);
+        }
+        self.blown.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// Table files in memory, behind a fuse.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FusedFiles {
+    #[serde(skip)]
+    inner: MemoryStorage,
+    #[serde(skip)]
+    fuse: Arc<Fuse>,
+}
+
+impl FusedFiles {
+    /// The same files, behind another fuse.
+    pub fn behind(&self, fuse: &Arc<Fuse>) -> FileIO {
+        let files = Self { inner: self.inner.clone(), fuse: fuse.clone() };
+        FileIOBuilder::new(Arc::new(files)).build()
+    }
+}
+
+#[typetag::serde]
+impl StorageFactory for FusedFiles {
+    fn build(&self, _config: &StorageConfig) -> iceberg::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+#[typetag::serde]
+impl Storage for FusedFiles {
+    async fn exists(&self, path: &str) -> iceberg::Result<bool> {
+        self.fuse.alive().await;
+        self.inner.exists(path).await
+    }
+
+    async fn metadata(&self, path: &str) -> iceberg::Result<FileMetadata> {
+        self.fuse.alive().await;
+        self.inner.metadata(path).await
+    }
+
+    async fn read(&self, path: &str) -> iceberg::Result<Bytes> {
+        self.fuse.alive().await;
+        self.inner.read(path).await
+    }
+
+    async fn reader(&self, path: &str) -> iceberg::Result<Box<dyn FileRead>> {
+        self.fuse.alive().await;
+        self.inner.reader(path).await
+    }
+
+    async fn write(&self, path: &str, bytes: Bytes) -> iceberg::Result<()> {
+        self.fuse.effect(self.inner.write(path, bytes)).await
+    }
+
+    async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
+        let inner = self.inner.writer(path).await?;
+        Ok(Box::new(FusedWrite { inner, fuse: self.fuse.clone() }))
+    }
+
+    async fn delete(&self, path: &str) -> iceberg::Result<()> {
+        self.fuse.effect(self.inner.delete(path)).await
+    }
+
+    async fn delete_prefix(&self, path: &str) -> iceberg::Result<()> {
+        self.fuse.effect(self.inner.delete_prefix(path)).await
+    }
+
+    async fn delete_stream(&self, paths: BoxStream<'static, String>) -> iceberg::Result<()> {
+        self.fuse.effect(self.inner.delete_stream(paths)).await
+    }
+
+    fn new_input(&self, path: &str) -> iceberg::Result<InputFile> {
+        Ok(InputFile::new(Arc::new(self.clone()), path.to_owned()))
+    }
+
+    fn new_output(&self, path: &str) -> iceberg::Result<OutputFile> {
+        Ok(OutputFile::new(Arc::new(self.clone()), path.to_owned()))
+    }
+}
+
+struct FusedWrite {
+    inner: Box<dyn FileWrite>,
+    fuse: Arc<Fuse>,
+}
+
+#[async_trait]
+impl FileWrite for FusedWrite {
+    async fn write(&mut self, bytes: Bytes) -> iceberg::Result<()> {
+        self.fuse.alive().await;
+        self.inner.write(bytes).await
+    }
+
+    async fn close(&mut self) -> iceberg::Result<()> {
+        // A file exists once it is closed: that is the effect.
+        self.fuse.clone().effect(self.inner.close()).await
+    }
+}
+
+/// A catalog behind a fuse.
+#[derive(Debug)]
+pub struct FusedCatalog(pub Arc<dyn Catalog>, pub Arc<Fuse>);
+
+#[async_trait]
+impl Catalog for FusedCatalog {
+    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
+        self.1.alive().await;
+        self.0.pointer(table).await
+    }
+
+    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
+        self.1.effect(self.0.create(table, location)).await
+    }
+
+    async fn swap(
+        &self,
+        table: &TableName,
+        base: &Pointer,
+        location: &str,
+    ) -> Result<Swap, CatalogError> {
+        self.1.effect(self.0.swap(table, base, location)).await
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
+        self.0.tables().await
+    }
+}
+
+/// Checkpoints behind a fuse.
+#[derive(Debug)]
+pub struct FusedCheckpoints(pub Arc<dyn CheckpointStore>, pub Arc<Fuse>);
+
+#[async_trait]
+impl CheckpointStore for FusedCheckpoints {
+    async fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Version)>, CheckpointError> {
+        self.1.alive().await;
+        self.0.get(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: &[u8],
+        expected: Option<&Version>,
+    ) -> Result<Put, CheckpointError> {
+        self.1.effect(self.0.put(key, value, expected)).await
+    }
+}
+
+/// What happens to a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes through.
+    Fine,
+    /// It is carried out, and the answer is lost.
+    DoneAnswerLost,
+    /// It is carried out, and a retry below us makes the answer "refused".
+    DoneThenRefused,
+    /// It is not carried out, and no answer comes.
+    LostOnTheWay,
+    /// Somebody else's commit is carried out first.
+    Overtaken,
+}
+
+type Rival = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
+
+/// A catalog that treats swaps as told, one fate after the other; then all are fine.
+pub struct Fateful {
+    pub inner: Arc<dyn Catalog>,
+    fates: std::sync::Mutex<Vec<Fate>>,
+    rival: Option<Rival>,
+    pub swaps: AtomicUsize,
+}
+
+impl std::fmt::Debug for Fateful {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fateful")
+    }
+}
+
+impl Fateful {
+    pub fn new(inner: Arc<dyn Catalog>, fates: &[Fate]) -> Arc<Self> {
+        Arc::new(Self::with(inner, fates, None))
+    }
+
+    /// With a rival that commits where a swap is overtaken.
+    pub fn with(inner: Arc<dyn Catalog>, fates: &[Fate], rival: Option<Rival>) -> Self {
+        let mut fates = fates.to_vec();
+        fates.reverse();
+        Self { inner, fates: std::sync::Mutex::new(fates), rival, swaps: AtomicUsize::new(0) }
+    }
+}
+
+#[async_trait]
+impl Catalog for Fateful {
+    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
+        self.inner.pointer(table).await
+    }
+
+    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
+        self.inner.create(table, location).await
+    }
+
+    async fn swap(
+        &self,
+        table: &TableName,
+        base: &Pointer,
+        location: &str,
+    ) -> Result<Swap, CatalogError> {
+        self.swaps.fetch_add(1, Ordering::SeqCst);
+        let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Fine);
+        let lost = || CatalogError {
+            catalog: "test".to_owned(),
+            doing: "swap",
+            message: "the connection was reset".to_owned(),
+        };
+        match fate {
+            Fate::Fine => self.inner.swap(table, base, location).await,
+            Fate::DoneAnswerLost => {
+                self.inner.swap(table, base, location).await?;
+                Err(lost())
+            }
+            Fate::DoneThenRefused => {
+                self.inner.swap(table, base, location).await?;
+                Ok(Swap::Refused)
+            }
+            Fate::LostOnTheWay => Err(lost()),
+            Fate::Overtaken => {
+                if let Some(rival) = &self.rival {
+                    rival().await;
+                }
+                self.inner.swap(table, base, location).await
+            }
+        }
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
+        self.inner.tables().await
+    }
+}

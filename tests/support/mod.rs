@@ -1,0 +1,218 @@
+//! A whole lake in memory, driven step by step.
+
+pub mod faulty;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::{DateTime, TimeZone, Utc};
+use silversmith::ambient::ManualAmbient;
+use silversmith::bronze::BronzeReport;
+use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
+use silversmith::config::{self, Settings};
+use silversmith::gold::GoldReport;
+use silversmith::lake::catalog::{Catalog, MemoryCatalog};
+use silversmith::lake::{FileIO, Lake, Table, memory_files};
+use silversmith::silver::SilverReport;
+use silversmith::source::{MemoryStore, RawStore};
+use silversmith::sql::session::session;
+use silversmith::sql::time_travel;
+use silversmith::wiring::{Pipeline, Wired, assemble};
+
+/// A time on the day of the tests.
+pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 1, 31, hour, minute, 0).unwrap()
+}
+
+/// The head of a configuration; pipelines follow.
+pub const HEAD: &str = r#"
+[lake]
+name = "lake"
+catalog = "sqlite:lake/catalog.db"
+warehouse = "memory:/warehouse"
+checkpoints = "lake/checkpoints"
+[source]
+directory = "raw"
+"#;
+
+/// One pipeline of customers, newest by `updated`.
+pub const CUSTOMERS: &str = r#"
+[[pipeline]]
+name = "customers"
+source = "raw/**/*.csv"
+[pipeline.bronze]
+table = "bronze.customers"
+[pipeline.silver]
+table = "silver.customers"
+keys = ["id"]
+order_by = ["updated"]
+"#;
+
+/// A lake, its raw zone and its checkpoints, all in memory, with a clock that stands still.
+pub struct World {
+    pub wired: Wired,
+    pub raw: Arc<MemoryStore>,
+    pub ambient: Arc<ManualAmbient>,
+    pub catalog: Arc<dyn Catalog>,
+    pub checkpoints: Arc<dyn CheckpointStore>,
+    pub files: FileIO,
+}
+
+pub fn settings(pipelines: &str) -> Settings {
+    // The warehouse is a location in memory; the check of paths is for the file on disk.
+    let text = format!("{}{pipelines}", HEAD.replace("memory:/warehouse", "warehouse"));
+    config::parse(&text, Path::new("/base")).unwrap_or_else(|p| panic!("{p:?}"))
+}
+
+impl World {
+    pub fn new(pipelines: &str) -> Self {
+        let catalog = Arc::new(MemoryCatalog::new());
+        let raw = Arc::new(MemoryStore::new());
+        Self::on(pipelines, catalog, memory_files(), raw, Arc::new(MemoryCheckpoints::new()))
+    }
+
+    /// On the given backends.
+    pub fn on(
+        pipelines: &str,
+        catalog: Arc<dyn Catalog>,
+        files: FileIO,
+        raw: Arc<MemoryStore>,
+        checkpoints: Arc<dyn CheckpointStore>,
+    ) -> Self {
+        let ambient = Arc::new(ManualAmbient::at(at(12, 0)));
+        Self::sharing(pipelines, catalog, files, raw, checkpoints, ambient)
+    }
+
+    /// On the given backends, with a clock and ids that others use, too.
+    pub fn sharing(
+        pipelines: &str,
+        catalog: Arc<dyn Catalog>,
+        files: FileIO,
+        raw: Arc<MemoryStore>,
+        checkpoints: Arc<dyn CheckpointStore>,
+        ambient: Arc<ManualAmbient>,
+    ) -> Self {
+        let lake = Lake::new(catalog.clone(), files.clone(), "memory:/warehouse", ambient.clone());
+        let source: Arc<dyn RawStore> = raw.clone();
+        let wired = assemble(settings(pipelines), lake, source, checkpoints.clone());
+        Self { wired, raw, ambient, catalog, checkpoints, files }
+    }
+
+    /// The same lake under another configuration.
+    pub fn reconfigured(&self, pipelines: &str) -> Self {
+        let source: Arc<dyn RawStore> = self.raw.clone();
+        let lake = self.wired.lake.clone();
+        let wired = assemble(settings(pipelines), lake, source, self.checkpoints.clone());
+        Self {
+            wired,
+            raw: self.raw.clone(),
+            ambient: self.ambient.clone(),
+            catalog: self.catalog.clone(),
+            checkpoints: self.checkpoints.clone(),
+            files: self.files.clone(),
+        }
+    }
+
+    /// An object in the raw zone, with as many minutes after noon as its LastModified.
+    pub fn put(&self, name: &str, content: &str, minute: u32) {
+        self.raw.put(&format!("raw/{name}"), content.as_bytes(), at(11, minute));
+    }
+
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.wired.pipelines[0]
+    }
+
+    pub fn lake(&self) -> &Lake {
+        &self.wired.lake
+    }
+
+    pub async fn bronze(&self) -> BronzeReport {
+        self.pipeline().bronze.step().await.unwrap()
+    }
+
+    pub async fn silver(&self) -> SilverReport {
+        self.pipeline().silver.as_ref().unwrap().step().await.unwrap()
+    }
+
+    pub async fn gold(&self) -> GoldReport {
+        self.pipeline().gold[0].step().await.unwrap()
+    }
+
+    pub async fn table(&self, name: &str) -> Table {
+        self.lake().load(&name.parse().unwrap()).await.unwrap()
+    }
+
+    /// The rows of a query, each as `a|b|c`, in the order of the query.
+    pub async fn sql(&self, sql: &str) -> Vec<String> {
+        let context = session(64 * 1024 * 1024).unwrap();
+        let frame = time_travel::query(self.lake(), &context, sql).await.unwrap();
+        lines(&frame.collect().await.unwrap())
+    }
+}
+
+/// Rows as `a|b|c`.
+pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::new().with_null("null");
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> =
+            batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> = columns.iter().map(|c| c.value(row).to_string()).collect();
+            lines.push(cells.join("|"));
+        }
+    }
+    lines
+}
+
+/// What others may do to a table's metadata.
+impl World {
+    /// Expires all snapshots but the current one, as any engine's maintenance may.
+    pub async fn expire_all_but_current(&self, name: &str) {
+        self.change_metadata(name, |builder, metadata| {
+            let current = metadata.current_snapshot_id();
+            let old: Vec<i64> = metadata
+                .snapshots()
+                .map(|s| s.snapshot_id())
+                .filter(|id| Some(*id) != current)
+                .collect();
+            builder.remove_snapshots(&old)
+        })
+        .await;
+    }
+
+    /// Rolls a table back to one of its snapshots.
+    pub async fn roll_back(&self, name: &str, snapshot: i64) {
+        use iceberg::spec::{SnapshotReference, SnapshotRetention};
+        self.change_metadata(name, |builder, _| {
+            let retention = SnapshotRetention::branch(None, None, None);
+            builder.set_ref("main", SnapshotReference::new(snapshot, retention)).unwrap()
+        })
+        .await;
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &str,
+        change: impl Fn(
+            iceberg::spec::TableMetadataBuilder,
+            &iceberg::spec::TableMetadata,
+        ) -> iceberg::spec::TableMetadataBuilder,
+    ) {
+        use iceberg::MetadataLocation;
+        use iceberg::spec::TableMetadata;
+        let table = name.parse().unwrap();
+        let pointer = self.catalog.pointer(&table).await.unwrap().unwrap();
+        let metadata =
+            TableMetadata::read_from(&self.files, &pointer.metadata_location).await.unwrap();
+        let builder = metadata.clone().into_builder(Some(pointer.metadata_location.clone()));
+        let changed = change(builder, &metadata).build().unwrap().metadata;
+        let location: MetadataLocation = pointer.metadata_location.parse().unwrap();
+        let location = location.with_next_version();
+        changed.write_to(&self.files, &location).await.unwrap();
+        let swapped = self.catalog.swap(&table, &pointer, &location.to_string()).await.unwrap();
+        assert_eq!(swapped, silversmith::lake::catalog::Swap::Swapped);
+    }
+}
