@@ -9,10 +9,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
 use super::stage::{Staged, StagedFile};
-use super::{Bronze, BronzeError, is_final};
+use super::{Bronze, BronzeError};
 use crate::lake::scan::FileTask;
 use crate::lake::writer::{DataWriter, FileRef};
 use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, marks};
+use crate::ledger::ObjectOutcome;
 use crate::source::ObjectId;
 
 /// How the commit of a batch ended.
@@ -78,7 +79,7 @@ impl Bronze {
                 }
             };
             let mut known = self.ledger.known(Some(&base), &ids).await?;
-            known.retain(|_, outcome| is_final(Some(outcome)));
+            known.retain(|_, attempt| attempt.outcome == ObjectOutcome::Ingested);
             let known: HashSet<ObjectId> = known.into_keys().collect();
             self.drop_known(staged, &known).await?;
             if staged.files.is_empty() {
@@ -168,7 +169,7 @@ impl Bronze {
             file.schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
         let task = FileTask::whole(&file.file, &file.schema);
         let mut rows = self.lake.read_file(&table, &file.schema, &task, &columns)?;
-        let mut writer = DataWriter::new(&self.lake, &table, &file.schema);
+        let mut writer = DataWriter::new(&self.lake, &table, &file.schema)?;
         while let Some(batch) = rows.try_next().await? {
             let (Some(uri), Some(version), Some(time)) = (
                 batch.column_by_name("_source_uri"),

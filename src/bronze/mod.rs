@@ -18,7 +18,7 @@ use crate::csv::layout::SchemaChange;
 use crate::csv::{Dialect, Limits};
 use crate::error::Kind;
 use crate::lake::{Lake, LakeError, TableName};
-use crate::ledger::{Ledger, ObjectOutcome};
+use crate::ledger::Ledger;
 use crate::source::{RawObject, RawStore, ReadError};
 
 /// What a pipeline says about its bronze table.
@@ -146,7 +146,8 @@ impl Bronze {
         Ok(report)
     }
 
-    /// Those that the ledger has no outcome for: a listing brings nothing up again.
+    /// Those that the ledger has no outcome for: a listing brings nothing up again, but for what was
+    /// missing or could not be read, and is there now.
     async fn unknown(
         &self,
         objects: &[RawObject],
@@ -155,9 +156,18 @@ impl Bronze {
         let bronze = self.lake.find(&self.settings.table).await?;
         let wanted: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
         let known = self.ledger.known(bronze.as_ref(), &wanted).await?;
-        let unknown: Vec<_> =
-            objects.iter().filter(|o| !known.contains_key(&o.id)).cloned().collect();
-        report.known += objects.len() - unknown.len();
+        let mut unknown = Vec::new();
+        for object in objects {
+            match known.get(&object.id) {
+                None => unknown.push(object.clone()),
+                // It is there, so what kept it from being read may have passed. Asked without reading
+                // it: an attempt that fails the same way is no news for the ledger.
+                Some(attempt) if attempt.again && self.source.open(object).await.is_ok() => {
+                    unknown.push(object.clone());
+                }
+                Some(_) => report.known += 1,
+            }
+        }
         Ok(unknown)
     }
 
@@ -215,8 +225,4 @@ impl Bronze {
         checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
         Ok(())
     }
-}
-
-fn is_final(outcome: Option<&ObjectOutcome>) -> bool {
-    outcome == Some(&ObjectOutcome::Ingested)
 }

@@ -21,7 +21,7 @@ use crate::csv::reader::CsvReader;
 use crate::csv::typed::{TypedBatch, typed};
 use crate::lake::writer::DataWriter;
 use crate::lake::{DataFile, LakeError, Table, TableSchema, scan};
-use crate::ledger::{ObjectOutcome, ObjectRow};
+use crate::ledger::{ObjectOutcome, ObjectRow, UNREADABLE};
 use crate::source::{ObjectId, RawObject, ReadError};
 
 /// Data files of a batch, and which objects' rows are in them.
@@ -56,8 +56,8 @@ struct LaidOut {
     object: RawObject,
     reader: CsvReader,
     layout: Layout,
-    /// None for an object without columns.
-    schema: Option<TableSchema>,
+    /// None for an object without rows.
+    place: Option<(Table, TableSchema)>,
 }
 
 /// An object read to its end and verified.
@@ -65,7 +65,7 @@ struct Parsed {
     object: RawObject,
     rows: u64,
     rescued: u64,
-    schema: Option<TableSchema>,
+    place: Option<(Table, TableSchema)>,
     held: Held,
 }
 
@@ -135,10 +135,8 @@ impl Bronze {
         let mut gathering = Gathering::new(self, batch_id);
         loop {
             match parsed.try_next().await {
-                Ok(Some(Ok(parsed))) => {
-                    let table = growing.lock().await.table.clone();
-                    gathering.take_in(parsed, table.as_ref()).await?;
-                }
+                // SUBTLE: `growing` is not locked here: who holds it goes on only when the stream is polled.
+                Ok(Some(Ok(parsed))) => gathering.take_in(parsed).await?,
                 Ok(Some(Err(failed))) => gathering.note(failed),
                 Ok(None) => break,
                 Err(error) => {
@@ -173,32 +171,43 @@ impl Bronze {
         reader: CsvReader,
         growing: &mut Growing,
     ) -> OneObject<LaidOut> {
-        if reader.names().is_empty() {
-            let layout = Layout { names: vec![], kinds: vec![], new_columns: vec![] };
-            return Ok(Ok(LaidOut { object, reader, layout, schema: None }));
+        // A file without rows brings no columns: their types would be guesses from nothing.
+        if reader.sample().is_none() {
+            return Ok(Ok(LaidOut { object, reader, layout: Layout::default(), place: None }));
         }
-        if growing.table.is_none() {
-            let first = match self.laid_against(&reader, None) {
-                Ok(layout) => layout,
-                Err(error) => return Ok(Err(Failed::rejected(object, &error))),
-            };
-            let schema = Arc::new(Schema::new(
-                first.new_columns.into_iter().chain(own_columns()).collect::<Vec<_>>(),
-            ));
-            // Where another worker makes the table first, its schema is the one that counts.
-            growing.table =
-                Some(self.lake.find_or_create(&self.settings.table, &schema, None).await?);
-        }
-        let Some(table) = &growing.table else {
-            return Err(LakeError::NotFound(self.settings.table.clone()).into());
+        let known =
+            growing.schema.clone().or_else(|| growing.table.as_ref().map(|t| t.schema().clone()));
+        let first = match self.laid_against(&reader, known.as_ref().map(|s| &**s.arrow())) {
+            Ok(layout) => layout,
+            Err(error) => return Ok(Err(Failed::rejected(object, &error))),
         };
-        let schema = growing.schema.take().unwrap_or_else(|| table.schema().clone());
+        if !first.new_columns.is_empty()
+            && let Err(failed) = self.prove(&object).await?
+        {
+            return Ok(Err(failed));
+        }
+        if !first.without_values.is_empty() {
+            tracing::warn!(
+                uri = object.id.uri,
+                columns = first.without_values.join(", "),
+                "columns without a value in their first rows are taken as string; declare them in [pipeline.csv.columns]"
+            );
+        }
+        let wanted =
+            Schema::new(first.new_columns.iter().cloned().chain(own_columns()).collect::<Vec<_>>());
+        let table = match growing.table.clone() {
+            Some(table) => table,
+            None => {
+                let wanted = Arc::new(wanted.clone());
+                self.lake.find_or_create(&self.settings.table, &wanted, None).await?
+            }
+        };
+        growing.table = Some(table.clone());
+        // Where another worker has made the table meanwhile, its columns are the ones that count.
+        let schema = known.unwrap_or_else(|| table.schema().clone());
         let layout = match self.laid_against(&reader, Some(schema.arrow())) {
             Ok(layout) => layout,
-            Err(error) => {
-                growing.schema = Some(schema);
-                return Ok(Err(Failed::rejected(object, &error)));
-            }
+            Err(error) => return Ok(Err(Failed::rejected(object, &error))),
         };
         let wanted = Schema::new(
             layout.new_columns.iter().cloned().chain(own_columns()).collect::<Vec<_>>(),
@@ -206,7 +215,29 @@ impl Bronze {
         let extended = schema.extended(table.name(), &wanted, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);
         growing.schema = Some(schema.clone());
-        Ok(Ok(LaidOut { object, reader, layout, schema: Some(schema) }))
+        Ok(Ok(LaidOut { object, reader, layout, place: Some((table, schema)) }))
+    }
+
+    /// Reads an object to its end, for nothing but to know that it can be: only then do its columns
+    /// become the table's. That is once in the life of a column.
+    async fn prove(&self, object: &RawObject) -> OneObject<()> {
+        let (_, mut reader) = match self.open(object.clone()).await? {
+            Ok(opened) => opened,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        let read = tokio::task::spawn_blocking(move || -> Result<(), CsvError> {
+            while reader.next_batch()?.is_some() {}
+            Ok(())
+        });
+        match read.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Ok(Err(Failed::rejected(object.clone(), &error))),
+            Err(panic) => return Ok(Err(Failed::panicked(object.clone(), &panic))),
+        }
+        match self.source.verify(object).await {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => failed_read(object.clone(), error),
+        }
     }
 
     fn laid_against(&self, reader: &CsvReader, table: Option<&Schema>) -> Result<Layout, CsvError> {
@@ -215,7 +246,7 @@ impl Bronze {
 
     /// Reads the rest of the object on a thread, and verifies that it was the version announced.
     async fn parse(&self, laid_out: LaidOut) -> OneObject<Parsed> {
-        let LaidOut { object, mut reader, layout, schema } = laid_out;
+        let LaidOut { object, mut reader, layout, place } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
         let thread = tokio::task::spawn_blocking(move || -> Result<(), CsvError> {
             while let Some(raw) = reader.next_batch()? {
@@ -226,7 +257,7 @@ impl Bronze {
             }
             Ok(())
         });
-        let mut parsed = Parsed { object, rows: 0, rescued: 0, schema, held: Held::Memory(vec![]) };
+        let mut parsed = Parsed { object, rows: 0, rescued: 0, place, held: Held::Memory(vec![]) };
         let written = self.hold(&mut parsed, &mut batches).await;
         drop(batches);
         let read = thread.await;
@@ -255,15 +286,14 @@ impl Bronze {
         let (mut held, mut bytes) = (Vec::new(), 0);
         let mut writer: Option<DataWriter> = None;
         while let Some(batch) = batches.recv().await {
-            let Some(schema) = &parsed.schema else { continue };
+            let Some((table, schema)) = &parsed.place else { continue };
             parsed.rescued += batch.rescued_rows() as u64;
             let rows = self.rows(batch, &parsed.object, ingested_at, schema.arrow())?;
             parsed.rows += rows.num_rows() as u64;
             bytes += rows.get_array_memory_size();
             held.push(rows);
             if writer.is_none() && bytes > self.settings.buffer_bytes {
-                let table = self.lake.load(&self.settings.table).await?;
-                writer = Some(DataWriter::new(&self.lake, &table, schema));
+                writer = Some(DataWriter::new(&self.lake, table, schema)?);
             }
             if let Some(writer) = &mut writer {
                 for rows in held.drain(..) {
@@ -339,7 +369,7 @@ fn failed_read<T>(object: RawObject, error: ReadError) -> OneObject<T> {
         ReadError::Trouble { .. } => return Err(error.into()),
         ReadError::Missing(_) => (ObjectOutcome::Missing, "missing"),
         ReadError::Changed(_) => (ObjectOutcome::Missing, "changed"),
-        ReadError::Unreadable { .. } => (ObjectOutcome::Rejected, "unreadable"),
+        ReadError::Unreadable { .. } => (ObjectOutcome::Rejected, UNREADABLE),
     };
     Ok(Err(Failed { object, outcome, reason, error: error.to_string() }))
 }
@@ -371,26 +401,27 @@ impl<'a> Gathering<'a> {
         Self { bronze, batch_id, shared: None, files: vec![], ingested: vec![], failed: vec![] }
     }
 
-    async fn take_in(&mut self, parsed: Parsed, table: Option<&Table>) -> Result<(), BronzeError> {
+    async fn take_in(&mut self, parsed: Parsed) -> Result<(), BronzeError> {
         let id = parsed.object.id.clone();
-        match (parsed.held, parsed.schema, table) {
-            (Held::Files(files), Some(schema), _) => {
+        match (parsed.held, parsed.place) {
+            (Held::Files(files), Some((_, schema))) => {
                 self.files.extend(files.into_iter().map(|file| StagedFile {
                     file,
                     schema: schema.clone(),
                     objects: HashSet::from([id.clone()]),
                 }));
             }
-            (Held::Memory(batches), Some(schema), Some(table)) => {
+            (Held::Memory(batches), Some((table, schema))) => {
                 // Files are written under one schema: a column more means another file.
                 let grown = self.shared.as_ref().is_some_and(|(_, s, _)| !schema.fits_into(s));
                 if grown {
                     self.close_shared().await?;
                 }
-                let (writer, _, objects) = self.shared.get_or_insert_with(|| {
-                    let writer = DataWriter::new(&self.bronze.lake, table, &schema);
-                    (writer, schema.clone(), HashSet::new())
-                });
+                if self.shared.is_none() {
+                    let writer = DataWriter::new(&self.bronze.lake, &table, &schema)?;
+                    self.shared = Some((writer, schema.clone(), HashSet::new()));
+                }
+                let Some((writer, _, objects)) = &mut self.shared else { return Ok(()) };
                 for batch in &batches {
                     writer.write(batch).await?;
                 }

@@ -42,7 +42,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         Some(_) => pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await?,
         None => Default::default(),
     };
-    let failed = known.values().filter(|o| **o != ObjectOutcome::Ingested).count();
+    let failed = known.values().filter(|a| a.outcome != ObjectOutcome::Ingested).count();
     let silver = match &pipeline.settings.silver {
         Some(settings) => wired.lake.find(&settings.table).await?,
         None => None,

@@ -1,7 +1,8 @@
 //! Types of columns that nobody declared, from the first rows of a file.
 //!
-//! Careful rather than clever: a type is chosen only when every value of the sample has it *and*
-//! would be printed back the same way, so `007` stays text and no identifier loses its zeros.
+//! Careful rather than clever: a type is chosen only when every value of the sample has it and holds
+//! all of its digits. So `007`, `1e5` and numbers of more digits than a double has stay text; the
+//! trailing zero of `9.50` does not make it one.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -44,18 +45,18 @@ fn is_integer(text: &str) -> bool {
     plain && (digits == "0" && text == "0" || !digits.starts_with('0'))
 }
 
-/// A number that a double holds without a doubt: integers beyond 2^53 are not.
+/// A number that a double holds without a doubt: at most 15 digits.
 fn is_fraction(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    digits <= 15 && is_number(text)
+    digits <= 15 && (is_integer(text) || has_fraction(text))
 }
 
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, rest) = digits.split_at(digits.find(['.', 'e', 'E']).unwrap_or(digits.len()));
-    let whole_ok = whole == "0" || is_integer(whole);
-    whole_ok
-        && rest.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'-' | b'+'))
+fn has_fraction(text: &str) -> bool {
+    let Some((whole, fraction)) = text.strip_prefix('-').unwrap_or(text).split_once('.') else {
+        return false;
+    };
+    let all_digits = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
+    is_integer(whole) && all_digits
 }
 
 fn is_date(text: &str) -> bool {
@@ -92,7 +93,8 @@ mod tests {
             (vec![Some("9223372036854775808")], "string"),
             (vec![Some("0.12345678901234567")], "string"),
             (vec![Some("1.5"), Some("2")], "double"),
-            (vec![Some("1e5")], "double"),
+            (vec![Some("1e5")], "string"),
+            (vec![Some("9.50"), Some("-0.5")], "double"),
             (vec![Some("nan")], "string"),
             (vec![Some("TRUE"), Some("false")], "boolean"),
             (vec![Some("1"), Some("true")], "string"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::CsvError;
@@ -22,7 +23,7 @@ pub enum SchemaChange {
 }
 
 /// For each column of a file, by position: the table's column of that name, or none: `_rescued`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
     /// The table's names for the file's columns.
     pub names: Vec<String>,
@@ -30,6 +31,8 @@ pub struct Layout {
     pub kinds: Vec<Option<DataType>>,
     /// Columns that the table lacks and gets, in the order of the file.
     pub new_columns: Vec<FieldRef>,
+    /// Of these, the ones whose type is neither declared nor told by any value of the sample.
+    pub without_values: Vec<String>,
 }
 
 /// Lays out an opened file against the table's columns (`None`: there is no table yet, every column
@@ -40,7 +43,7 @@ pub fn lay_out(
     table: Option<&Schema>,
     change: SchemaChange,
 ) -> Result<Layout, CsvError> {
-    let mut layout = Layout { names: reader.names().to_vec(), kinds: vec![], new_columns: vec![] };
+    let mut layout = Layout { names: reader.names().to_vec(), ..Layout::default() };
     for (position, name) in reader.names().iter().enumerate() {
         let present = table.and_then(|t| t.field_with_name(name).ok());
         let kind = match present {
@@ -50,9 +53,16 @@ pub fn lay_out(
                 return Err(CsvError::SchemaChanged(format!("column `{name}` is new")));
             }
             None => {
-                let kind = declared.get(name).cloned().unwrap_or_else(|| {
-                    reader.sample().map_or(DataType::Utf8, |s| infer(&s.columns[position]))
-                });
+                let sample = reader.sample().map(|s| &s.columns[position]);
+                let told = sample.is_some_and(|s| s.null_count() < s.len());
+                let kind = match (declared.get(name), sample) {
+                    (Some(declared), _) => declared.clone(),
+                    (None, Some(sample)) if told => infer(sample),
+                    (None, _) => {
+                        layout.without_values.push(name.clone());
+                        DataType::Utf8
+                    }
+                };
                 let original = reader.originals().get(position).cloned().unwrap_or_default();
                 layout.new_columns.push(field(name, kind.clone(), &original));
                 Some(kind)

@@ -38,7 +38,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { record_bytes: 16 * 1024 * 1024, columns: 4_096 }
+        Self { record_bytes: 4 * 1024 * 1024, columns: 4_096 }
     }
 }
 
@@ -56,10 +56,10 @@ pub enum CsvError {
         /// Rows read before it.
         row: u64,
     },
-    /// A header with too many columns.
-    #[error("it has {found} columns; at most {limit} are read")]
+    /// A record with too many fields.
+    #[error("a record has {found} fields; at most {limit} are read")]
     TooManyColumns {
-        /// Columns of the header.
+        /// Fields of the record.
         found: usize,
         /// The limit.
         limit: usize,

@@ -6,21 +6,31 @@ use std::collections::HashSet;
 /// prefixed with `c` (names with a leading `_` are silversmith's own), an empty one called
 /// `column_N`, clashes numbered `_2`, `_3`, ….
 pub fn column_names<'a>(header: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let header: Vec<&str> = header.into_iter().collect();
     let mut taken = HashSet::new();
-    header
-        .into_iter()
+    // A header that is a plain name already has it, wherever it stands: else the same two columns in
+    // another order would change places.
+    let as_is: Vec<bool> = header
+        .iter()
         .enumerate()
         .map(|(index, original)| {
-            let name = one(original, index);
-            let mut unique = name.clone();
-            let mut number = 2;
-            while !taken.insert(unique.clone()) {
-                unique = format!("{name}_{number}");
-                number += 1;
-            }
-            unique
+            one(original, index) == *original && taken.insert((*original).to_owned())
         })
-        .collect()
+        .collect();
+    let mut name = |(index, original): (usize, &&str)| {
+        if as_is[index] {
+            return (*original).to_owned();
+        }
+        let name = one(original, index);
+        let mut unique = name.clone();
+        let mut number = 2;
+        while !taken.insert(unique.clone()) {
+            unique = format!("{name}_{number}");
+            number += 1;
+        }
+        unique
+    };
+    header.iter().enumerate().map(&mut name).collect()
 }
 
 fn one(original: &str, index: usize) -> String {
@@ -52,8 +62,8 @@ mod tests {
         assert_eq!(
             column_names(header),
             [
-                "customer_id",
                 "customer_id_2",
+                "customer_id",
                 "e_mail",
                 "column_4",
                 "c_rescued",

@@ -208,11 +208,17 @@ impl CsvReader {
         let (mut rows, mut bytes) = (0, 0);
         let mut record = ByteRecord::new();
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.read_record(&mut record)? {
-            bytes += record.as_slice().len();
+            // Fields without text cost something, too.
+            bytes += record.as_slice().len() + 8 * record.len();
+            if record.len() > self.limits.columns {
+                let (found, limit) = (record.len(), self.limits.columns);
+                return Err(CsvError::TooManyColumns { found, limit });
+            }
             rows += 1;
             match misfit(&record, width) {
                 Some(json) => {
                     columns.iter_mut().for_each(StringBuilder::append_null);
+                    bytes += json.len();
                     misfits.append_value(json);
                 }
                 None => {

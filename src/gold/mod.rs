@@ -176,7 +176,7 @@ impl Gold {
         };
         let schema = target.schema().replaced(target.name(), &output, target.last_column_id())?;
         let into = schema.clone().unwrap_or_else(|| target.schema().clone());
-        let mut writer = DataWriter::new(&self.lake, &target, &into);
+        let mut writer = DataWriter::new(&self.lake, &target, &into)?;
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             writer.write(&conform(target.name(), batch, into.arrow())?).await?;
         }

@@ -33,7 +33,7 @@ impl Position {
 pub struct Step {
     /// The position after it.
     pub end: Position,
-    /// Its operation, where it was one that takes rows away; its files are not listed then.
+    /// The operation that took rows away, where there was one.
     pub removed_rows: Option<String>,
     /// The files that it added; none for a compaction (`replace`).
     pub files: Vec<FileTask>,
@@ -56,6 +56,8 @@ pub enum Standing {
     InHistory,
     /// The line was cut off above it by expiry.
     Expired,
+    /// It is newer than the state of the table that was loaded: somebody committed since.
+    Ahead,
     /// It is not in the line although the line reaches that far: rolled back, or another table.
     RolledBack,
 }
@@ -68,6 +70,10 @@ pub fn standing(table: &Table, position: &Position) -> Standing {
     }
     if line.snapshots.iter().any(|s| s.id == position.snapshot) {
         return Standing::InHistory;
+    }
+    // A rollback leaves last-sequence-number where it was (Iceberg spec, "Sequence Numbers").
+    if position.sequence > table.last_sequence() {
+        return Standing::Ahead;
     }
     match line.snapshots.last() {
         Some(oldest) if !line.complete && position.sequence < oldest.sequence => Standing::Expired,
@@ -85,6 +91,7 @@ impl Lake {
         let exact = match start {
             None => line.complete,
             Some(position) => match standing(table, position) {
+                Standing::Ahead => return Ok(Diff { steps: vec![], superset: false }),
                 Standing::InHistory => true,
                 Standing::Expired => false,
                 Standing::RolledBack => {
@@ -98,7 +105,13 @@ impl Lake {
         };
         if !exact {
             let above = start.map_or(0, |p| p.sequence);
-            let steps = self.live_above(table, above).await?.into_iter().collect();
+            let mut steps: Vec<Step> = self.live_above(table, above).await?.into_iter().collect();
+            // What took rows away and is still in the line is told all the same.
+            let appends = |s: &Snapshot| matches!(s.operation.as_str(), "append" | "replace");
+            let removed = line.snapshots.iter().rev().find(|s| s.sequence > above && !appends(s));
+            if let (Some(step), Some(snapshot)) = (steps.first_mut(), removed) {
+                step.removed_rows = Some(snapshot.operation.clone());
+            }
             return Ok(Diff { steps, superset: true });
         }
         let mut steps = Vec::new();

@@ -105,6 +105,9 @@ pub enum LakeError {
         /// The type asked for.
         wanted: String,
     },
+    /// A table that is partitioned, and is to be written.
+    #[error("table {0} is partitioned; writing partitioned tables is not built yet")]
+    Partitioned(TableName),
     /// A snapshot or time that the table does not know.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
@@ -122,9 +125,10 @@ impl LakeError {
             Self::Catalog { .. } | Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
-            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => {
-                Kind::Configuration
-            }
+            Self::NotFound(_)
+            | Self::NoSnapshot { .. }
+            | Self::Partitioned(_)
+            | Self::Schema { .. } => Kind::Configuration,
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
             Self::Mark { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,

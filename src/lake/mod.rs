@@ -120,7 +120,7 @@ impl Lake {
         // Whatever the answer was, the catalog's entry decides (I6).
         match (self.find(name).await?, answer) {
             (Some(table), _) => {
-                if table.metadata_location() != location {
+                if !table.descends_from(&location) {
                     self.discard(vec![location]).await;
                 }
                 Ok(table)

@@ -29,6 +29,14 @@ impl TableSchema {
 
     /// The schema of a new table: ids from 1, in the order of the columns.
     pub(super) fn first(table: &TableName, columns: &ArrowSchema) -> Result<Self, LakeError> {
+        if let Some(nested) = columns.fields().iter().find(|f| f.data_type().is_nested()) {
+            return Err(LakeError::Schema {
+                table: table.clone(),
+                column: nested.name().clone(),
+                is: nested.data_type().to_string(),
+                wanted: "a column: lists and structs are not supported".to_owned(),
+            });
+        }
         let schema =
             arrow_schema_to_schema_auto_assign_ids(columns).doing(table, "making its schema")?;
         Self::new(table, Arc::new(schema))

@@ -87,6 +87,11 @@ impl Table {
         self.metadata().last_column_id()
     }
 
+    /// The highest sequence number ever assigned, rolled back or not.
+    pub fn last_sequence(&self) -> i64 {
+        self.metadata().last_sequence_number()
+    }
+
     /// A table property.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.metadata().properties().get(key).map(String::as_str)

@@ -18,6 +18,8 @@ use super::{Lake, LakeError, Table, TableName, TableSchema};
 const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
 /// Rows of a row group: what a writer holds in memory, and what a reader can skip.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Bytes of a row group, where rows are wide: the writer's memory does not follow them (I7).
+const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Writes batches to one or more data files of one table and one partition.
 ///
@@ -43,7 +45,17 @@ impl std::fmt::Debug for DataWriter {
 impl DataWriter {
     /// A writer of files for the unpartitioned `table`, under `schema` (the table's own, or the
     /// one that the same commit will give it).
-    pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Self {
+    ///
+    /// # Errors
+    /// [`LakeError::Partitioned`]: somebody has partitioned the table.
+    pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
+        if !table.metadata().default_partition_spec().is_unpartitioned() {
+            return Err(LakeError::Partitioned(table.name().clone()));
+        }
+        Ok(Self::any(lake, table, schema))
+    }
+
+    fn any(lake: &Lake, table: &Table, schema: &TableSchema) -> Self {
         Self {
             lake: lake.clone(),
             table: table.name().clone(),
@@ -58,7 +70,7 @@ impl DataWriter {
 
     /// A writer for one day (days since 1970-01-01) of a table partitioned by day.
     pub fn for_day(lake: &Lake, table: &Table, day: i32) -> Self {
-        let mut writer = Self::new(lake, table, table.schema());
+        let mut writer = Self::any(lake, table, table.schema());
         writer.partition = Struct::from_iter([Some(Literal::int(day))]);
         let date = chrono::NaiveDate::from_epoch_days(day).unwrap_or_default();
         let field = table.metadata().default_partition_spec().fields().first();
@@ -88,6 +100,7 @@ impl DataWriter {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .build();
         let output = self.lake.files.new_output(&path).doing(&self.table, "opening a data file")?;
         let writer = ParquetWriterBuilder::new(properties, self.schema.iceberg().clone())

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 
-pub use rows::{ObjectOutcome, ObjectRow, day_of};
+pub use rows::{ObjectOutcome, ObjectRow, UNREADABLE, day_of};
 
 use crate::lake::diff::Position;
 use crate::lake::provider::LakeTable;
@@ -25,8 +25,17 @@ use crate::lake::writer::{DataWriter, FileRef};
 use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, marks};
 use crate::source::ObjectId;
 
-/// What the ledger knows of an object version: its newest outcome. `Ingested` is final.
-pub type Known = HashMap<ObjectId, ObjectOutcome>;
+/// How the newest attempt at an object version ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its outcome. `Ingested` is final.
+    pub outcome: ObjectOutcome,
+    /// Whether a listing that shows the object tries again: it had been missing, or could not be read.
+    pub again: bool,
+}
+
+/// What the ledger knows of object versions.
+pub type Known = HashMap<ObjectId, Attempt>;
 
 /// The ledger of one pipeline.
 #[derive(Debug, Clone)]
@@ -80,7 +89,7 @@ impl Ledger {
             }
         }
         let uris: HashSet<&str> = wanted.iter().map(|id| id.uri.as_str()).collect();
-        let mut newest: HashMap<ObjectId, (bool, i64, ObjectOutcome)> = HashMap::new();
+        let mut newest: HashMap<ObjectId, ((bool, i64), Attempt)> = HashMap::new();
         let columns = rows::STATE_COLUMNS.map(str::to_owned);
         let mut batches =
             self.lake.read_files(&objects, objects.schema(), tasks, &columns, READ_FILES);
@@ -90,13 +99,14 @@ impl Ledger {
                     continue;
                 }
                 let rank = (state.outcome == ObjectOutcome::Ingested, state.finished_at);
-                let entry = newest.entry(state.id).or_insert((rank.0, rank.1, state.outcome));
-                if rank > (entry.0, entry.1) {
-                    *entry = (rank.0, rank.1, state.outcome);
+                let attempt = Attempt { outcome: state.outcome, again: state.again };
+                let entry = newest.entry(state.id).or_insert((rank, attempt));
+                if rank > entry.0 {
+                    *entry = (rank, attempt);
                 }
             }
         }
-        Ok(newest.into_iter().map(|(id, (_, _, outcome))| (id, outcome)).collect())
+        Ok(newest.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
     }
 
     /// Ledger files that bronze's marks name and the objects table has not taken in, oldest first.

@@ -31,13 +31,19 @@ impl Ledger {
             for file in self.unpublished(Some(bronze), &objects)? {
                 add.push(file.to_data_file(&objects)?);
             }
-            let lost = self.lost_rows(bronze, &objects).await?;
+            let gap = self.gap(bronze, &objects)?;
+            let lost = match gap {
+                true => self.lost_rows(bronze, &objects).await?,
+                false => vec![],
+            };
             let rebuilt: Vec<_> =
                 self.write(&objects, &lost).await?.into_iter().map(|(file, _)| file).collect();
             let rebuilt_paths: Vec<_> =
                 rebuilt.iter().map(|file| file.file_path().to_owned()).collect();
             add.extend(rebuilt);
-            let (Some(tip), false) = (bronze.current(), add.is_empty()) else { return Ok(0) };
+            // A gap that holds nothing is closed, too: it would be looked through every time.
+            let nothing = add.is_empty() && !gap;
+            let (Some(tip), false) = (bronze.current(), nothing) else { return Ok(0) };
 
             let added = add.len();
             let mut facts = marks::marks(&self.pipeline);
@@ -54,29 +60,34 @@ impl Ledger {
         }
     }
 
-    /// Rows for the objects whose marks may have expired unpublished: those that bronze's live files
-    /// above the published position hold, and that are not known otherwise.
+    /// Whether marks may have expired before they were published.
+    fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
+        let line = bronze.ancestry();
+        if line.complete {
+            return Ok(false);
+        }
+        let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
+        Ok(match self.published_through(bronze, objects)? {
+            None => true,
+            Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence + 1 < oldest,
+        })
+    }
+
+    /// Rows for the objects that bronze's live files above the published position hold, and that are
+    /// not known otherwise.
     async fn lost_rows(
         &self,
         bronze: &Table,
         objects: &Table,
     ) -> Result<Vec<ObjectRow>, LakeError> {
         let through = self.published_through(bronze, objects)?;
-        let line = bronze.ancestry();
-        let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
-        let contiguous = match &through {
-            None => line.complete,
-            Some(p) => standing(bronze, p) == Standing::InHistory || p.sequence + 1 >= oldest,
-        };
-        if line.complete || contiguous {
-            return Ok(vec![]);
-        }
         let diff = self.lake.live_above(bronze, through.map_or(0, |p| p.sequence)).await?;
         let files = diff.map(|step| step.files).unwrap_or_default();
         let mut counted = self.count_rows(bronze, files).await?;
         let wanted = counted.keys().cloned().collect();
         let known = self.known(Some(bronze), &wanted).await?;
-        counted.retain(|id, _| known.get(id) != Some(&ObjectOutcome::Ingested));
+        counted
+            .retain(|id, _| !known.get(id).is_some_and(|a| a.outcome == ObjectOutcome::Ingested));
         let now = self.lake.ambient().now();
         Ok(counted
             .into_iter()

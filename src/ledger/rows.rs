@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, TimeZone, Utc};
@@ -75,8 +75,10 @@ pub struct ObjectRow {
 /// The column by whose day the table is partitioned.
 pub(super) const LAST_MODIFIED: &str = "last_modified";
 /// The columns that make up an object's state.
-pub(super) const STATE_COLUMNS: [&str; 5] =
-    ["source_uri", "source_version", LAST_MODIFIED, "outcome", "finished_at"];
+pub(super) const STATE_COLUMNS: [&str; 6] =
+    ["source_uri", "source_version", LAST_MODIFIED, "outcome", "finished_at", "reason"];
+/// The reason of an object that was there and could not be read.
+pub const UNREADABLE: &str = "unreadable";
 
 /// Days since 1970-01-01, in UTC: Iceberg's `day` transform.
 pub fn day_of(time: DateTime<Utc>) -> i32 {
@@ -144,6 +146,7 @@ pub(super) struct State {
     pub(super) id: ObjectId,
     pub(super) outcome: ObjectOutcome,
     pub(super) finished_at: i64,
+    pub(super) again: bool,
 }
 
 /// The states in a batch of [`STATE_COLUMNS`] whose URI is one of `uris`.
@@ -155,6 +158,7 @@ pub(super) fn states<'a>(
     let modified = batch.column(2).as_primitive::<TimestampMicrosecondType>();
     let outcome = batch.column(3).as_string::<i32>();
     let finished = batch.column(4).as_primitive::<TimestampMicrosecondType>();
+    let reason = batch.column(5).as_string::<i32>();
     (0..batch.num_rows()).filter(|&row| uris.contains(uri.value(row))).map(move |row| State {
         id: ObjectId {
             uri: uri.value(row).to_owned(),
@@ -163,6 +167,8 @@ pub(super) fn states<'a>(
         },
         outcome: ObjectOutcome::parse(outcome.value(row)),
         finished_at: finished.value(row),
+        again: outcome.value(row) == ObjectOutcome::Missing.as_str()
+            || (reason.is_valid(row) && reason.value(row) == UNREADABLE),
     })
 }
 

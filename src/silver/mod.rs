@@ -24,6 +24,7 @@ use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, Table
 use crate::sql::SqlError;
 use crate::sql::rowwise::Rowwise;
 use engine::{MergeEngine, MergeTask, Merged};
+use newest::Share;
 
 /// What happens to rows with a null in their key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,6 +201,8 @@ pub struct Silver {
 
 /// Merges in a row that may meet another commit before the step gives up.
 const MAX_ATTEMPTS: usize = 10;
+/// Passes over one range, at most.
+const MAX_PASSES: u64 = 1_024;
 
 impl Silver {
     /// See [`Silver`].
@@ -216,24 +219,24 @@ impl Silver {
     pub async fn step(&self) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
         let mut conflicts = 0;
-        while let Some(bronze) = self.lake.find(&self.settings.bronze).await? {
-            if bronze.current().is_none() {
-                break;
-            }
+        loop {
+            // Silver first: the mark that is read is then never ahead of bronze as it is read.
             let silver = self.lake.find(&self.settings.table).await?;
+            let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
+                return Ok(report);
+            };
             let rewind = self.rewind().await?;
             let Some(range) = self.range(&bronze, silver.as_ref(), rewind).await? else {
                 self.save_checkpoint(rewind).await?;
                 return Ok(report);
             };
-            let task = self.task(&bronze, silver, &range, rewind.is_some());
-            match self.merge(task, &range, false).await? {
-                Some((snapshot, counts)) => {
+            match self.merge_in_passes(&bronze, silver, &range, rewind.is_some()).await? {
+                Some((snapshots, counts)) => {
                     conflicts = 0;
                     report.bronze_snapshots += range.snapshots;
                     report.counts.add(&counts);
                     report.healed |= range.superset;
-                    report.snapshots.push(snapshot);
+                    report.snapshots.extend(snapshots);
                     self.save_checkpoint(rewind).await?;
                 }
                 None if conflicts + 1 == MAX_ATTEMPTS => {
@@ -243,7 +246,32 @@ impl Silver {
                 None => conflicts += 1,
             }
         }
-        Ok(report)
+    }
+
+    /// Merges a range. One that is too large for memory is worked off in shares of its keys, a commit
+    /// each: only the last moves the mark, and what was merged before a crash is merged again (I5, I7).
+    async fn merge_in_passes(
+        &self,
+        bronze: &Table,
+        mut silver: Option<Table>,
+        range: &Range,
+        refresh_equal: bool,
+    ) -> Result<Option<(Vec<i64>, engine::Counts)>, SilverError> {
+        let bytes: u64 = range.files.iter().map(FileTask::bytes).sum();
+        let passes = bytes.div_ceil(self.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let (mut snapshots, mut counts) = (Vec::new(), engine::Counts::default());
+        for index in 0..passes {
+            let mut task = self.task(bronze, silver, range, refresh_equal);
+            task.share = Share { index, of: passes };
+            let mark = (index + 1 == passes).then_some(&range.end);
+            let Some((table, merged)) = self.merge(task, mark, false).await? else {
+                return Ok(None);
+            };
+            snapshots.extend(table.current().map(|s| s.id));
+            counts.add(&merged);
+            silver = Some(table);
+        }
+        Ok(Some((snapshots, counts)))
     }
 
     /// Makes silver anew from the whole of bronze, in one commit: under another configuration, or
@@ -251,24 +279,23 @@ impl Silver {
     pub async fn rebuild(&self) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
         for _ in 0..MAX_ATTEMPTS {
+            let silver = self.lake.find(&self.settings.table).await?;
             let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
                 return Ok(report);
             };
             let Some(tip) = bronze.current() else { return Ok(report) };
-            let files = self.lake.files_of(&bronze, None, &[]).await?;
             let range = Range {
-                files,
+                files: self.lake.files_of(&bronze, None, &[]).await?,
                 end: Position::of(&bronze, &tip),
                 snapshots: bronze.ancestry().snapshots.len(),
                 superset: false,
             };
-            let silver = self.lake.find(&self.settings.table).await?;
             let mut task = self.task(&bronze, silver, &range, true);
             task.from_nothing = true;
-            if let Some((snapshot, counts)) = self.merge(task, &range, true).await? {
+            if let Some((table, counts)) = self.merge(task, Some(&range.end), true).await? {
                 report.bronze_snapshots = range.snapshots;
                 report.counts.add(&counts);
-                report.snapshots.push(snapshot);
+                report.snapshots.extend(table.current().map(|s| s.id));
                 self.save_checkpoint(None).await?;
                 return Ok(report);
             }
@@ -289,6 +316,7 @@ impl Silver {
             files: range.files.clone(),
             target: silver,
             settings: self.settings.clone(),
+            share: Share::ALL,
             from_nothing: false,
             refresh_equal,
         }
@@ -305,6 +333,9 @@ impl Silver {
             Some(silver) => self.mark(silver).await?,
             None => None,
         };
+        if bronze.current().is_none() {
+            return Ok(None);
+        }
         if let Some(mark) = &mark
             && standing(bronze, mark) == Standing::RolledBack
         {
@@ -391,18 +422,24 @@ impl Silver {
         Ok(mark)
     }
 
-    /// Merges and commits. `None`: another commit came first; plan again from its mark.
+    /// Merges and commits, with the position that the mark moves to, if it does. `None`: another
+    /// commit came first; plan again from its mark.
     async fn merge(
         &self,
         task: MergeTask,
-        range: &Range,
+        end: Option<&Position>,
         rebuild: bool,
-    ) -> Result<Option<(i64, engine::Counts)>, SilverError> {
+    ) -> Result<Option<(Table, engine::Counts)>, SilverError> {
         let merged = self.engine.merge(task).await?;
         // Deleted keys are remembered first: they are facts about bronze, whatever silver does.
-        self.remember_deletes(&merged, rebuild).await?;
+        if !self.remember_deletes(&merged, rebuild).await? {
+            self.discard(&merged).await;
+            return Ok(None);
+        }
         let mut facts = self.facts();
-        marks::set_position(&mut facts, marks::MERGED, &range.end);
+        if let Some(end) = end {
+            marks::set_position(&mut facts, marks::MERGED, end);
+        }
         let mut summary = facts.clone();
         summary.extend(merged.counts.facts());
         let change = Change {
@@ -412,17 +449,16 @@ impl Silver {
             marks: summary,
             property_marks: facts,
         };
-        let before = merged.target.clone();
-        match self.lake.commit(&before, &change).await {
+        match self.lake.commit(&merged.target, &change).await {
             Ok(Outcome::Committed(table)) => {
-                let snapshot = snapshot_after(&before, &table);
+                let counts = &merged.counts;
                 tracing::info!(
-                    table = %self.settings.table, snapshot, bronze_snapshot = range.end.snapshot,
-                    inserted = merged.counts.inserted, updated = merged.counts.updated,
-                    deleted = merged.counts.deleted, late = merged.counts.late,
-                    null_keys = merged.counts.null_keys, "silver merged"
+                    table = %self.settings.table, snapshot = table.current().map(|s| s.id),
+                    bronze_snapshot = end.map(|end| end.snapshot), inserted = counts.inserted,
+                    updated = counts.updated, deleted = counts.deleted, late = counts.late,
+                    null_keys = counts.null_keys, "silver merged"
                 );
-                Ok(Some((snapshot, merged.counts)))
+                Ok(Some((table, merged.counts)))
             }
             Ok(Outcome::Conflict(_)) => {
                 self.discard(&merged).await;
@@ -446,10 +482,12 @@ impl Silver {
         facts
     }
 
-    async fn remember_deletes(&self, merged: &Merged, rebuild: bool) -> Result<(), SilverError> {
-        let Some(deletes) = &merged.deletes else { return Ok(()) };
+    /// Adds to the table of deleted keys. `false`: on a rebuild, which empties it first, somebody else
+    /// has added to it meanwhile; what they know must not be lost.
+    async fn remember_deletes(&self, merged: &Merged, rebuild: bool) -> Result<bool, SilverError> {
+        let Some(deletes) = &merged.deletes else { return Ok(true) };
         if deletes.add.is_empty() && !rebuild {
-            return Ok(());
+            return Ok(true);
         }
         let facts = self.facts();
         let change = Change {
@@ -462,7 +500,8 @@ impl Silver {
         let mut base = deletes.table.clone();
         loop {
             match self.lake.commit(&base, &change).await? {
-                Outcome::Committed(_) => return Ok(()),
+                Outcome::Committed(_) => return Ok(true),
+                Outcome::Conflict(_) if rebuild => return Ok(false),
                 Outcome::Conflict(newer) => base = newer,
             }
         }
@@ -516,10 +555,4 @@ fn removal(files: &BTreeSet<String>, everything: bool) -> Removal {
         (false, true) => Removal::Nothing,
         (false, false) => Removal::Files(files.clone()),
     }
-}
-
-/// The snapshot that a commit on `before` made, as `after` shows it.
-fn snapshot_after(before: &Table, after: &Table) -> i64 {
-    let parent = before.current().map(|s| s.id);
-    after.ancestry().snapshots.iter().find(|s| s.parent == parent).map_or(0, |s| s.id)
 }

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, interleave_record_batch, sort_to_indices, take};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, concat, interleave_record_batch, sort_to_indices, take};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
@@ -43,6 +43,8 @@ pub struct Newest {
 
 /// Rows that may be held beyond twice the winners before losers are dropped.
 const SLACK: usize = 64 * 1024;
+/// Rows of a batch of winners: a string column of one batch has to stay below 2 GiB.
+const KEPT_ROWS: usize = 8 * 1024;
 
 impl Newest {
     /// For rows of this schema.
@@ -120,18 +122,22 @@ impl Newest {
         Ok(())
     }
 
-    /// Keeps the winners' rows only.
+    /// Keeps the winners' rows only, in batches of bounded size.
     fn drop_losers(&mut self) -> Result<(), ArrowError> {
         let mut places: Vec<(u32, u32)> = self.by_key.values().map(|w| (w.batch, w.row)).collect();
         places.sort_unstable();
-        let kept = self.gather(&places)?;
+        let kept = places
+            .chunks(KEPT_ROWS)
+            .map(|share| self.gather(share))
+            .collect::<Result<Vec<_>, _>>()?;
         for winner in self.by_key.values_mut() {
             if let Ok(index) = places.binary_search(&(winner.batch, winner.row)) {
-                (winner.batch, winner.row) = (0, index as u32);
+                (winner.batch, winner.row) =
+                    ((index / KEPT_ROWS) as u32, (index % KEPT_ROWS) as u32);
             }
         }
-        self.held_rows = kept.num_rows();
-        self.batches = vec![kept];
+        self.held_rows = places.len();
+        self.batches = kept;
         Ok(())
     }
 
@@ -174,26 +180,31 @@ impl Newest {
             return Ok(vec![]);
         }
         self.drop_losers()?;
-        let rows = &self.batches[0];
         let mut bounds = Vec::new();
         for name in &self.key_columns {
-            let Some(values) = rows.column_by_name(name) else { continue };
-            if values.null_count() > 0 {
+            let columns: Vec<&ArrayRef> =
+                self.batches.iter().filter_map(|batch| batch.column_by_name(name)).collect();
+            if columns.is_empty() || columns.iter().any(|column| column.null_count() > 0) {
                 continue;
             }
-            let extreme = |descending| -> Result<ArrayRef, ArrowError> {
-                let options = SortOptions { descending, nulls_first: false };
-                let first: UInt32Array = sort_to_indices(values, Some(options), Some(1))?;
-                take(values, &first, None)
-            };
-            bounds.push(Bounds {
-                column: name.clone(),
-                least: extreme(false)?,
-                greatest: extreme(true)?,
-            });
+            let least = extreme(&columns, false)?;
+            let greatest = extreme(&columns, true)?;
+            bounds.push(Bounds { column: name.clone(), least, greatest });
         }
         Ok(bounds)
     }
+}
+
+/// The least, or the greatest, value of a column that comes in parts.
+fn extreme(columns: &[&ArrayRef], greatest: bool) -> Result<ArrayRef, ArrowError> {
+    let first = |values: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+        let options = SortOptions { descending: greatest, nulls_first: false };
+        let index: UInt32Array = sort_to_indices(values, Some(options), Some(1))?;
+        take(values, &index, None)
+    };
+    let of_each = columns.iter().map(|column| first(column)).collect::<Result<Vec<_>, _>>()?;
+    let of_each: Vec<&dyn Array> = of_each.iter().map(AsRef::as_ref).collect();
+    first(&concat(&of_each)?)
 }
 
 /// A share of all keys: so that a total too large for memory is worked off in passes (I7).

@@ -97,6 +97,7 @@ const SKEW: Duration = Duration::from_secs(60);
 
 fn failure(uri: &str, error: &std::io::Error) -> ReadError {
     match error.kind() {
+        // Whatever else it is, permissions or a disk, may pass: the next listing tries again.
         ErrorKind::NotFound => ReadError::Missing(uri.to_owned()),
         _ => ReadError::Unreadable { uri: uri.to_owned(), why: error.to_string() },
     }

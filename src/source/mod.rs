@@ -71,7 +71,7 @@ pub enum ReadError {
     /// The object is there in another version: its own listing or event will bring that one.
     #[error("{0} changed while it was read; its new version is taken when it is listed again")]
     Changed(String),
-    /// The object is there and cannot be read, and will not be by trying again.
+    /// The object is there and cannot be read. That may pass, and is tried again by the next listing.
     #[error("{uri} cannot be read: {why}")]
     Unreadable {
         /// Which.

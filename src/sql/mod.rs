@@ -5,6 +5,8 @@ pub mod rowwise;
 pub mod session;
 pub mod time_travel;
 
+use datafusion::error::DataFusionError;
+
 use crate::error::Kind;
 use crate::lake::LakeError;
 
@@ -37,12 +39,29 @@ impl SqlError {
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Sql { .. } | Self::NotAllowed { .. } => Kind::Configuration,
+            Self::Sql { source, .. } => kind(source.find_root()),
+            Self::NotAllowed { .. } => Kind::Configuration,
             Self::Lake(error) => error.kind(),
         }
     }
 
+    /// DataFusion's error, of somebody's SQL.
     pub(crate) fn of(what: &str, source: datafusion::error::DataFusionError) -> Self {
         Self::Sql { what: what.to_owned(), source: Box::new(source) }
+    }
+}
+
+fn kind(root: &DataFusionError) -> Kind {
+    match root {
+        DataFusionError::External(cause) => match cause.downcast_ref::<LakeError>() {
+            Some(lake) => lake.kind(),
+            None => Kind::Look,
+        },
+        // Rows that the SQL cannot be computed on, memory, files: not the text of the SQL as such.
+        DataFusionError::ArrowError(..)
+        | DataFusionError::Execution(_)
+        | DataFusionError::ResourcesExhausted(_)
+        | DataFusionError::IoError(_) => Kind::Look,
+        _ => Kind::Configuration,
     }
 }

@@ -366,6 +366,10 @@ pub async fn register_changes(
     let start = start.map(|s| crate::lake::diff::Position::of(&table, &s));
     let end = to.map(find).transpose()?.map_or(i64::MAX, |s| s.sequence);
     let diff = lake.diff(&table, start.as_ref()).await?;
+    if diff.superset {
+        let what = "left from which the changes could be told: its history has expired".to_owned();
+        return Err(LakeError::NoSnapshot { table: name.clone(), what }.into());
+    }
     let mut files = Vec::new();
     for step in diff.steps.into_iter().filter(|s| s.end.sequence <= end) {
         if let Some(operation) = step.removed_rows {

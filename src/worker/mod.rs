@@ -4,7 +4,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::bronze::{BronzeError, BronzeReport};
+use crate::error::chain;
 use crate::gold::{GoldError, GoldReport};
 use crate::silver::{SilverError, SilverReport};
 use crate::wiring::{Pipeline, Wired};
@@ -89,8 +92,10 @@ pub async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
 }
 
 /// Runs rounds until `stop` is done; with `until_idle`, until a round of all pipelines had nothing
-/// to do. A stop lets the round in hand end within `grace`; what is cut off then is safe to be cut
-/// off anywhere. `seen` is told of every round that did something.
+/// to do. A pipeline in trouble does not hold up the others: it is tried again, with a growing delay;
+/// with `until_idle` its error is returned once the others are done. A stop lets the round in hand
+/// end within `grace`; what is cut off then is safe to be cut off anywhere. `seen` is told of every
+/// round that did something.
 pub async fn run(
     wired: &Wired,
     until_idle: bool,
@@ -99,41 +104,96 @@ pub async fn run(
     mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
     let mut stop = std::pin::pin!(stop);
+    let mut routes: Vec<Route<'_>> = wired.pipelines.iter().map(Route::new).collect();
     loop {
-        let mut all = std::pin::pin!(round_of_all(wired, &mut seen));
-        let idle = tokio::select! {
-            idle = &mut all => idle?,
-            () = &mut stop => {
-                tracing::info!("stopping: the round in hand is brought to its end");
-                if tokio::time::timeout(grace, all).await.is_err() {
-                    tracing::warn!("the round in hand took too long and was cut off; the next run goes on from there");
+        let ended = {
+            let mut all = std::pin::pin!(round_of_all(wired, &mut routes, until_idle, &mut seen));
+            tokio::select! {
+                idle = &mut all => Some(idle),
+                () = &mut stop => {
+                    tracing::info!("stopping: the round in hand is brought to its end");
+                    if tokio::time::timeout(grace, all).await.is_err() {
+                        tracing::warn!("the round in hand took too long and was cut off; the next run goes on from there");
+                    }
+                    None
                 }
-                return Ok(());
             }
         };
-        if !idle {
-            continue;
-        }
-        if until_idle && !unsettled(wired).await {
-            return Ok(());
+        match ended {
+            None => break,
+            Some(false) => continue,
+            Some(true) if until_idle && !unsettled(wired).await => break,
+            Some(true) => {}
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            () = &mut stop => return Ok(()),
+            () = &mut stop => break,
         }
+    }
+    first_trouble(routes)
+}
+
+/// A pipeline, and the trouble that it is in.
+struct Route<'a> {
+    pipeline: &'a Pipeline,
+    trouble: Option<Trouble>,
+}
+
+struct Trouble {
+    error: WorkerError,
+    attempts: u32,
+    again_at: DateTime<Utc>,
+}
+
+impl<'a> Route<'a> {
+    fn new(pipeline: &'a Pipeline) -> Self {
+        Self { pipeline, trouble: None }
+    }
+
+    /// One second, doubled with every attempt, at most a minute.
+    fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
+        let attempts = self.trouble.as_ref().map_or(0, |t| t.attempts) + 1;
+        let delay = Duration::from_secs(1 << attempts.min(6)).min(Duration::from_secs(60));
+        tracing::error!(
+            pipeline = %self.pipeline.settings.name, attempts, again_in = ?delay,
+            error = chain(&error), "pipeline in trouble; the others go on"
+        );
+        self.trouble = Some(Trouble { error, attempts, again_at: now + delay });
     }
 }
 
-async fn round_of_all(wired: &Wired, seen: &mut impl FnMut(&Round)) -> Result<bool, WorkerError> {
+fn first_trouble(routes: Vec<Route<'_>>) -> Result<(), WorkerError> {
+    match routes.into_iter().find_map(|route| route.trouble) {
+        Some(trouble) => Err(trouble.error),
+        None => Ok(()),
+    }
+}
+
+/// A round of every pipeline that is not waiting for its trouble to pass. Whether all were idle.
+async fn round_of_all(
+    wired: &Wired,
+    routes: &mut [Route<'_>],
+    once: bool,
+    seen: &mut impl FnMut(&Round),
+) -> bool {
     let mut idle = true;
-    for pipeline in &wired.pipelines {
-        let round = round(pipeline).await?;
-        if !round.idle() {
-            idle = false;
-            seen(&round);
+    for route in routes {
+        let now = wired.lake.ambient().now();
+        if route.trouble.as_ref().is_some_and(|t| once || now < t.again_at) {
+            continue;
+        }
+        match round(route.pipeline).await {
+            Ok(round) => {
+                route.trouble = None;
+                if !round.idle() {
+                    idle = false;
+                    seen(&round);
+                }
+            }
+            Err(error) => route.note(error, now),
         }
     }
-    Ok(idle)
+    idle
 }
 
 /// Whether there are objects that do not count yet: a worker that runs until idle waits for them.

@@ -158,7 +158,7 @@ fn init_writes_a_configuration_that_runs() {
 fn a_closed_pipe_is_no_failure() {
     let folder = with_orders();
     let mut child = folder
-        .command(&["sql", "--format", "csv", "SELECT a.id FROM silver.orders a, silver.orders b, (SELECT unnest(range(0, 50000)) AS n) c"])
+        .command(&["sql", "--format", "csv", "SELECT a._source_uri FROM bronze.orders a, bronze.orders b, bronze.orders c, bronze.orders d, bronze.orders e, bronze.orders f, bronze.orders g, bronze.orders h"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

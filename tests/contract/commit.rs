@@ -28,7 +28,7 @@ fn lake(catalog: Arc<dyn Catalog>, files: &FileIO) -> Lake {
 }
 
 async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Vec<DataFile> {
-    let mut writer = DataWriter::new(lake, table, table.schema());
+    let mut writer = DataWriter::new(lake, table, table.schema()).unwrap();
     let column = Arc::new(Int64Array::from(numbers.to_vec()));
     let batch = RecordBatch::try_new(table.schema().arrow().clone(), vec![column]).unwrap();
     writer.write(&batch).await.unwrap();

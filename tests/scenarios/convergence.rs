@@ -26,6 +26,9 @@ order_by = ["updated"]
 delete_when = "op = 'D'"
 "#;
 
+/// (order, file, row)
+type Rank = (Option<u8>, usize, usize);
+
 /// (key, order, name, deletes)
 type Row = (Option<u8>, Option<u8>, u8, bool);
 
@@ -64,7 +67,7 @@ fn case() -> impl Strategy<Value = (Vec<Vec<Row>>, Way, Way)> {
 
 /// The model: for each key the newest row by (order, file, row); nothing where that one deletes.
 fn model(files: &[Vec<Row>]) -> Vec<String> {
-    let mut newest: BTreeMap<u8, ((Option<u8>, usize, usize), u8, bool)> = BTreeMap::new();
+    let mut newest: BTreeMap<u8, (Rank, u8, bool)> = BTreeMap::new();
     for (file, rows) in files.iter().enumerate() {
         for (number, (key, order, name, deletes)) in rows.iter().enumerate() {
             let Some(key) = key else { continue };

@@ -212,7 +212,7 @@ async fn others_append_to_bronze_and_nothing_breaks() {
     world.bronze().await;
     world.silver().await;
     let table = world.table("bronze.customers").await;
-    let mut writer = DataWriter::new(world.lake(), &table, table.schema());
+    let mut writer = DataWriter::new(world.lake(), &table, table.schema()).unwrap();
     let values: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![7]));
     let columns = table.schema().arrow().fields().iter().map(|field| match field.name().as_str() {
         "id" => values.clone(),

@@ -189,7 +189,7 @@ async fn a_select_that_is_not_row_by_row_is_refused_when_its_columns_are_known()
     for (select, why) in [
         ("SELECT id, now() AS t FROM bronze", "not immutable"),
         ("SELECT id, random() AS r FROM bronze", "not immutable"),
-        ("SELECT max(id) AS id FROM bronze", "row by row"),
+        ("SELECT max(id) AS id FROM bronze", "max"),
         ("SELECT row_number() OVER (ORDER BY id) AS id FROM bronze", "row by row"),
         ("SELECT missing FROM bronze", "missing"),
     ] {
@@ -218,7 +218,7 @@ async fn a_table_that_was_there_before_is_updated_unconditionally() {
     ]));
     let name = TableName::new("silver", "customers");
     let table = world.lake().find_or_create(&name, &schema, None).await.unwrap();
-    let mut writer = DataWriter::new(world.lake(), &table, table.schema());
+    let mut writer = DataWriter::new(world.lake(), &table, table.schema()).unwrap();
     let rows = arrow::array::RecordBatch::try_new(
         table.schema().arrow().clone(),
         vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["x", "y"]))],
@@ -248,7 +248,7 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
         world.bronze().await;
     }
     let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 1;
+    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 3_000;
     world.wired = silversmith::wiring::assemble(
         settings,
         world.lake().clone(),
@@ -256,10 +256,12 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
         world.checkpoints.clone(),
     );
     let report = world.silver().await;
-    assert_eq!((report.snapshots.len(), report.bronze_snapshots), (4, 4));
+    assert_eq!(report.bronze_snapshots, 4);
+    assert!(report.snapshots.len() >= 4, "{report:?}");
     let line = world.table("silver.customers").await.snapshots();
     let key = format!("{}-sequence-number", marks::MERGED);
-    let sequences: Vec<&str> = line.iter().map(|s| s.summary[&key].as_str()).collect();
+    let sequences: Vec<&str> =
+        line.iter().filter_map(|s| s.summary.get(&key)).map(String::as_str).collect();
     assert_eq!(sequences, ["1", "2", "3", "4"]);
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["n4"]);
     // A rebuild of the same works in passes.

@@ -68,7 +68,27 @@ impl JdbcCatalog {
                 }
             }
         }
+        catalog.add_missing_column().await?;
         Ok(catalog)
+    }
+
+    /// Catalogs of the first JDBC layout have no `iceberg_type`.
+    async fn add_missing_column(&self) -> Result<(), CatalogError> {
+        let probe = "SELECT iceberg_type FROM iceberg_tables WHERE 1 = 0";
+        if sqlx::query(probe).fetch_optional(&self.pool).await.is_ok() {
+            return Ok(());
+        }
+        let added = sqlx::query("ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)")
+            .execute(&self.pool)
+            .await;
+        match added {
+            Ok(_) => Ok(()),
+            // Somebody else was faster, or something is wrong: asking again tells.
+            Err(error) => match sqlx::query(probe).fetch_optional(&self.pool).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(self.failed("add column iceberg_type to its tables", &error)),
+            },
+        }
     }
 
     fn failed(&self, doing: &'static str, error: &sqlx::Error) -> CatalogError {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -18,7 +18,7 @@ use crate::lake::writer::DataWriter;
 use crate::lake::{DataFile, Lake, LakeError, Table, TableSchema, storable};
 use crate::silver::newest::{Newest, Share, Winner};
 use crate::silver::order::Encoder;
-use crate::silver::{SilverError, SilverSettings};
+use crate::silver::{MAX_PASSES, SilverError, SilverSettings};
 use crate::sql::SqlError;
 use crate::sql::rowwise::{BRONZE, DELETED};
 use crate::sql::session::session;
@@ -78,6 +78,8 @@ impl LocalEngine {
     ) -> Result<Newest, SilverError> {
         let table = &settings.table;
         let arrow = |e| arrow_error(settings, e);
+        // A null may come where the target has none: in a key it is passed over, see `write_winners`.
+        let schema = &nullable(schema);
         let mut newest = Newest::new(schema, &settings.keys, &settings.order(), settings.null_keys)
             .map_err(arrow)?;
         let failed = |e| SqlError::of(&format!("silver table {table}"), e);
@@ -102,8 +104,8 @@ impl LocalEngine {
         counts: &mut Counts,
     ) -> Result<Vec<DataFile>, SilverError> {
         let bytes: u64 = task.files.iter().map(FileTask::bytes).sum();
-        let passes = bytes.div_ceil(task.settings.merge_bytes.max(1)).max(1);
-        let mut writer = DataWriter::new(&self.lake, target, schema);
+        let passes = bytes.div_ceil(task.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let mut writer = DataWriter::new(&self.lake, target, schema)?;
         for index in 0..passes {
             let (_, rows) = self.source(task).await?;
             let share = Share { index, of: passes };
@@ -113,7 +115,7 @@ impl LocalEngine {
             let (gone, live): (Vec<_>, Vec<_>) =
                 newest.sorted().into_iter().map(|(_, w)| w).partition(|w| w.deleted);
             counts.inserted += live.len() as u64;
-            write_winners(&mut writer, &newest, &live, &task.settings).await?;
+            write_winners(&mut writer, &newest, &live, (&task.settings, schema.arrow())).await?;
             if let Some(deletes) = deletes {
                 deletes.write(&newest, &gone, &task.settings).await?;
             }
@@ -206,7 +208,7 @@ impl MergeEngine for LocalEngine {
             drop(rows);
             add = self.build(&task, &target, &into, &mut deletes, &mut counts).await?;
         } else {
-            let mut newest = self.newest(&settings, into.arrow(), rows, Share::ALL).await?;
+            let mut newest = self.newest(&settings, into.arrow(), rows, task.share).await?;
             counts.source = newest.rows;
             counts.null_keys = newest.null_key_rows;
             let bounds = newest.bounds().map_err(|e| arrow_error(&settings, e))?;
@@ -416,7 +418,7 @@ impl DeletesWriter {
             table.schema().extended(&name, &wanted, last_id)?
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
-        let writer = DataWriter::new(lake, &table, &schema);
+        let writer = DataWriter::new(lake, &table, &schema)?;
         Ok(Some(Self { place: DeletesTable { table, schema, changed }, writer }))
     }
 
@@ -450,13 +452,25 @@ pub(super) async fn write_winners(
     writer: &mut DataWriter,
     newest: &Newest,
     winners: &[&Winner],
-    settings: &SilverSettings,
+    (settings, schema): (&SilverSettings, &SchemaRef),
 ) -> Result<(), SilverError> {
     for share in winners.chunks(WRITE_ROWS) {
         let rows = newest.rows_of(share).map_err(|e| arrow_error(settings, e))?;
-        writer.write(&rows).await?;
+        for field in schema.fields().iter().filter(|f| !f.is_nullable()) {
+            if rows.column_by_name(field.name()).is_some_and(|c| c.null_count() > 0) {
+                let why =
+                    format!("column `{}` is required, and a row has no value for it", field.name());
+                return Err(SilverError::Columns { table: settings.table.clone(), why });
+            }
+        }
+        writer.write(&conform(&settings.table, rows, schema)?).await?;
     }
     Ok(())
+}
+
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Deals files out to lanes, the largest first, each to the lane that has least.

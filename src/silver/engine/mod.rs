@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 pub use local::LocalEngine;
 
+use super::newest::Share;
 use super::{SilverError, SilverSettings};
 use crate::lake::scan::FileTask;
 use crate::lake::{DataFile, Facts, Table, TableSchema};
@@ -28,6 +29,8 @@ pub struct MergeTask {
     pub target: Option<Table>,
     /// Keys, order, select, delete_when.
     pub settings: SilverSettings,
+    /// The share of the keys that is merged: all of them, unless the range is too large for one pass.
+    pub share: Share,
     /// The target counts as empty: its rows are to be replaced by the result.
     pub from_nothing: bool,
     /// A row that is there already is written again, in case somebody changed it.

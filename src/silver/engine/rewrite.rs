@@ -44,7 +44,7 @@ pub(super) async fn rewrite(
             schema: schema.clone(),
             settings: settings.clone(),
             newest: newest.clone(),
-            writer: DataWriter::new(lake, target, schema),
+            writer: DataWriter::new(lake, target, schema)?,
         };
         let work: Vec<Rewrite> =
             share.iter().filter_map(|file| by_path.remove(file.path())).collect();
@@ -103,6 +103,7 @@ impl Lane {
     async fn winners(&mut self, keys: &[Box<[u8]>]) -> Result<(), SilverError> {
         let newest = self.newest.clone();
         let winners: Vec<&Winner> = keys.iter().filter_map(|key| newest.get(key)).collect();
-        write_winners(&mut self.writer, &newest, &winners, &self.settings).await
+        let place = (&self.settings, self.schema.arrow());
+        write_winners(&mut self.writer, &newest, &winners, place).await
     }
 }
