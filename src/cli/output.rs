@@ -97,6 +97,13 @@ fn write_more(
     Ok(())
 }
 
+/// Prints a line that is the command's result.
+pub(super) fn tell(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
 /// Says something to the person in front of the terminal.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stderr().lock();

@@ -81,10 +81,17 @@ pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
     let mut text = format!(
-        "{pipeline} bronze: {} of {} objects ingested, {} rows",
-        report.ingested, report.listed, report.rows
+        "{pipeline} bronze: {} of {} ingested, {}",
+        report.ingested,
+        counted(report.listed as u64, "object"),
+        counted(report.rows, "row")
     );
     for (count, what) in [
         (report.known as u64, "known already"),
@@ -104,8 +111,10 @@ pub(super) fn told_silver(pipeline: &str, report: &SilverReport) -> String {
     }
     let counts = &report.counts;
     let mut text = format!(
-        "{pipeline} silver: {} bronze snapshots merged: {} inserted, {} updated",
-        report.bronze_snapshots, counts.inserted, counts.updated
+        "{pipeline} silver: {} merged: {} inserted, {} updated",
+        counted(report.bronze_snapshots as u64, "bronze snapshot"),
+        counts.inserted,
+        counts.updated
     );
     for (count, what) in [
         (counts.deleted, "deleted"),
@@ -123,6 +132,8 @@ pub(super) fn told_silver(pipeline: &str, report: &SilverReport) -> String {
 pub(super) fn told_gold(table: &str, report: &GoldReport) -> String {
     match report {
         GoldReport::UpToDate => format!("{table}: up to date"),
-        GoldReport::Refreshed { rows, .. } => format!("{table}: refreshed, {rows} rows"),
+        GoldReport::Refreshed { rows, .. } => {
+            format!("{table}: refreshed, {}", counted(*rows, "row"))
+        }
     }
 }

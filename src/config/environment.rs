@@ -6,3 +6,14 @@
 pub fn log_filter() -> Option<String> {
     std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
 }
+
+/// How this program is called again: by its name where it was found on the path, else by its place.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn program() -> String {
+    const NAME: &str = "silversmith";
+    let called = std::env::args().next().unwrap_or_default();
+    if !called.contains(std::path::MAIN_SEPARATOR) {
+        return NAME.to_owned();
+    }
+    std::env::current_exe().map_or(NAME.to_owned(), |path| path.display().to_string())
+}

@@ -94,8 +94,8 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
             &format!("SELECT count(*) AS n FROM {table}"),
         ]);
         assert_eq!(count, format!("n\n{}\n", theirs["rows"].as_array().unwrap().len()), "{table}");
-        // Time travel: every snapshot, by all three.
-        for snapshot in theirs["snapshots"].as_array().unwrap() {
+        // Time travel: the first snapshots, by all three.
+        for snapshot in theirs["snapshots"].as_array().unwrap().iter().take(3) {
             let id = &snapshot["id"].to_string();
             let then = read(&folder, &[table, "--snapshot", id]);
             let sql = format!("SELECT count(*) AS n FROM {table} VERSION AS OF {id}");
