@@ -102,7 +102,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     // The content, the size and the time of each file are those that the ledger knows.
     let again = wired.pipelines[0].bronze.step().await?;
     tell(&format!("  {}", told_bronze("flights", &again)))?;
-    say(
+    tell(
         "  The ledger, itself a table (bronze.flights_objects), knows every version of every file, for good.",
     )?;
 

@@ -140,3 +140,87 @@ async fn an_object_that_is_gone_is_missing() {
         ]
     );
 }
+
+/// What could not be read, or was gone, is taken as soon as it can be: a listing shows it.
+#[tokio::test]
+async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    #[derive(Debug)]
+    struct Locked(Arc<silversmith::source::MemoryStore>, AtomicBool);
+    #[async_trait::async_trait]
+    impl RawStore for Locked {
+        async fn list(&self) -> Result<Vec<silversmith::source::RawObject>, ReadError> {
+            self.0.list().await
+        }
+        async fn pending(&self) -> Result<Vec<String>, ReadError> {
+            self.0.pending().await
+        }
+        async fn open(
+            &self,
+            object: &silversmith::source::RawObject,
+        ) -> Result<Box<dyn std::io::Read + Send>, ReadError> {
+            if self.1.load(Ordering::SeqCst) {
+                let why = "permission denied".to_owned();
+                return Err(ReadError::Unreadable { uri: object.id.uri.clone(), why });
+            }
+            self.0.open(object).await
+        }
+        async fn verify(&self, object: &silversmith::source::RawObject) -> Result<(), ReadError> {
+            self.0.verify(object).await
+        }
+    }
+    let mut world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+    let store = Arc::new(Locked(world.raw.clone(), AtomicBool::new(true)));
+    world.wired = silversmith::wiring::assemble(
+        (*world.wired.settings).clone(),
+        world.lake().clone(),
+        store.clone(),
+        world.checkpoints.clone(),
+    );
+    assert_eq!(world.bronze().await.failed, 1);
+    assert_eq!(world.bronze().await.known, 1, "still locked: no news");
+    assert_eq!(outcomes(&world).await, ["raw/1.csv|rejected|0|unreadable"]);
+    store.1.store(false, Ordering::SeqCst);
+    world.ambient.advance(Duration::from_secs(1));
+    assert_eq!(world.bronze().await.ingested, 1);
+    assert_eq!(world.bronze().await.known, 1);
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["1"]);
+}
+
+/// A file that is rejected at its end leaves no trace in the table's columns, and one without rows
+/// decides no type.
+#[tokio::test]
+async fn only_files_with_rows_that_are_taken_in_shape_the_table() {
+    let world = World::new(CUSTOMERS);
+    let mut late = "junk_a,junk_b,id\n".to_owned();
+    late.push_str(&"1,2,3\n".repeat(20_000));
+    late.push('\0');
+    world.put("0.csv", &late, 0);
+    world.put("1.csv", "id,extra,updated\n", 1);
+    world.put("2.csv", "id,updated\n9,2026-01-01\n10,2026-01-01\n", 2);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (2, 1));
+    let table = world.table("bronze.customers").await;
+    let names: Vec<&str> =
+        table.schema().arrow().fields().iter().map(|f| f.name().as_str()).take(3).collect();
+    assert_eq!(names, ["id", "updated", "_source_uri"]);
+    assert_eq!(
+        world.sql("SELECT max(id) FROM bronze.customers").await,
+        ["10"],
+        "numbers, not text"
+    );
+}
+
+/// Records of nothing but delimiters cost memory, too.
+#[tokio::test]
+async fn a_record_of_very_many_fields_is_refused() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", &format!("id\n{}\n", ",".repeat(1_000_000)), 0);
+    world.put("2.csv", "id,updated\n1,2026-01-01\n", 1);
+    world.bronze().await;
+    assert_eq!(
+        outcomes(&world).await,
+        ["raw/1.csv|rejected|0|too-many-columns", "raw/2.csv|ingested|1|null"]
+    );
+}

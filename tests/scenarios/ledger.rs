@@ -324,3 +324,45 @@ async fn rows_deleted_from_bronze_stop_the_merge_or_are_passed_over() {
     ignoring.silver().await;
     assert_eq!(ignoring.sql("SELECT id FROM silver.customers ORDER BY id").await, ["1", "2"]);
 }
+
+/// A worker that looks at a state older than what others have published is not told of a rollback.
+#[tokio::test]
+async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
+    world.bronze().await;
+    let behind = world.table("bronze.customers").await;
+    world.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
+    world.bronze().await;
+    world.silver().await;
+    let ledger = world.pipeline().bronze.ledger();
+    assert_eq!(ledger.publish(&behind).await.unwrap(), 0);
+    let listed = silversmith::source::RawStore::list(&*world.raw).await.unwrap();
+    let wanted = listed.into_iter().map(|o| o.id).collect();
+    assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
+    let mark = world.table("silver.customers").await;
+    let mark = mark.marked_position(silversmith::lake::marks::MERGED).unwrap().unwrap();
+    let standing = silversmith::lake::diff::standing(&behind, &mark);
+    assert_eq!(standing, silversmith::lake::diff::Standing::Ahead);
+}
+
+/// Rows that were deleted are told of, also when the start of the merge has expired.
+#[tokio::test]
+async fn an_expired_start_does_not_hide_a_delete() {
+    use silversmith::lake::{Change, Removal};
+    let world = World::new(CUSTOMERS);
+    for number in 1..3 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        world.bronze().await;
+    }
+    world.silver().await;
+    world.put("3.csv", "id,updated\n3,2026-01-01\n", 3);
+    world.bronze().await;
+    let table = world.table("bronze.customers").await;
+    let file = world.lake().files_of(&table, None, &[]).await.unwrap()[0].path().to_owned();
+    let remove = Removal::Files([file].into());
+    world.lake().commit(&table, &Change { remove, ..Change::default() }).await.unwrap();
+    world.expire_all_but_current("bronze.customers").await;
+    let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
+    assert!(matches!(error, SilverError::BronzeDeleted { .. }), "{error}");
+}

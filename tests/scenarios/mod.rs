@@ -8,3 +8,4 @@ mod ledger;
 mod schema;
 mod silver;
 mod time_travel;
+mod worker;
