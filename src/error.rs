@@ -36,16 +36,25 @@ impl Kind {
 
 /// An error and its causes, in one line. A cause that only repeats what was said is left out.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said = Vec::new();
+    causes(error).join(": ")
+}
+
+/// An error and its causes. A cause that only repeats what was said is left out.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {
         let text = plain(&cause.to_string());
-        if said.last() != Some(&text) {
+        let repeats = |last: &String| {
+            let rest = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
+            last.contains(&text) || last.contains(rest)
+        };
+        if !said.last().is_some_and(repeats) {
             said.push(text);
         }
         next = cause.source();
     }
-    said.join(": ")
+    said
 }
 
 /// The message without what DataFusion adds for its own developers.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 
-use super::output::{Format, print};
+use super::output::{Format, counted, print};
 use crate::checkpoint;
 use crate::config::{self, Settings};
 use crate::csv::infer::infer as infer_type;
@@ -45,7 +45,7 @@ impl Findings {
 
 pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()> {
     let mut findings = Findings::default();
-    findings.ok("configuration", format!("{} pipelines", settings.pipelines.len()));
+    findings.ok("configuration", counted(settings.pipelines.len() as u64, "pipeline"));
     folders(&settings, &mut findings);
     match wire(settings, Missing::Make).await {
         Ok(wired) => services(&wired, &mut findings).await?,
@@ -86,7 +86,7 @@ fn folders(settings: &Settings, findings: &mut Findings) {
 
 async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> {
     match wired.lake.tables().await {
-        Ok(tables) => findings.ok("catalog", format!("{} tables", tables.len())),
+        Ok(tables) => findings.ok("catalog", counted(tables.len() as u64, "table")),
         Err(error) => {
             findings.fail("catalog", chain(&error));
             return Ok(());
@@ -110,7 +110,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
             ),
             count => findings.ok(
                 format!("pipeline {name}"),
-                format!("{count} files match `{}`", pipeline.settings.glob),
+                format!("{} in `{}`", counted(count as u64, "file"), pipeline.settings.glob),
             ),
         }
         checkpoints(wired, name, findings).await;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::bronze::BronzeError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
-use crate::error::{Kind, plain};
+use crate::error::{Kind, causes};
 use crate::gold::GoldError;
 use crate::lake::LakeError;
 use crate::lake::catalog::CatalogError;
@@ -60,20 +60,29 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// The next step, where it can be told more exactly than by the kind.
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if let Some(WiringError::NoLake(_)) = cause.downcast_ref() {
+            return Some("Or name another configuration with --config.");
+        }
+        match cause.downcast_ref::<LakeError>()? {
+            LakeError::NotFound(_) => Some(
+                "Write it as namespace.table; `silversmith status` shows the pipelines, and a table is made when its first rows come.",
+            ),
+            LakeError::NoSnapshot { .. } => {
+                Some("`silversmith history TABLE` lists the snapshots that there are.")
+            }
+            _ => None,
+        }
+    })
+}
+
 /// The message: what happened, the causes, what to do next.
 pub(super) fn message(error: &anyhow::Error) -> String {
-    let mut last = plain(&error.to_string());
-    let mut text = format!("error: {last}");
-    for cause in error.chain().skip(1) {
-        // Transparent errors repeat their source.
-        let cause = plain(&cause.to_string());
-        if cause != last {
-            text.push_str(&format!("\n  caused by: {cause}"));
-        }
-        last = cause;
-    }
-    text.push_str(&format!("\n{}\n", kind(error).next_step()));
-    text
+    let said = causes(error.as_ref()).join("\n  caused by: ");
+    let next = hint(error).unwrap_or_else(|| kind(error).next_step());
+    format!("error: {said}\n{next}\n")
 }
 
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {

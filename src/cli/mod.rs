@@ -1,4 +1,4 @@
-//! The command line: one file for each command or family of them; exit codes and hints in [`exit`].
+//! The command line: one file for each command or family of them; exit codes and hints in `exit.rs`.
 //!
 //! stdout is data and can be piped; progress, logs and errors go to stderr.
 
@@ -50,14 +50,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(
+        after_help = "Examples:\n  silversmith run\n  silversmith run --until-idle --log-format json 2> worker.log"
+    )]
     /// Run the worker: bronze, silver and gold of every pipeline, as files come
     Run {
         /// Exit once the source is empty and silver and gold have caught up
         #[arg(long)]
         until_idle: bool,
     },
+    #[command(
+        after_help = "Examples:\n  silversmith bronze\n  silversmith bronze --pipeline orders && silversmith silver --pipeline orders"
+    )]
     /// Ingest raw objects that the ledger does not know, once
     Bronze(Only),
+    #[command(
+        after_help = "Examples:\n  silversmith silver\n  silversmith silver --pipeline orders --rebuild"
+    )]
     /// Merge what bronze gained into silver, once
     Silver {
         #[command(flatten)]
@@ -66,10 +75,16 @@ enum Command {
         #[arg(long)]
         rebuild: bool,
     },
+    #[command(
+        after_help = "Examples:\n  silversmith gold\n  silversmith gold --config lakes/orders.toml"
+    )]
     /// Compute gold tables from silver, where it has moved, once
     Gold(Only),
     /// Query any table: namespace.table, VERSION AS OF, TIMESTAMP AS OF, t.history, t.snapshots, t.files
     Sql(sql::SqlArgs),
+    #[command(
+        after_help = "Examples:\n  silversmith history silver.orders\n  silversmith history bronze.orders --format json | jq .snapshot_id"
+    )]
     /// A table's snapshots: id, time, operation, rows added and removed, marks
     History {
         /// The table, as namespace.table
@@ -79,14 +94,23 @@ enum Command {
     },
     /// What happened to which object: outcome, rows, rescued rows, batch, error
     Objects(look::ObjectsArgs),
+    #[command(
+        after_help = "Examples:\n  silversmith status\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
+    )]
     /// Lag, last commits and failures, a line for each pipeline
     Status {
         #[command(flatten)]
         format: FormatArgs,
     },
+    #[command(
+        after_help = "Examples:\n  silversmith checkpoint show\n  silversmith checkpoint rewind orders --to 8744736658442914487\n  silversmith checkpoint rewind orders --to-start"
+    )]
     /// Look at checkpoints, or make the next merge start earlier
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    #[command(
+        after_help = "Examples:\n  silversmith check\n  silversmith check --infer raw/orders.csv"
+    )]
     /// Validate the configuration and reach everything that it names
     Check {
         /// Print the columns and types inferred from this CSV file instead

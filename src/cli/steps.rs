@@ -1,6 +1,6 @@
 //! `run`, `bronze`, `silver`, `gold`.
 
-use super::output::say;
+use super::output::{counted, say};
 use super::progress::watched;
 use crate::bronze::BronzeReport;
 use crate::gold::GoldReport;
@@ -79,11 +79,6 @@ pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
 }
 
 pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {

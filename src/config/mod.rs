@@ -1,4 +1,4 @@
-//! The configuration: `silversmith.toml` as written ([`file`]) → settings, resolved and checked
+//! The configuration: `silversmith.toml` as written ([`mod@file`]) → settings, resolved and checked
 //! ([`settings`]). Only settings travel. The environment is read here and nowhere else ([`environment`]).
 
 pub mod environment;

@@ -2,7 +2,7 @@
 //!
 //! It is an Iceberg table of its own, `<bronze>_objects`: one row per finished attempt, partitioned
 //! by day of LastModified. A batch's rows are written as data files *before* the bronze commit and
-//! named in its mark; after it they are *published* (see [`publish`]). So at any moment
+//! named in its mark; after it they are *published* (`publish.rs`). So at any moment
 //!
 //! > known = the objects table ∪ the ledger files named by marks of bronze snapshots after published-through
 //!

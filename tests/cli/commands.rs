@@ -185,3 +185,22 @@ fn a_worker_stops_when_it_is_told_to() {
     assert!(child.wait().unwrap().success());
     std::io::stdout().flush().unwrap();
 }
+
+/// The README's first command.
+#[test]
+fn the_demo_explains_itself() {
+    let folder = Folder::new("");
+    redacted().bind(|| {
+        insta::assert_snapshot!("demo", folder.seen(&["demo", "--dir", "lake"]));
+        insta::assert_snapshot!("demo_again", folder.seen(&["demo", "--dir", "lake"]));
+    });
+    let failed = folder.stdout(&[
+        "objects",
+        "--failed",
+        "--config",
+        "lake/silversmith.toml",
+        "--format",
+        "csv",
+    ]);
+    assert_eq!(failed.lines().count(), 1, "just the header: {failed}");
+}

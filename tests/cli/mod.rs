@@ -95,7 +95,8 @@ sql   = "SELECT count(*) AS n FROM silver"
             String::from_utf8_lossy(&output.stderr),
         );
         let real = std::fs::canonicalize(self.path()).unwrap();
-        text.replace(&real.display().to_string(), "[folder]")
+        text.replace(env!("CARGO_BIN_EXE_silversmith"), "silversmith")
+            .replace(&real.display().to_string(), "[folder]")
             .replace(&self.path().display().to_string(), "[folder]")
     }
 }
@@ -110,6 +111,7 @@ pub fn redacted() -> insta::Settings {
         (r"\b\d+-\d{19}\b", "[version]"),
         (r"\b\d{15,19}\b", "[id]"),
         (r"\b[0-9a-f]{16}\b", "[hash]"),
+        (r"Done in \d+\.\d s", "Done in [seconds]"),
         (r" +\|", " |"),
         (r"-{3,}\+", "---+"),
     ] {
