@@ -226,6 +226,7 @@ fn schema_change(staged: &Staged, base: &Table) -> Option<Option<TableSchema>> {
     }
     // Ours adds columns: their ids are free only if nobody has assigned any since.
     let unmoved = base.uuid() == before.uuid()
+        && before.schema().fits_into(base.schema())
         && base.last_column_id() == before.last_column_id()
         && base.schema().fits_into(schema);
     unmoved.then(|| Some(schema.clone()))

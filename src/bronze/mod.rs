@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use chrono::TimeDelta;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
@@ -103,6 +104,8 @@ pub struct Bronze {
 /// Listed objects are looked up in the ledger this many at a time, so that memory does not follow
 /// the listing (I7).
 const LOOKUP: usize = 10_000;
+/// An object that could not be read is tried again no sooner: it may open, and fail further on.
+const RETRY_PAUSE: TimeDelta = TimeDelta::minutes(1);
 
 impl Bronze {
     /// See [`Bronze`].
@@ -156,13 +159,18 @@ impl Bronze {
         let bronze = self.lake.find(&self.settings.table).await?;
         let wanted: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
         let known = self.ledger.known(bronze.as_ref(), &wanted).await?;
+        let now = self.lake.ambient().now();
         let mut unknown = Vec::new();
         for object in objects {
             match known.get(&object.id) {
                 None => unknown.push(object.clone()),
                 // It is there, so what kept it from being read may have passed. Asked without reading
                 // it: an attempt that fails the same way is no news for the ledger.
-                Some(attempt) if attempt.again && self.source.open(object).await.is_ok() => {
+                Some(attempt)
+                    if attempt.again
+                        && now - attempt.finished_at >= RETRY_PAUSE
+                        && self.source.open(object).await.is_ok() =>
+                {
                     unknown.push(object.clone());
                 }
                 Some(_) => report.known += 1,
@@ -184,6 +192,8 @@ impl Bronze {
         report: &mut BronzeReport,
     ) -> Result<(), BronzeError> {
         let id = self.lake.ambient().uuid().to_string();
+        let bytes: u64 = batch.iter().map(|object| object.size).sum();
+        tracing::info!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes, "reading a batch");
         loop {
             let staged = self.stage(&id, &batch).await?;
             match self.commit(&id, staged).await? {

@@ -136,7 +136,12 @@ impl Bronze {
         loop {
             match parsed.try_next().await {
                 // SUBTLE: `growing` is not locked here: who holds it goes on only when the stream is polled.
-                Ok(Some(Ok(parsed))) => gathering.take_in(parsed).await?,
+                Ok(Some(Ok(parsed))) => {
+                    if let Err(error) = gathering.take_in(parsed).await {
+                        gathering.abandon().await;
+                        return Err(error);
+                    }
+                }
                 Ok(Some(Err(failed))) => gathering.note(failed),
                 Ok(None) => break,
                 Err(error) => {

@@ -99,6 +99,12 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
             vec![]
         }
     };
+    if let Ok(pending) = wired.source.pending().await
+        && !pending.is_empty()
+    {
+        let settling = counted(pending.len() as u64, "file");
+        findings.ok("source", format!("{settling} settling: too new to be taken in"));
+    }
     for pipeline in &wired.pipelines {
         let name = &pipeline.settings.name;
         let matching =
@@ -114,6 +120,11 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
             ),
         }
         checkpoints(wired, name, findings).await;
+        if let Some(silver) = &pipeline.silver
+            && let Err(error) = silver.check_configuration().await
+        {
+            findings.fail(format!("pipeline {name}"), chain(&error));
+        }
         if let Some(silver) = &pipeline.settings.silver {
             self::silver(wired, silver, findings).await?;
             gold(wired, pipeline, silver, findings).await?;

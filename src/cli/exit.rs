@@ -73,6 +73,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             LakeError::NoSnapshot { .. } => {
                 Some("`silversmith history TABLE` lists the snapshots that there are.")
             }
+            LakeError::RolledBack { .. } => Some(
+                "Nothing was changed. Set the table to that snapshot again, if the rollback was not meant; otherwise name a new bronze table. `silversmith status` and `objects` still show what is known.",
+            ),
             _ => None,
         }
     })

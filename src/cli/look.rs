@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::DataType;
 use clap::Args;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
 use globset::GlobBuilder;
 
 use super::exit::Usage;
@@ -22,8 +27,26 @@ pub(super) async fn history(
 ) -> anyhow::Result<()> {
     let table = wired.lake.load(table).await?;
     let snapshots = time_travel::snapshots(&table.snapshots())?;
-    let snapshots = if format == Format::Table { marks_as_lines(&snapshots)? } else { snapshots };
+    let snapshots = match format {
+        Format::Table => marks_as_lines(&snapshots)?,
+        Format::Json => ids_as_text(&snapshots)?,
+        Format::Csv => snapshots,
+    };
     print(&[snapshots], format)
+}
+
+/// For programs that take every JSON number for a double, and would round the ids.
+fn ids_as_text(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
+    let schema = snapshots.schema();
+    let columns = schema.fields().iter().zip(snapshots.columns()).map(|(field, values)| {
+        let values = match field.name().ends_with("_id") {
+            true => cast(values, &DataType::Utf8)?,
+            false => values.clone(),
+        };
+        Ok((field.name().as_str(), values, true))
+    });
+    let columns = columns.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
 /// For people: a line for each mark, instead of JSON.
@@ -78,20 +101,34 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
     if args.failed {
         conditions.push("outcome <> 'ingested'".to_owned());
     }
-    if let Some(glob) = &args.matching {
-        // A glob as a regular expression: globset's own, without its byte-mode flag.
-        let glob = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_err(|e| Usage(format!("--match: {e}")))?;
-        let pattern = glob.regex().trim_start_matches("(?-u)").replace('\'', "''");
-        conditions.push(format!("regexp_like(source_uri, '{pattern}')"));
-    }
     let sql = format!(
         "SELECT * FROM ({}) WHERE {} ORDER BY finished_at, source_uri",
         parts.join(" UNION ALL "),
         conditions.join(" AND ")
     );
     let rows = query(&context, "objects", &sql).await?.execute_stream().await?;
-    print_stream(rows, args.format.format).await
+    print_stream(matching(rows, args.matching.as_deref())?, args.format.format).await
+}
+
+/// The rows whose URI matches a glob; all of them without one.
+fn matching(
+    rows: SendableRecordBatchStream,
+    glob: Option<&str>,
+) -> anyhow::Result<SendableRecordBatchStream> {
+    let Some(glob) = glob else { return Ok(rows) };
+    let glob = GlobBuilder::new(glob)
+        .literal_separator(true)
+        .build()
+        .map_err(|e| Usage(format!("--match: {e}")))?
+        .compile_matcher();
+    let schema = rows.schema();
+    let position = schema.index_of("source_uri")?;
+    let matching = rows.map(move |batch| {
+        let batch = batch?;
+        let uris = batch.column(position).as_string::<i32>();
+        let matches: BooleanArray =
+            uris.iter().map(|uri| Some(uri.is_some_and(|uri| glob.is_match(uri)))).collect();
+        Ok(filter_record_batch(&batch, &matches)?)
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, matching)))
 }

@@ -165,7 +165,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run { until_idle } => {
             let wired = wire(settings()?, Missing::Make).await?;
-            steps::run(&wired, until_idle).await
+            steps::run(&wired, until_idle, cli.log_format == LogFormat::Json).await
         }
         Command::Bronze(only) => {
             let wired = wire(settings()?, Missing::Make).await?;

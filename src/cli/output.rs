@@ -80,9 +80,11 @@ fn write_more(
     format: Format,
     first: bool,
 ) -> anyhow::Result<()> {
+    // Into memory first: Arrow's writers hide what kind of I/O error they met.
+    let mut text = Vec::new();
     match format {
         Format::Json => {
-            let mut writer = LineDelimitedWriter::new(&mut *out);
+            let mut writer = LineDelimitedWriter::new(&mut text);
             writer.write(batch)?;
             writer.finish()?;
         }
@@ -90,11 +92,15 @@ fn write_more(
             WriterBuilder::new()
                 .with_header(first)
                 .with_timestamp_tz_format(TIME.to_owned())
-                .build(&mut *out)
+                .build(&mut text)
                 .write(batch)?;
         }
     }
-    Ok(())
+    match out.write_all(&text) {
+        // The reader has seen enough (`| head`). The query is still running: it ends with us.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
 }
 
 /// `1 row`, `2 rows`.

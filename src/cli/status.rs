@@ -7,9 +7,10 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 
-use super::output::{Format, print};
+use super::output::{Format, print, say};
+use crate::error::chain;
 use crate::lake::diff::Position;
-use crate::lake::{Snapshot, Table, marks};
+use crate::lake::{LakeError, Snapshot, Table, marks};
 use crate::ledger::ObjectOutcome;
 use crate::wiring::{Pipeline, Wired};
 
@@ -39,7 +40,14 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     objects.retain(|o| pipeline.settings.bronze.source.is_match(&o.id.uri));
     let wanted: HashSet<_> = objects.into_iter().map(|o| o.id).collect();
     let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
-        Some(_) => pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await?,
+        Some(_) => match pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await {
+            // To look is most wanted when something is wrong: what is published is told.
+            Err(error @ LakeError::RolledBack { .. }) => {
+                say(&format!("warning: {}", chain(&error)))?;
+                pipeline.bronze.ledger().known(None, &wanted).await?
+            }
+            known => known?,
+        },
         None => Default::default(),
     };
     let failed = known.values().filter(|a| a.outcome != ObjectOutcome::Ingested).count();

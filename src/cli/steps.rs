@@ -3,21 +3,25 @@
 use super::output::{counted, say};
 use super::progress::watched;
 use crate::bronze::BronzeReport;
+use crate::error::chain;
 use crate::gold::GoldReport;
 use crate::silver::SilverReport;
 use crate::wiring::{Pipeline, Wired};
 use crate::worker::{self, Round};
 
-pub(super) async fn run(wired: &Wired, until_idle: bool) -> anyhow::Result<()> {
+/// With logs for machines, the log tells everything and nothing else is said.
+pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow::Result<()> {
     let grace = wired.settings.worker.shutdown_grace;
     let mut rounds = 0_usize;
     let seen = |round: &Round| {
         rounds += 1;
-        // A closed stderr is no reason to stop working.
-        drop(tell(round));
+        if !quiet {
+            // A closed stderr is no reason to stop working.
+            drop(tell(round));
+        }
     };
     worker::run(wired, until_idle, grace, stop_signal(), seen).await?;
-    if rounds == 0 {
+    if rounds == 0 && until_idle && !quiet {
         say("nothing new")?;
     }
     Ok(())
@@ -72,13 +76,17 @@ pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Re
 }
 
 pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
-    for pipeline in pipelines {
-        for gold in &pipeline.gold {
-            let report = watched(&format!("gold table {}", gold.table()), gold.step()).await?;
-            say(&told_gold(&gold.table().to_string(), &report))?;
+    let mut trouble = None;
+    for gold in pipelines.iter().flat_map(|pipeline| &pipeline.gold) {
+        match watched(&format!("gold table {}", gold.table()), gold.step()).await {
+            Ok(report) => say(&told_gold(&gold.table().to_string(), &report))?,
+            Err(error) => {
+                say(&format!("{}: failed: {}", gold.table(), chain(&error)))?;
+                trouble.get_or_insert(error);
+            }
         }
     }
-    Ok(())
+    trouble.map_or(Ok(()), |error| Err(error.into()))
 }
 
 pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
@@ -91,7 +99,7 @@ pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
     for (count, what) in [
         (report.known as u64, "known already"),
         (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
-        (report.rescued, "rows with something rescued"),
+        (report.rescued, "with something rescued"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

@@ -39,7 +39,8 @@ fn is_boolean(text: &str) -> bool {
     text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
 }
 
-fn is_integer(text: &str) -> bool {
+/// Digits, and nothing that would not be printed back: no zeros in front, no plus.
+pub(super) fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     plain && (digits == "0" && text == "0" || !digits.starts_with('0'))

@@ -207,6 +207,8 @@ impl CsvReader {
         let mut misfits = StringBuilder::new();
         let (mut rows, mut bytes) = (0, 0);
         let mut record = ByteRecord::new();
+        let nulls = self.dialect.null_values.clone();
+        let is_null = |field: &str| nulls.iter().any(|null| null == field);
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.read_record(&mut record)? {
             // Fields without text cost something, too.
             bytes += record.as_slice().len() + 8 * record.len();
@@ -215,25 +217,20 @@ impl CsvReader {
                 return Err(CsvError::TooManyColumns { found, limit });
             }
             rows += 1;
-            match misfit(&record, width) {
-                Some(json) => {
-                    columns.iter_mut().for_each(StringBuilder::append_null);
-                    bytes += json.len();
-                    misfits.append_value(json);
-                }
-                None => {
-                    for (column, field) in columns.iter_mut().zip(record.iter()) {
-                        // Checked as a whole just above.
-                        let text = std::str::from_utf8(field).unwrap_or_default();
-                        if self.dialect.null_values.iter().any(|null| null == text) {
-                            column.append_null();
-                        } else {
-                            column.append_value(text);
-                        }
-                    }
-                    misfits.append_null();
+            let Some(text) = whole_text(&record).filter(|_| record.len() == width) else {
+                let json = misfit(&record, width);
+                columns.iter_mut().for_each(StringBuilder::append_null);
+                bytes += json.len();
+                misfits.append_value(json);
+                continue;
+            };
+            for (index, column) in columns.iter_mut().enumerate() {
+                match record.range(index).and_then(|range| text.get(range)) {
+                    Some(field) if !is_null(field) => column.append_value(field),
+                    _ => column.append_null(),
                 }
             }
+            misfits.append_null();
         }
         if rows == 0 {
             return Ok(None);
@@ -248,13 +245,18 @@ impl CsvReader {
     }
 }
 
-/// The record as JSON where it does not fit the header: another number of fields, or not UTF-8.
-fn misfit(record: &ByteRecord, width: usize) -> Option<String> {
-    let is_text = std::str::from_utf8(record.as_slice()).is_ok()
-        && record.iter().all(|field| std::str::from_utf8(field).is_ok());
-    if is_text && record.len() == width {
-        return None;
-    }
+/// All fields of a record, one after the other, where each of them is UTF-8: validated once, not
+/// field by field.
+fn whole_text(record: &ByteRecord) -> Option<&str> {
+    let text = std::str::from_utf8(record.as_slice()).ok()?;
+    // A character must not be made of the end of one field and the start of the next.
+    let whole = |index| record.range(index).is_some_and(|range| text.is_char_boundary(range.start));
+    (0..record.len()).all(whole).then_some(text)
+}
+
+/// A record that does not fit the header, as JSON: another number of fields, or not UTF-8.
+fn misfit(record: &ByteRecord, width: usize) -> String {
+    let is_text = whole_text(record).is_some();
     let fields: Vec<Value> = record
         .iter()
         .map(|field| match std::str::from_utf8(field) {
@@ -267,5 +269,5 @@ fn misfit(record: &ByteRecord, width: usize) -> Option<String> {
     } else {
         "not UTF-8".to_owned()
     };
-    Some(json!({ "_problem": problem, "_record": fields }).to_string())
+    json!({ "_problem": problem, "_record": fields }).to_string()
 }

@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
 use super::CsvError;
+use super::infer::is_integer;
 use super::layout::Layout;
 use super::reader::RawBatch;
 
@@ -72,6 +73,8 @@ fn faithful(text: &ArrayRef, kind: &DataType) -> ArrayRef {
     let fits: &dyn Fn(&str) -> bool = match kind {
         DataType::Decimal128(_, scale) => &|v| fraction(v).len() <= (*scale).max(0) as usize,
         DataType::Date32 => &|v| v.len() <= 10,
+        // The zeros in front of an identifier are digits of it.
+        DataType::Int32 | DataType::Int64 => &is_integer,
         DataType::Timestamp(..) | DataType::Time64(_) => &|v| fraction(v).len() <= 6,
         DataType::Float64 => {
             &|v| holds(v, 15, |v| v.parse::<f64>().ok().map(|n| (n.is_finite(), n.to_string())))
@@ -100,6 +103,10 @@ fn holds(text: &str, few: usize, parsed: impl Fn(&str) -> Option<(bool, String)>
     let Some((finite, printed)) = parsed(text) else { return digits <= few };
     if !finite {
         return digits == 0;
+    }
+    let is_zero = printed == "0" || printed == "-0";
+    if is_zero && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
+        return false;
     }
     let shown = match mantissa.split_once('.') {
         Some(_) => mantissa.trim_end_matches('0').trim_end_matches('.'),
@@ -152,6 +159,11 @@ mod tests {
             (DataType::Float64, "1.50", true),
             (DataType::Float64, "1e300", true),
             (DataType::Float64, "1e999", false),
+            (DataType::Float64, "1e-400", false),
+            (DataType::Float64, "0.00", true),
+            (DataType::Int64, "02139", false),
+            (DataType::Int64, "0", true),
+            (DataType::Int32, "-7", true),
             (DataType::Float64, "12345678901234567890", false),
             (DataType::Float64, "NaN", true),
             (DataType::Float32, "0.1", true),

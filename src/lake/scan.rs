@@ -52,6 +52,13 @@ impl FileTask {
         self.0.file_size_in_bytes
     }
 
+    /// What its rows cost a merge in memory, in bytes, about: narrow rows are small in Parquet, and
+    /// cost their key, their order and their place all the same.
+    pub fn merge_cost(&self) -> u64 {
+        const ROW: u64 = 128;
+        self.bytes().max(self.rows().unwrap_or(0) * ROW)
+    }
+
     /// Rows in the file, deleted ones included, where the manifest says.
     pub fn rows(&self) -> Option<u64> {
         self.0.record_count

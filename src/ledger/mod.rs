@@ -14,11 +14,12 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 
 pub use rows::{ObjectOutcome, ObjectRow, UNREADABLE, day_of};
 
-use crate::lake::diff::Position;
+use crate::lake::diff::{Position, Standing, standing};
 use crate::lake::provider::LakeTable;
 use crate::lake::scan::FileTask;
 use crate::lake::writer::{DataWriter, FileRef};
@@ -32,6 +33,8 @@ pub struct Attempt {
     pub outcome: ObjectOutcome,
     /// Whether a listing that shows the object tries again: it had been missing, or could not be read.
     pub again: bool,
+    /// When the attempt ended.
+    pub finished_at: DateTime<Utc>,
 }
 
 /// What the ledger knows of object versions.
@@ -80,7 +83,7 @@ impl Ledger {
     ) -> Result<Known, LakeError> {
         let objects = self.open().await?;
         let days: BTreeSet<i32> = wanted.iter().map(|id| day_of(id.last_modified)).collect();
-        let mut files = self.unpublished(bronze, &objects)?;
+        let mut files = self.unpublished(bronze, &objects).await?;
         files.retain(|file| days.contains(&file.day));
         let mut tasks: Vec<FileTask> = files.iter().map(|f| f.to_task(&objects)).collect();
         for task in self.lake.files_of(&objects, None, &[]).await? {
@@ -99,7 +102,8 @@ impl Ledger {
                     continue;
                 }
                 let rank = (state.outcome == ObjectOutcome::Ingested, state.finished_at);
-                let attempt = Attempt { outcome: state.outcome, again: state.again };
+                let finished_at = rows::time(state.finished_at);
+                let attempt = Attempt { outcome: state.outcome, again: state.again, finished_at };
                 let entry = newest.entry(state.id).or_insert((rank, attempt));
                 if rank > entry.0 {
                     *entry = (rank, attempt);
@@ -110,13 +114,13 @@ impl Ledger {
     }
 
     /// Ledger files that bronze's marks name and the objects table has not taken in, oldest first.
-    fn unpublished(
+    async fn unpublished(
         &self,
         bronze: Option<&Table>,
         objects: &Table,
     ) -> Result<Vec<FileRef>, LakeError> {
         let Some(bronze) = bronze else { return Ok(vec![]) };
-        let through = self.published_through(bronze, objects)?;
+        let through = self.published_through(bronze, objects).await?;
         let after = through.map_or(0, |p| p.sequence);
         let mut line = bronze.ancestry().snapshots;
         line.retain(|snapshot| snapshot.sequence > after);
@@ -132,16 +136,25 @@ impl Ledger {
         Ok(files)
     }
 
-    fn published_through(
+    async fn published_through(
         &self,
         bronze: &Table,
         objects: &Table,
     ) -> Result<Option<Position>, LakeError> {
         let through = objects.marked_position(marks::PUBLISHED)?;
-        if let Some(position) = &through
-            && crate::lake::diff::standing(bronze, position)
-                == crate::lake::diff::Standing::RolledBack
-        {
+        let Some(position) = &through else { return Ok(None) };
+        let set_back = match standing(bronze, position) {
+            Standing::InHistory | Standing::Expired => false,
+            Standing::RolledBack => true,
+            // Either the state in hand is behind, or the table itself was set back: looking tells.
+            Standing::Ahead => match self.lake.find(&self.bronze).await? {
+                Some(now) => {
+                    matches!(standing(&now, position), Standing::Ahead | Standing::RolledBack)
+                }
+                None => true,
+            },
+        };
+        if set_back {
             return Err(LakeError::RolledBack {
                 table: self.bronze.clone(),
                 snapshot: position.snapshot,
@@ -195,7 +208,14 @@ impl Ledger {
         let bronze = self.lake.find(&self.bronze).await?;
         let Some(objects) = self.lake.find(&self.objects).await? else { return Ok(None) };
         let mut files = self.lake.files_of(&objects, None, &[]).await?;
-        let unpublished = self.unpublished(bronze.as_ref(), &objects)?;
+        let unpublished = match self.unpublished(bronze.as_ref(), &objects).await {
+            // To look at what is known is most wanted when something is wrong.
+            Err(LakeError::RolledBack { table, snapshot, .. }) => {
+                tracing::warn!(%table, snapshot, "bronze was rolled back behind what is published");
+                vec![]
+            }
+            unpublished => unpublished?,
+        };
         files.extend(unpublished.iter().map(|f| f.to_task(&objects)));
         let schema = objects.schema().clone();
         Ok(Some(LakeTable::of_files(&self.lake, &objects, schema, files)))

@@ -28,10 +28,10 @@ impl Ledger {
         let mut objects = self.open().await?;
         loop {
             let mut add = Vec::new();
-            for file in self.unpublished(Some(bronze), &objects)? {
+            for file in self.unpublished(Some(bronze), &objects).await? {
                 add.push(file.to_data_file(&objects)?);
             }
-            let gap = self.gap(bronze, &objects)?;
+            let gap = self.gap(bronze, &objects).await?;
             let lost = match gap {
                 true => self.lost_rows(bronze, &objects).await?,
                 false => vec![],
@@ -61,13 +61,13 @@ impl Ledger {
     }
 
     /// Whether marks may have expired before they were published.
-    fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
+    async fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
         let line = bronze.ancestry();
         if line.complete {
             return Ok(false);
         }
         let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
-        Ok(match self.published_through(bronze, objects)? {
+        Ok(match self.published_through(bronze, objects).await? {
             None => true,
             Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence + 1 < oldest,
         })
@@ -80,7 +80,7 @@ impl Ledger {
         bronze: &Table,
         objects: &Table,
     ) -> Result<Vec<ObjectRow>, LakeError> {
-        let through = self.published_through(bronze, objects)?;
+        let through = self.published_through(bronze, objects).await?;
         let diff = self.lake.live_above(bronze, through.map_or(0, |p| p.sequence)).await?;
         let files = diff.map(|step| step.files).unwrap_or_default();
         let mut counted = self.count_rows(bronze, files).await?;

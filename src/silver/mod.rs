@@ -67,7 +67,7 @@ pub struct SilverSettings {
     pub null_keys: NullKeys,
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,
-    /// Bytes of bronze files merged in one commit, about.
+    /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
     pub merge_bytes: u64,
 }
 
@@ -202,7 +202,7 @@ pub struct Silver {
 /// Merges in a row that may meet another commit before the step gives up.
 const MAX_ATTEMPTS: usize = 10;
 /// Passes over one range, at most.
-const MAX_PASSES: u64 = 1_024;
+const MAX_PASSES: u64 = 65_536;
 
 impl Silver {
     /// See [`Silver`].
@@ -257,14 +257,14 @@ impl Silver {
         range: &Range,
         refresh_equal: bool,
     ) -> Result<Option<(Vec<i64>, engine::Counts)>, SilverError> {
-        let bytes: u64 = range.files.iter().map(FileTask::bytes).sum();
-        let passes = bytes.div_ceil(self.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let cost: u64 = range.files.iter().map(FileTask::merge_cost).sum();
+        let passes = cost.div_ceil(self.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
         let (mut snapshots, mut counts) = (Vec::new(), engine::Counts::default());
         for index in 0..passes {
             let mut task = self.task(bronze, silver, range, refresh_equal);
             task.share = Share { index, of: passes };
             let mark = (index + 1 == passes).then_some(&range.end);
-            let Some((table, merged)) = self.merge(task, mark, false).await? else {
+            let Some((table, merged)) = self.merge(task, range, mark, false).await? else {
                 return Ok(None);
             };
             snapshots.extend(table.current().map(|s| s.id));
@@ -289,10 +289,11 @@ impl Silver {
                 end: Position::of(&bronze, &tip),
                 snapshots: bronze.ancestry().snapshots.len(),
                 superset: false,
+                from: None,
             };
             let mut task = self.task(&bronze, silver, &range, true);
             task.from_nothing = true;
-            if let Some((table, counts)) = self.merge(task, Some(&range.end), true).await? {
+            if let Some((table, counts)) = self.merge(task, &range, Some(&range.end), true).await? {
                 report.bronze_snapshots = range.snapshots;
                 report.counts.add(&counts);
                 report.snapshots.extend(table.current().map(|s| s.id));
@@ -302,6 +303,17 @@ impl Silver {
         }
         let table = self.settings.table.clone();
         Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS })
+    }
+
+    /// Whether silver, if it is there, was merged under this configuration.
+    ///
+    /// # Errors
+    /// [`SilverError::OtherConfiguration`] when it was not.
+    pub async fn check_configuration(&self) -> Result<(), SilverError> {
+        if let Some(silver) = self.lake.find(&self.settings.table).await? {
+            self.mark(&silver).await?;
+        }
+        Ok(())
     }
 
     fn task(
@@ -337,7 +349,8 @@ impl Silver {
             return Ok(None);
         }
         if let Some(mark) = &mark
-            && standing(bronze, mark) == Standing::RolledBack
+            // Silver was loaded first: a mark ahead of bronze means that bronze was set back.
+            && matches!(standing(bronze, mark), Standing::RolledBack | Standing::Ahead)
         {
             return Err(SilverError::BronzeRolledBack {
                 bronze: bronze.name().clone(),
@@ -354,10 +367,11 @@ impl Silver {
             None => mark.clone(),
         };
         let diff = self.lake.diff(bronze, start.as_ref()).await?;
-        let floor = mark.map_or(0, |m| m.sequence);
+        let floor = mark.as_ref().map_or(0, |m| m.sequence);
         let range = self.first_share(bronze, diff.steps, diff.superset, floor)?;
         // The mark never goes back (I4): a merge that does not reach it is only wanted on a rewind.
-        Ok(range.filter(|r| r.end.sequence > floor || rewind.is_some()))
+        let range = range.filter(|r| r.end.sequence > floor || rewind.is_some());
+        Ok(range.map(|range| Range { from: mark, ..range }))
     }
 
     /// As many steps as one commit takes: at least one, and always up to the mark.
@@ -380,12 +394,13 @@ impl Silver {
                     operation,
                 });
             }
-            let more: u64 = step.files.iter().map(FileTask::bytes).sum();
+            let more: u64 = step.files.iter().map(FileTask::merge_cost).sum();
             let range = range.get_or_insert_with(|| Range {
                 files: vec![],
                 end: step.end.clone(),
                 snapshots: 0,
                 superset,
+                from: None,
             });
             let full = range.snapshots > 0 && bytes + more > self.settings.merge_bytes;
             if full && range.end.sequence > floor {
@@ -427,10 +442,21 @@ impl Silver {
     async fn merge(
         &self,
         task: MergeTask,
+        range: &Range,
         end: Option<&Position>,
         rebuild: bool,
     ) -> Result<Option<(Table, engine::Counts)>, SilverError> {
+        tracing::info!(
+            table = %self.settings.table, bronze_snapshots = range.snapshots, files = task.files.len(),
+            pass = task.share.index + 1, passes = task.share.of, "merging"
+        );
         let merged = self.engine.merge(task).await?;
+        // The state that the engine found, or made, or that came with the last pass may hold somebody
+        // else's merge: the plan is void then, and the mark would go back (I4).
+        if !rebuild && self.mark(&merged.target).await? != range.from {
+            self.discard(&merged).await;
+            return Ok(None);
+        }
         // Deleted keys are remembered first: they are facts about bronze, whatever silver does.
         if !self.remember_deletes(&merged, rebuild).await? {
             self.discard(&merged).await;
@@ -473,7 +499,8 @@ impl Silver {
     }
 
     async fn discard(&self, merged: &Merged) {
-        self.lake.discard(merged.add.iter().map(|f| f.file_path().to_owned()).collect()).await;
+        let paths = merged.add.iter().map(|f| f.file_path().to_owned());
+        self.lake.discard(paths.collect()).await;
     }
 
     fn facts(&self) -> Facts {
@@ -501,7 +528,11 @@ impl Silver {
         loop {
             match self.lake.commit(&base, &change).await? {
                 Outcome::Committed(_) => return Ok(true),
-                Outcome::Conflict(_) if rebuild => return Ok(false),
+                Outcome::Conflict(_) if rebuild => {
+                    let paths = change.add.iter().map(|f| f.file_path().to_owned());
+                    self.lake.discard(paths.collect()).await;
+                    return Ok(false);
+                }
                 Outcome::Conflict(newer) => base = newer,
             }
         }
@@ -547,6 +578,8 @@ struct Range {
     end: Position,
     snapshots: usize,
     superset: bool,
+    /// The mark that it was planned from.
+    from: Option<Position>,
 }
 
 fn removal(files: &BTreeSet<String>, everything: bool) -> Removal {

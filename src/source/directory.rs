@@ -1,12 +1,14 @@
 //! A folder of files as a raw zone: the embedded default.
 
+use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use walkdir::WalkDir;
 
 use super::{ObjectId, RawObject, RawStore, ReadError};
@@ -19,12 +21,28 @@ pub struct DirectoryStore {
     directory: PathBuf,
     settle: Duration,
     ambient: SharedAmbient,
+    /// What was warned of: a listing comes every half second.
+    warned: Mutex<HashSet<PathBuf>>,
 }
 
 impl DirectoryStore {
     /// The files below `directory`; one counts once it has been unchanged for `settle`.
     pub fn new(base: &Path, directory: &Path, settle: Duration, ambient: SharedAmbient) -> Self {
-        Self { base: base.to_owned(), directory: directory.to_owned(), settle, ambient }
+        Self {
+            base: base.to_owned(),
+            directory: directory.to_owned(),
+            settle,
+            ambient,
+            warned: Mutex::default(),
+        }
+    }
+
+    fn warn_once(&self, path: &Path, error: &(dyn std::error::Error + 'static)) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(path.to_owned()) {
+            let error = crate::error::chain(error);
+            tracing::warn!(path = %path.display(), error, "a file is passed over");
+        }
     }
 
     fn uri(&self, path: &Path) -> String {
@@ -45,20 +63,31 @@ impl DirectoryStore {
                 Ok(entry) => entry,
                 // A dangling link or a loop is no file; the folder itself has to be there.
                 Err(error) if error.depth() > 0 => {
-                    tracing::warn!(%error, "an entry of the source directory cannot be listed");
+                    let path = error.path().unwrap_or(&self.directory).to_owned();
+                    self.warn_once(&path, &error);
                     continue;
                 }
                 Err(error) => return Err(self.trouble(&self.directory, error.into())),
             };
+            if !entry.file_type().is_file() {
+                continue;
+            }
             // A path that is not UTF-8 could not be named again.
-            if !entry.file_type().is_file() || entry.path().to_str().is_none() {
+            if entry.path().to_str().is_none() {
+                self.warn_once(entry.path(), &std::io::Error::other("its name is not UTF-8"));
                 continue;
             }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 Err(_) => continue, // gone since the folder was read
             };
-            let object = self.object(entry.path(), &metadata)?;
+            let object = match self.object(entry.path(), &metadata) {
+                Ok(object) => object,
+                Err(error) => {
+                    self.warn_once(entry.path(), &error);
+                    continue;
+                }
+            };
             let modified = object.id.last_modified;
             // A time well ahead of ours says nothing about when the file was last written; that it
             // does not change while it is read is verified anyway.
@@ -70,8 +99,14 @@ impl DirectoryStore {
 
     fn object(&self, path: &Path, metadata: &Metadata) -> Result<RawObject, ReadError> {
         let modified = metadata.modified().map_err(|e| self.trouble(path, e))?;
-        let last_modified: DateTime<Utc> = modified.into();
-        let nanos = last_modified.timestamp_nanos_opt().unwrap_or_default();
+        let last_modified = time(modified).ok_or_else(|| {
+            let why = "its modification time is beyond what can be told";
+            self.trouble(path, std::io::Error::other(why))
+        })?;
+        let nanos = last_modified.timestamp_nanos_opt().map_or_else(
+            || format!("{}.{}", last_modified.timestamp(), last_modified.timestamp_subsec_nanos()),
+            |nanos| nanos.to_string(),
+        );
         let version = format!("{}-{nanos}", metadata.len());
         let id = ObjectId { uri: self.uri(path), version, last_modified };
         Ok(RawObject { id, size: metadata.len() })
@@ -90,6 +125,22 @@ impl DirectoryStore {
             Err(error) => Err(failure(uri, &error)),
         }
     }
+}
+
+/// A file's time, where it is one that can be told.
+fn time(modified: SystemTime) -> Option<DateTime<Utc>> {
+    let (seconds, nanos) = match modified.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => (i64::try_from(since.as_secs()).ok()?, since.subsec_nanos()),
+        Err(before) => {
+            let before = before.duration();
+            let whole = i64::try_from(before.as_secs()).ok()?.checked_neg()?;
+            match before.subsec_nanos() {
+                0 => (whole, 0),
+                nanos => (whole.checked_sub(1)?, 1_000_000_000 - nanos),
+            }
+        }
+    };
+    DateTime::from_timestamp(seconds, nanos).filter(|t| (0..=9_999).contains(&t.year()))
 }
 
 /// A modification time further ahead than this is not taken for a file being written.
@@ -128,5 +179,27 @@ impl RawStore for DirectoryStore {
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {
         self.check(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_time_of_a_file_is_told_or_refused_without_a_panic() {
+        let at = |seconds: i64, nanos: u32| {
+            let since = Duration::new(seconds.unsigned_abs(), nanos);
+            if seconds < 0 {
+                SystemTime::UNIX_EPOCH - since
+            } else {
+                SystemTime::UNIX_EPOCH + since
+            }
+        };
+        assert_eq!(time(at(0, 5)).map(|t| t.timestamp_subsec_nanos()), Some(5));
+        assert_eq!(time(at(-1, 250_000_000)).map(|t| t.timestamp_millis()), Some(-1_250));
+        assert_eq!(time(at(-1, 0)).map(|t| t.timestamp()), Some(-1));
+        assert_eq!(time(at(99_999_999_999_999, 0)), None);
+        assert!(time(at(10_000_000_000, 0)).is_some(), "the year 2286");
     }
 }

@@ -109,6 +109,11 @@ impl Rowwise {
                 let column = Ident::with_quote('"', column.clone());
                 select.projection.push(SelectItem::UnnamedExpr(SqlExpr::Identifier(column)));
             }
+            // A row that deletes its key is seen whatever the filter says of the rest of it.
+            if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
+                let either = format!("({filter}) OR coalesce(({delete_when}), false)");
+                select.selection = expression(&self.what, &either).ok();
+            }
             if let Ok(expr) = expression(&self.what, &deleted) {
                 let alias = Ident::with_quote('"', DELETED);
                 select.projection.push(SelectItem::ExprWithAlias { expr, alias });

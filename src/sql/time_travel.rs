@@ -365,6 +365,9 @@ pub async fn register_changes(
     let start = from.map(find).transpose()?;
     let start = start.map(|s| crate::lake::diff::Position::of(&table, &s));
     let end = to.map(find).transpose()?.map_or(i64::MAX, |s| s.sequence);
+    if start.as_ref().is_some_and(|start| start.sequence > end) {
+        return Err(not_allowed("--from has to be older than --to"));
+    }
     let diff = lake.diff(&table, start.as_ref()).await?;
     if diff.superset {
         let what = "left from which the changes could be told: its history has expired".to_owned();

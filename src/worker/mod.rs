@@ -82,13 +82,20 @@ pub async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
         }
         None => None,
     };
-    let mut refreshed = Vec::new();
+    let (mut refreshed, mut trouble) = (Vec::new(), None);
     for gold in &pipeline.gold {
-        let report = gold.step().await;
-        let report = report.map_err(|source| WorkerError::Gold { pipeline: name(), source })?;
-        refreshed.push((gold.table().to_string(), report));
+        match gold.step().await {
+            Ok(report) => refreshed.push((gold.table().to_string(), report)),
+            // One table's trouble does not hold up those listed after it.
+            Err(source) => {
+                trouble.get_or_insert(WorkerError::Gold { pipeline: name(), source });
+            }
+        }
     }
-    Ok(Round { pipeline: name(), bronze, silver, gold: refreshed })
+    match trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok(Round { pipeline: name(), bronze, silver, gold: refreshed }),
+    }
 }
 
 /// Runs rounds until `stop` is done; with `until_idle`, until a round of all pipelines had nothing

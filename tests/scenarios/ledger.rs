@@ -366,3 +366,27 @@ async fn an_expired_start_does_not_hide_a_delete() {
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
     assert!(matches!(error, SilverError::BronzeDeleted { .. }), "{error}");
 }
+
+/// Bronze set back to an older metadata file, its sequence numbers with it, is noticed before anything
+/// is taken in twice.
+#[tokio::test]
+async fn a_table_set_back_to_older_metadata_is_noticed() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
+    world.bronze().await;
+    let name: silversmith::lake::TableName = "bronze.customers".parse().unwrap();
+    let old = world.catalog.pointer(&name).await.unwrap().unwrap();
+    world.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
+    world.bronze().await;
+    world.silver().await;
+    let now = world.catalog.pointer(&name).await.unwrap().unwrap();
+    world.catalog.swap(&name, &now, &old.metadata_location).await.unwrap();
+    world.put("3.csv", "id,updated\n3,2026-01-01\n", 3);
+    let error = world.pipeline().bronze.step().await.unwrap_err();
+    assert!(matches!(error, BronzeError::Lake(LakeError::RolledBack { .. })), "{error}");
+    let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
+    assert!(matches!(error, SilverError::BronzeRolledBack { .. }), "{error}");
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["1"]);
+    let known = world.pipeline().bronze.ledger().as_table().await.unwrap();
+    assert!(known.is_some(), "what is known can still be looked at");
+}

@@ -103,8 +103,8 @@ impl LocalEngine {
         deletes: &mut Option<DeletesWriter>,
         counts: &mut Counts,
     ) -> Result<Vec<DataFile>, SilverError> {
-        let bytes: u64 = task.files.iter().map(FileTask::bytes).sum();
-        let passes = bytes.div_ceil(task.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let cost: u64 = task.files.iter().map(FileTask::merge_cost).sum();
+        let passes = cost.div_ceil(task.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
         let mut writer = DataWriter::new(&self.lake, target, schema)?;
         for index in 0..passes {
             let (_, rows) = self.source(task).await?;
