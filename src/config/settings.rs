@@ -159,8 +159,8 @@ fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> 
 
 /// The memory that a worker is bound to unless it is configured.
 const DEFAULT_MEMORY: u64 = 512 * 1024 * 1024;
-/// Below this, not even one batch of each step fits.
-const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
+/// Below this, the process does not stay within it: about 100 MiB are used whatever is done.
+const LEAST_MEMORY: u64 = 256 * 1024 * 1024;
 
 pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     let mut resolver = Resolver { wrong: vec![] };
@@ -236,7 +236,7 @@ fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
     let memory = resolver.parsed("worker.memory", section.memory.as_deref(), DEFAULT_MEMORY, bytes);
     if memory < LEAST_MEMORY {
         resolver
-            .say("worker.memory", format!("{} is too little: at least 64MiB", ByteSize(memory)));
+            .say("worker.memory", format!("{} is too little: at least 256MiB", ByteSize(memory)));
     }
     let read_concurrency = section.read_concurrency.unwrap_or(16);
     if !(1..=1_024).contains(&read_concurrency) {

@@ -55,7 +55,7 @@ impl FileTask {
     /// What its rows cost a merge in memory, in bytes, about: narrow rows are small in Parquet, and
     /// cost their key, their order and their place all the same.
     pub fn merge_cost(&self) -> u64 {
-        const ROW: u64 = 128;
+        const ROW: u64 = 160;
         self.bytes().max(self.rows().unwrap_or(0) * ROW)
     }
 

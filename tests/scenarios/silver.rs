@@ -282,7 +282,7 @@ async fn many_narrow_rows_are_merged_in_passes() {
     world.put("1.csv", &text, 1);
     world.bronze().await;
     let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 128 * 1_000;
+    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 160 * 1_000;
     world.wired = silversmith::wiring::assemble(
         settings,
         world.lake().clone(),
