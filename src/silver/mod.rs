@@ -3,179 +3,27 @@
 //! - [`order`]: the one total order, and keys, as comparable bytes
 //! - [`newest`]: the newest row per key of a set of rows
 //! - [`engine`]: the port that plans and runs a merge, and the one built in
+//! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
 //! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
 
 pub mod engine;
+mod error;
 pub mod newest;
 pub mod order;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use crate::checkpoint::{
-    self, CheckpointError, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint,
-};
-use crate::error::Kind;
+use crate::checkpoint::{self, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint};
 use crate::lake::diff::{Position, Standing, Step, standing};
 use crate::lake::scan::FileTask;
-use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, TableName, marks};
-use crate::sql::SqlError;
-use crate::sql::rowwise::Rowwise;
+use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, marks};
 use engine::{MergeEngine, MergeTask, Merged};
 use newest::Share;
 
-/// What happens to rows with a null in their key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NullKeys {
-    /// They stay in bronze and are counted.
-    #[default]
-    Skip,
-    /// Null is a value like any other.
-    Equal,
-}
-
-/// What happens when rows were taken out of bronze.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnBronzeDelete {
-    /// The merge stops and says what to do.
-    #[default]
-    Fail,
-    /// Such snapshots are passed over.
-    Ignore,
-}
-
-/// What a pipeline says about its silver table.
-#[derive(Debug, Clone)]
-pub struct SilverSettings {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The bronze table.
-    pub bronze: TableName,
-    /// The silver table.
-    pub table: TableName,
-    /// The columns that make a key.
-    pub keys: Vec<String>,
-    /// The columns that say which row is newer, before silversmith's own.
-    pub order_by: Vec<String>,
-    /// `select` and `delete_when`.
-    pub rows: Rowwise,
-    /// A text of what the mark's hash is taken of: keys, order, select, delete_when, null keys.
-    pub identity: String,
-    /// See [`NullKeys`].
-    pub null_keys: NullKeys,
-    /// See [`OnBronzeDelete`].
-    pub on_bronze_delete: OnBronzeDelete,
-    /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
-    pub merge_bytes: u64,
-}
-
-/// silversmith's own columns that order rows after `order_by`, and that silver keeps.
-pub const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];
-
-impl SilverSettings {
-    /// The whole order: `order_by`, then silversmith's own columns. It is total: the last three
-    /// name one row of bronze.
-    pub fn order(&self) -> Vec<String> {
-        let own = OWN_ORDER.iter().map(|c| (*c).to_owned());
-        let mut order = self.order_by.clone();
-        order.extend(own.filter(|c| !self.order_by.contains(c)));
-        order
-    }
-
-    /// Columns that silver keeps whatever `select` says.
-    pub fn kept(&self) -> Vec<String> {
-        let mut kept = self.keys.clone();
-        kept.extend(self.order().into_iter().filter(|c| !self.keys.contains(c)));
-        kept
-    }
-
-    /// The table that remembers deleted keys.
-    pub fn deletes(&self) -> TableName {
-        self.table.with_suffix("_deletes")
-    }
-
-    /// The hash in the mark.
-    pub fn hash(&self) -> String {
-        format!("{:x}", Sha256::digest(self.identity.as_bytes()))[..16].to_owned()
-    }
-}
-
-/// Why a merge did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum SilverError {
-    /// A table.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// `select` or `delete_when`.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The table was merged under other keys, order, select or delete_when.
-    #[error(
-        "silver table {0} was merged with other keys, order_by, select, delete_when or null_keys than the configuration has now; put them back, or run `silversmith silver --rebuild`"
-    )]
-    OtherConfiguration(TableName),
-    /// Bronze was rolled back behind what silver has merged.
-    #[error(
-        "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; run `silversmith silver --rebuild`"
-    )]
-    BronzeRolledBack {
-        /// Bronze.
-        bronze: TableName,
-        /// Silver.
-        silver: TableName,
-        /// The snapshot that is gone.
-        snapshot: i64,
-    },
-    /// Rows were taken out of bronze.
-    #[error(
-        "rows were taken out of bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
-    )]
-    BronzeDeleted {
-        /// Bronze.
-        bronze: TableName,
-        /// The snapshot that did it.
-        snapshot: i64,
-        /// Its operation.
-        operation: String,
-    },
-    /// A column that the merge needs.
-    #[error("silver table {table}: {why}")]
-    Columns {
-        /// The table.
-        table: TableName,
-        /// What is wrong.
-        why: String,
-    },
-    /// Others keep committing to silver.
-    #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
-    Contended {
-        /// The table.
-        table: TableName,
-        /// How many.
-        attempts: usize,
-    },
-}
-
-impl SilverError {
-    /// What an operator does next.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Lake(error) => error.kind(),
-            Self::Sql(error) => error.kind(),
-            Self::Checkpoint(error) => error.kind(),
-            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } | Self::Columns { .. } => {
-                Kind::Configuration
-            }
-            Self::BronzeRolledBack { .. } => Kind::Corrupt,
-            Self::Contended { .. } => Kind::Retry,
-        }
-    }
-}
+pub use error::SilverError;
+pub use settings::{NullKeys, OWN_ORDER, OnBronzeDelete, SilverSettings};
 
 /// What a step did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -1,17 +1,19 @@
 //! The merge on this machine, copy-on-write: the keys of the target are scanned and probed against
 //! the newest source rows, and only files that hold a matched key are written again, streamed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
-use super::rewrite::{Rewrite, rewrite};
-use super::{Counts, Deletes, MergeEngine, MergeTask, Merged};
+use super::deletes::{DeletesTable, DeletesWriter};
+use super::plan::{Probed, Verdict, plan};
+use super::rewrite::rewrite;
+use super::{Counts, MergeEngine, MergeTask, Merged};
 use crate::lake::provider::{LakeTable, plain};
 use crate::lake::scan::{Bounds, FileTask, conform};
 use crate::lake::writer::DataWriter;
@@ -29,17 +31,6 @@ pub struct LocalEngine {
     lake: Lake,
     memory: usize,
     lanes: usize,
-}
-
-/// What the target says about the winner of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It holds an older row: to be replaced, or taken out.
-    Replace,
-    /// It holds this very row.
-    Same,
-    /// It, or a remembered delete, is newer.
-    Late,
 }
 
 impl LocalEngine {
@@ -247,13 +238,6 @@ impl MergeEngine for LocalEngine {
     }
 }
 
-/// A target file in which keys of the source were found: position, key, verdict.
-#[derive(Debug)]
-struct Probed {
-    file: FileTask,
-    hits: Vec<(u64, Box<[u8]>, Verdict)>,
-}
-
 struct Prober {
     lake: Lake,
     target: Table,
@@ -299,148 +283,6 @@ impl Prober {
             position += batch.num_rows() as u64;
         }
         Ok((!hits.is_empty()).then_some(Probed { file, hits }))
-    }
-}
-
-/// The decisions of a merge. Pure.
-#[derive(Debug, Default)]
-struct Plan {
-    rewrites: Vec<Rewrite>,
-    inserts: Vec<Box<[u8]>>,
-    deletes: Vec<Box<[u8]>>,
-}
-
-fn plan(
-    newest: &Newest,
-    probed: Vec<Probed>,
-    buried: &BTreeSet<Box<[u8]>>,
-    refresh_equal: bool,
-    counts: &mut Counts,
-) -> Plan {
-    // A key may be in silver more than once, where others wrote it: the newest of all decides.
-    let mut verdicts: BTreeMap<&[u8], Verdict> = BTreeMap::new();
-    for (_, key, verdict) in probed.iter().flat_map(|p| &p.hits) {
-        let entry = verdicts.entry(key).or_insert(*verdict);
-        let rank = |v: Verdict| match v {
-            Verdict::Replace => 0,
-            Verdict::Same => 1,
-            Verdict::Late => 2,
-        };
-        if rank(*verdict) > rank(*entry) {
-            *entry = *verdict;
-        }
-    }
-    let mut plan = Plan::default();
-    let mut replaced: BTreeSet<Box<[u8]>> = BTreeSet::new();
-    for (key, winner) in newest.sorted() {
-        let verdict = verdicts.get(key).copied();
-        if winner.deleted {
-            plan.deletes.push(key.into());
-            match verdict {
-                Some(Verdict::Replace | Verdict::Same) => {
-                    counts.deleted += 1;
-                    replaced.insert(key.into());
-                }
-                Some(Verdict::Late) => counts.late += 1,
-                None => counts.unchanged += 1,
-            }
-            continue;
-        }
-        match verdict {
-            _ if buried.contains(key) => counts.late += 1,
-            Some(Verdict::Late) => counts.late += 1,
-            Some(Verdict::Same) if !refresh_equal => counts.unchanged += 1,
-            Some(Verdict::Same | Verdict::Replace) => {
-                counts.updated += 1;
-                replaced.insert(key.into());
-            }
-            None => {
-                counts.inserted += 1;
-                plan.inserts.push(key.into());
-            }
-        }
-    }
-    let mut placed: BTreeSet<Box<[u8]>> = BTreeSet::new();
-    for Probed { file, hits } in probed {
-        let mut rewrite = Rewrite { file, gone: vec![], instead: vec![] };
-        for (position, key, _) in hits {
-            if replaced.contains(&key) {
-                rewrite.gone.push(position);
-                let lives = newest.get(&key).is_some_and(|w| !w.deleted);
-                if lives && placed.insert(key.clone()) {
-                    rewrite.instead.push(key);
-                }
-            }
-        }
-        if !rewrite.gone.is_empty() {
-            plan.rewrites.push(rewrite);
-        }
-    }
-    plan
-}
-
-/// The table of deleted keys.
-#[derive(Clone)]
-struct DeletesTable {
-    table: Table,
-    schema: TableSchema,
-    changed: Option<TableSchema>,
-}
-
-/// Writes to it.
-struct DeletesWriter {
-    place: DeletesTable,
-    writer: DataWriter,
-}
-
-impl DeletesWriter {
-    /// The table, made where the pipeline deletes; on a rebuild it is there to be emptied, too.
-    async fn open(
-        lake: &Lake,
-        task: &MergeTask,
-        silver: &TableSchema,
-    ) -> Result<Option<Self>, SilverError> {
-        let name = task.settings.deletes();
-        let columns = task.settings.kept();
-        let fields = columns.iter().filter_map(|c| silver.arrow().field_with_name(c).ok());
-        let wanted = storable(&Schema::new(fields.cloned().collect::<Vec<_>>()));
-        let table = match lake.find(&name).await? {
-            Some(table) if task.settings.rows.deletes() || task.from_nothing => table,
-            None if task.settings.rows.deletes() => {
-                lake.find_or_create(&name, &Arc::new(wanted.clone()), None).await?
-            }
-            _ => return Ok(None),
-        };
-        let last_id = table.last_column_id();
-        let changed = if task.from_nothing {
-            table.schema().replaced(&name, &wanted, last_id)?
-        } else {
-            table.schema().extended(&name, &wanted, last_id)?
-        };
-        let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
-        let writer = DataWriter::new(lake, &table, &schema)?;
-        Ok(Some(Self { place: DeletesTable { table, schema, changed }, writer }))
-    }
-
-    async fn write(
-        &mut self,
-        newest: &Newest,
-        winners: &[&Winner],
-        settings: &SilverSettings,
-    ) -> Result<(), SilverError> {
-        for share in winners.chunks(WRITE_ROWS) {
-            let rows = newest.rows_of(share).map_err(|e| arrow_error(settings, e))?;
-            let rows: RecordBatch =
-                conform(self.place.table.name(), rows, self.place.schema.arrow())?;
-            self.writer.write(&rows).await?;
-        }
-        Ok(())
-    }
-
-    async fn close(self) -> Result<Deletes, SilverError> {
-        let add = self.writer.close().await?;
-        let DeletesTable { table, changed, .. } = self.place;
-        Ok(Deletes { table, schema: changed, add })
     }
 }
 

@@ -3,7 +3,9 @@
 //! A merge is data: a target state, a range of bronze files, and what the pipeline says. An engine
 //! turns it into files to add and files to remove, and writes the former. It commits nothing.
 
+mod deletes;
 mod local;
+mod plan;
 mod rewrite;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,81 @@
+//! Why a merge did not happen, and what to do.
+
+use crate::checkpoint::CheckpointError;
+use crate::error::Kind;
+use crate::lake::{LakeError, TableName};
+use crate::sql::SqlError;
+
+/// Why a merge did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum SilverError {
+    /// A table.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// `select` or `delete_when`.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The table was merged under other keys, order, select or delete_when.
+    #[error(
+        "silver table {0} was merged with other keys, order_by, select, delete_when or null_keys than the configuration has now; put them back, or run `silversmith silver --rebuild`"
+    )]
+    OtherConfiguration(TableName),
+    /// Bronze was rolled back behind what silver has merged.
+    #[error(
+        "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; run `silversmith silver --rebuild`"
+    )]
+    BronzeRolledBack {
+        /// Bronze.
+        bronze: TableName,
+        /// Silver.
+        silver: TableName,
+        /// The snapshot that is gone.
+        snapshot: i64,
+    },
+    /// Rows were taken out of bronze.
+    #[error(
+        "rows were taken out of bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
+    )]
+    BronzeDeleted {
+        /// Bronze.
+        bronze: TableName,
+        /// The snapshot that did it.
+        snapshot: i64,
+        /// Its operation.
+        operation: String,
+    },
+    /// A column that the merge needs.
+    #[error("silver table {table}: {why}")]
+    Columns {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        why: String,
+    },
+    /// Others keep committing to silver.
+    #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
+    Contended {
+        /// The table.
+        table: TableName,
+        /// How many.
+        attempts: usize,
+    },
+}
+
+impl SilverError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Lake(error) => error.kind(),
+            Self::Sql(error) => error.kind(),
+            Self::Checkpoint(error) => error.kind(),
+            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } | Self::Columns { .. } => {
+                Kind::Configuration
+            }
+            Self::BronzeRolledBack { .. } => Kind::Corrupt,
+            Self::Contended { .. } => Kind::Retry,
+        }
+    }
+}
