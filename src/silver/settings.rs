@@ -46,7 +46,7 @@ pub struct SilverSettings {
     pub null_keys: NullKeys,
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,
-    /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
+    /// What one pass of a merge may cost in memory, see [`crate::lake::scan::FileTask::merge_cost`].
     pub merge_bytes: u64,
 }
 
