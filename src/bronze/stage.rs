@@ -208,11 +208,13 @@ impl Bronze {
             }
         };
         growing.table = Some(table.clone());
-        // Where another worker has made the table meanwhile, its columns are the ones that count.
-        let schema = known.unwrap_or_else(|| table.schema().clone());
-        let layout = match self.laid_against(&reader, Some(schema.arrow())) {
-            Ok(layout) => layout,
-            Err(error) => return Ok(Err(Failed::rejected(object, &error))),
+        let (schema, layout) = match known {
+            Some(schema) => (schema, first),
+            // Where another worker has made the table meanwhile, its columns are the ones that count.
+            None => match self.laid_against(&reader, Some(table.schema().arrow())) {
+                Ok(layout) => (table.schema().clone(), layout),
+                Err(error) => return Ok(Err(Failed::rejected(object, &error))),
+            },
         };
         let wanted = Schema::new(
             layout.new_columns.iter().cloned().chain(own_columns()).collect::<Vec<_>>(),

@@ -443,7 +443,7 @@ fn silver(
         identity: identity.to_string(),
         null_keys,
         on_bronze_delete,
-        merge_bytes: worker.memory / 8,
+        merge_cost: worker.memory / 8,
     }
 }
 

@@ -106,7 +106,7 @@ impl Silver {
         refresh_equal: bool,
     ) -> Result<Option<(Vec<i64>, engine::Counts)>, SilverError> {
         let cost: u64 = range.files.iter().map(FileTask::merge_cost).sum();
-        let passes = cost.div_ceil(self.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let passes = cost.div_ceil(self.settings.merge_cost.max(1)).clamp(1, MAX_PASSES);
         let (mut snapshots, mut counts) = (Vec::new(), engine::Counts::default());
         for index in 0..passes {
             let mut task = self.task(bronze, silver, range, refresh_equal);
@@ -250,7 +250,7 @@ impl Silver {
                 superset,
                 from: None,
             });
-            let full = range.snapshots > 0 && bytes + more > self.settings.merge_bytes;
+            let full = range.snapshots > 0 && bytes + more > self.settings.merge_cost;
             if full && range.end.sequence > floor {
                 break;
             }

@@ -47,7 +47,7 @@ pub struct SilverSettings {
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,
     /// What one pass of a merge may cost in memory, see [`crate::lake::scan::FileTask::merge_cost`].
-    pub merge_bytes: u64,
+    pub merge_cost: u64,
 }
 
 /// silversmith's own columns that order rows after `order_by`, and that silver keeps.

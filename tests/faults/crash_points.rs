@@ -10,24 +10,13 @@ use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
 use silversmith::lake::catalog::{Catalog, MemoryCatalog};
 use silversmith::source::MemoryStore;
 
-use crate::support::World;
 use crate::support::faulty::{Fuse, FusedCatalog, FusedCheckpoints, FusedFiles};
+use crate::support::{CUSTOMERS, World};
 
-const PIPELINE: &str = r#"
-[[pipeline]]
-name = "customers"
-source = "raw/**/*.csv"
-[pipeline.bronze]
-table = "bronze.customers"
-[pipeline.silver]
-table = "silver.customers"
-keys = ["id"]
-order_by = ["updated"]
-delete_when = "op = 'D'"
-[[pipeline.gold]]
-table = "gold.count"
-sql = "SELECT count(*) AS n FROM silver"
-"#;
+fn pipeline() -> String {
+    let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
+    format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n[[pipeline.gold]]\n{gold}")
+}
 
 /// What outlives a process.
 struct Remains {
@@ -52,7 +41,7 @@ impl Remains {
     /// A process on what is there, behind a fuse.
     fn process(&self, fuse: &Arc<Fuse>) -> World {
         World::sharing(
-            PIPELINE,
+            &pipeline(),
             Arc::new(FusedCatalog(self.catalog.clone(), fuse.clone())),
             self.files.behind(fuse),
             self.raw.clone(),

@@ -6,25 +6,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::World;
+use crate::support::{CUSTOMERS, World};
 
-const DELETING: &str = r#"
-[[pipeline]]
-name = "customers"
-source = "raw/**/*.csv"
-[pipeline.csv.columns]
-id = "long"
-name = "string"
-op = "string"
-updated = "long"
-[pipeline.bronze]
-table = "bronze.customers"
-[pipeline.silver]
-table = "silver.customers"
-keys = ["id"]
-order_by = ["updated"]
-delete_when = "op = 'D'"
-"#;
+fn deleting() -> String {
+    let declared = "id = \"long\"\nname = \"string\"\nop = \"string\"\nupdated = \"long\"\n";
+    format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n[pipeline.csv.columns]\n{declared}")
+}
 
 /// (order, file, row)
 type Rank = (Option<u8>, usize, usize);
@@ -92,7 +79,7 @@ fn csv(rows: &[Row]) -> String {
 }
 
 async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
-    let world = World::new(DELETING);
+    let world = World::new(&deleting());
     for (position, file) in way.order.iter().enumerate() {
         // The file's own time is part of the row's order, whenever it is offered.
         world.put(&format!("{file}.csv"), &csv(&files[*file]), *file as u32);

@@ -80,23 +80,15 @@ async fn rows_with_a_null_key_stay_in_bronze_unless_null_is_a_value() {
     assert_eq!(rows, ["null|somebody", "1|one"]);
 }
 
-const DELETING: &str = r#"
-[[pipeline]]
-name = "customers"
-source = "raw/**/*.csv"
-[pipeline.bronze]
-table = "bronze.customers"
-[pipeline.silver]
-table = "silver.customers"
-keys = ["id"]
-order_by = ["updated"]
-select = "SELECT id, upper(name) AS name FROM bronze WHERE id > 0 AND name IS NOT NULL"
-delete_when = "op = 'D'"
-"#;
+/// Rows of `op = 'D'` delete; the filter leaves out rows without a name, but not those.
+fn deleting() -> String {
+    let select = "SELECT id, upper(name) AS name FROM bronze WHERE id > 0 AND name IS NOT NULL";
+    format!("{CUSTOMERS}select = \"{select}\"\ndelete_when = \"op = 'D'\"\n")
+}
 
 #[tokio::test]
 async fn a_deleted_key_stays_deleted_when_an_older_row_comes_late() {
-    let world = World::new(DELETING);
+    let world = World::new(&deleting());
     world.put(
         "1.csv",
         "id,name,op,updated\n1,one,I,2026-01-01\n2,two,I,2026-01-01\n-1,no,I,2026-01-01\n",
@@ -164,7 +156,7 @@ async fn another_configuration_stops_until_it_is_rebuilt() {
 
 #[tokio::test]
 async fn a_rebuild_gives_the_same_rows_deletes_included() {
-    let world = World::new(DELETING);
+    let world = World::new(&deleting());
     for (number, rows) in [
         "1,a,I,2026-01-01\n2,b,I,2026-01-01\n",
         "1,,D,2026-01-03\n",
@@ -248,7 +240,7 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
         world.bronze().await;
     }
     let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 3_000;
+    settings.pipelines[0].silver.as_mut().unwrap().merge_cost = 3_000;
     world.wired = silversmith::wiring::assemble(
         settings,
         world.lake().clone(),
@@ -282,7 +274,7 @@ async fn many_narrow_rows_are_merged_in_passes() {
     world.put("1.csv", &text, 1);
     world.bronze().await;
     let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().merge_bytes = 160 * 1_000;
+    settings.pipelines[0].silver.as_mut().unwrap().merge_cost = 160 * 1_000;
     world.wired = silversmith::wiring::assemble(
         settings,
         world.lake().clone(),

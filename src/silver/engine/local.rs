@@ -95,7 +95,7 @@ impl LocalEngine {
         counts: &mut Counts,
     ) -> Result<Vec<DataFile>, SilverError> {
         let cost: u64 = task.files.iter().map(FileTask::merge_cost).sum();
-        let passes = cost.div_ceil(task.settings.merge_bytes.max(1)).clamp(1, MAX_PASSES);
+        let passes = cost.div_ceil(task.settings.merge_cost.max(1)).clamp(1, MAX_PASSES);
         let mut writer = DataWriter::new(&self.lake, target, schema)?;
         for index in 0..passes {
             let (_, rows) = self.source(task).await?;
