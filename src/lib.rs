@@ -36,6 +36,7 @@
 //! its contract in prose; each backend is a file named for the technology.
 
 pub mod ambient;
+pub mod aws;
 pub mod batch;
 pub mod bronze;
 pub mod checkpoint;
@@ -43,9 +44,11 @@ pub mod cli;
 pub mod config;
 pub mod csv;
 pub mod error;
+pub mod event;
 pub mod gold;
 pub mod lake;
 pub mod ledger;
+pub mod queue;
 pub mod silver;
 pub mod source;
 pub mod sql;

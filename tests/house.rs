@@ -19,6 +19,11 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("iceberg::", &["lake/"]),
     ("sqlx::", &["lake/catalog/jdbc.rs"]),
     ("std::env", &["config/"]),
+    ("aws_sdk_sqs", &["aws.rs", "queue/sqs.rs"]),
+    ("aws_sdk_s3", &["aws.rs", "source/s3", "checkpoint/s3.rs", "lake/s3_files.rs"]),
+    ("SqsQueue", &["queue/", "wiring.rs"]),
+    ("S3Store", &["source/", "wiring.rs"]),
+    ("S3Checkpoints", &["checkpoint/", "wiring.rs"]),
     ("JdbcCatalog", &["lake/catalog/", "wiring.rs"]),
     ("LocalCheckpoints", &["checkpoint/", "wiring.rs", "cli/demo"]),
     ("DirectoryStore", &["source/", "wiring.rs"]),
@@ -26,12 +31,12 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap::", &["cli/", "telemetry.rs"]),
     ("crate::cli", &["cli/"]),
     ("crate::wiring", &["cli/", "worker/"]),
-    ("crate::worker", &["cli/"]),
-    ("crate::config", &["cli/", "config/", "wiring.rs"]),
+    ("crate::worker", &["cli/", "worker/"]),
+    ("crate::config", &["cli/", "config/", "wiring.rs", "worker/events"]),
     ("crate::bronze", &["cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::silver", &["silver/", "cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::gold", &["cli/", "worker/", "config/", "wiring.rs"]),
-    ("crate::ledger", &["bronze/", "cli/"]),
+    ("crate::ledger", &["bronze/", "cli/", "worker/"]),
 ];
 
 #[test]

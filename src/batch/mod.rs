@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::source::RawObject;
-
 /// What closes a batch, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -26,14 +24,14 @@ impl Default for BatchLimits {
 
 /// Collects objects into batches.
 #[derive(Debug)]
-pub struct Batcher {
+pub struct Batcher<T> {
     limits: BatchLimits,
-    open: Vec<RawObject>,
+    open: Vec<T>,
     bytes: u64,
     since: Option<DateTime<Utc>>,
 }
 
-impl Batcher {
+impl<T> Batcher<T> {
     /// An empty batcher.
     pub fn new(limits: BatchLimits) -> Self {
         Self { limits, open: Vec::new(), bytes: 0, since: None }
@@ -41,10 +39,10 @@ impl Batcher {
 
     /// Takes an object in. Returns the batch that this closed: the one before it, where the object
     /// would have made that too large, or the one that it filled.
-    pub fn push(&mut self, object: RawObject, now: DateTime<Utc>) -> Option<Vec<RawObject>> {
-        let too_large = !self.open.is_empty() && self.bytes + object.size > self.limits.max_bytes;
+    pub fn push(&mut self, object: T, size: u64, now: DateTime<Utc>) -> Option<Vec<T>> {
+        let too_large = !self.open.is_empty() && self.bytes + size > self.limits.max_bytes;
         let closed = if too_large { self.close() } else { None };
-        self.bytes += object.size;
+        self.bytes += size;
         self.open.push(object);
         self.since.get_or_insert(now);
         if closed.is_none() && self.open.len() >= self.limits.max_objects {
@@ -55,7 +53,7 @@ impl Batcher {
 
     /// The batch, if it is old enough, or if the source is drained and nothing else is in flight:
     /// a lone file does not wait.
-    pub fn close_if_due(&mut self, now: DateTime<Utc>, idle: bool) -> Option<Vec<RawObject>> {
+    pub fn close_if_due(&mut self, now: DateTime<Utc>, idle: bool) -> Option<Vec<T>> {
         let age = self.since.map(|since| (now - since).to_std().unwrap_or_default());
         if idle || age.is_some_and(|age| age >= self.limits.max_wait) {
             return self.close();
@@ -63,7 +61,12 @@ impl Batcher {
         None
     }
 
-    fn close(&mut self) -> Option<Vec<RawObject>> {
+    /// When the open batch will be old enough; none when it is empty.
+    pub fn due_at(&self) -> Option<DateTime<Utc>> {
+        self.since.map(|since| since + self.limits.max_wait)
+    }
+
+    fn close(&mut self) -> Option<Vec<T>> {
         self.bytes = 0;
         self.since = None;
         let batch = std::mem::take(&mut self.open);
@@ -77,16 +80,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::source::ObjectId;
-
-    fn object(number: usize, size: u64) -> RawObject {
-        let id = ObjectId {
-            uri: format!("raw/{number}.csv"),
-            version: "v".into(),
-            last_modified: DateTime::UNIX_EPOCH,
-        };
-        RawObject { id, size }
-    }
 
     fn limits(max_objects: usize, max_bytes: u64) -> BatchLimits {
         BatchLimits { max_objects, max_bytes, max_wait: Duration::from_secs(2) }
@@ -96,7 +89,7 @@ mod tests {
     fn a_lone_file_does_not_wait() {
         let mut batcher = Batcher::new(limits(10, 100));
         let now = DateTime::UNIX_EPOCH;
-        assert_eq!(batcher.push(object(1, 1), now), None);
+        assert_eq!(batcher.push(1, 1, now), None);
         assert_eq!(batcher.close_if_due(now, false), None);
         assert_eq!(batcher.close_if_due(now, true).map(|b| b.len()), Some(1));
         assert_eq!(batcher.close_if_due(now, true), None);
@@ -106,7 +99,7 @@ mod tests {
     fn age_closes_a_batch() {
         let mut batcher = Batcher::new(limits(10, 100));
         let now = DateTime::UNIX_EPOCH;
-        batcher.push(object(1, 1), now);
+        batcher.push(1, 1, now);
         assert_eq!(batcher.close_if_due(now + TimeDelta::seconds(1), false), None);
         assert!(batcher.close_if_due(now + TimeDelta::seconds(2), false).is_some());
     }
@@ -120,15 +113,15 @@ mod tests {
             let now = DateTime::UNIX_EPOCH;
             let mut batches = Vec::new();
             for (number, size) in sizes.iter().enumerate() {
-                batches.extend(batcher.push(object(number, *size), now));
+                batches.extend(batcher.push((number, *size), *size, now));
             }
             batches.extend(batcher.close_if_due(now, true));
             for batch in &batches {
                 prop_assert!(batch.len() <= count);
-                prop_assert!(batch.iter().map(|o| o.size).sum::<u64>() <= 100);
+                prop_assert!(batch.iter().map(|o| o.1).sum::<u64>() <= 100);
             }
-            let seen: Vec<_> = batches.concat().into_iter().map(|o| o.id.uri).collect();
-            let all: Vec<_> = (0..sizes.len()).map(|n| object(n, 0).id.uri).collect();
+            let seen: Vec<_> = batches.concat().into_iter().map(|o| o.0).collect();
+            let all: Vec<_> = (0..sizes.len()).collect();
             prop_assert_eq!(seen, all);
         }
     }

@@ -9,7 +9,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
 use super::stage::{Staged, StagedFile};
-use super::{Bronze, BronzeError};
+use super::{Bronze, BronzeError, Fate};
 use crate::lake::scan::FileTask;
 use crate::lake::writer::{DataWriter, FileRef};
 use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, marks};
@@ -33,6 +33,8 @@ pub(super) struct Done {
     pub(super) failed: usize,
     pub(super) rows: u64,
     pub(super) rescued: u64,
+    /// What became of each object of the batch, in its order.
+    pub(super) fates: Vec<Fate>,
 }
 
 impl Bronze {
@@ -58,11 +60,7 @@ impl Bronze {
             rest.append(&mut staged.ingested);
         }
         self.ledger.record(&rest).await?;
-        tracing::info!(
-            batch = batch_id, table = %self.settings.table, snapshot = done.snapshot,
-            objects = done.ingested, failed = done.failed, rows = done.rows,
-            rescued = done.rescued, "bronze committed"
-        );
+        done.fates = staged.fates;
         Ok(Committed::Done(done))
     }
 

@@ -5,22 +5,23 @@
 //! follows. A crash between any two of these leaves a state from which the next run goes on.
 
 mod commit;
+mod listing;
 mod stage;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 
-use crate::batch::{BatchLimits, Batcher};
+use crate::batch::BatchLimits;
 use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
 use crate::csv::layout::SchemaChange;
 use crate::csv::{Dialect, Limits};
 use crate::error::Kind;
 use crate::lake::{Lake, LakeError, TableName};
-use crate::ledger::Ledger;
-use crate::source::{RawObject, RawStore, ReadError};
+use crate::ledger::{Ledger, ObjectRow};
+use crate::source::{RawStore, ReadError, Wanted};
 
 /// What a pipeline says about its bronze table.
 #[derive(Debug, Clone)]
@@ -31,6 +32,12 @@ pub struct BronzeSettings {
     pub table: TableName,
     /// Which objects are its.
     pub source: globset::GlobSet,
+    /// The glob as it was written.
+    pub glob: String,
+    /// What the URIs of all of them begin with.
+    pub root: String,
+    /// What becomes of an object that is gone.
+    pub on_missing: OnMissing,
     /// How its CSV is written.
     pub dialect: Dialect,
     /// Declared types, by column name.
@@ -45,6 +52,52 @@ pub struct BronzeSettings {
     pub read_concurrency: usize,
     /// Rows of an object are held in memory up to this many bytes; a larger one gets files of its own.
     pub buffer_bytes: usize,
+    /// Object versions of which the ledger's word is kept in memory.
+    pub ledger_memory: usize,
+}
+
+/// What becomes of an object that an event announced and that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissing {
+    /// It is told to somebody.
+    DeadLetter,
+    /// It is passed over, as where objects are meant to be deleted.
+    Skip,
+}
+
+/// What became of an object of a batch, once the batch is committed: durable, unless it was postponed.
+#[derive(Debug, Clone)]
+pub enum Fate {
+    /// Its rows are in bronze.
+    Ingested,
+    /// They had been before.
+    Known,
+    /// It was not taken in, and the ledger says why.
+    Failed(Box<ObjectRow>),
+    /// It could not be read now, and the ledger says nothing.
+    Postponed {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Fate {
+    /// The ledger's row of an object that was not taken in.
+    pub fn failed(&self) -> Option<&ObjectRow> {
+        match self {
+            Self::Failed(row) => Some(row),
+            _ => None,
+        }
+    }
+}
+
+/// A batch that was taken in.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// What was done.
+    pub report: BronzeReport,
+    /// What became of each object, in the order of the batch.
+    pub fates: Vec<Fate>,
 }
 
 /// Trouble that concerns more than one object.
@@ -59,6 +112,18 @@ pub enum BronzeError {
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Some objects could not be read; the others are in.
+    #[error(
+        "{count} of {listed} listed objects could not be read now, the others are taken in; the first: {error}"
+    )]
+    Postponed {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        listed: usize,
+        /// What was wrong with the first.
+        error: String,
+    },
 }
 
 impl BronzeError {
@@ -66,7 +131,7 @@ impl BronzeError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Lake(error) => error.kind(),
-            Self::Source(_) => Kind::Look,
+            Self::Source(_) | Self::Postponed { .. } => Kind::Look,
             Self::Checkpoint(error) => error.kind(),
         }
     }
@@ -87,6 +152,10 @@ pub struct BronzeReport {
     pub rows: u64,
     /// Of these, with something rescued.
     pub rescued: u64,
+    /// Objects that could not be read now; the next listing tries again.
+    pub postponed: usize,
+    /// Bytes of the objects that were ingested, as they are stored.
+    pub bytes: u64,
     /// The snapshots that were committed.
     pub snapshots: Vec<i64>,
 }
@@ -101,12 +170,6 @@ pub struct Bronze {
     settings: BronzeSettings,
 }
 
-/// Listed objects are looked up in the ledger this many at a time, so that memory does not follow
-/// the listing (I7).
-const LOOKUP: usize = 10_000;
-/// An object that could not be read is tried again no sooner: it may open, and fail further on.
-const RETRY_PAUSE: TimeDelta = TimeDelta::minutes(1);
-
 impl Bronze {
     /// See [`Bronze`].
     pub fn new(
@@ -115,7 +178,7 @@ impl Bronze {
         checkpoints: Arc<dyn CheckpointStore>,
         settings: BronzeSettings,
     ) -> Self {
-        let ledger = Ledger::new(lake, &settings.pipeline, &settings.table);
+        let ledger = Ledger::new(lake, &settings.pipeline, &settings.table, settings.ledger_memory);
         Self { lake: lake.clone(), source, checkpoints, ledger, settings }
     }
 
@@ -124,115 +187,114 @@ impl Bronze {
         &self.ledger
     }
 
-    /// Lists the raw zone once and takes in what the ledger does not know.
-    pub async fn step(&self) -> Result<BronzeReport, BronzeError> {
-        let mut report = BronzeReport::default();
+    /// Makes the objects table and publishes what a crash has left unpublished.
+    pub async fn prepare(&self) -> Result<(), BronzeError> {
         self.ledger.open().await?;
         if let Some(bronze) = self.lake.find(&self.settings.table).await? {
             self.ledger.publish(&bronze).await?;
         }
-        let mut objects = self.source.list().await?;
-        objects.retain(|object| self.settings.source.is_match(&object.id.uri));
-        report.listed = objects.len();
-        let mut batcher = Batcher::new(self.settings.batch);
-        for share in objects.chunks(LOOKUP) {
-            for object in self.unknown(share, &mut report).await? {
-                if let Some(batch) = batcher.push(object, self.lake.ambient().now()) {
-                    self.ingest(batch, &mut report).await?;
-                }
-            }
-        }
-        if let Some(batch) = batcher.close_if_due(self.lake.ambient().now(), true) {
-            self.ingest(batch, &mut report).await?;
-        }
-        self.save_checkpoint(&objects).await?;
-        Ok(report)
+        Ok(())
     }
 
-    /// Those that the ledger has no outcome for: a listing brings nothing up again, but for what was
-    /// missing or could not be read, and is there now.
-    async fn unknown(
-        &self,
-        objects: &[RawObject],
-        report: &mut BronzeReport,
-    ) -> Result<Vec<RawObject>, BronzeError> {
-        let bronze = self.lake.find(&self.settings.table).await?;
-        let wanted: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
-        let known = self.ledger.known(bronze.as_ref(), &wanted).await?;
-        let now = self.lake.ambient().now();
-        let mut unknown = Vec::new();
-        for object in objects {
-            match known.get(&object.id) {
-                None => unknown.push(object.clone()),
-                // It is there, so what kept it from being read may have passed. Asked without reading
-                // it: an attempt that fails the same way is no news for the ledger.
-                Some(attempt)
-                    if attempt.again
-                        && now - attempt.finished_at >= RETRY_PAUSE
-                        && self.source.open(object).await.is_ok() =>
-                {
-                    unknown.push(object.clone());
-                }
-                Some(_) => report.known += 1,
-            }
-        }
-        Ok(unknown)
-    }
-
-    /// Takes in one batch of objects, whatever brought them up.
-    pub async fn take_in(&self, batch: Vec<RawObject>) -> Result<BronzeReport, BronzeError> {
-        let mut report = BronzeReport { listed: batch.len(), ..BronzeReport::default() };
-        self.ingest(batch, &mut report).await?;
-        Ok(report)
-    }
-
-    async fn ingest(
-        &self,
-        batch: Vec<RawObject>,
-        report: &mut BronzeReport,
-    ) -> Result<(), BronzeError> {
+    /// Takes in one batch of objects, whatever brought them up. When this returns, every fate but a
+    /// postponement is durable. After an error nothing is known about any; taking the batch in again
+    /// is harmless (I2).
+    pub async fn take_in(&self, batch: &[Wanted]) -> Result<Taken, BronzeError> {
         let id = self.lake.ambient().uuid().to_string();
-        let bytes: u64 = batch.iter().map(|object| object.size).sum();
-        tracing::info!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes, "reading a batch");
+        let began = self.lake.ambient().now();
+        let announced: u64 = batch.iter().map(Wanted::size).sum();
+        tracing::debug!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes = announced, "reading a batch");
         loop {
-            let staged = self.stage(&id, &batch).await?;
-            match self.commit(&id, staged).await? {
-                commit::Committed::Done(done) => {
-                    report.ingested += done.ingested;
-                    report.failed += done.failed;
-                    report.rows += done.rows;
-                    report.rescued += done.rescued;
-                    report.snapshots.extend(done.snapshot);
-                    return Ok(());
-                }
+            let staged = self.stage(&id, batch).await?;
+            let read = self.lake.ambient().now();
+            let bytes = staged.ingested.iter().filter_map(|row| row.size).sum();
+            let done = match self.commit(&id, staged).await? {
+                commit::Committed::Done(done) => done,
                 commit::Committed::SchemaMoved => {
                     tracing::info!(batch = %id, table = %self.settings.table,
                         "the table's schema changed meanwhile; reading the batch again under it");
+                    continue;
                 }
-            }
+            };
+            let count = |which: fn(&Fate) -> bool| done.fates.iter().filter(|f| which(f)).count();
+            let report = BronzeReport {
+                listed: batch.len(),
+                known: batch.len()
+                    - done.ingested
+                    - count(|f| !matches!(f, Fate::Ingested | Fate::Known)),
+                ingested: done.ingested,
+                failed: done.failed,
+                rows: done.rows,
+                rescued: done.rescued,
+                postponed: count(|f| matches!(f, Fate::Postponed { .. })),
+                bytes,
+                snapshots: done.snapshot.into_iter().collect(),
+            };
+            let now = self.lake.ambient().now();
+            tracing::info!(
+                pipeline = self.settings.pipeline, batch = %id, table = %self.settings.table,
+                snapshot = done.snapshot, objects = report.ingested, known = report.known,
+                failed = report.failed, postponed = report.postponed, rows = report.rows,
+                rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
+                commit_ms = (now - read).num_milliseconds(), "bronze committed"
+            );
+            return Ok(Taken { report, fates: done.fates });
         }
     }
 
-    async fn save_checkpoint(&self, objects: &[RawObject]) -> Result<(), BronzeError> {
-        let newest = objects.iter().map(|o| o.id.last_modified).max();
+    /// Notes the newest object that an event brought (`<pipeline>/bronze.json`). The listings' floor
+    /// stays where it is.
+    pub async fn note_newest_event(&self, newest: DateTime<Utc>) -> Result<(), BronzeError> {
+        self.save_checkpoint(|checkpoint| {
+            checkpoint.newest_event = checkpoint.newest_event.max(Some(newest));
+        })
+        .await
+    }
+
+    /// Changes the checkpoint, and brings it up to the table.
+    async fn save_checkpoint(
+        &self,
+        change: impl Fn(&mut BronzeCheckpoint) + Send + Sync,
+    ) -> Result<(), BronzeError> {
         let tip = self.lake.find(&self.settings.table).await?.and_then(|t| t.current());
-        let new = BronzeCheckpoint {
-            format_version: FORMAT_VERSION,
-            table: self.settings.table.to_string(),
-            processed_through: newest,
-            snapshot_id: tip.as_ref().map(|s| s.id),
-            sequence_number: tip.as_ref().map(|s| s.sequence),
-            updated_at: self.lake.ambient().now(),
-        };
+        let now = self.lake.ambient().now();
         let change = |stored: Option<BronzeCheckpoint>| {
-            let mut new = new.clone();
-            let before = stored.as_ref().and_then(|s| s.processed_through);
-            new.processed_through = newest.max(before);
-            let same =
-                stored.is_some_and(|s| BronzeCheckpoint { updated_at: new.updated_at, ..s } == new);
+            let mut new = stored.clone().unwrap_or_else(|| BronzeCheckpoint {
+                format_version: FORMAT_VERSION,
+                table: self.settings.table.to_string(),
+                processed_through: None,
+                snapshot_id: None,
+                sequence_number: None,
+                floor: None,
+                newest_event: None,
+                source: None,
+                listing: None,
+                updated_at: now,
+            });
+            new.table = self.settings.table.to_string();
+            new.snapshot_id = tip.as_ref().map(|s| s.id);
+            new.sequence_number = tip.as_ref().map(|s| s.sequence);
+            change(&mut new);
+            let same = stored
+                .is_some_and(|s| s == BronzeCheckpoint { updated_at: s.updated_at, ..new.clone() });
+            new.updated_at = now;
             (!same).then_some(new)
         };
         checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
         Ok(())
+    }
+}
+
+impl BronzeReport {
+    /// Adds what a batch of the same step did; what is listed is counted by the listing.
+    fn add(&mut self, batch: BronzeReport) {
+        self.known += batch.known;
+        self.ingested += batch.ingested;
+        self.failed += batch.failed;
+        self.rows += batch.rows;
+        self.rescued += batch.rescued;
+        self.postponed += batch.postponed;
+        self.bytes += batch.bytes;
+        self.snapshots.extend(batch.snapshots);
     }
 }

@@ -3,7 +3,7 @@
 //! Everything happens in the order of the batch, whatever finishes first: so the columns that a
 //! batch adds, and their types, do not depend on luck.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -14,15 +14,15 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Bronze, BronzeError};
+use super::{Bronze, BronzeError, Fate, OnMissing};
 use crate::csv::CsvError;
 use crate::csv::layout::{Layout, lay_out};
 use crate::csv::reader::CsvReader;
 use crate::csv::typed::{TypedBatch, typed};
 use crate::lake::writer::DataWriter;
 use crate::lake::{DataFile, LakeError, Table, TableSchema, scan};
-use crate::ledger::{ObjectOutcome, ObjectRow, UNREADABLE};
-use crate::source::{ObjectId, RawObject, ReadError};
+use crate::ledger::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, View};
+use crate::source::{ObjectId, Opened, RawObject, ReadError, Wanted};
 
 /// Data files of a batch, and which objects' rows are in them.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Staged {
     pub(super) files: Vec<StagedFile>,
     pub(super) ingested: Vec<ObjectRow>,
     pub(super) failed: Vec<ObjectRow>,
+    /// What became of each object of the batch, in its order.
+    pub(super) fates: Vec<Fate>,
 }
 
 /// The table's schema while the objects of a batch add columns to it.
@@ -49,6 +51,8 @@ pub(super) struct Staged {
 struct Growing {
     table: Option<Table>,
     schema: Option<TableSchema>,
+    /// One identity twice in a batch is one object.
+    seen: HashSet<ObjectId>,
 }
 
 /// An object with its place in the schema found.
@@ -74,39 +78,50 @@ enum Held {
     Files(Vec<DataFile>),
 }
 
+/// Why an object of a batch goes no further.
+enum End {
+    /// The ledger has it as ingested.
+    Known(ObjectId),
+    /// The batch has it already.
+    Twice(ObjectId),
+    /// It is gone. Whether it had been ingested before is looked up for all of them at once.
+    Missing { wanted: Wanted, error: String },
+    /// It cannot be taken in, on its own account.
+    Failed(Failed),
+    /// It could not be read now, and nothing is said about it.
+    Postponed { id: ObjectId, error: String },
+}
+
 /// An object that cannot be taken in, on its own account.
 struct Failed {
-    object: RawObject,
+    id: ObjectId,
+    size: Option<u64>,
     outcome: ObjectOutcome,
     reason: &'static str,
     error: String,
 }
 
-/// An error is shared trouble; a `Failed` concerns one object.
-type OneObject<T> = Result<Result<T, Failed>, BronzeError>;
+/// An error is shared trouble; an `End` concerns one object.
+type OneObject<T> = Result<Result<T, End>, BronzeError>;
 
 impl Bronze {
     pub(super) async fn stage(
         &self,
         batch_id: &str,
-        batch: &[RawObject],
+        batch: &[Wanted],
     ) -> Result<Staged, BronzeError> {
-        // One identity twice in a batch is one object.
-        let mut seen = HashSet::new();
-        let objects: Vec<_> = batch.iter().filter(|o| seen.insert(o.id.clone())).cloned().collect();
         let at_once = self.settings.read_concurrency.max(1);
-        let growing = Arc::new(Mutex::new(Growing {
-            table: self.lake.find(&self.settings.table).await?,
-            schema: None,
-        }));
+        let table = self.lake.find(&self.settings.table).await?;
+        let view = Arc::new(self.ledger.view(table.as_ref()).await?);
+        let growing = Arc::new(Mutex::new(Growing { table, ..Growing::default() }));
         // Owned by each of the futures, so that the whole may move between threads.
         let this = Arc::new(self.clone());
         let (opener, arranger, parser) = (this.clone(), this.clone(), this);
-        let grown = growing.clone();
-        let mut parsed = futures::stream::iter(objects)
-            .map(move |object| {
-                let this = opener.clone();
-                async move { this.open(object).await }
+        let (grown, seen) = (growing.clone(), view.clone());
+        let mut parsed = futures::stream::iter(batch.to_vec())
+            .map(move |wanted| {
+                let (this, view) = (opener.clone(), seen.clone());
+                async move { this.open(wanted, Some(&view)).await }
             })
             .buffered(at_once)
             .then(move |opened| {
@@ -116,7 +131,7 @@ impl Bronze {
                         Ok((object, reader)) => {
                             this.lay_out(object, reader, &mut *growing.lock().await).await
                         }
-                        Err(failed) => Ok(Err(failed)),
+                        Err(end) => Ok(Err(end)),
                     }
                 }
             })
@@ -125,7 +140,7 @@ impl Bronze {
                 async move {
                     match laid_out? {
                         Ok(laid_out) => this.parse(laid_out).await,
-                        Err(failed) => Ok(Err(failed)),
+                        Err(end) => Ok(Err(end)),
                     }
                 }
             })
@@ -142,7 +157,7 @@ impl Bronze {
                         return Err(error);
                     }
                 }
-                Ok(Some(Err(failed))) => gathering.note(failed),
+                Ok(Some(Err(end))) => gathering.end(end),
                 Ok(None) => break,
                 Err(error) => {
                     gathering.abandon().await;
@@ -151,23 +166,42 @@ impl Bronze {
             }
         }
         drop(parsed);
+        if let Err(error) = gathering.settle_missing(&view).await {
+            gathering.abandon().await;
+            return Err(error);
+        }
         let growing = growing.lock().await;
         gathering.finish(growing.table.clone(), growing.schema.clone()).await
     }
 
-    async fn open(&self, object: RawObject) -> OneObject<(RawObject, CsvReader)> {
-        let input = match self.source.open(&object).await {
-            Ok(input) => input,
-            Err(error) => return failed_read(object, error),
+    /// Opens an object and reads its header; what the ledger has as ingested is not read again.
+    async fn open(&self, wanted: Wanted, view: Option<&View>) -> OneObject<(RawObject, CsvReader)> {
+        let Opened { object, input } = match self.source.open(&wanted).await {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Err(self.not_opened(wanted, error))),
         };
+        if let Some(view) = view {
+            let known = view.known(&HashSet::from([object.id.clone()])).await?;
+            if known.get(&object.id).is_some_and(|a| a.outcome == ObjectOutcome::Ingested) {
+                return Ok(Err(End::Known(object.id)));
+            }
+        }
         let (dialect, limits) = (self.settings.dialect.clone(), self.settings.limits);
         let opened =
             tokio::task::spawn_blocking(move || CsvReader::open(input, &dialect, limits)).await;
         Ok(match opened {
             Ok(Ok(reader)) => Ok((object, reader)),
-            Ok(Err(error)) => Err(Failed::rejected(object, &error)),
-            Err(panic) => Err(Failed::panicked(object, &panic)),
+            Ok(Err(error)) => Err(End::unread(object, error)),
+            Err(panic) => Err(End::panicked(object, &panic)),
         })
+    }
+
+    fn not_opened(&self, wanted: Wanted, error: ReadError) -> End {
+        let id = wanted.presumed(self.lake.ambient().now());
+        match error {
+            ReadError::Missing(_) => End::Missing { wanted, error: error.to_string() },
+            error => End::of(id, Some(wanted.size()), error),
+        }
     }
 
     async fn lay_out(
@@ -176,6 +210,9 @@ impl Bronze {
         reader: CsvReader,
         growing: &mut Growing,
     ) -> OneObject<LaidOut> {
+        if !growing.seen.insert(object.id.clone()) {
+            return Ok(Err(End::Twice(object.id)));
+        }
         // A file without rows brings no columns: their types would be guesses from nothing.
         if reader.sample().is_none() {
             return Ok(Ok(LaidOut { object, reader, layout: Layout::default(), place: None }));
@@ -184,12 +221,12 @@ impl Bronze {
             growing.schema.clone().or_else(|| growing.table.as_ref().map(|t| t.schema().clone()));
         let first = match self.laid_against(&reader, known.as_ref().map(|s| &**s.arrow())) {
             Ok(layout) => layout,
-            Err(error) => return Ok(Err(Failed::rejected(object, &error))),
+            Err(error) => return Ok(Err(End::unread(object, error))),
         };
         if !first.new_columns.is_empty()
-            && let Err(failed) = self.prove(&object).await?
+            && let Err(end) = self.prove(&object).await?
         {
-            return Ok(Err(failed));
+            return Ok(Err(end));
         }
         if !first.without_values.is_empty() {
             tracing::warn!(
@@ -213,7 +250,7 @@ impl Bronze {
             // Where another worker has made the table meanwhile, its columns are the ones that count.
             None => match self.laid_against(&reader, Some(table.schema().arrow())) {
                 Ok(layout) => (table.schema().clone(), layout),
-                Err(error) => return Ok(Err(Failed::rejected(object, &error))),
+                Err(error) => return Ok(Err(End::unread(object, error))),
             },
         };
         let wanted = Schema::new(
@@ -228,23 +265,25 @@ impl Bronze {
     /// Reads an object to its end, for nothing but to know that it can be: only then do its columns
     /// become the table's. That is once in the life of a column.
     async fn prove(&self, object: &RawObject) -> OneObject<()> {
-        let (_, mut reader) = match self.open(object.clone()).await? {
+        let (again, mut reader) = match self.open(Wanted::Listed(object.clone()), None).await? {
             Ok(opened) => opened,
-            Err(failed) => return Ok(Err(failed)),
+            Err(end) => return Ok(Err(end)),
         };
+        let uri = || object.id.uri.clone();
+        if again != *object {
+            return Ok(Err(End::of(object.id.clone(), None, ReadError::Changed(uri()))));
+        }
         let read = tokio::task::spawn_blocking(move || -> Result<(), CsvError> {
             while reader.next_batch()?.is_some() {}
             Ok(())
         });
         match read.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Ok(Err(Failed::rejected(object.clone(), &error))),
-            Err(panic) => return Ok(Err(Failed::panicked(object.clone(), &panic))),
+            Ok(Err(error)) => return Ok(Err(End::unread(object.clone(), error))),
+            Err(panic) => return Ok(Err(End::panicked(object.clone(), &panic))),
         }
-        match self.source.verify(object).await {
-            Ok(()) => Ok(Ok(())),
-            Err(error) => failed_read(object.clone(), error),
-        }
+        let verified = self.source.verify(object).await;
+        Ok(verified.map_err(|error| End::of(object.id.clone(), Some(object.size), error)))
     }
 
     fn laid_against(&self, reader: &CsvReader, table: Option<&Schema>) -> Result<Layout, CsvError> {
@@ -269,11 +308,12 @@ impl Bronze {
         drop(batches);
         let read = thread.await;
         let verified = self.source.verify(&parsed.object).await;
+        let object = parsed.object.clone();
         let outcome = match (written, read, verified) {
             (Err(error), _, _) => Err(error.into()),
-            (_, _, Err(error)) => failed_read(parsed.object.clone(), error),
-            (_, Err(panic), _) => Ok(Err(Failed::panicked(parsed.object.clone(), &panic))),
-            (_, Ok(Err(error)), _) => Ok(Err(Failed::rejected(parsed.object.clone(), &error))),
+            (_, _, Err(error)) => Ok(Err(End::of(object.id, Some(object.size), error))),
+            (_, Err(panic), _) => Ok(Err(End::panicked(object, &panic))),
+            (_, Ok(Err(error)), _) => Ok(Err(End::unread(object, error))),
             (Ok(()), Ok(Ok(())), Ok(())) => return Ok(Ok(parsed)),
         };
         if let Held::Files(files) = parsed.held {
@@ -371,25 +411,38 @@ pub(super) fn own_columns() -> Vec<FieldRef> {
     .collect()
 }
 
-fn failed_read<T>(object: RawObject, error: ReadError) -> OneObject<T> {
-    let (outcome, reason) = match &error {
-        ReadError::Trouble { .. } => return Err(error.into()),
-        ReadError::Missing(_) => (ObjectOutcome::Missing, "missing"),
-        ReadError::Changed(_) => (ObjectOutcome::Missing, "changed"),
-        ReadError::Unreadable { .. } => (ObjectOutcome::Rejected, UNREADABLE),
-    };
-    Ok(Err(Failed { object, outcome, reason, error: error.to_string() }))
-}
+impl End {
+    /// What an error of the raw store means for one object.
+    fn of(id: ObjectId, size: Option<u64>, error: ReadError) -> Self {
+        let text = crate::error::chain(&error);
+        let (outcome, reason) = match error {
+            ReadError::Trouble { .. } => return Self::Postponed { id, error: text },
+            ReadError::Missing(_) => (ObjectOutcome::Missing, "missing"),
+            ReadError::Changed(_) => (ObjectOutcome::Missing, CHANGED),
+            ReadError::Unreadable { .. } => (ObjectOutcome::Rejected, UNREADABLE),
+        };
+        Self::Failed(Failed { id, size, outcome, reason, error: text })
+    }
 
-impl Failed {
-    fn rejected(object: RawObject, error: &CsvError) -> Self {
-        let text = format!("{}: {}", object.id.uri, crate::error::chain(error));
-        Self { object, outcome: ObjectOutcome::Rejected, reason: error.reason(), error: text }
+    /// What an error of the parser means; one of the raw store may be inside.
+    fn unread(object: RawObject, error: CsvError) -> Self {
+        let (id, size) = (object.id, Some(object.size));
+        let error = match error {
+            CsvError::Read(error) => match error.downcast::<ReadError>() {
+                Ok(error) => return Self::of(id, size, error),
+                Err(error) => CsvError::Read(error),
+            },
+            error => error,
+        };
+        let (outcome, reason) = (ObjectOutcome::Rejected, error.reason());
+        let error = format!("{}: {}", id.uri, crate::error::chain(&error));
+        Self::Failed(Failed { id, size, outcome, reason, error })
     }
 
     fn panicked(object: RawObject, panic: &tokio::task::JoinError) -> Self {
         let error = format!("{}: reading it failed inside silversmith: {panic}", object.id.uri);
-        Self { object, outcome: ObjectOutcome::Rejected, reason: "defect", error }
+        let (id, size) = (object.id, Some(object.size));
+        Self::Failed(Failed { id, size, outcome: ObjectOutcome::Rejected, reason: "defect", error })
     }
 }
 
@@ -400,12 +453,25 @@ struct Gathering<'a> {
     shared: Option<(DataWriter, TableSchema, HashSet<ObjectId>)>,
     files: Vec<StagedFile>,
     ingested: Vec<ObjectRow>,
-    failed: Vec<ObjectRow>,
+    /// For each object of the batch, in its order: under which identity it is dealt with.
+    order: Vec<ObjectId>,
+    fates: HashMap<ObjectId, Fate>,
+    /// The objects that are gone, and their place in the order.
+    missing: Vec<(usize, Wanted, String)>,
 }
 
 impl<'a> Gathering<'a> {
     fn new(bronze: &'a Bronze, batch_id: &'a str) -> Self {
-        Self { bronze, batch_id, shared: None, files: vec![], ingested: vec![], failed: vec![] }
+        Self {
+            bronze,
+            batch_id,
+            shared: None,
+            files: vec![],
+            ingested: vec![],
+            order: vec![],
+            fates: HashMap::new(),
+            missing: vec![],
+        }
     }
 
     async fn take_in(&mut self, parsed: Parsed) -> Result<(), BronzeError> {
@@ -438,6 +504,8 @@ impl<'a> Gathering<'a> {
             }
             _ => {}
         }
+        self.order.push(parsed.object.id.clone());
+        self.fates.insert(parsed.object.id.clone(), Fate::Ingested);
         self.ingested.push(ObjectRow {
             id: parsed.object.id,
             size: Some(parsed.object.size),
@@ -452,16 +520,62 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
+    fn end(&mut self, end: End) {
+        match end {
+            End::Known(id) => {
+                self.order.push(id.clone());
+                self.fates.insert(id, Fate::Known);
+            }
+            End::Twice(id) => self.order.push(id),
+            End::Failed(failed) => {
+                self.order.push(failed.id.clone());
+                self.note(failed);
+            }
+            End::Postponed { id, error } => {
+                self.order.push(id.clone());
+                self.fates.insert(id, Fate::Postponed { error });
+            }
+            End::Missing { wanted, error } => {
+                let id = wanted.presumed(self.bronze.lake.ambient().now());
+                self.missing.push((self.order.len(), wanted, error));
+                self.order.push(id);
+            }
+        }
+    }
+
+    /// An object that is gone was dealt with if its version had been ingested before (its message came
+    /// again, and the object was deleted since); else it is missing.
+    async fn settle_missing(&mut self, view: &View) -> Result<(), BronzeError> {
+        let missing = std::mem::take(&mut self.missing);
+        let version = |id: &ObjectId| (id.uri.clone(), id.version.clone());
+        let wanted = missing.iter().map(|(place, ..)| version(&self.order[*place])).collect();
+        let ingested = view.ingested_once(&wanted).await?;
+        for (place, wanted, error) in missing {
+            let id = self.order[place].clone();
+            if ingested.contains(&version(&id)) {
+                self.fates.insert(id, Fate::Known);
+                continue;
+            }
+            let outcome = match self.bronze.settings.on_missing {
+                OnMissing::DeadLetter => ObjectOutcome::Missing,
+                OnMissing::Skip => ObjectOutcome::Skipped,
+            };
+            let size = Some(wanted.size());
+            self.note(Failed { id, size, outcome, reason: "missing", error });
+        }
+        Ok(())
+    }
+
     fn note(&mut self, failed: Failed) {
         tracing::warn!(
             batch = self.batch_id,
-            uri = failed.object.id.uri,
+            uri = failed.id.uri,
             reason = failed.reason,
             "object not ingested"
         );
-        self.failed.push(ObjectRow {
-            id: failed.object.id,
-            size: Some(failed.object.size),
+        let row = ObjectRow {
+            id: failed.id.clone(),
+            size: failed.size,
             outcome: failed.outcome,
             reason: Some(failed.reason),
             error: Some(failed.error),
@@ -469,7 +583,8 @@ impl<'a> Gathering<'a> {
             rescued: Some(0),
             batch: self.batch_id.to_owned(),
             finished_at: self.bronze.lake.ambient().now(),
-        });
+        };
+        self.fates.insert(failed.id, Fate::Failed(Box::new(row)));
     }
 
     async fn close_shared(&mut self) -> Result<(), BronzeError> {
@@ -488,8 +603,10 @@ impl<'a> Gathering<'a> {
         schema: Option<TableSchema>,
     ) -> Result<Staged, BronzeError> {
         self.close_shared().await?;
-        let Self { files, ingested, failed, .. } = self;
-        Ok(Staged { base, schema, files, ingested, failed })
+        let Self { files, ingested, order, fates, .. } = self;
+        let failed = fates.values().filter_map(Fate::failed).cloned().collect();
+        let fates = order.iter().map(|id| fates.get(id).cloned().unwrap_or(Fate::Known)).collect();
+        Ok(Staged { base, schema, files, ingested, failed, fates })
     }
 
     async fn abandon(mut self) {

@@ -2,8 +2,11 @@
 //! put there (`rewind`). Where a checkpoint and a mark disagree, the mark is right (I4).
 
 mod local;
+pub mod lock;
 mod memory;
+mod s3;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
@@ -12,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use local::LocalCheckpoints;
 pub use memory::MemoryCheckpoints;
+pub use s3::S3Checkpoints;
 
 use crate::error::Kind;
+use crate::source::Reached;
 
 /// The version of the JSON that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -31,8 +36,37 @@ pub struct BronzeCheckpoint {
     pub snapshot_id: Option<i64>,
     /// Its sequence number.
     pub sequence_number: Option<i64>,
+    /// The next listing of S3 passes over what is older: it was dealt with. Only listings move it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<DateTime<Utc>>,
+    /// The newest object that an event brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_event: Option<DateTime<Utc>>,
+    /// The glob that the floor holds for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The listing under way, or broken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<ListingProgress>,
     /// When this was written.
     pub updated_at: DateTime<Utc>,
+}
+
+/// How far a listing has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingProgress {
+    /// What is listed.
+    pub root: String,
+    /// When it began.
+    pub began_at: DateTime<Utc>,
+    /// What is older is passed over.
+    pub since: Option<DateTime<Utc>>,
+    /// The newest object that was listed.
+    pub newest: Option<DateTime<Utc>>,
+    /// The oldest object, or upload, that has to come up again.
+    pub unresolved: Option<DateTime<Utc>>,
+    /// Up to where each lane was listed, and what was listed dealt with.
+    pub reached: BTreeMap<String, Reached>,
 }
 
 /// How far bronze was merged into silver (`<pipeline>/silver.json`).
@@ -155,6 +189,15 @@ pub trait CheckpointStore: Debug + Send + Sync {
         value: &[u8],
         expected: Option<&Version>,
     ) -> Result<Put, CheckpointError>;
+}
+
+/// Whether checkpoints can be written, under a condition, and read again.
+pub async fn probe(store: &dyn CheckpointStore) -> Result<(), CheckpointError> {
+    const KEY: &str = "check.json";
+    let version = store.get(KEY).await?.map(|(_, version)| version);
+    // Another `check` may have been first: that will do.
+    store.put(KEY, b"{}\n", version.as_ref()).await?;
+    store.get(KEY).await.map(drop)
 }
 
 /// Reads a pipeline's checkpoint.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
+use futures::StreamExt;
 
 use super::output::{Format, counted, print};
 use crate::checkpoint;
+use crate::config::settings::{Place, SourceSettings};
 use crate::config::{self, Settings};
 use crate::csv::infer::infer as infer_type;
 use crate::csv::reader::CsvReader;
@@ -17,9 +19,10 @@ use crate::csv::{Dialect, Limits};
 use crate::error::chain;
 use crate::lake::type_name;
 use crate::silver::SilverSettings;
+use crate::source::Listing;
 use crate::sql::rowwise::BRONZE;
 use crate::sql::session::{query, session};
-use crate::wiring::{Missing, Pipeline, Wired, wire};
+use crate::wiring::{Intake, Missing, Pipeline, Queues, Wired, wire};
 
 /// What was looked at, and what was found.
 #[derive(Default)]
@@ -63,11 +66,12 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether what is to be written can be written, and what is to be read is there.
+/// Whether what is to be written can be written, and what is to be read is there, on this machine.
 fn folders(settings: &Settings, findings: &mut Findings) {
-    for (what, folder) in
+    for (what, place) in
         [("warehouse", &settings.lake.warehouse), ("checkpoints", &settings.lake.checkpoints)]
     {
+        let Place::Folder(folder) = place else { continue };
         let probe = folder.join(".silversmith-check");
         let written = std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&probe, b"x"))
@@ -77,10 +81,60 @@ fn folders(settings: &Settings, findings: &mut Findings) {
             Err(error) => findings.fail(what, format!("{}: {error}", folder.display())),
         }
     }
-    let directory = &settings.source.directory;
-    match std::fs::read_dir(directory) {
-        Ok(_) => findings.ok("source", format!("{} can be read", directory.display())),
-        Err(error) => findings.fail("source", format!("{}: {error}", directory.display())),
+    if let SourceSettings::Directory { directory, .. } = &settings.source {
+        match std::fs::read_dir(directory) {
+            Ok(_) => findings.ok("source", format!("{} can be read", directory.display())),
+            Err(error) => findings.fail("source", format!("{}: {error}", directory.display())),
+        }
+    }
+}
+
+/// Whether the warehouse on S3 can be written, read and emptied, and checkpoints on S3 be written
+/// under a condition.
+async fn buckets(wired: &Wired, findings: &mut Findings) {
+    let lake = &wired.settings.lake;
+    if let Place::S3 { .. } = &lake.warehouse {
+        match wired.lake.probe().await {
+            Ok(()) => findings.ok("warehouse", format!("{} can be written", lake.warehouse)),
+            Err(error) => findings.fail("warehouse", chain(&error)),
+        }
+    }
+    if let Place::S3 { .. } = &lake.checkpoints {
+        match checkpoint::probe(&*wired.checkpoints).await {
+            Ok(()) => findings.ok("checkpoints", format!("{} can be written", lake.checkpoints)),
+            Err(error) => findings.fail("checkpoints", chain(&error)),
+        }
+    }
+}
+
+/// Fewer receives than this, and the queue's own redrive takes messages that only had to wait.
+const MIN_RECEIVES: u32 = 10;
+
+async fn queues(queues: &Queues, findings: &mut Findings) {
+    match queues.queue.describe().await {
+        Ok(queue) => {
+            findings.ok("queue", format!("{} waiting", counted(queue.messages(), "message")));
+            match queue.max_receive_count {
+                None => findings.warn(
+                    "queue",
+                    "it has no redrive policy: a message that crashes workers comes again for ever",
+                ),
+                Some(count) if count < MIN_RECEIVES => findings.warn(
+                    "queue",
+                    format!("maxReceiveCount is {count}; with less than {MIN_RECEIVES} an outage makes dead letters"),
+                ),
+                Some(_) => {}
+            }
+        }
+        Err(error) => findings.fail("queue", chain(&error)),
+    }
+    match queues.dlq.describe().await {
+        Ok(dlq) if dlq.messages() == 0 => findings.ok("dlq", "no dead letters"),
+        Ok(dlq) => findings.warn(
+            "dlq",
+            format!("{}: see `silversmith dlq list`", counted(dlq.messages(), "dead letter")),
+        ),
+        Err(error) => findings.fail("dlq", chain(&error)),
     }
 }
 
@@ -92,13 +146,10 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
             return Ok(());
         }
     }
-    let objects = match wired.source.list().await {
-        Ok(objects) => objects,
-        Err(error) => {
-            findings.fail("source", chain(&error));
-            vec![]
-        }
-    };
+    buckets(wired, findings).await;
+    if let Intake::Queue(of) = &wired.intake {
+        queues(of, findings).await;
+    }
     if let Ok(pending) = wired.source.pending().await
         && !pending.is_empty()
     {
@@ -107,18 +158,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     }
     for pipeline in &wired.pipelines {
         let name = &pipeline.settings.name;
-        let matching =
-            objects.iter().filter(|o| pipeline.settings.bronze.source.is_match(&o.id.uri));
-        match matching.count() {
-            0 => findings.warn(
-                format!("pipeline {name}"),
-                format!("no file matches `{}`", pipeline.settings.glob),
-            ),
-            count => findings.ok(
-                format!("pipeline {name}"),
-                format!("{} in `{}`", counted(count as u64, "file"), pipeline.settings.glob),
-            ),
-        }
+        objects(wired, pipeline, findings).await;
         checkpoints(wired, name, findings).await;
         if let Some(silver) = &pipeline.silver
             && let Err(error) = silver.check_configuration().await
@@ -131,6 +171,42 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         }
     }
     Ok(())
+}
+
+/// How far a raw zone is looked through for a first object of a pipeline.
+const LOOKED_THROUGH: usize = 10_000;
+
+/// How many objects there are for a pipeline; of a large raw zone, only whether there is one.
+async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
+    let (what, glob) = (format!("pipeline {}", pipeline.settings.name), &pipeline.settings.glob);
+    let bronze = &pipeline.settings.bronze;
+    let listing = Listing { root: bronze.root.clone(), ..Listing::default() };
+    let mut pages = wired.source.list(&listing);
+    let (mut seen, mut matching, mut all) = (0, 0, true);
+    loop {
+        match pages.next().await {
+            Some(Ok(page)) => {
+                seen += page.objects.len();
+                matching +=
+                    page.objects.iter().filter(|o| bronze.source.is_match(&o.id.uri)).count();
+            }
+            Some(Err(error)) => return findings.fail(what, chain(&error)),
+            None => break,
+        }
+        if seen >= LOOKED_THROUGH {
+            all = false;
+            break;
+        }
+    }
+    let files = counted(matching as u64, "file");
+    match (matching, all) {
+        (0, true) => findings.warn(what, format!("no file matches `{glob}`")),
+        (0, false) => {
+            findings.warn(what, format!("none of the first {seen} files matches `{glob}`"));
+        }
+        (_, true) => findings.ok(what, format!("{files} in `{glob}`")),
+        (_, false) => findings.ok(what, format!("{files} and more in `{glob}`")),
+    }
 }
 
 async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {

@@ -12,7 +12,8 @@ use crate::error::chain;
 use crate::lake::diff::Position;
 use crate::lake::{LakeError, Snapshot, Table, marks};
 use crate::ledger::ObjectOutcome;
-use crate::wiring::{Pipeline, Wired};
+use crate::source::{self, RawObject};
+use crate::wiring::{Intake, Pipeline, Wired};
 
 /// Where a pipeline stands.
 struct Standing {
@@ -36,9 +37,13 @@ pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
 
 async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing> {
     let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
-    let mut objects = wired.source.list().await?;
-    objects.retain(|o| pipeline.settings.bronze.source.is_match(&o.id.uri));
-    let wanted: HashSet<_> = objects.into_iter().map(|o| o.id).collect();
+    // On S3 what waits is in the queue, or told by a listing: a look at all of it would take too long.
+    let listed = match &wired.intake {
+        Intake::Directory => source::all(&*wired.source, &pipeline.settings.bronze.root).await?,
+        Intake::Queue(_) | Intake::Listing => vec![],
+    };
+    let is_wanted = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
+    let wanted: HashSet<_> = listed.into_iter().filter(is_wanted).map(|o| o.id).collect();
     let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
         Some(_) => match pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await {
             // To look is most wanted when something is wrong: what is published is told.

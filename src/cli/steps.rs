@@ -41,7 +41,9 @@ async fn stop_signal() {
 }
 
 fn tell(round: &Round) -> anyhow::Result<()> {
-    say(&told_bronze(&round.pipeline, &round.bronze))?;
+    if round.bronze.listed > 0 {
+        say(&told_bronze(&round.pipeline, &round.bronze))?;
+    }
     if let Some(silver) = &round.silver {
         say(&told_silver(&round.pipeline, silver))?;
     }
@@ -100,6 +102,7 @@ pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
         (report.known as u64, "known already"),
         (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
         (report.rescued, "with something rescued"),
+        (report.postponed as u64, "not readable now"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

@@ -17,3 +17,10 @@ pub fn program() -> String {
     }
     std::env::current_exe().map_or(NAME.to_owned(), |path| path.display().to_string())
 }
+
+/// `AWS_ENDPOINT_URL_S3`: S3 itself is reached there by the AWS SDK; what it tells us is that a stand-in
+/// for S3 does not know buckets by host names. All other AWS settings are read by the SDK alone.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn s3_endpoint() -> Option<String> {
+    std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty())
+}

@@ -13,6 +13,7 @@ pub struct File {
     #[serde(default)]
     pub worker: WorkerSection,
     /// `[source]`
+    #[serde(default)]
     pub source: SourceSection,
     /// `[[pipeline]]`
     #[serde(default)]
@@ -26,9 +27,9 @@ pub struct LakeSection {
     pub name: String,
     /// `sqlite:<path>` or `postgres://…`.
     pub catalog: String,
-    /// Where new tables go: a path.
+    /// Where new tables go: a path or `s3://bucket/prefix`.
     pub warehouse: String,
-    /// Where checkpoints go: a path.
+    /// Where checkpoints go: a path or `s3://bucket/prefix`.
     pub checkpoints: String,
 }
 
@@ -43,11 +44,21 @@ pub struct WorkerSection {
     pub shutdown_grace: Option<String>,
 }
 
-/// Where raw objects come from.
-#[derive(Debug, Deserialize)]
+/// Where raw objects come from: a queue, a folder, or, without either, listings of S3.
+#[derive(Debug, Default, Deserialize)]
 pub struct SourceSection {
+    /// URL of an SQS queue that receives S3 events.
+    pub queue: Option<String>,
+    /// URL of the queue for dead letters.
+    pub dlq: Option<String>,
+    /// How long a message that was received stays hidden, unless it is extended.
+    pub visibility: Option<String>,
+    /// `dead-letter` or `skip`.
+    pub on_missing: Option<String>,
+    /// `skip` or `dead-letter`.
+    pub on_unmatched: Option<String>,
     /// A folder.
-    pub directory: String,
+    pub directory: Option<String>,
     /// How long a file has to be unchanged.
     pub settle: Option<String>,
 }

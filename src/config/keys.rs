@@ -15,6 +15,11 @@ const KEYS: &[&str] = &[
     "worker.memory",
     "worker.read_concurrency",
     "worker.shutdown_grace",
+    "source.queue",
+    "source.dlq",
+    "source.visibility",
+    "source.on_missing",
+    "source.on_unmatched",
     "source.directory",
     "source.settle",
     "pipeline.name",
@@ -43,11 +48,6 @@ const KEYS: &[&str] = &[
 /// Keys of features that are designed and not built.
 const NOT_BUILT: &[(&str, &str)] = &[
     ("lake.event_bus", "announcements on EventBridge"),
-    ("source.queue", "events from SQS; use source.directory"),
-    ("source.dlq", "dead letters in SQS"),
-    ("source.visibility", "events from SQS"),
-    ("source.on_missing", "events from SQS"),
-    ("source.on_unmatched", "events from SQS"),
     ("pipeline.bronze.partition_by", "partitioned bronze tables"),
     ("pipeline.silver.partition_by", "partitioned silver tables"),
     ("pipeline.silver.tombstone_retention", "forgetting deletes; they are kept for ever"),

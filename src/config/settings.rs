@@ -10,10 +10,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::file::{
     BatchSection, CsvSection, File, GoldSection, LakeSection, PipelineSection, SilverSection,
-    WorkerSection,
+    SourceSection, WorkerSection,
 };
 use crate::batch::BatchLimits;
-use crate::bronze::BronzeSettings;
+use crate::bronze::{BronzeSettings, OnMissing};
 use crate::csv::layout::SchemaChange;
 use crate::csv::{Dialect, Limits};
 use crate::gold::GoldSettings;
@@ -43,10 +43,34 @@ pub struct LakeSettings {
     pub name: String,
     /// The catalog.
     pub catalog: CatalogSettings,
-    /// Where new tables go: an absolute path.
-    pub warehouse: PathBuf,
-    /// Where checkpoints go: an absolute path.
-    pub checkpoints: PathBuf,
+    /// Where new tables go.
+    pub warehouse: Place,
+    /// Where checkpoints go.
+    pub checkpoints: Place,
+}
+
+/// Where files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, absolute.
+    Folder(PathBuf),
+    /// On S3.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What keys begin with, without slashes at its ends; it may be empty.
+        prefix: String,
+    },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
 }
 
 /// Which catalog.
@@ -70,12 +94,41 @@ pub struct WorkerSettings {
 }
 
 /// See `[source]`.
-#[derive(Debug, Clone)]
-pub struct SourceSettings {
-    /// The folder, absolute.
-    pub directory: PathBuf,
-    /// How long a file has to be unchanged.
-    pub settle: Duration,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSettings {
+    /// A folder.
+    Directory {
+        /// It, absolute.
+        directory: PathBuf,
+        /// How long a file has to be unchanged.
+        settle: Duration,
+    },
+    /// Events of S3.
+    Queue(QueueSettings),
+    /// S3, when it is listed.
+    Listing,
+}
+
+/// A queue of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Its URL.
+    pub queue: String,
+    /// The URL of the queue for dead letters.
+    pub dlq: String,
+    /// How long a message that was received stays hidden, unless it is extended.
+    pub visibility: Duration,
+    /// What becomes of objects that no pipeline wants.
+    pub on_unmatched: OnUnmatched,
+}
+
+/// What becomes of an object that no pipeline wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnmatched {
+    /// It is counted, and logged once for a folder.
+    Skip,
+    /// It is told to somebody.
+    DeadLetter,
 }
 
 /// See `[[pipeline]]`.
@@ -166,14 +219,24 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     let mut resolver = Resolver { wrong: vec![] };
     let lake = lake(&mut resolver, &file.lake, base);
     let worker = worker(&mut resolver, &file.worker);
-    let directory = normal(&base.join(&file.source.directory));
-    let settle = file.source.settle.as_deref();
-    let settle = resolver.parsed("source.settle", settle, Duration::from_secs(1), duration);
+    let source = source(&mut resolver, &file.source, base);
+    let on_missing = resolver.parsed(
+        "source.on_missing",
+        file.source.on_missing.as_deref(),
+        OnMissing::DeadLetter,
+        one_of(&[("dead-letter", OnMissing::DeadLetter), ("skip", OnMissing::Skip)]),
+    );
+    let shared = Shared {
+        worker: &worker,
+        on_missing,
+        on_s3: !matches!(source, SourceSettings::Directory { .. }),
+        pipelines: file.pipeline.len(),
+    };
     let pipelines: Vec<_> = file
         .pipeline
         .iter()
         .enumerate()
-        .map(|(index, section)| pipeline(&mut resolver, index, section, &worker))
+        .map(|(index, section)| pipeline(&mut resolver, index, section, &shared))
         .collect();
     if pipelines.is_empty() {
         resolver.say("pipeline", "there is no [[pipeline]]: nothing would be done");
@@ -182,7 +245,6 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     if !resolver.wrong.is_empty() {
         return Err(resolver.wrong);
     }
-    let source = SourceSettings { directory, settle };
     Ok(Settings { base: base.to_owned(), lake, worker, source, pipelines })
 }
 
@@ -204,17 +266,109 @@ fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> LakeSett
             CatalogSettings::Sqlite(PathBuf::new())
         }
     };
-    let mut folder = |key: &str, text: &str| {
-        if text.contains("://") {
-            resolver.say(key, "only paths are built yet");
-        } else if text.contains(['#', '?']) {
-            resolver.say(key, "other engines cannot read paths with # or ?");
-        }
-        normal(&base.join(text))
-    };
-    let warehouse = folder("lake.warehouse", &section.warehouse);
-    let checkpoints = folder("lake.checkpoints", &section.checkpoints);
+    let warehouse = place(resolver, "lake.warehouse", &section.warehouse, base);
+    let checkpoints = place(resolver, "lake.checkpoints", &section.checkpoints, base);
     LakeSettings { name: section.name.clone(), catalog, warehouse, checkpoints }
+}
+
+fn place(resolver: &mut Resolver, key: &str, text: &str, base: &Path) -> Place {
+    if let Some(rest) = text.strip_prefix("s3://") {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            resolver.say(key, "write s3://bucket/prefix");
+        }
+        let prefix = prefix.trim_matches('/').to_owned();
+        return Place::S3 { bucket: bucket.to_owned(), prefix };
+    }
+    if text.contains("://") {
+        resolver.say(key, "write a path or s3://bucket/prefix");
+    } else if text.contains(['#', '?']) {
+        resolver.say(key, "other engines cannot read paths with # or ?");
+    }
+    Place::Folder(normal(&base.join(text)))
+}
+
+fn source(resolver: &mut Resolver, section: &SourceSection, base: &Path) -> SourceSettings {
+    let settle = section.settle.as_deref();
+    let settle = resolver.parsed("source.settle", settle, Duration::from_secs(1), duration);
+    let visibility = section.visibility.as_deref();
+    let visibility =
+        resolver.parsed("source.visibility", visibility, Duration::from_secs(60), duration);
+    let on_unmatched = resolver.parsed(
+        "source.on_unmatched",
+        section.on_unmatched.as_deref(),
+        OnUnmatched::Skip,
+        one_of(&[("skip", OnUnmatched::Skip), ("dead-letter", OnUnmatched::DeadLetter)]),
+    );
+    match (&section.directory, &section.queue) {
+        (Some(_), Some(_)) => {
+            resolver.say("source.queue", "objects come from a queue or from a directory, not both");
+            SourceSettings::Listing
+        }
+        (Some(directory), None) => {
+            for (key, given) in
+                [("dlq", section.dlq.is_some()), ("visibility", section.visibility.is_some())]
+            {
+                if given {
+                    resolver.say(format!("source.{key}"), "a directory has none: leave it out");
+                }
+            }
+            SourceSettings::Directory { directory: normal(&base.join(directory)), settle }
+        }
+        (None, queue) => {
+            if section.settle.is_some() {
+                resolver.say("source.settle", "it is for a directory: objects on S3 are complete");
+            }
+            let Some(queue) = queue else {
+                if section.dlq.is_some() {
+                    resolver.say("source.dlq", "there is no source.queue that it belongs to");
+                }
+                return SourceSettings::Listing;
+            };
+            // SQS hides a message for 12 hours at most.
+            if !(Duration::from_secs(5)..=Duration::from_secs(12 * 3600)).contains(&visibility) {
+                resolver.say("source.visibility", "it has to be from 5s to 12h");
+            }
+            let dlq = section.dlq.clone().unwrap_or_default();
+            for (key, url) in [("queue", queue), ("dlq", &dlq)] {
+                let is_url = url.starts_with("https://") || url.starts_with("http://");
+                if key == "dlq" && section.dlq.is_none() {
+                    let why = "it is missing: what cannot be processed has to go somewhere; name the queue for dead letters";
+                    resolver.say("source.dlq", why);
+                } else if !is_url {
+                    resolver.say(
+                        format!("source.{key}"),
+                        "write the queue's URL, https://sqs.<region>.amazonaws.com/<account>/<name>",
+                    );
+                }
+            }
+            if section.dlq.is_some() && queue.ends_with(".fifo") != dlq.ends_with(".fifo") {
+                resolver.say("source.dlq", "queue and dlq have to be both FIFO or both standard");
+            }
+            if *queue == dlq {
+                resolver.say("source.dlq", "it is the queue itself");
+            }
+            let queue = queue.clone();
+            SourceSettings::Queue(QueueSettings { queue, dlq, visibility, on_unmatched })
+        }
+    }
+}
+
+/// What pipelines have in common.
+struct Shared<'a> {
+    worker: &'a WorkerSettings,
+    on_missing: OnMissing,
+    on_s3: bool,
+    pipelines: usize,
+}
+
+/// Bytes that an object version takes up in the memory of the ledger.
+const REMEMBERED: u64 = 64;
+
+/// The part of a glob before the first folder that is not named outright.
+fn root(glob: &str) -> &str {
+    let special = glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len());
+    glob[..special].rfind('/').map_or("", |slash| &glob[..=slash])
 }
 
 /// The path without `.` and `..`, as far as that can be told without looking.
@@ -252,18 +406,33 @@ fn pipeline(
     resolver: &mut Resolver,
     index: usize,
     section: &PipelineSection,
-    worker: &WorkerSettings,
+    shared: &Shared<'_>,
 ) -> PipelineSettings {
+    let worker = shared.worker;
     let key = |rest: &str| format!("pipeline[{index}].{rest}");
     let name_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if section.name.is_empty() || !section.name.chars().all(name_ok) {
         resolver.say(key("name"), "it has to be made of letters, digits, - and _");
     }
     let glob = section.source.trim_start_matches("./");
-    if glob.contains("://") {
+    let bucket = glob.strip_prefix("s3://").map(|rest| rest.split_once('/'));
+    match bucket {
+        Some(Some((bucket, key))) if !bucket.is_empty() && !key.is_empty() => {
+            if bucket.contains(['*', '?', '[', '{']) {
+                resolver.say(key_of(index), "the bucket has to be named outright");
+            }
+        }
+        Some(_) => resolver.say(key_of(index), "write s3://bucket/glob"),
+        None if glob.contains("://") => resolver.say(key_of(index), "write s3://bucket/glob"),
+        None => {}
+    }
+    if bucket.is_some() != shared.on_s3 {
         resolver.say(
-            key("source"),
-            "objects on S3 are not built yet: write a path such as raw/**/*.csv",
+            key_of(index),
+            match shared.on_s3 {
+                true => "without source.directory, write s3://bucket/glob",
+                false => "with source.directory, write a path such as raw/**/*.csv",
+            },
         );
     }
     let compiled = GlobBuilder::new(glob)
@@ -294,10 +463,14 @@ fn pipeline(
         dialect,
         declared,
         schema_change,
+        glob: glob.to_owned(),
+        root: root(glob).to_owned(),
+        on_missing: shared.on_missing,
         batch: batch(resolver, index, &section.batch),
         limits: Limits::default(),
         read_concurrency: worker.read_concurrency,
         buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
+        ledger_memory: (worker.memory / 16 / REMEMBERED) as usize / shared.pipelines.max(1),
     };
     let silver =
         section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
@@ -313,6 +486,10 @@ fn pipeline(
         .map(|(number, g)| gold(resolver, (index, number), section, g, worker, &silver_table))
         .collect();
     PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
+}
+
+fn key_of(index: usize) -> String {
+    format!("pipeline[{index}].source")
 }
 
 fn csv(

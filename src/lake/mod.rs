@@ -16,6 +16,7 @@ mod manifests;
 pub mod marks;
 mod name;
 pub mod provider;
+mod s3_files;
 pub mod scan;
 mod schema;
 mod table;
@@ -31,6 +32,7 @@ pub use error::LakeError;
 pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use name::{BadTableName, TableName};
+pub use s3_files::s3_files;
 pub use schema::{TableSchema, arrow_type, storable, type_name};
 pub use table::{Ancestry, Snapshot, Table};
 
@@ -130,6 +132,17 @@ impl Lake {
         }
     }
 
+    /// Whether files of the warehouse can be written, read and deleted.
+    pub async fn probe(&self) -> Result<(), ProbeError> {
+        let path = format!("{}/silversmith-check-{}.txt", self.warehouse, self.ambient.uuid());
+        let probed = async {
+            self.files.new_output(&path)?.write("x".into()).await?;
+            self.files.new_input(&path)?.read().await?;
+            self.files.delete(&path).await
+        };
+        probed.await.map_err(|source| ProbeError { path: path.clone(), source: Box::new(source) })
+    }
+
     fn first_metadata(
         &self,
         name: &TableName,
@@ -190,6 +203,15 @@ impl Lake {
         }
         .with_new_metadata(metadata))
     }
+}
+
+/// The warehouse cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("a file {path} cannot be written, read and deleted")]
+pub struct ProbeError {
+    path: String,
+    #[source]
+    source: Box<iceberg::Error>,
 }
 
 /// Properties or summary entries, by name.

@@ -10,18 +10,19 @@
 
 mod publish;
 mod rows;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 
-pub use rows::{ObjectOutcome, ObjectRow, UNREADABLE, day_of};
+pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of};
+pub use view::View;
 
 use crate::lake::diff::{Position, Standing, standing};
 use crate::lake::provider::LakeTable;
-use crate::lake::scan::FileTask;
 use crate::lake::writer::{DataWriter, FileRef};
 use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, marks};
 use crate::source::ObjectId;
@@ -47,16 +48,19 @@ pub struct Ledger {
     pipeline: String,
     bronze: TableName,
     objects: TableName,
+    memory: Arc<view::Memory>,
 }
 
 impl Ledger {
-    /// The ledger of the pipeline that writes `bronze`.
-    pub fn new(lake: &Lake, pipeline: &str, bronze: &TableName) -> Self {
+    /// The ledger of the pipeline that writes `bronze`. What at most `memory` object versions are
+    /// known as is kept in memory.
+    pub fn new(lake: &Lake, pipeline: &str, bronze: &TableName, memory: usize) -> Self {
         Self {
             lake: lake.clone(),
             pipeline: pipeline.to_owned(),
             bronze: bronze.clone(),
             objects: bronze.with_suffix("_objects"),
+            memory: view::Memory::of(memory),
         }
     }
 
@@ -71,46 +75,14 @@ impl Ledger {
         self.lake.find_or_create(&self.objects, &schema, Some(rows::LAST_MODIFIED)).await
     }
 
-    /// What is known of `wanted`, as of a state of bronze that was loaded before this call.
-    ///
-    /// SUBTLE: bronze has to be loaded first. Whatever is published between the two loads moves
-    /// from the marks to the objects table, and is seen there; the other way round it would be
-    /// seen in neither.
+    /// What is known of `wanted`, as of a state of bronze that was loaded before this call: see
+    /// [`Ledger::view`].
     pub async fn known(
         &self,
         bronze: Option<&Table>,
         wanted: &HashSet<ObjectId>,
     ) -> Result<Known, LakeError> {
-        let objects = self.open().await?;
-        let days: BTreeSet<i32> = wanted.iter().map(|id| day_of(id.last_modified)).collect();
-        let mut files = self.unpublished(bronze, &objects).await?;
-        files.retain(|file| days.contains(&file.day));
-        let mut tasks: Vec<FileTask> = files.iter().map(|f| f.to_task(&objects)).collect();
-        for task in self.lake.files_of(&objects, None, &[]).await? {
-            if task.partition_int().is_none_or(|day| days.contains(&day)) {
-                tasks.push(task);
-            }
-        }
-        let uris: HashSet<&str> = wanted.iter().map(|id| id.uri.as_str()).collect();
-        let mut newest: HashMap<ObjectId, ((bool, i64), Attempt)> = HashMap::new();
-        let columns = rows::STATE_COLUMNS.map(str::to_owned);
-        let mut batches =
-            self.lake.read_files(&objects, objects.schema(), tasks, &columns, READ_FILES);
-        while let Some(batch) = batches.try_next().await? {
-            for state in rows::states(&batch, &uris) {
-                if !wanted.contains(&state.id) {
-                    continue;
-                }
-                let rank = (state.outcome == ObjectOutcome::Ingested, state.finished_at);
-                let finished_at = rows::time(state.finished_at);
-                let attempt = Attempt { outcome: state.outcome, again: state.again, finished_at };
-                let entry = newest.entry(state.id).or_insert((rank, attempt));
-                if rank > entry.0 {
-                    *entry = (rank, attempt);
-                }
-            }
-        }
-        Ok(newest.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
+        self.view(bronze).await?.known(wanted).await
     }
 
     /// Ledger files that bronze's marks name and the objects table has not taken in, oldest first.

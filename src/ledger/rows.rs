@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, TimeZone, Utc};
 
+use super::Attempt;
 use crate::lake::{LakeError, TableName, scan};
 use crate::source::ObjectId;
 
@@ -22,6 +23,10 @@ pub enum ObjectOutcome {
     Rejected,
     /// It was gone, or another version, when it was to be read.
     Missing,
+    /// It is not to be taken in: it was gone and that is allowed, or somebody gave it up.
+    Skipped,
+    /// Somebody has asked to have it tried again.
+    Replayed,
 }
 
 impl ObjectOutcome {
@@ -31,6 +36,8 @@ impl ObjectOutcome {
             Self::Ingested => "ingested",
             Self::Rejected => "rejected",
             Self::Missing => "missing",
+            Self::Skipped => "skipped",
+            Self::Replayed => "replayed",
         }
     }
 
@@ -38,6 +45,8 @@ impl ObjectOutcome {
         match text {
             "ingested" => Self::Ingested,
             "missing" => Self::Missing,
+            "skipped" => Self::Skipped,
+            "replayed" => Self::Replayed,
             _ => Self::Rejected,
         }
     }
@@ -79,6 +88,8 @@ pub(super) const STATE_COLUMNS: [&str; 6] =
     ["source_uri", "source_version", LAST_MODIFIED, "outcome", "finished_at", "reason"];
 /// The reason of an object that was there and could not be read.
 pub const UNREADABLE: &str = "unreadable";
+/// The reason of an object that was another version before it was read to its end.
+pub const CHANGED: &str = "changed";
 
 /// Days since 1970-01-01, in UTC: Iceberg's `day` transform.
 pub fn day_of(time: DateTime<Utc>) -> i32 {
@@ -149,26 +160,39 @@ pub(super) struct State {
     pub(super) again: bool,
 }
 
-/// The states in a batch of [`STATE_COLUMNS`] whose URI is one of `uris`.
+impl State {
+    /// What of it counts, and how much.
+    pub(super) fn ranked(&self) -> ((bool, i64), Attempt) {
+        let rank = (self.outcome == ObjectOutcome::Ingested, self.finished_at);
+        let finished_at = time(self.finished_at);
+        (rank, Attempt { outcome: self.outcome, again: self.again, finished_at })
+    }
+}
+
+/// The states in a batch of [`STATE_COLUMNS`] whose URI is one of `uris`; all of them without any.
 pub(super) fn states<'a>(
     batch: &'a RecordBatch,
-    uris: &'a HashSet<&str>,
+    uris: Option<&'a HashSet<&str>>,
 ) -> impl Iterator<Item = State> + 'a {
     let (uri, version) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
     let modified = batch.column(2).as_primitive::<TimestampMicrosecondType>();
     let outcome = batch.column(3).as_string::<i32>();
     let finished = batch.column(4).as_primitive::<TimestampMicrosecondType>();
     let reason = batch.column(5).as_string::<i32>();
-    (0..batch.num_rows()).filter(|&row| uris.contains(uri.value(row))).map(move |row| State {
-        id: ObjectId {
-            uri: uri.value(row).to_owned(),
-            version: version.value(row).to_owned(),
-            last_modified: time(modified.value(row)),
-        },
-        outcome: ObjectOutcome::parse(outcome.value(row)),
-        finished_at: finished.value(row),
-        again: outcome.value(row) == ObjectOutcome::Missing.as_str()
-            || (reason.is_valid(row) && reason.value(row) == UNREADABLE),
+    let wanted = move |row: &usize| uris.is_none_or(|uris| uris.contains(uri.value(*row)));
+    (0..batch.num_rows()).filter(wanted).map(move |row| {
+        let state = ObjectOutcome::parse(outcome.value(row));
+        State {
+            id: ObjectId {
+                uri: uri.value(row).to_owned(),
+                version: version.value(row).to_owned(),
+                last_modified: time(modified.value(row)),
+            },
+            outcome: state,
+            finished_at: finished.value(row),
+            again: matches!(state, ObjectOutcome::Missing | ObjectOutcome::Replayed)
+                || (reason.is_valid(row) && reason.value(row) == UNREADABLE),
+        }
     })
 }
 

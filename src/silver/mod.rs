@@ -164,6 +164,19 @@ impl Silver {
         Ok(())
     }
 
+    /// Whether all of bronze, as it is now, is merged. A rewind that was asked for is still to be done.
+    pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
+        // Silver first, as in a step.
+        let silver = self.lake.find(&self.settings.table).await?;
+        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(true) };
+        let Some(tip) = bronze.current() else { return Ok(true) };
+        let mark = match &silver {
+            Some(silver) => self.mark(silver).await?,
+            None => None,
+        };
+        Ok(mark == Some(Position::of(&bronze, &tip)) && self.rewind().await?.is_none())
+    }
+
     fn task(
         &self,
         bronze: &Table,

@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Datelike, Utc};
+use futures::stream::{self, BoxStream};
 use walkdir::WalkDir;
 
-use super::{ObjectId, RawObject, RawStore, ReadError};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
 use crate::ambient::SharedAmbient;
 
 /// See the module. URIs are paths relative to `base`, so that a lake can be moved with its files.
@@ -109,7 +110,7 @@ impl DirectoryStore {
         );
         let version = format!("{}-{nanos}", metadata.len());
         let id = ObjectId { uri: self.uri(path), version, last_modified };
-        Ok(RawObject { id, size: metadata.len() })
+        Ok(RawObject { id, size: metadata.len(), version_id: None })
     }
 
     fn trouble(&self, path: &Path, source: std::io::Error) -> ReadError {
@@ -156,12 +157,21 @@ fn failure(uri: &str, error: &std::io::Error) -> ReadError {
 
 #[async_trait]
 impl RawStore for DirectoryStore {
-    async fn list(&self) -> Result<Vec<RawObject>, ReadError> {
-        let settled = self.walked()?.into_iter().filter(|(_, settled)| *settled);
-        let mut listed: Vec<RawObject> = settled.map(|(object, _)| object).collect();
-        listed
-            .sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
-        Ok(listed)
+    fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
+        let walked = self.walked().map(|walked| {
+            let settled = walked.into_iter().filter(|(_, settled)| *settled);
+            let mut objects: Vec<RawObject> = settled.map(|(object, _)| object).collect();
+            objects.retain(|object| object.id.uri.starts_with(&listing.root));
+            objects.sort_by(|a, b| {
+                (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri))
+            });
+            Page { objects, reached: None }
+        });
+        Box::pin(stream::iter([walked]))
+    }
+
+    async fn oldest_incomplete(&self, _root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+        Ok(None)
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {
@@ -169,12 +179,23 @@ impl RawStore for DirectoryStore {
         Ok(moving.map(|(object, _)| object.id.uri).collect())
     }
 
-    async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError> {
-        self.check(object)?;
-        let uri = &object.id.uri;
-        let file = std::fs::File::open(self.path(uri)).map_err(|e| failure(uri, &e))?;
+    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+        let uri = wanted.uri();
+        let path = self.path(&uri);
+        let object = match wanted {
+            Wanted::Listed(object) => {
+                self.check(object)?;
+                object.clone()
+            }
+            Wanted::Announced(_) => {
+                let metadata = std::fs::metadata(&path).map_err(|e| failure(&uri, &e))?;
+                self.object(&path, &metadata)?
+            }
+        };
+        let file = std::fs::File::open(path).map_err(|e| failure(&uri, &e))?;
         // Not a byte more than was announced: what a writer appends meanwhile is another version.
-        Ok(Box::new(file.take(object.size)))
+        let input = Box::new(file.take(object.size));
+        Ok(Opened { object, input })
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

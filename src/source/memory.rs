@@ -1,14 +1,15 @@
 //! A raw zone in memory, for tests and simulations.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 
-use super::{ObjectId, RawObject, RawStore, ReadError};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
 
 /// See the module. Versions are hashes of the content.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ impl MemoryStore {
         let content = content.into();
         let version = format!("{:x}", Sha256::digest(&content))[..16].to_owned();
         let id = ObjectId { uri: uri.to_owned(), version, last_modified };
-        let object = RawObject { id, size: content.len() as u64 };
+        let object = RawObject { id, size: content.len() as u64, version_id: None };
         self.lock().insert(uri.to_owned(), (object, content));
     }
 
@@ -40,33 +41,47 @@ impl MemoryStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, wanted: &RawObject) -> Result<Vec<u8>, ReadError> {
-        let uri = &wanted.id.uri;
-        match self.lock().get(uri) {
-            None => Err(ReadError::Missing(uri.clone())),
-            Some((object, _)) if object != wanted => Err(ReadError::Changed(uri.clone())),
-            Some((_, content)) => Ok(content.clone()),
+    /// The object as it is now, with its content.
+    fn current(&self, uri: &str) -> Result<(RawObject, Vec<u8>), ReadError> {
+        self.lock().get(uri).cloned().ok_or_else(|| ReadError::Missing(uri.to_owned()))
+    }
+
+    fn same(&self, wanted: &RawObject) -> Result<(RawObject, Vec<u8>), ReadError> {
+        let current = self.current(&wanted.id.uri)?;
+        match current.0 == *wanted {
+            true => Ok(current),
+            false => Err(ReadError::Changed(wanted.id.uri.clone())),
         }
     }
 }
 
 #[async_trait]
 impl RawStore for MemoryStore {
-    async fn list(&self) -> Result<Vec<RawObject>, ReadError> {
-        let mut all: Vec<_> = self.lock().values().map(|(object, _)| object.clone()).collect();
-        all.sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
-        Ok(all)
+    fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
+        let mut objects: Vec<_> = self.lock().values().map(|(object, _)| object.clone()).collect();
+        objects.retain(|object| object.id.uri.starts_with(&listing.root));
+        objects
+            .sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
+        Box::pin(stream::iter([Ok(Page { objects, reached: None })]))
+    }
+
+    async fn oldest_incomplete(&self, _root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+        Ok(None)
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {
         Ok(vec![])
     }
 
-    async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError> {
-        Ok(Box::new(Cursor::new(self.get(object)?)))
+    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+        let (object, content) = match wanted {
+            Wanted::Listed(object) => self.same(object)?,
+            Wanted::Announced(object) => self.current(&object.uri())?,
+        };
+        Ok(Opened { object, input: Box::new(Cursor::new(content)) })
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {
-        self.get(object).map(drop)
+        self.same(object).map(drop)
     }
 }

@@ -2,15 +2,24 @@
 
 mod directory;
 mod memory;
+mod s3;
+mod s3_list;
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io::Read;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
+pub use s3::S3Store;
+
+use crate::event::Announcement;
 
 /// The identity of one upload of one object: what GET, HEAD and LIST all report.
 ///
@@ -53,13 +62,99 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// An object version that was listed.
+/// An object version whose identity is known: listed, or opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawObject {
     /// Which.
     pub id: ObjectId,
     /// Its size in bytes.
     pub size: u64,
+    /// The version id under which a versioned bucket keeps it, where that is known. It only selects
+    /// what is read.
+    pub version_id: Option<String>,
+}
+
+/// An object to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// As a listing showed it.
+    Listed(RawObject),
+    /// As an event announced it: its identity is known only once it is opened.
+    Announced(Announcement),
+}
+
+impl Wanted {
+    /// Where it is.
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Listed(object) => object.id.uri.clone(),
+            Self::Announced(object) => object.uri(),
+        }
+    }
+
+    /// Its size in bytes, as far as it was said.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Listed(object) => object.size,
+            Self::Announced(object) => object.size.unwrap_or(0),
+        }
+    }
+
+    /// The identity under which its outcome is kept when it could not be opened: what was announced
+    /// stands in for what is not known.
+    pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {
+        match self {
+            Self::Listed(object) => object.id.clone(),
+            Self::Announced(object) => ObjectId {
+                uri: object.uri(),
+                version: object.etag.clone().unwrap_or_default(),
+                last_modified: object.event_time.unwrap_or(now),
+            },
+        }
+    }
+}
+
+/// An object version opened.
+pub struct Opened {
+    /// The version that is read: not always the one that was wanted, see [`RawStore::open`].
+    pub object: RawObject,
+    /// Its bytes. Reading may block: it is done on a thread for that. An error of reading that is not
+    /// this object's own fault holds a [`ReadError`].
+    pub input: Box<dyn Read + Send>,
+}
+
+impl Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+/// What is listed, and where to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Only objects whose URI begins with this.
+    pub root: String,
+    /// Lanes listed before, as [`Page::reached`] told them.
+    pub reached: BTreeMap<String, Reached>,
+}
+
+/// How far a lane of a listing was listed. Lanes are listed side by side, each in the order of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// To this key, inclusive.
+    Key(String),
+    /// To its end.
+    End,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The objects, in any order.
+    pub objects: Vec<RawObject>,
+    /// The lane, and how far it was listed with this page; none when it is not worth remembering.
+    pub reached: Option<(String, Reached)>,
 }
 
 /// Why an object version could not be read. All but `Trouble` are outcomes of this object alone.
@@ -93,24 +188,40 @@ pub enum ReadError {
 /// Lists and reads raw objects.
 ///
 /// # Contract
-/// - `list` reports every object version that is complete, in the order of LastModified, then URI;
-///   two listings with nothing changed between are equal. An object that is still being written is
-///   left out until it is complete.
-/// - `open` reads the version that was asked for or fails with `Changed` or `Missing`; it may find
-///   out only at `verify` that the bytes it gave were not of that version.
+/// - `list` reports every object version below the root that is complete, page by page; an object
+///   that is still being written is left out until it is complete. Lanes that were reached before
+///   are not listed again.
+/// - `open` of an announced object reads the version that was announced, or, where that is no longer
+///   to be had, the current one, and says which it was. `Missing`: there is none.
+/// - `open` may find out only at `verify` that the bytes it gave were not of one version.
 /// - `verify`, called after the last byte: `Ok` means that all bytes were of that version.
 /// - Nothing here changes the store; everything may be repeated.
 #[async_trait]
 pub trait RawStore: Debug + Send + Sync {
-    /// All complete object versions.
-    async fn list(&self) -> Result<Vec<RawObject>, ReadError>;
+    /// All complete object versions below a root.
+    fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>>;
+
+    /// When the oldest upload below `root` began that is not complete yet. Its object will appear with
+    /// that time as LastModified, and not with the time of its completion
+    /// ([multipart upload](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html)).
+    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError>;
 
     /// URIs of objects that are there and do not count yet, because they are being written.
     async fn pending(&self) -> Result<Vec<String>, ReadError>;
 
-    /// The bytes of an object version. Reading may block: it is done on a thread for that.
-    async fn open(&self, object: &RawObject) -> Result<Box<dyn Read + Send>, ReadError>;
+    /// The bytes of an object version.
+    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError>;
 
-    /// Whether what was read is the object version as it was announced.
+    /// Whether what was read is the object version as `open` named it.
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError>;
+}
+
+/// Every object version below a root, in the order of LastModified, then URI: for raw zones that are
+/// small enough to be held in memory.
+pub async fn all(store: &dyn RawStore, root: &str) -> Result<Vec<RawObject>, ReadError> {
+    let listing = Listing { root: root.to_owned(), ..Listing::default() };
+    let pages: Vec<Page> = store.list(&listing).try_collect().await?;
+    let mut all: Vec<RawObject> = pages.into_iter().flat_map(|page| page.objects).collect();
+    all.sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
+    Ok(all)
 }

@@ -1,21 +1,22 @@
-//! The worker: bronze, silver and gold of every pipeline, round after round, until it is told to stop
-//! or, with `--until-idle`, until there is nothing left to do.
+//! The worker: bronze, silver and gold of every pipeline, as objects come, until it is told to stop or,
+//! with `--until-idle`, until there is nothing left to do.
+//!
+//! - [`mod@rounds`]: a folder is listed, round after round
+//! - [`mod@events`]: messages of a queue are received, batched, committed and only then deleted (I1)
+
+pub mod events;
+mod rounds;
 
 use std::future::Future;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
 use crate::bronze::{BronzeError, BronzeReport};
-use crate::error::chain;
 use crate::gold::{GoldError, GoldReport};
+use crate::queue::QueueError;
 use crate::silver::{SilverError, SilverReport};
-use crate::wiring::{Pipeline, Wired};
+use crate::wiring::{Intake, Pipeline, Wired};
 
-/// How long an idle worker waits before it lists a directory again.
-const POLL: Duration = Duration::from_millis(500);
-
-/// Why a round did not end well.
+/// Why a worker, or a round of it, did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Bronze.
@@ -45,9 +46,17 @@ pub enum WorkerError {
         #[source]
         source: GoldError,
     },
+    /// The queue.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// There is no queue and no folder to watch.
+    #[error(
+        "there is nothing to watch: `run` needs source.queue or source.directory; objects on S3 without events are taken in by `silversmith bronze`"
+    )]
+    NothingToWatch,
 }
 
-/// What a round of one pipeline did.
+/// What was done for one pipeline.
 #[derive(Debug, Clone)]
 pub struct Round {
     /// The pipeline.
@@ -63,18 +72,33 @@ pub struct Round {
 impl Round {
     /// Whether nothing was there to be done.
     pub fn idle(&self) -> bool {
-        let took_in = self.bronze.ingested + self.bronze.failed > 0;
+        let took_in = self.bronze.ingested + self.bronze.failed + self.bronze.postponed > 0;
         let merged = self.silver.as_ref().is_some_and(|s| !s.snapshots.is_empty());
         let refreshed = self.gold.iter().any(|(_, g)| *g != GoldReport::UpToDate);
         !(took_in || merged || refreshed)
     }
 }
 
-/// Bronze, silver and gold of one pipeline, once.
-pub async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
+/// Runs until `stop` is done; with `until_idle`, until there is nothing left to do. A stop lets what is
+/// in hand end within `grace`; what is cut off then is safe to be cut off anywhere. `seen` is told
+/// whenever something was done.
+pub async fn run(
+    wired: &Wired,
+    until_idle: bool,
+    grace: Duration,
+    stop: impl Future<Output = ()>,
+    seen: impl FnMut(&Round),
+) -> Result<(), WorkerError> {
+    match &wired.intake {
+        Intake::Directory => rounds::run(wired, until_idle, grace, stop, seen).await,
+        Intake::Queue(queues) => events::run(wired, queues, until_idle, grace, stop, seen).await,
+        Intake::Listing => Err(WorkerError::NothingToWatch),
+    }
+}
+
+/// Silver and gold of one pipeline, once.
+async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
     let name = || pipeline.settings.name.clone();
-    let bronze = pipeline.bronze.step().await;
-    let bronze = bronze.map_err(|source| WorkerError::Bronze { pipeline: name(), source })?;
     let silver = match &pipeline.silver {
         Some(silver) => {
             let merged = silver.step().await;
@@ -94,124 +118,9 @@ pub async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
     }
     match trouble {
         Some(trouble) => Err(trouble),
-        None => Ok(Round { pipeline: name(), bronze, silver, gold: refreshed }),
-    }
-}
-
-/// Runs rounds until `stop` is done; with `until_idle`, until a round of all pipelines had nothing
-/// to do. A pipeline in trouble does not hold up the others: it is tried again, with a growing delay;
-/// with `until_idle` its error is returned once the others are done. A stop lets the round in hand
-/// end within `grace`; what is cut off then is safe to be cut off anywhere. `seen` is told of every
-/// round that did something.
-pub async fn run(
-    wired: &Wired,
-    until_idle: bool,
-    grace: Duration,
-    stop: impl Future<Output = ()>,
-    mut seen: impl FnMut(&Round),
-) -> Result<(), WorkerError> {
-    let mut stop = std::pin::pin!(stop);
-    let mut routes: Vec<Route<'_>> = wired.pipelines.iter().map(Route::new).collect();
-    loop {
-        let ended = {
-            let mut all = std::pin::pin!(round_of_all(wired, &mut routes, until_idle, &mut seen));
-            tokio::select! {
-                idle = &mut all => Some(idle),
-                () = &mut stop => {
-                    tracing::info!("stopping: the round in hand is brought to its end");
-                    if tokio::time::timeout(grace, all).await.is_err() {
-                        tracing::warn!("the round in hand took too long and was cut off; the next run goes on from there");
-                    }
-                    None
-                }
-            }
-        };
-        match ended {
-            None => break,
-            Some(false) => continue,
-            Some(true) if until_idle && !unsettled(wired).await => break,
-            Some(true) => {}
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            () = &mut stop => break,
-        }
-    }
-    first_trouble(routes)
-}
-
-/// A pipeline, and the trouble that it is in.
-struct Route<'a> {
-    pipeline: &'a Pipeline,
-    trouble: Option<Trouble>,
-}
-
-struct Trouble {
-    error: WorkerError,
-    attempts: u32,
-    again_at: DateTime<Utc>,
-}
-
-impl<'a> Route<'a> {
-    fn new(pipeline: &'a Pipeline) -> Self {
-        Self { pipeline, trouble: None }
-    }
-
-    /// One second, doubled with every attempt, at most a minute.
-    fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
-        let attempts = self.trouble.as_ref().map_or(0, |t| t.attempts) + 1;
-        let delay = Duration::from_secs(1 << attempts.min(6)).min(Duration::from_secs(60));
-        tracing::error!(
-            pipeline = %self.pipeline.settings.name, attempts, again_in = ?delay,
-            error = chain(&error), "pipeline in trouble; the others go on"
-        );
-        self.trouble = Some(Trouble { error, attempts, again_at: now + delay });
-    }
-}
-
-fn first_trouble(routes: Vec<Route<'_>>) -> Result<(), WorkerError> {
-    match routes.into_iter().find_map(|route| route.trouble) {
-        Some(trouble) => Err(trouble.error),
-        None => Ok(()),
-    }
-}
-
-/// A round of every pipeline that is not waiting for its trouble to pass. Whether all were idle.
-async fn round_of_all(
-    wired: &Wired,
-    routes: &mut [Route<'_>],
-    once: bool,
-    seen: &mut impl FnMut(&Round),
-) -> bool {
-    let mut idle = true;
-    for route in routes {
-        let now = wired.lake.ambient().now();
-        if route.trouble.as_ref().is_some_and(|t| once || now < t.again_at) {
-            continue;
-        }
-        match round(route.pipeline).await {
-            Ok(round) => {
-                route.trouble = None;
-                if !round.idle() {
-                    idle = false;
-                    seen(&round);
-                }
-            }
-            Err(error) => route.note(error, now),
-        }
-    }
-    idle
-}
-
-/// Whether there are objects that do not count yet: a worker that runs until idle waits for them.
-async fn unsettled(wired: &Wired) -> bool {
-    match wired.source.pending().await {
-        Ok(pending) => pending
-            .iter()
-            .any(|uri| wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))),
-        Err(error) => {
-            tracing::warn!(%error, "the source cannot be listed");
-            false
+        None => {
+            let bronze = BronzeReport::default();
+            Ok(Round { pipeline: name(), bronze, silver, gold: refreshed })
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use silversmith::ambient::{Ambient, SystemAmbient};
-use silversmith::source::{DirectoryStore, RawStore, ReadError};
+use silversmith::source::{DirectoryStore, RawStore, ReadError, Wanted, all};
 
+use crate::support::meddled::Meddled;
 use crate::support::{CUSTOMERS, World};
 
 async fn outcomes(world: &World) -> Vec<String> {
@@ -74,21 +76,22 @@ async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
     std::fs::write(&path, "id\n1\n").unwrap();
     let ambient = Arc::new(SystemAmbient);
     let store = DirectoryStore::new(folder.path(), &raw, Duration::ZERO, ambient.clone());
-    let object = store.list().await.unwrap().remove(0);
+    let object = all(&store, "").await.unwrap().remove(0);
     assert_eq!(object.id.uri, "raw/growing.csv");
-    let mut input = store.open(&object).await.unwrap();
+    let wanted = Wanted::Listed(object.clone());
+    let mut input = store.open(&wanted).await.unwrap().input;
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"2\n").unwrap();
     let mut read = String::new();
     std::io::Read::read_to_string(&mut input, &mut read).unwrap();
     assert_eq!(read, "id\n1\n", "not a byte more than was announced");
     assert!(matches!(store.verify(&object).await, Err(ReadError::Changed(_))));
-    assert!(matches!(store.open(&object).await.map(drop), Err(ReadError::Changed(_))));
+    assert!(matches!(store.open(&wanted).await.map(drop), Err(ReadError::Changed(_))));
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(store.verify(&object).await, Err(ReadError::Missing(_))));
 
     let slow = DirectoryStore::new(folder.path(), &raw, Duration::from_secs(3600), ambient.clone());
     std::fs::write(&path, "id\n1\n2\n").unwrap();
-    assert!(slow.list().await.unwrap().is_empty(), "it has not settled");
+    assert!(all(&slow, "").await.unwrap().is_empty(), "it has not settled");
     assert_eq!(slow.pending().await.unwrap(), ["raw/growing.csv"]);
     assert!(ambient.now() > object.id.last_modified);
 }
@@ -96,29 +99,6 @@ async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
 /// Objects that vanish between listing and reading are recorded as missing.
 #[tokio::test]
 async fn an_object_that_is_gone_is_missing() {
-    #[derive(Debug)]
-    struct Vanishing(Arc<silversmith::source::MemoryStore>);
-    #[async_trait::async_trait]
-    impl RawStore for Vanishing {
-        async fn list(&self) -> Result<Vec<silversmith::source::RawObject>, ReadError> {
-            let listed = self.0.list().await;
-            self.0.delete("raw/gone.csv");
-            self.0.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
-            listed
-        }
-        async fn pending(&self) -> Result<Vec<String>, ReadError> {
-            self.0.pending().await
-        }
-        async fn open(
-            &self,
-            object: &silversmith::source::RawObject,
-        ) -> Result<Box<dyn std::io::Read + Send>, ReadError> {
-            self.0.open(object).await
-        }
-        async fn verify(&self, object: &silversmith::source::RawObject) -> Result<(), ReadError> {
-            self.0.verify(object).await
-        }
-    }
     let mut world = World::new(CUSTOMERS);
     for name in ["gone", "changed", "stays"] {
         world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
@@ -126,8 +106,12 @@ async fn an_object_that_is_gone_is_missing() {
     world.wired = silversmith::wiring::assemble(
         (*world.wired.settings).clone(),
         world.lake().clone(),
-        Arc::new(Vanishing(world.raw.clone())),
+        Meddled::new(&world.raw, |raw| {
+            raw.delete("raw/gone.csv");
+            raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
+        }),
         world.checkpoints.clone(),
+        silversmith::wiring::Intake::Directory,
     );
     let report = world.bronze().await;
     assert_eq!((report.ingested, report.failed), (1, 2));
@@ -144,44 +128,21 @@ async fn an_object_that_is_gone_is_missing() {
 /// What could not be read, or was gone, is taken as soon as it can be: a listing shows it.
 #[tokio::test]
 async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    #[derive(Debug)]
-    struct Locked(Arc<silversmith::source::MemoryStore>, AtomicBool);
-    #[async_trait::async_trait]
-    impl RawStore for Locked {
-        async fn list(&self) -> Result<Vec<silversmith::source::RawObject>, ReadError> {
-            self.0.list().await
-        }
-        async fn pending(&self) -> Result<Vec<String>, ReadError> {
-            self.0.pending().await
-        }
-        async fn open(
-            &self,
-            object: &silversmith::source::RawObject,
-        ) -> Result<Box<dyn std::io::Read + Send>, ReadError> {
-            if self.1.load(Ordering::SeqCst) {
-                let why = "permission denied".to_owned();
-                return Err(ReadError::Unreadable { uri: object.id.uri.clone(), why });
-            }
-            self.0.open(object).await
-        }
-        async fn verify(&self, object: &silversmith::source::RawObject) -> Result<(), ReadError> {
-            self.0.verify(object).await
-        }
-    }
     let mut world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
-    let store = Arc::new(Locked(world.raw.clone(), AtomicBool::new(true)));
+    let store = Meddled::new(&world.raw, |_| {});
+    store.locked.store(true, Ordering::SeqCst);
     world.wired = silversmith::wiring::assemble(
         (*world.wired.settings).clone(),
         world.lake().clone(),
         store.clone(),
         world.checkpoints.clone(),
+        silversmith::wiring::Intake::Directory,
     );
     assert_eq!(world.bronze().await.failed, 1);
     assert_eq!(world.bronze().await.known, 1, "still locked: no news");
     assert_eq!(outcomes(&world).await, ["raw/1.csv|rejected|0|unreadable"]);
-    store.1.store(false, Ordering::SeqCst);
+    store.locked.store(false, Ordering::SeqCst);
     assert_eq!(world.bronze().await.known, 1, "not at once");
     world.ambient.advance(Duration::from_secs(61));
     assert_eq!(world.bronze().await.ingested, 1);

@@ -195,9 +195,10 @@ async fn die_after_the_bronze_commit(world: &World) {
         world.checkpoints.clone(),
         world.wired.settings.pipelines[0].bronze.clone(),
     );
-    let objects: Vec<_> = silversmith::source::RawStore::list(&*world.raw).await.unwrap();
+    let objects = silversmith::source::all(&*world.raw, "").await.unwrap();
     let newest = objects.into_iter().max_by_key(|o| o.id.last_modified).unwrap();
-    let step = bronze.take_in(vec![newest]);
+    let batch = [silversmith::source::Wanted::Listed(newest)];
+    let step = bronze.take_in(&batch);
     let died = tokio::time::timeout(std::time::Duration::from_millis(300), step).await;
     assert!(died.is_err(), "it was to hang at the publishing");
     assert_eq!(world.table("bronze.customers").await.snapshots().len(), before + 1);
@@ -337,7 +338,7 @@ async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
     world.silver().await;
     let ledger = world.pipeline().bronze.ledger();
     assert_eq!(ledger.publish(&behind).await.unwrap(), 0);
-    let listed = silversmith::source::RawStore::list(&*world.raw).await.unwrap();
+    let listed = silversmith::source::all(&*world.raw, "").await.unwrap();
     let wanted = listed.into_iter().map(|o| o.id).collect();
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
     let mark = world.table("silver.customers").await;

@@ -246,6 +246,7 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
         world.lake().clone(),
         world.raw.clone(),
         world.checkpoints.clone(),
+        silversmith::wiring::Intake::Directory,
     );
     let report = world.silver().await;
     assert_eq!(report.bronze_snapshots, 4);
@@ -280,6 +281,7 @@ async fn many_narrow_rows_are_merged_in_passes() {
         world.lake().clone(),
         world.raw.clone(),
         world.checkpoints.clone(),
+        silversmith::wiring::Intake::Directory,
     );
     let report = world.silver().await;
     assert_eq!((report.snapshots.len(), report.counts.inserted), (3, 3_000));

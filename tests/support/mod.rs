@@ -1,6 +1,7 @@
 //! A whole lake in memory, driven step by step.
 
 pub mod faulty;
+pub mod meddled;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
-use silversmith::wiring::{Pipeline, Wired, assemble};
+use silversmith::wiring::{Intake, Pipeline, Wired, assemble};
 
 /// A time on the day of the tests.
 pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
@@ -96,7 +97,8 @@ impl World {
     ) -> Self {
         let lake = Lake::new(catalog.clone(), files.clone(), "memory:/warehouse", ambient.clone());
         let source: Arc<dyn RawStore> = raw.clone();
-        let wired = assemble(settings(pipelines), lake, source, checkpoints.clone());
+        let wired =
+            assemble(settings(pipelines), lake, source, checkpoints.clone(), Intake::Directory);
         Self { wired, raw, ambient, catalog, checkpoints, files }
     }
 
@@ -104,7 +106,13 @@ impl World {
     pub fn reconfigured(&self, pipelines: &str) -> Self {
         let source: Arc<dyn RawStore> = self.raw.clone();
         let lake = self.wired.lake.clone();
-        let wired = assemble(settings(pipelines), lake, source, self.checkpoints.clone());
+        let wired = assemble(
+            settings(pipelines),
+            lake,
+            source,
+            self.checkpoints.clone(),
+            Intake::Directory,
+        );
         Self {
             wired,
             raw: self.raw.clone(),

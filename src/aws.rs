@@ -1,0 +1,98 @@
+//! AWS: who we are and where the services are, by the standard chain of environment, profile, SSO, web
+//! identity, container and instance metadata
+//! ([credentials](https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html),
+//! [endpoints](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, tls};
+
+/// A connection that cannot be made within this is tried again.
+const CONNECT: Duration = Duration::from_secs(5);
+/// An answer, or the next part of it, has to come within this. A long poll waits for 20 s.
+const READ: Duration = Duration::from_secs(30);
+/// Attempts of the SDK's standard retry.
+const ATTEMPTS: u32 = 4;
+
+/// The configuration that all clients share.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    config: SdkConfig,
+    path_style: bool,
+}
+
+impl Aws {
+    /// Reads the standard chain. `s3_endpoint` says that `AWS_ENDPOINT_URL_S3` is set; the SDK reads it.
+    pub async fn connect(s3_endpoint: Option<&str>) -> Self {
+        let http =
+            Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).build(),
+            )
+            .load()
+            .await;
+        // Stand-ins for S3 do not know buckets by host names.
+        let endpoint = s3_endpoint.or(config.endpoint_url());
+        let path_style = endpoint.is_some_and(|url| !url.contains(".amazonaws.com"));
+        Self { config, path_style }
+    }
+
+    /// Whether a region was found.
+    pub fn has_region(&self) -> bool {
+        self.config.region().is_some()
+    }
+
+    /// The one S3 client.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .force_path_style(self.path_style)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    /// A client for SQS.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+}
+
+/// What a service answered, as far as it matters: the HTTP status and the error's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// 0 when there was no answer.
+    pub status: u16,
+    /// Such as `NoSuchKey`; empty when there is none.
+    pub code: String,
+}
+
+impl Answer {
+    /// What an error of the SDK says.
+    pub fn of<E: ProvideErrorMetadata>(
+        error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+    ) -> Self {
+        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+        Self { status, code: code.unwrap_or_default().to_owned() }
+    }
+}
+
+/// An error of the SDK with all its causes in one line: its own text is only "service error".
+pub fn told<E>(error: SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> std::io::Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let service = error.as_service_error().map(|e| {
+        let code = e.code().unwrap_or("an error without a code");
+        format!("{code}: {}", e.message().unwrap_or("no message"))
+    });
+    let text = service.unwrap_or_else(|| crate::error::chain(&error));
+    std::io::Error::other(text)
+}

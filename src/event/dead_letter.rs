@@ -1,0 +1,117 @@
+//! silversmith's own envelope: what could not be processed, with the reason, one object a message.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Announcement;
+
+/// The version of the envelope that this program writes, and the newest that it reads.
+pub(super) const FORMAT_VERSION: u32 = 1;
+/// The field by which the envelope is known; its value is the format version.
+pub(super) const MARKER: &str = "silversmith_dead_letter";
+/// Bytes of a message body that are kept where the body is all there is. Encoded as JSON it may be
+/// six times as long, and SQS takes 256 KiB.
+pub const BODY_LIMIT: usize = 40 * 1024;
+/// Bytes of an error's text that are kept.
+const ERROR_LIMIT: usize = 4 * 1024;
+
+/// A dead letter. See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// See [`FORMAT_VERSION`].
+    pub silversmith_dead_letter: u32,
+    /// A fresh id.
+    pub id: String,
+    /// When it was written.
+    pub at: DateTime<Utc>,
+    /// A short, stable word for why.
+    pub reason: String,
+    /// The whole account of why.
+    pub error: String,
+    /// The pipeline that could not take the object; none when it never got so far.
+    pub pipeline: Option<String>,
+    /// The object.
+    pub object: Option<Announcement>,
+    /// The message that brought it.
+    pub message: Origin,
+    /// The message's body, where no object could be read out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Whether the body was too long to be kept whole.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// The message that a dead letter comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its id.
+    pub id: String,
+    /// How often it had been received.
+    pub receive_count: u32,
+}
+
+impl DeadLetter {
+    /// For an object that a pipeline, or none, could take.
+    pub fn of_object(
+        (id, at): (String, DateTime<Utc>),
+        pipeline: Option<&str>,
+        object: Announcement,
+        (reason, error): (&str, &str),
+        message: Origin,
+    ) -> Self {
+        Self {
+            silversmith_dead_letter: FORMAT_VERSION,
+            id,
+            at,
+            reason: reason.to_owned(),
+            error: cut(error, ERROR_LIMIT).to_owned(),
+            pipeline: pipeline.map(str::to_owned),
+            object: Some(object),
+            message,
+            body: None,
+            truncated: false,
+        }
+    }
+
+    /// For a body, or one record of it, that is no event.
+    pub fn of_body(
+        (id, at): (String, DateTime<Utc>),
+        body: &str,
+        (reason, error): (&str, &str),
+        message: Origin,
+    ) -> Self {
+        let kept = cut(body, BODY_LIMIT);
+        Self {
+            silversmith_dead_letter: FORMAT_VERSION,
+            id,
+            at,
+            reason: reason.to_owned(),
+            error: cut(error, ERROR_LIMIT).to_owned(),
+            pipeline: None,
+            object: None,
+            message,
+            body: Some(kept.to_owned()),
+            truncated: kept.len() < body.len(),
+        }
+    }
+
+    /// The envelope, with every character escaped that a queue refuses
+    /// ([SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html):
+    /// control characters, U+FFFE and U+FFFF).
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        json.replace('\u{FFFE}', "\\ufffe")
+            .replace('\u{FFFF}', "\\uffff")
+            .replace('\u{7f}', "\\u007f")
+    }
+}
+
+/// As many whole characters as fit.
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

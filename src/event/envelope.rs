@@ -1,0 +1,213 @@
+//! The envelopes, one function each.
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Announcement, DeadLetter, NotAnEvent, Record, dead_letter};
+
+/// Envelopes within envelopes: Lambda around SNS around S3, a dead letter around all of it.
+const MAX_DEPTH: usize = 5;
+
+/// The records of a message, all of them, in their order.
+///
+/// # Errors
+/// [`NotAnEvent`] when the body as a whole is none of the known envelopes.
+pub fn parse(body: &str) -> Result<Vec<Record>, NotAnEvent> {
+    nested(body, MAX_DEPTH)
+}
+
+fn nested(body: &str, depth: usize) -> Result<Vec<Record>, NotAnEvent> {
+    if depth == 0 {
+        return Err(NotAnEvent::Unknown("envelopes are nested too deeply".to_owned()));
+    }
+    let value: Value = serde_json::from_str(body)
+        .map_err(|error| NotAnEvent::Unknown(format!("not JSON: {error}")))?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    if let Some(version) = value.get(dead_letter::MARKER) {
+        return own(version, &value, depth);
+    }
+    if let Some(records) = value.get("Records") {
+        let Some(records) = records.as_array() else {
+            return Err(NotAnEvent::Unknown("`Records` is not a list".to_owned()));
+        };
+        let read: Vec<_> = records.iter().map(|record| of_record(record, depth)).collect();
+        return Ok(read.into_iter().flatten().collect());
+    }
+    if text("Event") == Some("s3:TestEvent") {
+        return Ok(vec![Record::Nothing("test event")]);
+    }
+    if text("Type") == Some("Notification")
+        && let Some(message) = text("Message")
+    {
+        return nested(message, depth - 1);
+    }
+    if text("source") == Some("aws.s3") {
+        return Ok(vec![event_bridge(&value)]);
+    }
+    Err(NotAnEvent::Unknown(
+        "no S3 records, no SNS notification, no S3 event of EventBridge".into(),
+    ))
+}
+
+fn of_record(record: &Value, depth: usize) -> Vec<Record> {
+    match record.get("eventSource").and_then(Value::as_str) {
+        Some("aws:s3") => vec![s3(record)],
+        // Lambda's SQS event, whose messages are in `body`.
+        Some("aws:sqs") => {
+            let body = record.get("body").and_then(Value::as_str).unwrap_or_default();
+            nested(body, depth - 1).unwrap_or_else(|error| vec![Record::Bad(error.to_string())])
+        }
+        other => vec![Record::Bad(format!(
+            "a record of event source `{}`: only S3 is known",
+            other.unwrap_or("(none)")
+        ))],
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct S3Record {
+    event_version: String,
+    event_name: String,
+    #[serde(default)]
+    event_time: Option<String>,
+    s3: S3Entity,
+}
+
+#[derive(Deserialize)]
+struct S3Entity {
+    bucket: Bucket,
+    object: S3Object,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct S3Object {
+    key: String,
+    size: Option<u64>,
+    e_tag: Option<String>,
+    version_id: Option<String>,
+}
+
+fn s3(record: &Value) -> Record {
+    // What else happens to objects has other fields, and is not looked into.
+    let name = record.get("eventName").and_then(Value::as_str).unwrap_or_default();
+    if !name.is_empty() && !created(name) {
+        return Record::Nothing("another event than ObjectCreated");
+    }
+    let record = match S3Record::deserialize(record) {
+        Ok(record) => record,
+        Err(error) => return Record::Bad(format!("an S3 record: {error}")),
+    };
+    if !record.event_version.starts_with("2.") {
+        return Record::Bad(format!(
+            "an S3 record of version {}: versions 2.x are known",
+            record.event_version
+        ));
+    }
+    if !created(&record.event_name) {
+        return Record::Bad("an S3 record without an event name".to_owned());
+    }
+    // Keys are URL-encoded, with `+` for a space.
+    let encoded = record.s3.object.key.replace('+', " ");
+    let Ok(key) = percent_decode_str(&encoded).decode_utf8() else {
+        return Record::Bad(format!("key `{encoded}` is not UTF-8"));
+    };
+    announced(Announcement {
+        bucket: record.s3.bucket.name,
+        key: key.into_owned(),
+        etag: record.s3.object.e_tag,
+        version_id: record.s3.object.version_id,
+        size: record.s3.object.size,
+        event_time: time(record.event_time.as_deref()),
+    })
+}
+
+fn created(name: &str) -> bool {
+    // Notifications that were configured long ago may carry the prefix.
+    name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated")
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    bucket: Bucket,
+    object: DetailObject,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct DetailObject {
+    key: String,
+    size: Option<u64>,
+    #[serde(alias = "eTag")]
+    etag: Option<String>,
+    version_id: Option<String>,
+}
+
+fn event_bridge(value: &Value) -> Record {
+    if value.get("detail-type").and_then(Value::as_str) != Some("Object Created") {
+        return Record::Nothing("another event than Object Created");
+    }
+    let detail = match Detail::deserialize(value.get("detail").unwrap_or(&Value::Null)) {
+        Ok(detail) => detail,
+        Err(error) => return Record::Bad(format!("an S3 event of EventBridge: {error}")),
+    };
+    announced(Announcement {
+        bucket: detail.bucket.name,
+        // Keys from EventBridge are not encoded.
+        key: detail.object.key,
+        etag: detail.object.etag,
+        version_id: detail.object.version_id,
+        size: detail.object.size,
+        event_time: time(value.get("time").and_then(Value::as_str)),
+    })
+}
+
+fn own(version: &Value, value: &Value, depth: usize) -> Result<Vec<Record>, NotAnEvent> {
+    let version = version.as_u64().unwrap_or(0);
+    if version > u64::from(dead_letter::FORMAT_VERSION) {
+        return Err(NotAnEvent::TooNew(version));
+    }
+    let letter = DeadLetter::deserialize(value)
+        .map_err(|error| NotAnEvent::Unknown(format!("a dead letter: {error}")))?;
+    match (letter.object, letter.body) {
+        (Some(object), _) => match announced(object) {
+            Record::Created { object, .. } => {
+                Ok(vec![Record::Created { object, pipeline: letter.pipeline }])
+            }
+            other => Ok(vec![other]),
+        },
+        (None, Some(_)) if letter.truncated => {
+            Err(NotAnEvent::Unknown("a dead letter whose body was too long to be kept".to_owned()))
+        }
+        (None, Some(body)) => nested(&body, depth - 1),
+        (None, None) => Err(NotAnEvent::Unknown("a dead letter without an object".to_owned())),
+    }
+}
+
+fn announced(mut object: Announcement) -> Record {
+    if object.bucket.is_empty() || object.bucket.contains('/') || object.key.is_empty() {
+        return Record::Bad(format!("no object is named by `{}`", object.uri()));
+    }
+    if object.key.ends_with('/') {
+        return Record::Nothing("folder marker");
+    }
+    object.etag = object.etag.map(|e| e.trim_matches('"').to_owned()).filter(|e| !e.is_empty());
+    // The version of objects that were there before versioning was switched on.
+    object.version_id = object.version_id.filter(|id| id != "null" && !id.is_empty());
+    Record::Created { object, pipeline: None }
+}
+
+fn time(text: Option<&str>) -> Option<chrono::DateTime<chrono::Utc>> {
+    chrono::DateTime::parse_from_rfc3339(text?).ok().map(|time| time.to_utc())
+}
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;

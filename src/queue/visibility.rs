@@ -1,0 +1,92 @@
+//! The heartbeat: messages stay hidden for as long as they are worked on.
+//!
+//! Losing one is harmless: it comes again, and the ledger knows its objects (I2).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{BATCH, EventQueue, ReceiptHandle};
+use crate::ambient::SharedAmbient;
+
+/// The messages in hand, and until when each is hidden.
+#[derive(Debug)]
+pub struct InHand {
+    visibility: Duration,
+    ambient: SharedAmbient,
+    hidden_until: Mutex<HashMap<ReceiptHandle, DateTime<Utc>>>,
+}
+
+impl InHand {
+    /// None, each to be hidden for `visibility` at a time.
+    pub fn new(visibility: Duration, ambient: SharedAmbient) -> Self {
+        Self { visibility, ambient, hidden_until: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ReceiptHandle, DateTime<Utc>>> {
+        self.hidden_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message was received just now.
+    pub fn add(&self, receipt: &ReceiptHandle) {
+        let until = self.ambient.now() + self.visibility;
+        self.lock().insert(receipt.clone(), until);
+    }
+
+    /// A message is about to be deleted or given back.
+    pub fn remove(&self, receipt: &ReceiptHandle) {
+        self.lock().remove(receipt);
+    }
+
+    /// How long a round of [`InHand::extend`] may be put off.
+    pub fn beat(&self) -> Duration {
+        self.visibility / 6
+    }
+
+    /// Extends what is hidden for less than two thirds of the visibility from now. Returns how many
+    /// messages were extended.
+    pub async fn extend(&self, queue: &dyn EventQueue) -> usize {
+        let now = self.ambient.now();
+        let due: Vec<_> = {
+            let soon = now + self.visibility * 2 / 3;
+            let held = self.lock();
+            held.iter().filter(|(_, until)| **until < soon).map(|(r, _)| r.clone()).collect()
+        };
+        let mut extended = 0;
+        for some in due.chunks(BATCH) {
+            let wanted: Vec<_> = some.iter().map(|r| (r.clone(), self.visibility)).collect();
+            match queue.hide(&wanted).await {
+                Ok(refused) => {
+                    extended += some.len() - refused.len();
+                    let until = self.ambient.now() + self.visibility;
+                    let mut held = self.lock();
+                    for (index, receipt) in some.iter().enumerate() {
+                        let lost = refused.iter().find(|r| r.index == index && r.final_);
+                        match (lost, held.get_mut(receipt)) {
+                            (None, Some(hidden)) => *hidden = until,
+                            (Some(lost), Some(_)) => {
+                                tracing::debug!(
+                                    why = lost.why,
+                                    "a message in hand is no longer ours"
+                                );
+                                held.remove(receipt);
+                            }
+                            (_, None) => {}
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(
+                        error,
+                        messages = some.len(),
+                        "messages in hand could not be kept hidden; if this goes on, they are delivered again"
+                    );
+                }
+            }
+        }
+        extended
+    }
+}

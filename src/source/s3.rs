@@ -1,0 +1,288 @@
+//! S3 as a raw zone.
+
+use std::io::Read;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use bytes::{Buf, Bytes};
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
+use crate::aws::{Answer, told};
+
+/// Parts of a body that wait for the parser, at most: of a few KiB to a few MiB each, as they come.
+const AHEAD: usize = 4;
+/// How often a broken body is taken up again without a byte gained in between.
+const RESUMES: u32 = 5;
+/// The pause before that, doubled each time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// See the module. URIs are `s3://bucket/key`.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    pub(super) client: Client,
+}
+
+impl S3Store {
+    /// All that the client may read.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// One GET: at the version wanted, or, if `current`, of whatever is there now.
+    async fn get(
+        &self,
+        at: &At,
+        current: bool,
+    ) -> Result<GetObjectOutput, SdkError<GetObjectError, aws_sdk_s3::config::http::HttpResponse>>
+    {
+        let mut request = self.client.get_object().bucket(&at.bucket).key(&at.key);
+        if !current {
+            // A version id names the version for good; an ETag is compared with the current one.
+            match (&at.version_id, &at.etag) {
+                (Some(id), _) => request = request.version_id(id),
+                (None, Some(etag)) => request = request.if_match(format!("\"{etag}\"")),
+                (None, None) => {}
+            }
+        }
+        request.send().await
+    }
+
+    fn opened(&self, at: At, answer: GetObjectOutput) -> Result<Opened, ReadError> {
+        let uri = at.uri();
+        let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+        let modified = answer.last_modified().and_then(time).ok_or_else(|| ReadError::Trouble {
+            uri: uri.clone(),
+            source: std::io::Error::other("S3 answered without Last-Modified"),
+        })?;
+        let size = answer.content_length().unwrap_or(0).max(0) as u64;
+        let version_id = answer.version_id().filter(|id| *id != "null").map(str::to_owned);
+        let at = At { etag: Some(etag.clone()), version_id: version_id.clone(), ..at };
+        let (sender, parts) = mpsc::channel(AHEAD);
+        let fetch = Fetch { store: self.clone(), at, size, sender };
+        tokio::spawn(fetch.run(answer));
+        let id = ObjectId { uri, version: etag, last_modified: modified };
+        let object = RawObject { id, size, version_id };
+        Ok(Opened { object, input: Box::new(Body { parts, part: Bytes::new() }) })
+    }
+}
+
+/// An object version on S3.
+#[derive(Debug, Clone)]
+struct At {
+    bucket: String,
+    key: String,
+    etag: Option<String>,
+    version_id: Option<String>,
+}
+
+impl At {
+    fn of(wanted: &Wanted) -> Result<Self, ReadError> {
+        match wanted {
+            Wanted::Announced(object) => Ok(Self {
+                bucket: object.bucket.clone(),
+                key: object.key.clone(),
+                etag: object.etag.clone(),
+                version_id: object.version_id.clone(),
+            }),
+            Wanted::Listed(object) => {
+                let (bucket, key) = bucket_and_key(&object.id.uri)?;
+                Ok(Self {
+                    bucket: bucket.to_owned(),
+                    key: key.to_owned(),
+                    etag: Some(object.id.version.clone()),
+                    version_id: object.version_id.clone(),
+                })
+            }
+        }
+    }
+
+    fn uri(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// `s3://bucket/key` → bucket, key.
+pub(super) fn bucket_and_key(uri: &str) -> Result<(&str, &str), ReadError> {
+    uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(|| {
+        let why = std::io::Error::other("it is not of the form s3://bucket/key");
+        ReadError::Trouble { uri: uri.to_owned(), source: why }
+    })
+}
+
+/// S3 tells whole seconds, in headers and in listings.
+pub(super) fn time(time: &aws_sdk_s3::primitives::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), 0)
+}
+
+/// What an error of S3 means for an object; none when it is only no longer there in this version.
+fn meaning<E>(
+    uri: &str,
+    error: SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Option<ReadError>
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let answer = Answer::of(&error);
+    let uri = uri.to_owned();
+    Some(match (answer.status, answer.code.as_str()) {
+        (412, _) => return None,
+        (404, "NoSuchBucket") => ReadError::Trouble { uri, source: told(error) },
+        // 405: the version that was asked for is a delete marker.
+        (404 | 405, _) => ReadError::Missing(uri),
+        // Denied, archived, encrypted with a key that we may not use: this object's own trouble.
+        (400 | 403, code) if !code.is_empty() && !OURS.contains(&code) => {
+            ReadError::Unreadable { uri, why: told(error).to_string() }
+        }
+        _ => ReadError::Trouble { uri, source: told(error) },
+    })
+}
+
+/// Refusals that say something about our credentials or clock, and nothing about the object.
+const OURS: [&str; 6] = [
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "RequestTimeout",
+];
+
+/// Fetches a body to its end, and takes it up again where a connection broke.
+struct Fetch {
+    store: S3Store,
+    at: At,
+    size: u64,
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+}
+
+impl Fetch {
+    async fn run(self, answer: GetObjectOutput) {
+        let mut body = answer.body;
+        let (mut got, mut broken) = (0_u64, 0);
+        loop {
+            let error = match body.next().await {
+                Some(Ok(part)) => {
+                    got += part.len() as u64;
+                    broken = 0;
+                    // A closed channel: nobody wants the rest.
+                    if self.sender.send(Ok(part)).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                None if got >= self.size => return,
+                None => std::io::Error::other("the connection was closed early"),
+                Some(Err(error)) => std::io::Error::other(error),
+            };
+            if broken >= RESUMES {
+                return self.fail(ReadError::Trouble { uri: self.at.uri(), source: error }).await;
+            }
+            tracing::debug!(uri = self.at.uri(), got, %error, "taking up a broken body again");
+            tokio::time::sleep(PAUSE * 2_u32.pow(broken)).await;
+            broken += 1;
+            match self.rest(got).await {
+                Ok(rest) => body = rest.body,
+                Err(ReadError::Trouble { .. }) => {}
+                Err(error) => return self.fail(error).await,
+            }
+        }
+    }
+
+    /// The bytes from `got` on, of the same version.
+    async fn rest(&self, got: u64) -> Result<GetObjectOutput, ReadError> {
+        let mut request = self.store.client.get_object().bucket(&self.at.bucket).key(&self.at.key);
+        if let Some(id) = &self.at.version_id {
+            request = request.version_id(id);
+        }
+        if let Some(etag) = &self.at.etag {
+            request = request.if_match(format!("\"{etag}\""));
+        }
+        let answer = request.range(format!("bytes={got}-")).send().await;
+        let uri = self.at.uri();
+        answer.map_err(|error| meaning(&uri, error).unwrap_or(ReadError::Changed(uri)))
+    }
+
+    async fn fail(&self, error: ReadError) {
+        // Whoever has stopped reading does not want to know.
+        drop(self.sender.send(Err(std::io::Error::other(error))).await);
+    }
+}
+
+/// A body as blocking input, for the thread that parses.
+struct Body {
+    parts: mpsc::Receiver<std::io::Result<Bytes>>,
+    part: Bytes,
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.part.is_empty() {
+            match self.parts.blocking_recv() {
+                Some(part) => self.part = part?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.part.len());
+        self.part.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+#[async_trait]
+impl RawStore for S3Store {
+    fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
+        self.list_lanes(listing)
+    }
+
+    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+        let (bucket, prefix) = bucket_and_key(root)?;
+        let mut pages = self.client.list_multipart_uploads().bucket(bucket).prefix(prefix);
+        let mut oldest: Option<DateTime<Utc>> = None;
+        loop {
+            let page = pages.clone().send().await.map_err(|error| ReadError::Trouble {
+                uri: root.to_owned(),
+                source: std::io::Error::other(format!("ListMultipartUploads: {}", told(error))),
+            })?;
+            let initiated = page.uploads().iter().filter_map(|u| u.initiated().and_then(time));
+            oldest = initiated.chain(oldest).min();
+            if page.is_truncated() != Some(true) {
+                return Ok(oldest);
+            }
+            pages = pages
+                .set_key_marker(page.next_key_marker().map(str::to_owned))
+                .set_upload_id_marker(page.next_upload_id_marker().map(str::to_owned));
+        }
+    }
+
+    async fn pending(&self) -> Result<Vec<String>, ReadError> {
+        Ok(vec![])
+    }
+
+    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+        let at = At::of(wanted)?;
+        let uri = at.uri();
+        let error = match self.get(&at, false).await {
+            Ok(answer) => return self.opened(at, answer),
+            Err(error) => error,
+        };
+        match meaning(&uri, error) {
+            Some(error) => Err(error),
+            // Overwritten since: what is there now is read, under its own identity.
+            None => match self.get(&at, true).await {
+                Ok(answer) => self.opened(at, answer),
+                Err(error) => Err(meaning(&uri, error).unwrap_or(ReadError::Changed(uri))),
+            },
+        }
+    }
+
+    /// Every byte came from a request for that version.
+    async fn verify(&self, _object: &RawObject) -> Result<(), ReadError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Listing S3: a folder's sub-folders are listed side by side, page by page.
+
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::s3::{S3Store, bucket_and_key, time};
+use super::{Listing, ObjectId, Page, RawObject, Reached, ReadError};
+use crate::aws::told;
+
+/// Lanes listed at a time.
+const AT_ONCE: usize = 16;
+/// Folders are opened, level by level, until there are this many lanes.
+const LANES: usize = 32;
+/// Levels that are opened for that.
+const LEVELS: usize = 3;
+/// A folder with more sub-folders than this is listed as one lane: names are kept in memory (I7).
+const MAX_FOLDERS: usize = 10_000;
+
+impl S3Store {
+    pub(super) fn list_lanes<'a>(
+        &'a self,
+        listing: &'a Listing,
+    ) -> BoxStream<'a, Result<Page, ReadError>> {
+        let found = stream::once(async move { self.lanes(&listing.root).await });
+        found
+            .flat_map(move |found| match found {
+                Err(error) => stream::iter([Err(error)]).boxed(),
+                Ok((bucket, direct, lanes)) => {
+                    let direct = stream::iter(direct.into_iter().map(Ok));
+                    let reached = &listing.reached;
+                    let lanes = lanes.into_iter().map(move |lane| {
+                        self.lane(bucket.clone(), lane.clone(), reached.get(&lane).cloned())
+                    });
+                    direct.chain(stream::iter(lanes).flatten_unordered(AT_ONCE)).boxed()
+                }
+            })
+            .boxed()
+    }
+
+    /// The lanes below a root, and what lies in the folders that were opened to find them.
+    async fn lanes(&self, root: &str) -> Result<(String, Vec<Page>, Vec<String>), ReadError> {
+        let (bucket, prefix) = bucket_and_key(root)?;
+        let (mut direct, mut done) = (Vec::new(), Vec::new());
+        let mut open = vec![prefix.to_owned()];
+        for _ in 0..LEVELS {
+            if open.is_empty() || open.len() + done.len() >= LANES {
+                break;
+            }
+            let mut below = Vec::new();
+            for folder in std::mem::take(&mut open) {
+                match self.folder(bucket, &folder).await? {
+                    // Nothing but keys, and more than a page of them: a lane of its own.
+                    None => done.push(folder),
+                    Some((page, folders)) => {
+                        direct.push(page);
+                        below.extend(folders);
+                    }
+                }
+            }
+            open = below;
+        }
+        done.append(&mut open);
+        Ok((bucket.to_owned(), direct, done))
+    }
+
+    /// The keys and the sub-folders of a folder; none when there are too many to be kept.
+    async fn folder(
+        &self,
+        bucket: &str,
+        folder: &str,
+    ) -> Result<Option<(Page, Vec<String>)>, ReadError> {
+        let mut page = Page { objects: vec![], reached: None };
+        let mut folders = Vec::new();
+        let mut token = None;
+        loop {
+            let request = self.client.list_objects_v2().bucket(bucket).prefix(folder);
+            let answer = request.delimiter("/").set_continuation_token(token).send().await;
+            let answer = answer.map_err(|error| trouble(bucket, folder, told(error)))?;
+            page.objects.extend(objects(bucket, &answer));
+            folders
+                .extend(answer.common_prefixes().iter().filter_map(|p| p.prefix()).map(Into::into));
+            if answer.is_truncated() != Some(true) {
+                return Ok(Some((page, folders)));
+            }
+            if folders.is_empty() || folders.len() > MAX_FOLDERS || page.objects.len() > MAX_FOLDERS
+            {
+                return Ok(None);
+            }
+            token = answer.next_continuation_token().map(str::to_owned);
+        }
+    }
+
+    /// The pages of one lane, after what was reached before.
+    fn lane<'a>(
+        &'a self,
+        bucket: String,
+        lane: String,
+        reached: Option<Reached>,
+    ) -> BoxStream<'a, Result<Page, ReadError>> {
+        let after = match reached {
+            Some(Reached::End) => return stream::empty().boxed(),
+            Some(Reached::Key(key)) => Some(key),
+            None => None,
+        };
+        // None: the lane is at its end.
+        stream::try_unfold(Some((after, None::<String>)), move |next| {
+            let (bucket, lane) = (bucket.clone(), lane.clone());
+            async move {
+                let Some((after, token)) = next else { return Ok(None) };
+                let request = self.client.list_objects_v2().bucket(&bucket).prefix(&lane);
+                let request = request.set_start_after(after).set_continuation_token(token);
+                let answer = request.send().await;
+                let answer = answer.map_err(|error| trouble(&bucket, &lane, told(error)))?;
+                let objects: Vec<RawObject> = objects(&bucket, &answer).collect();
+                let more = match answer.is_truncated() {
+                    Some(true) => answer.next_continuation_token().map(str::to_owned),
+                    _ => None,
+                };
+                let last = answer.contents().last().and_then(|o| o.key()).map(str::to_owned);
+                let reached = match (&more, last) {
+                    (None, _) => Some((lane, Reached::End)),
+                    (Some(_), Some(key)) => Some((lane, Reached::Key(key))),
+                    (Some(_), None) => None,
+                };
+                let page = Page { objects, reached };
+                Ok(Some((page, more.map(|token| (None, Some(token))))))
+            }
+        })
+        .boxed()
+    }
+}
+
+fn trouble(bucket: &str, prefix: &str, source: std::io::Error) -> ReadError {
+    ReadError::Trouble { uri: format!("s3://{bucket}/{prefix}"), source }
+}
+
+/// The objects of an answer; folder markers are none.
+fn objects<'a>(
+    bucket: &'a str,
+    answer: &'a ListObjectsV2Output,
+) -> impl Iterator<Item = RawObject> + 'a {
+    answer.contents().iter().filter_map(move |object| {
+        let key = object.key().filter(|key| !key.ends_with('/'))?;
+        let id = ObjectId {
+            uri: format!("s3://{bucket}/{key}"),
+            version: object.e_tag()?.trim_matches('"').to_owned(),
+            last_modified: time(object.last_modified()?)?,
+        };
+        let size = object.size().unwrap_or(0).max(0) as u64;
+        Some(RawObject { id, size, version_id: None })
+    })
+}

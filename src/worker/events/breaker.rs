@@ -1,0 +1,40 @@
+//! The breaker: while trouble is shared (catalog, warehouse, network), nothing more is received, so that
+//! an outage does not use up the messages' receive counts. What is in hand is held by the heartbeat.
+
+use tokio::sync::watch;
+
+/// See the module. It is open while at least one lane says so.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    open: watch::Sender<usize>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { open: watch::Sender::new(0) }
+    }
+}
+
+impl Breaker {
+    /// Holds the breaker open for as long as the guard lives.
+    pub(super) fn open(&self) -> Open<'_> {
+        self.open.send_modify(|count| *count += 1);
+        Open(self)
+    }
+
+    /// Returns when it is closed.
+    pub(super) async fn closed(&self) {
+        // The sender lives as long as `self`.
+        drop(self.open.subscribe().wait_for(|open| *open == 0).await);
+    }
+}
+
+/// See [`Breaker::open`].
+#[derive(Debug)]
+pub(super) struct Open<'a>(&'a Breaker);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,201 @@
+//! Receiving: messages → tickets in the lanes of the pipelines.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::Common;
+use super::delivery::{Closed, Durable, Ticket};
+use super::lane::{Entrance, Item};
+use super::routing::route;
+use crate::config::settings::OnUnmatched;
+use crate::error::chain;
+use crate::event::{Announcement, parse};
+use crate::queue::{BATCH, Message, QueueError};
+
+/// Receives under way at a time, when there is much to receive.
+const MOST: usize = 8;
+/// How long a further receive waits: the first one waits for news.
+const SHORT: Duration = Duration::from_secs(1);
+/// The pause after a receive that failed, doubled each time, at most a minute.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Folders of unmatched objects that are remembered, so that each is logged once.
+const FOLDERS: usize = 1_000;
+
+/// Runs until the worker stops.
+pub(super) async fn run(
+    common: Arc<Common>,
+    lanes: Vec<Entrance>,
+    closing: mpsc::UnboundedSender<Closed>,
+) {
+    let mut intake = Intake { lanes, closing, folders: HashSet::new(), common: common.clone() };
+    let mut receives = FuturesUnordered::new();
+    let (mut wanted, mut failures) = (1, 0);
+    loop {
+        while receives.len() < wanted {
+            let wait = if receives.is_empty() { common.poll } else { SHORT };
+            receives.push(receive(&common, wait));
+        }
+        let received = tokio::select! {
+            // What is being received now stays hidden for its visibility, and comes again.
+            () = common.stop.cancelled() => return,
+            received = receives.next() => received,
+        };
+        match received {
+            Some(Ok(messages)) => {
+                failures = 0;
+                let full = messages.len() == BATCH;
+                wanted = if full { (wanted * 2).min(MOST) } else { 1 };
+                intake.drained(false);
+                for message in messages {
+                    tokio::select! {
+                        () = common.stop.cancelled() => return,
+                        () = intake.take(message) => {}
+                    }
+                }
+                // Only now: so that what came together goes into one batch.
+                intake.drained(!full);
+            }
+            Some(Err(error)) => {
+                failures += 1;
+                wanted = 1;
+                let again_in =
+                    (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
+                tracing::error!(error = chain(&error), ?again_in, "receiving failed");
+                if let Some(trouble) = &common.trouble {
+                    drop(trouble.send(error.into()));
+                }
+                tokio::select! {
+                    () = common.stop.cancelled() => return,
+                    () = tokio::time::sleep(again_in) => {}
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// Receives once there is room, and the breaker is closed.
+async fn receive(common: &Common, wait: Duration) -> Result<Vec<Message>, QueueError> {
+    common.breaker.closed().await;
+    let _room = common.hand.reserve().await;
+    let messages = common.queue.receive(wait, common.visibility).await?;
+    for message in &messages {
+        common.in_hand.add(&message.receipt);
+    }
+    Ok(messages)
+}
+
+struct Intake {
+    common: Arc<Common>,
+    lanes: Vec<Entrance>,
+    closing: mpsc::UnboundedSender<Closed>,
+    folders: HashSet<String>,
+}
+
+impl Intake {
+    fn drained(&self, drained: bool) {
+        for lane in &self.lanes {
+            lane.drained(drained);
+        }
+    }
+
+    /// Every record of a message gets its tickets. What no pipeline is asked about is settled here.
+    async fn take(&mut self, message: Message) {
+        let records = match parse(&message.body) {
+            Ok(records) => records,
+            Err(error) => {
+                let held = self.common.hand.hold(1, message.body.len() as u64);
+                let tickets = Ticket::issue(&message, 1, held, &self.closing);
+                return self.bad(&message, vec![error.to_string()], tickets).await;
+            }
+        };
+        let pipelines: Vec<_> = self.lanes.iter().map(|lane| &lane.pipeline).collect();
+        let routed = route(&records, &pipelines);
+        let told = self.common.on_unmatched == OnUnmatched::DeadLetter;
+        let unmatched = if told { routed.unmatched.len() } else { 0 };
+        // One more, so that a message without anything to do ends, too.
+        let count = routed.wanted.len() + unmatched + routed.bad.len() + 1;
+        let bytes = routed.wanted.iter().map(|(_, object)| object.size.unwrap_or(0)).sum();
+        let held = self.common.hand.hold(routed.wanted.len().max(1), bytes);
+        let mut tickets = Ticket::issue(&message, count, held, &self.closing);
+        if let Some(ticket) = tickets.pop() {
+            ticket.done(Durable::nothing_to_do());
+        }
+        let bad = tickets.split_off(tickets.len() - routed.bad.len());
+        let why = routed.bad.iter().map(|why| (*why).to_owned()).collect();
+        let lost = tickets.split_off(tickets.len() - unmatched);
+        if routed.nothing > 0 {
+            tracing::debug!(
+                message = message.id,
+                records = routed.nothing,
+                "records with nothing to do"
+            );
+        }
+        let unmatched: Vec<Announcement> = routed.unmatched.into_iter().cloned().collect();
+        let wanted: Vec<(usize, Announcement)> =
+            routed.wanted.into_iter().map(|(lane, object)| (lane, object.clone())).collect();
+        for ((lane, object), ticket) in wanted.into_iter().zip(tickets) {
+            self.lanes[lane].enter(Item { object, ticket }).await;
+        }
+        self.bad(&message, why, bad).await;
+        self.unmatched(unmatched, lost).await;
+    }
+
+    async fn bad(&self, message: &Message, why: Vec<String>, tickets: Vec<Ticket>) {
+        let letters: Vec<_> = why
+            .iter()
+            .zip(&tickets)
+            .map(|(why, ticket)| {
+                let why = ("not-an-event", why.as_str());
+                self.common.dead_letters.about_body(&message.body, why, ticket.origin())
+            })
+            .collect();
+        settle_told(&self.common, letters, tickets).await;
+    }
+
+    /// Tickets: none where unmatched objects are skipped.
+    async fn unmatched(&mut self, objects: Vec<Announcement>, tickets: Vec<Ticket>) {
+        for object in &objects {
+            let uri = object.uri();
+            let folder = uri.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if self.folders.len() < FOLDERS && self.folders.insert(folder.to_owned()) {
+                tracing::warn!(
+                    uri,
+                    "no pipeline wants this object; others of its folder are not told of"
+                );
+            }
+        }
+        let why = ("unmatched", "no pipeline's source matches this object");
+        let letters: Vec<_> = objects
+            .into_iter()
+            .zip(&tickets)
+            .map(|(object, ticket)| {
+                self.common.dead_letters.about(None, object, why, ticket.origin())
+            })
+            .collect();
+        settle_told(&self.common, letters, tickets).await;
+    }
+}
+
+/// Sends dead letters, and settles the ticket of each: done when it is sent, else given back.
+pub(super) async fn settle_told(
+    common: &Common,
+    letters: Vec<crate::event::DeadLetter>,
+    tickets: Vec<Ticket>,
+) {
+    let sent = common.dead_letters.send(&letters).await;
+    for (sent, ticket) in sent.into_iter().zip(tickets) {
+        match sent {
+            Some(sent) => ticket.done(Durable::told(&sent)),
+            None => {
+                let delay = super::delivery::delay(ticket.origin().receive_count);
+                ticket.give_back(delay);
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A pipeline's lane: objects are gathered into batches, and the batches committed, one at a time. While
+//! one is in work the next grows, so that batches follow the load.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, watch};
+
+use super::delivery::{Durable, Ticket, delay};
+use super::intake::settle_told;
+use super::merging::Wake;
+use super::{Common, Round};
+use crate::batch::Batcher;
+use crate::bronze::{BronzeError, Fate, Taken};
+use crate::error::{Kind, chain};
+use crate::event::Announcement;
+use crate::ledger::{CHANGED, ObjectRow, UNREADABLE};
+use crate::source::Wanted;
+use crate::wiring::Pipeline;
+use crate::worker::WorkerError;
+
+/// The pause before a batch in trouble is tried again, doubled each time, at most a minute.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long objects for a lane that is in trouble, and full, stay away.
+const AWAY: Duration = Duration::from_secs(15 * 60);
+/// An object that cannot be read is given back so many times, and then told.
+const READS: u32 = 5;
+/// How often the checkpoint notes the newest event.
+const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// An object for a pipeline.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) object: Announcement,
+    pub(super) ticket: Ticket,
+}
+
+/// Where objects enter a lane.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) pipeline: Pipeline,
+    items: mpsc::Sender<Item>,
+    drained: watch::Sender<bool>,
+    troubled: watch::Receiver<bool>,
+}
+
+impl Entrance {
+    /// Waits for room: that is what holds back a worker that has enough in hand. Only a lane that is full
+    /// and in trouble of its own gives objects back, so that the others go on.
+    pub(super) async fn enter(&mut self, item: Item) {
+        let room = tokio::select! {
+            biased;
+            room = self.items.reserve() => room.ok(),
+            _ = self.troubled.wait_for(|troubled| *troubled) => None,
+        };
+        match room {
+            Some(room) => room.send(item),
+            None => item.ticket.give_back(AWAY),
+        }
+    }
+
+    /// Whether the queue seems to have nothing more for now.
+    pub(super) fn drained(&self, drained: bool) {
+        self.drained.send_if_modified(|before| std::mem::replace(before, drained) != drained);
+    }
+}
+
+/// See the module.
+pub(super) struct Lane {
+    common: Arc<Common>,
+    pipeline: Pipeline,
+    items: mpsc::Receiver<Item>,
+    drained: watch::Receiver<bool>,
+    troubled: watch::Sender<bool>,
+    wake: Arc<Wake>,
+    newest: Option<DateTime<Utc>>,
+    noted_at: DateTime<Utc>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        common: &Arc<Common>,
+        pipeline: &Pipeline,
+        wake: Arc<Wake>,
+    ) -> (Self, Entrance) {
+        let (sender, items) = mpsc::channel(pipeline.settings.bronze.batch.max_objects.min(10_000));
+        let (drain, drained) = watch::channel(true);
+        let (troubled, trouble) = watch::channel(false);
+        let lane = Self {
+            common: common.clone(),
+            pipeline: pipeline.clone(),
+            items,
+            drained,
+            troubled,
+            wake,
+            newest: None,
+            noted_at: common.ambient.now(),
+        };
+        let pipeline = pipeline.clone();
+        (lane, Entrance { pipeline, items: sender, drained: drain, troubled: trouble })
+    }
+
+    /// Runs until the worker stops: then what is in work is finished, and the rest given back.
+    pub(super) async fn run(mut self) {
+        let stop = self.common.stop.clone();
+        if !self.prepare().await {
+            return;
+        }
+        let mut batcher = Batcher::new(self.pipeline.settings.bronze.batch);
+        loop {
+            let idle = *self.drained.borrow_and_update() && self.items.is_empty();
+            let now = self.common.ambient.now();
+            if let Some(batch) = batcher.close_if_due(now, idle) {
+                self.work(batch).await;
+                continue;
+            }
+            let due = batcher.due_at().map(|due| (due - now).to_std().unwrap_or_default());
+            let timer = tokio::time::sleep(due.unwrap_or(Duration::from_secs(3_600)));
+            let item = tokio::select! {
+                () = stop.cancelled() => break,
+                item = self.items.recv() => item,
+                _ = self.drained.changed() => continue,
+                () = timer => continue,
+            };
+            let Some(item) = item else { break };
+            let bytes = item.object.size.unwrap_or(0);
+            if let Some(batch) = batcher.push(item, bytes, self.common.ambient.now()) {
+                self.work(batch).await;
+            }
+        }
+        self.note_newest(true).await;
+    }
+
+    /// What a crash left unpublished is published first. `false`: the worker stops.
+    async fn prepare(&mut self) -> bool {
+        let mut failures = 0;
+        while let Err(error) = self.pipeline.bronze.prepare().await {
+            failures += 1;
+            if !self.pause(error, failures).await {
+                return false;
+            }
+        }
+        self.troubled.send_replace(false);
+        true
+    }
+
+    /// Commits a batch, however long that takes, and settles its tickets.
+    async fn work(&mut self, batch: Vec<Item>) {
+        let wanted: Vec<Wanted> =
+            batch.iter().map(|item| Wanted::Announced(item.object.clone())).collect();
+        let mut failures = 0;
+        loop {
+            // Cut off by a stop, a batch is safe at any point; but what is in work is worth finishing.
+            let error = match self.pipeline.bronze.take_in(&wanted).await {
+                Ok(taken) => match all_in_trouble(&taken) {
+                    None => {
+                        self.troubled.send_replace(false);
+                        return self.settle(batch, taken).await;
+                    }
+                    Some(error) => error,
+                },
+                Err(error) => error,
+            };
+            failures += 1;
+            if !self.pause(error, failures).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next attempt. Trouble that others share opens the breaker meanwhile. `false`: the
+    /// worker stops, and what is in hand is given back.
+    async fn pause(&self, error: BronzeError, failures: u32) -> bool {
+        let again_in = (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
+        let pipeline = &self.pipeline.settings.name;
+        let shared = matches!(error.kind(), Kind::Retry | Kind::Look);
+        tracing::error!(
+            pipeline,
+            failures,
+            ?again_in,
+            error = chain(&error),
+            "{}",
+            if shared {
+                "bronze in trouble; nothing is received until it has passed"
+            } else {
+                "bronze in trouble; the batch is held, and other pipelines go on"
+            }
+        );
+        if let Some(trouble) = &self.common.trouble {
+            let error = WorkerError::Bronze { pipeline: pipeline.clone(), source: error };
+            drop(trouble.send(error));
+        }
+        let _open = shared.then(|| self.common.breaker.open());
+        self.troubled.send_replace(!shared);
+        tokio::select! {
+            () = self.common.stop.cancelled() => false,
+            () = tokio::time::sleep(again_in) => true,
+        }
+    }
+
+    async fn settle(&mut self, batch: Vec<Item>, taken: Taken) {
+        let (mut letters, mut told) = (Vec::new(), Vec::new());
+        for (item, fate) in batch.into_iter().zip(&taken.fates) {
+            self.newest = self.newest.max(item.object.event_time);
+            let receives = item.ticket.origin().receive_count;
+            match fate {
+                Fate::Ingested | Fate::Known => {
+                    if let Some(durable) = Durable::in_bronze(fate) {
+                        item.ticket.done(durable);
+                    }
+                }
+                Fate::Postponed { error } => {
+                    let again_in = delay(receives);
+                    tracing::warn!(
+                        uri = item.object.uri(),
+                        message = item.ticket.origin().id,
+                        ?again_in,
+                        error,
+                        "object given back"
+                    );
+                    item.ticket.give_back(again_in);
+                }
+                Fate::Failed(row) => match Durable::skipped(fate) {
+                    Some(durable) => item.ticket.done(durable),
+                    None if may_pass(row) && receives < READS => {
+                        item.ticket.give_back(delay(receives));
+                    }
+                    None => {
+                        let why = (
+                            row.reason.unwrap_or("rejected"),
+                            row.error.as_deref().unwrap_or("no account of it"),
+                        );
+                        let name = Some(self.pipeline.settings.name.as_str());
+                        let letters_of = &self.common.dead_letters;
+                        letters.push(letters_of.about(
+                            name,
+                            item.object,
+                            why,
+                            item.ticket.origin(),
+                        ));
+                        told.push(item.ticket);
+                    }
+                },
+            }
+        }
+        if !taken.report.snapshots.is_empty() {
+            self.wake.wake();
+        }
+        settle_told(&self.common, letters, told).await;
+        let name = self.pipeline.settings.name.clone();
+        let round = Round { pipeline: name, bronze: taken.report, silver: None, gold: vec![] };
+        // Nobody listens once the worker is cut off.
+        drop(self.common.told.send(round));
+        self.note_newest(false).await;
+    }
+
+    async fn note_newest(&mut self, now_or_never: bool) {
+        let now = self.common.ambient.now();
+        if !now_or_never && now - self.noted_at < NOTE_EVERY {
+            return;
+        }
+        let Some(newest) = self.newest.take() else { return };
+        self.noted_at = now;
+        if let Err(error) = self.pipeline.bronze.note_newest_event(newest).await {
+            let error = chain(&error);
+            tracing::warn!(
+                error,
+                "the checkpoint could not be written; the tables know all that it says"
+            );
+        }
+    }
+}
+
+/// Whether another attempt may go otherwise.
+fn may_pass(row: &ObjectRow) -> bool {
+    matches!(row.reason, Some(UNREADABLE | CHANGED))
+}
+
+/// When nothing of a batch could be read, the trouble is not that of one object.
+fn all_in_trouble(taken: &Taken) -> Option<BronzeError> {
+    let mut first = None;
+    for fate in &taken.fates {
+        match fate {
+            Fate::Postponed { error } => {
+                first.get_or_insert(error);
+            }
+            _ => return None,
+        }
+    }
+    let (count, listed) = (taken.fates.len(), taken.fates.len());
+    first.map(|error| BronzeError::Postponed { count, listed, error: error.clone() })
+}

@@ -1,0 +1,199 @@
+//! Events as the source.
+//!
+//! ```text
+//!  queue ──► intake ──► lane of each pipeline ──► bronze ──► settle ──► closing: delete, or give back
+//!            (parse,    (batches; one at a time)             (dead letters first)
+//!             route)           │
+//!                              └──► merging: silver, gold, under the silver table's lock
+//! ```
+//! A message is deleted when every ticket for it, one for each of its objects and pipelines, is settled
+//! as durable (I1); `delivery.rs` makes anything else not compile. What is in hand is bounded by count
+//! and bytes (`hand.rs`), and kept hidden by a heartbeat. Shared trouble opens a breaker (`breaker.rs`).
+
+mod breaker;
+mod closing;
+mod dead_letters;
+mod delivery;
+mod hand;
+mod intake;
+mod lane;
+mod merging;
+pub mod routing;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Round, WorkerError};
+use crate::ambient::SharedAmbient;
+use crate::config::settings::OnUnmatched;
+use crate::queue::{EventQueue, InHand};
+use crate::wiring::{Pipeline, Queues, Wired};
+use breaker::Breaker;
+use dead_letters::DeadLetters;
+use hand::Hand;
+use merging::Wake;
+
+/// Messages that are in flight at most: SQS allows 20,000 for a FIFO queue.
+const MOST_IN_HAND: usize = 18_000;
+/// How often a worker that is to stop when it is idle looks whether it is.
+const LOOK: Duration = Duration::from_millis(500);
+/// Empty looks in a row that count as idle: the queue's own counts lag.
+const LOOKS: usize = 2;
+
+/// What the tasks of a worker share.
+#[derive(Debug)]
+struct Common {
+    queue: Arc<dyn EventQueue>,
+    dead_letters: DeadLetters,
+    in_hand: Arc<InHand>,
+    hand: Arc<Hand>,
+    breaker: Breaker,
+    ambient: SharedAmbient,
+    on_unmatched: OnUnmatched,
+    visibility: Duration,
+    /// How long a poll waits for a message.
+    poll: Duration,
+    told: mpsc::UnboundedSender<Round>,
+    /// With `--until-idle`, trouble ends the worker.
+    trouble: Option<mpsc::UnboundedSender<WorkerError>>,
+    stop: CancellationToken,
+}
+
+/// Runs the worker on a queue. See [`super::run`].
+pub(super) async fn run(
+    wired: &Wired,
+    queues: &Queues,
+    until_idle: bool,
+    grace: Duration,
+    stop: impl Future<Output = ()>,
+    mut seen: impl FnMut(&Round),
+) -> Result<(), WorkerError> {
+    let (told, mut rounds) = mpsc::unbounded_channel();
+    let (trouble, mut troubles) = mpsc::unbounded_channel();
+    let common = Arc::new(common(wired, queues, until_idle, told, trouble));
+    let mut tasks = Tasks::start(&common, &wired.pipelines);
+    let wakes = tasks.wakes.clone();
+    let mut stop = std::pin::pin!(stop);
+    let mut idle = std::pin::pin!(idle(&common, &wakes, until_idle));
+    let ended = loop {
+        tokio::select! {
+            () = &mut stop => {
+                tracing::info!("stopping: what is in hand is finished or given back");
+                break Ok(());
+            }
+            Some(error) = troubles.recv() => break Err(error),
+            Some(round) = rounds.recv() => seen(&round),
+            ended = &mut idle => break ended,
+            Some(ended) = tasks.all.join_next() => {
+                if let Err(panic) = ended {
+                    tracing::error!(%panic, "a task of the worker failed; what it had in hand comes again");
+                }
+            }
+        }
+    };
+    common.stop.cancel();
+    tasks.finish(grace, &mut rounds, &mut seen).await;
+    ended
+}
+
+fn common(
+    wired: &Wired,
+    queues: &Queues,
+    until_idle: bool,
+    told: mpsc::UnboundedSender<Round>,
+    trouble: mpsc::UnboundedSender<WorkerError>,
+) -> Common {
+    let ambient = wired.lake.ambient().clone();
+    let limits = || wired.pipelines.iter().map(|p| p.settings.bronze.batch);
+    let objects: usize = limits().map(|batch| batch.max_objects).sum();
+    let bytes: u64 = limits().map(|batch| batch.max_bytes).sum();
+    let visibility = queues.settings.visibility;
+    Common {
+        queue: queues.queue.clone(),
+        dead_letters: DeadLetters::new(queues.dlq.clone(), ambient.clone()),
+        in_hand: Arc::new(InHand::new(visibility, ambient.clone())),
+        // One batch in work, and the next one gathered.
+        hand: Hand::new((2 * objects).clamp(20, MOST_IN_HAND), 2 * bytes),
+        breaker: Breaker::default(),
+        ambient,
+        on_unmatched: queues.settings.on_unmatched,
+        visibility,
+        poll: Duration::from_secs(if until_idle { 1 } else { 20 }),
+        told,
+        trouble: until_idle.then_some(trouble),
+        stop: CancellationToken::new(),
+    }
+}
+
+/// The tasks of a worker.
+struct Tasks {
+    all: JoinSet<()>,
+    heartbeat: tokio::task::JoinHandle<()>,
+    wakes: Vec<Arc<Wake>>,
+}
+
+impl Tasks {
+    fn start(common: &Arc<Common>, pipelines: &[Pipeline]) -> Self {
+        let mut all = JoinSet::new();
+        let (closing, closed) = mpsc::unbounded_channel();
+        all.spawn(closing::run(common.clone(), closed));
+        let (mut lanes, mut wakes) = (Vec::new(), Vec::new());
+        for pipeline in pipelines {
+            let wake = Arc::new(Wake::default());
+            let (lane, entrance) = lane::Lane::new(common, pipeline, wake.clone());
+            all.spawn(lane.run());
+            all.spawn(merging::run(common.clone(), pipeline.clone(), wake.clone()));
+            lanes.push(entrance);
+            wakes.push(wake);
+        }
+        all.spawn(intake::run(common.clone(), lanes, closing));
+        let beating = common.clone();
+        let heartbeat = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(beating.in_hand.beat()).await;
+                beating.in_hand.extend(&*beating.queue).await;
+            }
+        });
+        Self { all, heartbeat, wakes }
+    }
+
+    /// Lets the tasks come to their end, and cuts off what does not.
+    async fn finish(
+        mut self,
+        grace: Duration,
+        rounds: &mut mpsc::UnboundedReceiver<Round>,
+        seen: &mut impl FnMut(&Round),
+    ) {
+        let joined = async { while self.all.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, joined).await.is_err() {
+            tracing::warn!(
+                "what is in hand took too long and was cut off; its messages come again"
+            );
+            self.all.abort_all();
+        }
+        self.heartbeat.abort();
+        while let Ok(round) = rounds.try_recv() {
+            seen(&round);
+        }
+    }
+}
+
+/// Returns when the queue is empty, nothing is in hand and silver has caught up.
+async fn idle(common: &Common, wakes: &[Arc<Wake>], until_idle: bool) -> Result<(), WorkerError> {
+    if !until_idle {
+        return std::future::pending().await;
+    }
+    let mut looks = 0;
+    while looks < LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let nothing_here = common.hand.is_empty() && wakes.iter().all(|wake| wake.is_done());
+        let empty = nothing_here && common.queue.describe().await?.messages() == 0;
+        looks = if empty && common.hand.is_empty() { looks + 1 } else { 0 };
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! A raw zone in which something happens between listing and reading, or that refuses to be read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use silversmith::source::{
+    Listing, MemoryStore, Opened, Page, RawObject, RawStore, ReadError, Wanted,
+};
+
+/// See the module.
+pub struct Meddled {
+    pub inner: Arc<MemoryStore>,
+    /// What happens right after a listing.
+    pub after_list: fn(&MemoryStore),
+    /// Whether objects are refused: the suite may run as root, whom no permission stops.
+    pub locked: AtomicBool,
+    /// Whether the store cannot be reached.
+    pub down: AtomicBool,
+}
+
+impl Meddled {
+    pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
+        let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { inner: inner.clone(), after_list, locked, down })
+    }
+}
+
+impl fmt::Debug for Meddled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meddled").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl RawStore for Meddled {
+    fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
+        let listed = self.inner.list(listing);
+        listed
+            .map(|page| {
+                (self.after_list)(&self.inner);
+                page
+            })
+            .boxed()
+    }
+
+    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+        self.inner.oldest_incomplete(root).await
+    }
+
+    async fn pending(&self) -> Result<Vec<String>, ReadError> {
+        self.inner.pending().await
+    }
+
+    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+        let uri = wanted.uri();
+        if self.down.load(Ordering::SeqCst) {
+            let source = std::io::Error::other("connection refused");
+            return Err(ReadError::Trouble { uri, source });
+        }
+        if self.locked.load(Ordering::SeqCst) {
+            return Err(ReadError::Unreadable { uri, why: "permission denied".to_owned() });
+        }
+        self.inner.open(wanted).await
+    }
+
+    async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {
+        self.inner.verify(object).await
+    }
+}
