@@ -43,6 +43,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod csv;
+pub mod dead_letters;
 pub mod error;
 pub mod event;
 pub mod gold;

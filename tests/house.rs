@@ -36,7 +36,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("crate::bronze", &["cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::silver", &["silver/", "cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::gold", &["cli/", "worker/", "config/", "wiring.rs"]),
-    ("crate::ledger", &["bronze/", "cli/", "worker/"]),
+    ("crate::ledger", &["bronze/", "cli/", "worker/", "dead_letters/"]),
+    ("crate::dead_letters", &["dead_letters/", "cli/"]),
 ];
 
 #[test]

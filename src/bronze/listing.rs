@@ -63,6 +63,14 @@ impl Bronze {
         self.list(root, false, told).await
     }
 
+    /// The next listing goes back as far as to this time.
+    pub async fn list_from(&self, time: DateTime<Utc>) -> Result<(), BronzeError> {
+        self.save_checkpoint(|checkpoint| {
+            checkpoint.floor = checkpoint.floor.map(|floor| floor.min(time));
+        })
+        .await
+    }
+
     async fn list(
         &self,
         root: &str,

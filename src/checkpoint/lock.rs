@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{CheckpointError, CheckpointStore, FORMAT_VERSION, Put, Version};
 use crate::ambient::SharedAmbient;
 
-/// How long a lock is another's after it was last renewed.
+/// How long the lock of a silver table is another's after it was last renewed.
 pub const TTL: Duration = Duration::from_secs(10);
 
 /// What is stored.
@@ -36,6 +36,7 @@ pub struct Lock {
     store: Arc<dyn CheckpointStore>,
     key: String,
     owner: String,
+    ttl: Duration,
     ambient: SharedAmbient,
     /// The version last seen in another's hand, and when it was first seen.
     seen: Option<(Version, DateTime<Utc>)>,
@@ -49,17 +50,19 @@ pub struct Held {
 }
 
 impl Lock {
-    /// The lock at a key, for an owner of that name.
+    /// The lock at a key, for an owner of that name. `ttl`: how long it is another's after it was last
+    /// renewed; the same for all who share it.
     pub fn new(
         store: Arc<dyn CheckpointStore>,
         key: String,
         owner: String,
+        ttl: Duration,
         ambient: SharedAmbient,
     ) -> Self {
-        Self { store, key, owner, ambient, seen: None }
+        Self { store, key, owner, ttl, ambient, seen: None }
     }
 
-    /// Takes the lock, if nobody holds it, or who held it has not renewed it for [`TTL`] of waiting.
+    /// Takes the lock, if nobody holds it, or who held it has not renewed it for its time to live.
     pub async fn acquire(&mut self) -> Result<Option<Held>, CheckpointError> {
         let now = self.ambient.now();
         let (epoch, expected) = match self.load().await? {
@@ -95,7 +98,7 @@ impl Lock {
     fn outlived(&mut self, version: &Version, now: DateTime<Utc>) -> bool {
         match &self.seen {
             Some((seen, since)) if seen == version => {
-                (now - *since).to_std().is_ok_and(|waited| waited >= TTL)
+                (now - *since).to_std().is_ok_and(|waited| waited >= self.ttl)
             }
             _ => {
                 self.seen = Some((version.clone(), now));
@@ -109,7 +112,7 @@ impl Lock {
     pub async fn hold<T>(&self, mut held: Held, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let done = loop {
-            match tokio::time::timeout(TTL / 3, &mut work).await {
+            match tokio::time::timeout(self.ttl / 3, &mut work).await {
                 Ok(done) => break done,
                 Err(_) => match self.write(&held, false).await {
                     Ok(Some(renewed)) => held = renewed,

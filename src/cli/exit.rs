@@ -14,6 +14,7 @@ use crate::lake::catalog::CatalogError;
 use crate::silver::SilverError;
 use crate::sql::SqlError;
 use crate::wiring::WiringError;
+use crate::worker::WorkerError;
 
 /// The command was asked for something that makes no sense.
 #[derive(Debug)]
@@ -40,15 +41,24 @@ fn kind(error: &anyhow::Error) -> Kind {
             .or_else(|| cause.downcast_ref::<GoldError>().map(GoldError::kind))
             .or_else(|| cause.downcast_ref::<SqlError>().map(SqlError::kind))
             .or_else(|| cause.downcast_ref::<LakeError>().map(LakeError::kind))
-            .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind));
+            .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind))
+            .or_else(|| cause.downcast_ref::<WorkerError>().and_then(own_kind));
         if let Some(kind) = known {
             return kind;
+        }
+        if let Some(WiringError::NoRegion) = cause.downcast_ref() {
+            return Kind::Configuration;
         }
         if cause.is::<WiringError>() || cause.is::<CatalogError>() {
             return Kind::Look;
         }
     }
     Kind::Look
+}
+
+fn own_kind(error: &WorkerError) -> Option<Kind> {
+    // The others have a cause that knows.
+    matches!(error, WorkerError::NothingToWatch).then_some(Kind::Configuration)
 }
 
 /// A reader of ours that has gone away (`silversmith sql … | head`) is no failure.

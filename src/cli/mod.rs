@@ -5,6 +5,7 @@
 mod check;
 mod checkpoint;
 mod demo;
+mod dlq;
 mod exit;
 mod init;
 mod look;
@@ -65,6 +66,17 @@ enum Command {
     /// Ingest raw objects that the ledger does not know, once
     Bronze(Only),
     #[command(
+        after_help = "Examples:\n  silversmith backfill\n  silversmith backfill s3://raw-zone/orders/2025/"
+    )]
+    /// List existing objects, however old, and ingest those that the ledger does not know
+    Backfill {
+        /// Just those whose URI begins with this; all of them without
+        #[arg(value_name = "URI")]
+        root: Option<String>,
+        #[command(flatten)]
+        only: Only,
+    },
+    #[command(
         after_help = "Examples:\n  silversmith silver\n  silversmith silver --pipeline orders --rebuild"
     )]
     /// Merge what bronze gained into silver, once
@@ -119,6 +131,9 @@ enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Look into dead letters, send them round again, give them up
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Write a first silversmith.toml from a sample CSV file
     Init(init::InitArgs),
     /// Make a whole lake in a folder, from real data, and explain what happens
@@ -171,6 +186,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let wired = wire(settings()?, Missing::Make).await?;
             steps::bronze(&chosen(&wired, &only)?).await
         }
+        Command::Backfill { root, only } => {
+            let wired = wire(settings()?, Missing::Make).await?;
+            steps::backfill(&chosen(&wired, &only)?, root.as_deref()).await
+        }
+        Command::Dlq(command) => dlq::run(&wire(settings()?, Missing::Make).await?, command).await,
         Command::Silver { only, rebuild } => {
             let wired = wire(settings()?, Missing::Make).await?;
             steps::silver(&chosen(&wired, &only)?, rebuild).await

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,9 +12,28 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a log, which nobody watches, is told.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// Awaits work; when it takes long, says what is being done and for how long.
-pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
+/// What is told of the work while it goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Told(Arc<Mutex<String>>);
+
+impl Told {
+    /// From now on, this is said.
+    pub(super) fn tell(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    fn now(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Awaits work that tells how far it has come; when it takes long, says what is being done and for how long.
+pub(super) async fn watched_telling<F: Future>(
+    what: &str,
+    work: impl FnOnce(Told) -> F,
+) -> F::Output {
+    let told = Told(Arc::new(Mutex::new(what.to_owned())));
+    let mut work = std::pin::pin!(work(told.clone()));
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
         return done;
     }
@@ -22,20 +42,27 @@ pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
             bar.set_style(style);
         }
-        bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
-        let done = work.await;
-        bar.finish_and_clear();
-        return done;
+        loop {
+            bar.set_message(told.now());
+            if let Ok(done) = tokio::time::timeout(Duration::from_millis(250), &mut work).await {
+                bar.finish_and_clear();
+                return done;
+            }
+        }
     }
     let mut seconds = PATIENCE.as_secs();
     loop {
         // A closed stderr is no reason to stop working.
-        let told = super::output::say(&format!("{what}: still at it after {seconds} s"));
-        drop(told);
+        drop(super::output::say(&format!("{}: still at it after {seconds} s", told.now())));
         match tokio::time::timeout(REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),
         }
     }
+}
+
+/// Awaits work; when it takes long, says what is being done and for how long.
+pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
+    watched_telling(what, |_| work).await
 }

@@ -12,14 +12,16 @@ use crate::error::chain;
 use crate::lake::diff::Position;
 use crate::lake::{LakeError, Snapshot, Table, marks};
 use crate::ledger::ObjectOutcome;
+use crate::queue::Description;
 use crate::source::{self, RawObject};
 use crate::wiring::{Intake, Pipeline, Wired};
 
 /// Where a pipeline stands.
 struct Standing {
     pipeline: String,
-    waiting: i64,
-    failed: i64,
+    /// None where a queue knows, or nobody does without listing S3.
+    waiting: Option<i64>,
+    failed: Option<i64>,
     bronze: Option<Snapshot>,
     silver: Option<Snapshot>,
     /// Bronze snapshots that silver has not merged.
@@ -32,7 +34,33 @@ pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
     for pipeline in &wired.pipelines {
         all.push(standing(wired, pipeline).await?);
     }
-    print(&[rows(&all)?], format)
+    let mut rows = rows(&all)?;
+    if let Intake::Queue(queues) = &wired.intake {
+        let (queue, dlq) = (queues.queue.describe().await?, queues.dlq.describe().await?);
+        rows = with_queues(&rows, &queue, &dlq)?;
+    }
+    print(&[rows], format)
+}
+
+/// What the pipelines have in common: the queues.
+fn with_queues(
+    rows: &RecordBatch,
+    queue: &Description,
+    dlq: &Description,
+) -> anyhow::Result<RecordBatch> {
+    let count = |value: u64| -> ArrayRef {
+        Arc::new(Int64Array::from_value(value as i64, rows.num_rows()))
+    };
+    let schema = rows.schema();
+    // What a folder's listing would tell is told by the queue.
+    let own = schema.fields().iter().zip(rows.columns());
+    let own = own.filter(|(field, _)| !field.name().starts_with("objects_"));
+    let mut columns: Vec<(&str, ArrayRef, bool)> =
+        own.map(|(field, values)| (field.name().as_str(), values.clone(), true)).collect();
+    columns.push(("queue_waiting", count(queue.visible + queue.delayed), false));
+    columns.push(("queue_in_flight", count(queue.in_flight), false));
+    columns.push(("dead_letters", count(dlq.messages()), false));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
 async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing> {
@@ -42,6 +70,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         Intake::Directory => source::all(&*wired.source, &pipeline.settings.bronze.root).await?,
         Intake::Queue(_) | Intake::Listing => vec![],
     };
+    let local = matches!(wired.intake, Intake::Directory);
     let is_wanted = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
     let wanted: HashSet<_> = listed.into_iter().filter(is_wanted).map(|o| o.id).collect();
     let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
@@ -67,8 +96,8 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     }
     Ok(Standing {
         pipeline: pipeline.settings.name.clone(),
-        waiting: (wanted.len() - known.len()) as i64,
-        failed: failed as i64,
+        waiting: local.then_some((wanted.len() - known.len()) as i64),
+        failed: local.then_some(failed as i64),
         behind: match (&bronze, &pipeline.settings.silver) {
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
             _ => None,
@@ -104,8 +133,8 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
     let gold = all.iter().map(|s| s.gold_up_to_date).collect::<BooleanArray>();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("pipeline", Arc::new(names) as ArrayRef, false),
-        ("objects_waiting", numbers(&|s| Some(s.waiting)), false),
-        ("objects_failed", numbers(&|s| Some(s.failed)), false),
+        ("objects_waiting", numbers(&|s| s.waiting), true),
+        ("objects_failed", numbers(&|s| s.failed), true),
         ("bronze_rows", numbers(&|s| total(&s.bronze)), true),
         ("bronze_committed_at", times(&|s| s.bronze.as_ref()), true),
         ("silver_rows", numbers(&|s| total(&s.silver)), true),

@@ -1,7 +1,8 @@
 //! `run`, `bronze`, `silver`, `gold`.
 
+use super::exit::Usage;
 use super::output::{counted, say};
-use super::progress::watched;
+use super::progress::{watched, watched_telling};
 use crate::bronze::BronzeReport;
 use crate::error::chain;
 use crate::gold::GoldReport;
@@ -56,8 +57,36 @@ fn tell(round: &Round) -> anyhow::Result<()> {
 pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
-        let report = watched(&format!("bronze of {name}"), pipeline.bronze.step()).await?;
+        let report = watched_telling(&format!("bronze of {name}"), |told| {
+            pipeline.bronze.step_telling(move |so_far| told.tell(told_bronze(name, so_far)))
+        })
+        .await?;
         say(&told_bronze(name, &report))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> anyhow::Result<()> {
+    let mut any = false;
+    for pipeline in pipelines {
+        let (name, own) = (&pipeline.settings.name, pipeline.settings.bronze.root.as_str());
+        // The more exact of what is asked for and what the pipeline is for; none where they are apart.
+        let root = match root {
+            None => own,
+            Some(asked) if asked.starts_with(own) => asked,
+            Some(asked) if own.starts_with(asked) => own,
+            Some(_) => continue,
+        };
+        any = true;
+        let report = watched_telling(&format!("backfill of {name}"), |told| {
+            pipeline.bronze.backfill(root, move |so_far| told.tell(told_bronze(name, so_far)))
+        })
+        .await?;
+        say(&told_bronze(name, &report))?;
+    }
+    if !any {
+        let asked = root.unwrap_or_default();
+        return Err(Usage(format!("no pipeline takes objects below `{asked}`")).into());
     }
     Ok(())
 }

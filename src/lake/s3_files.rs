@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -279,8 +279,9 @@ impl Writer {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
-                let begin = client.create_multipart_upload();
-                let begun = begin.bucket(&place.bucket).key(&place.key).send().await;
+                let begin = client.create_multipart_upload().bucket(&place.bucket).key(&place.key);
+                // Each part is sent with its checksum, and the whole is completed by them.
+                let begun = begin.checksum_algorithm(ChecksumAlgorithm::Crc32).send().await;
                 let begun = begun.map_err(|error| failed("writing", &self.path, error))?;
                 let id = begun.upload_id().unwrap_or_default().to_owned();
                 self.upload.insert(Upload { id, parts: vec![] })
@@ -290,6 +291,7 @@ impl Writer {
         let bytes = self.buffer.split().freeze();
         let request = client.upload_part().bucket(&place.bucket).key(&place.key);
         let request = request.upload_id(&upload.id).part_number(number);
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
         let sent = request.body(ByteStream::from(bytes)).send().await;
         let sent = sent.map_err(|error| failed("writing", &self.path, error))?;
         let part = CompletedPart::builder().part_number(number);

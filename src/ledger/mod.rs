@@ -19,7 +19,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 
 pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of};
-pub use view::View;
+pub use view::{Told, View};
 
 use crate::lake::diff::{Position, Standing, standing};
 use crate::lake::provider::LakeTable;

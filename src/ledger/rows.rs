@@ -158,6 +158,7 @@ pub(super) struct State {
     pub(super) outcome: ObjectOutcome,
     pub(super) finished_at: i64,
     pub(super) again: bool,
+    pub(super) reason: Option<String>,
 }
 
 impl State {
@@ -190,6 +191,7 @@ pub(super) fn states<'a>(
             },
             outcome: state,
             finished_at: finished.value(row),
+            reason: reason.is_valid(row).then(|| reason.value(row).to_owned()),
             again: matches!(state, ObjectOutcome::Missing | ObjectOutcome::Replayed)
                 || (reason.is_valid(row) && reason.value(row) == UNREADABLE),
         }

@@ -48,6 +48,15 @@ impl Memory {
     }
 }
 
+/// What the ledger says of an object, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// How the newest attempt ended.
+    pub outcome: ObjectOutcome,
+    /// Why, where it was not ingested.
+    pub reason: Option<String>,
+}
+
 /// The ledger as of one state of bronze and of the objects table.
 #[derive(Debug)]
 pub struct View {
@@ -127,6 +136,28 @@ impl View {
             }
         }
         Ok(found)
+    }
+
+    /// The newest that is known of each of these URIs, in whatever version.
+    pub async fn newest(&self, uris: &[String]) -> Result<HashMap<String, Told>, LakeError> {
+        let wanted: HashSet<&str> = uris.iter().map(String::as_str).collect();
+        let files = self.by_day.values().flatten().chain(&self.undated).cloned().collect();
+        let mut newest: HashMap<String, (Rank, Told)> = HashMap::new();
+        let mut batches = self.batches(files);
+        while let Some(batch) = batches.try_next().await? {
+            for state in rows::states(&batch, Some(&wanted)) {
+                let (rank, _) = state.ranked();
+                let told = Told { outcome: state.outcome, reason: state.reason };
+                match newest.get_mut(&state.id.uri) {
+                    Some(before) if before.0 < rank => *before = (rank, told),
+                    Some(_) => {}
+                    None => {
+                        newest.insert(state.id.uri, (rank, told));
+                    }
+                }
+            }
+        }
+        Ok(newest.into_iter().map(|(uri, (_, told))| (uri, told)).collect())
     }
 
     /// The day as its files tell it, those that were not read before read now.

@@ -15,6 +15,8 @@ const LANES: usize = 32;
 const LEVELS: usize = 3;
 /// A folder with more sub-folders than this is listed as one lane: names are kept in memory (I7).
 const MAX_FOLDERS: usize = 10_000;
+/// So is one with more keys of its own than this: a page of them.
+const MAX_KEYS: usize = 1_000;
 
 impl S3Store {
     pub(super) fn list_lanes<'a>(
@@ -49,7 +51,7 @@ impl S3Store {
             let mut below = Vec::new();
             for folder in std::mem::take(&mut open) {
                 match self.folder(bucket, &folder).await? {
-                    // Nothing but keys, and more than a page of them: a lane of its own.
+                    // Too much to be kept: a lane of its own.
                     None => done.push(folder),
                     Some((page, folders)) => {
                         direct.push(page);
@@ -82,8 +84,7 @@ impl S3Store {
             if answer.is_truncated() != Some(true) {
                 return Ok(Some((page, folders)));
             }
-            if folders.is_empty() || folders.len() > MAX_FOLDERS || page.objects.len() > MAX_FOLDERS
-            {
+            if folders.len() > MAX_FOLDERS || page.objects.len() >= MAX_KEYS {
                 return Ok(None);
             }
             token = answer.next_continuation_token().map(str::to_owned);

@@ -3,15 +3,30 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use silversmith::checkpoint::{CheckpointStore, LocalCheckpoints, MemoryCheckpoints, Put};
+use silversmith::checkpoint::{
+    CheckpointStore, LocalCheckpoints, MemoryCheckpoints, Put, S3Checkpoints,
+};
+
+use crate::emulator::stand::{Stand, Wish};
+
+type Store = (&'static str, Arc<dyn CheckpointStore>);
+
+/// Every kind of store, empty; and what has to live as long as they do.
+pub async fn stores() -> (Vec<Store>, (tempfile::TempDir, Stand)) {
+    let folder = tempfile::tempdir().unwrap();
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let s3 = S3Checkpoints::new(stand.s3.clone(), &stand.name, "some/checkpoints");
+    let stores: Vec<Store> = vec![
+        ("memory", Arc::new(MemoryCheckpoints::new())),
+        ("local", Arc::new(LocalCheckpoints::new(&folder.path().join("checkpoints")))),
+        ("s3", Arc::new(s3)),
+    ];
+    (stores, (folder, stand))
+}
 
 #[tokio::test]
 async fn every_checkpoint_store_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores: [(&str, Arc<dyn CheckpointStore>); 2] = [
-        ("memory", Arc::new(MemoryCheckpoints::new())),
-        ("local", Arc::new(LocalCheckpoints::new(&folder.path().join("checkpoints")))),
-    ];
+    let (stores, _kept) = stores().await;
     for (kind, store) in stores {
         println!("checkpoint store: {kind}");
         let key = "orders/silver.json";

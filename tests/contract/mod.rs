@@ -3,6 +3,10 @@
 mod catalog;
 mod checkpoints;
 mod commit;
+mod files;
+mod lock;
+mod queue;
+mod raw_store;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ import decimal
 import importlib
 import json
 import math
+import os
 import pathlib
 import sys
 import uuid
@@ -53,8 +54,22 @@ def open_catalog(args):
         raise Failure(f"no catalog at {uri}")
     # A checker must not create the catalog's tables, or a wrong URI would pass for an empty lake.
     return load_catalog(
-        args.name, type="sql", uri=uri, warehouse=args.warehouse, init_catalog_tables="false"
+        args.name, type="sql", uri=uri, warehouse=args.warehouse, init_catalog_tables="false", **stand_in()
     )
+
+
+def stand_in():
+    """Where S3 is a stand-in, as the AWS SDKs are told by the environment; PyIceberg asks for properties."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return {}
+    return {
+        "s3.endpoint": endpoint,
+        "s3.region": os.environ["AWS_REGION"],
+        "s3.access-key-id": os.environ["AWS_ACCESS_KEY_ID"],
+        "s3.secret-access-key": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "s3.force-virtual-addressing": "false",
+    }
 
 
 def open_table(args):
@@ -74,6 +89,12 @@ def open_duckdb():
             raise Failure(f"no DuckDB extension at {extension}: run install.sh again")
         db.execute(f"LOAD '{extension}'")
     db.execute("SET TimeZone = 'UTC'")
+    if s3 := stand_in():
+        scheme, host = s3["s3.endpoint"].split("://", 1)
+        db.execute(
+            f"CREATE SECRET (TYPE s3, KEY_ID '{s3['s3.access-key-id']}', SECRET '{s3['s3.secret-access-key']}',"
+            f" REGION '{s3['s3.region']}', ENDPOINT '{host}', URL_STYLE 'path', USE_SSL {scheme == 'https'})"
+        )
     return db
 
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::Folder;
 
 /// The Python that `tests/run` prepares. A test that needs it fails without it.
-fn python() -> String {
+pub fn python() -> String {
     #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
     std::env::var("SILVERSMITH_TEST_PYTHON")
         .expect("SILVERSMITH_TEST_PYTHON is not set: run the suite by `bash tests/run`")

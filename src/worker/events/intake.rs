@@ -1,6 +1,7 @@
 //! Receiving: messages → tickets in the lanes of the pipelines.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const MOST: usize = 8;
 const SHORT: Duration = Duration::from_secs(1);
 /// The pause after a receive that failed, doubled each time, at most a minute.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a worker that stops waits for what is just being received.
+const LAST: Duration = Duration::from_secs(1);
 /// Folders of unmatched objects that are remembered, so that each is logged once.
 const FOLDERS: usize = 1_000;
 
@@ -41,8 +44,7 @@ pub(super) async fn run(
             receives.push(receive(&common, wait));
         }
         let received = tokio::select! {
-            // What is being received now stays hidden for its visibility, and comes again.
-            () = common.stop.cancelled() => return,
+            () = common.stop.cancelled() => return intake.end(receives).await,
             received = receives.next() => received,
         };
         match received {
@@ -53,8 +55,10 @@ pub(super) async fn run(
                 intake.drained(false);
                 for message in messages {
                     tokio::select! {
-                        () = common.stop.cancelled() => return,
-                        () = intake.take(message) => {}
+                        biased;
+                        // Given back: once it has tickets, by their being dropped.
+                        () = common.stop.cancelled() => intake.give_back(&message),
+                        () = intake.take(&message) => {}
                     }
                 }
                 // Only now: so that what came together goes into one batch.
@@ -104,14 +108,32 @@ impl Intake {
         }
     }
 
+    /// What is just being received is given back, too; a long poll that brings nothing is cut off.
+    async fn end<F>(&self, receives: FuturesUnordered<F>)
+    where
+        F: Future<Output = Result<Vec<Message>, QueueError>>,
+    {
+        let mut late = std::pin::pin!(receives.take_until(tokio::time::sleep(LAST)));
+        while let Some(received) = late.next().await {
+            for message in received.unwrap_or_default() {
+                self.give_back(&message);
+            }
+        }
+    }
+
+    fn give_back(&self, message: &Message) {
+        let held = self.common.hand.hold(1, 0);
+        drop(Ticket::issue(message, 1, held, &self.closing));
+    }
+
     /// Every record of a message gets its tickets. What no pipeline is asked about is settled here.
-    async fn take(&mut self, message: Message) {
+    async fn take(&mut self, message: &Message) {
         let records = match parse(&message.body) {
             Ok(records) => records,
             Err(error) => {
                 let held = self.common.hand.hold(1, message.body.len() as u64);
-                let tickets = Ticket::issue(&message, 1, held, &self.closing);
-                return self.bad(&message, vec![error.to_string()], tickets).await;
+                let tickets = Ticket::issue(message, 1, held, &self.closing);
+                return self.bad(message, vec![error.to_string()], tickets).await;
             }
         };
         let pipelines: Vec<_> = self.lanes.iter().map(|lane| &lane.pipeline).collect();
@@ -122,7 +144,7 @@ impl Intake {
         let count = routed.wanted.len() + unmatched + routed.bad.len() + 1;
         let bytes = routed.wanted.iter().map(|(_, object)| object.size.unwrap_or(0)).sum();
         let held = self.common.hand.hold(routed.wanted.len().max(1), bytes);
-        let mut tickets = Ticket::issue(&message, count, held, &self.closing);
+        let mut tickets = Ticket::issue(message, count, held, &self.closing);
         if let Some(ticket) = tickets.pop() {
             ticket.done(Durable::nothing_to_do());
         }
@@ -142,7 +164,7 @@ impl Intake {
         for ((lane, object), ticket) in wanted.into_iter().zip(tickets) {
             self.lanes[lane].enter(Item { object, ticket }).await;
         }
-        self.bad(&message, why, bad).await;
+        self.bad(message, why, bad).await;
         self.unmatched(unmatched, lost).await;
     }
 

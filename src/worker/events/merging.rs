@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Common;
-use crate::checkpoint::lock::Lock;
+use crate::checkpoint::lock::{Lock, TTL};
 use crate::error::chain;
 use crate::wiring::Pipeline;
 use crate::worker::{WorkerError, merge};
@@ -46,6 +46,7 @@ pub(super) async fn run(common: Arc<Common>, pipeline: Pipeline, wake: Arc<Wake>
         pipeline.checkpoints.clone(),
         format!("{}/silver.lock", pipeline.settings.name),
         common.ambient.uuid().to_string(),
+        TTL,
         common.ambient.clone(),
     );
     // What was left when the last worker went away.

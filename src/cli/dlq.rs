@@ -1,0 +1,333 @@
+//! `dlq`: dead letters, shown, sent round again, given up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use globset::GlobBuilder;
+
+use super::exit::Usage;
+use super::output::{Format, counted, print, say, tell};
+use super::progress::{Told, watched_telling};
+use crate::dead_letters::queued::{self, Action, Counts};
+use crate::dead_letters::recorded::{self, Recorded};
+use crate::dead_letters::{Entry, Filter, REDRIVEN};
+use crate::ledger::ObjectOutcome;
+use crate::wiring::{Intake, Pipeline, Queues, Wired};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DlqCommand {
+    #[command(
+        after_help = "Examples:\n  silversmith dlq list\n  silversmith dlq list --since 2h --format json | jq -r .reason | sort | uniq -c"
+    )]
+    /// Show dead letters, a line each
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// How rows are printed: a table, CSV with a header, or one JSON object a line
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    #[command(
+        after_help = "Examples:\n  silversmith dlq show 019a7f3e-5c1d-7d51-9a0b-1f2e3d4c5b6a\n  silversmith dlq show s3://raw-zone/orders/1.csv"
+    )]
+    /// Show one dead letter, whole
+    Show {
+        /// Its id, as `dlq list` shows it, or the URI of its object
+        id: String,
+    },
+    #[command(
+        after_help = "Examples:\n  silversmith dlq replay --dry-run\n  silversmith dlq replay --reason schema-changed --match 's3://raw-zone/orders/**'"
+    )]
+    /// Send dead letters round again, once what was wrong is mended; harmless if done twice
+    Replay {
+        #[command(flatten)]
+        which: Which,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    #[command(
+        after_help = "Examples:\n  silversmith dlq purge --reason not-text --dry-run\n  silversmith dlq purge --all"
+    )]
+    /// Give dead letters up, for good
+    Purge {
+        #[command(flatten)]
+        which: Which,
+        /// All of them: needed where nothing else says which
+        #[arg(long)]
+        all: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Just those with this reason
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Just those about an object whose URI matches this glob
+    #[arg(long = "match", value_name = "GLOB")]
+    matching: Option<String>,
+    /// Just those since then: a time, or how long ago, such as 2h
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+impl Which {
+    fn filter(&self, now: DateTime<Utc>) -> anyhow::Result<Filter> {
+        let matching = match &self.matching {
+            None => None,
+            Some(glob) => {
+                let glob = GlobBuilder::new(glob).literal_separator(true).build();
+                Some(glob.map_err(|e| Usage(format!("--match: {e}")))?.compile_matcher())
+            }
+        };
+        let since = self.since.as_deref().map(|text| since(text, now)).transpose()?;
+        if self.limit == Some(0) {
+            return Err(Usage("--limit: it has to be at least 1".to_owned()).into());
+        }
+        Ok(Filter { reason: self.reason.clone(), matching, since, limit: self.limit })
+    }
+
+    fn is_everything(&self) -> bool {
+        self.reason.is_none() && self.matching.is_none() && self.since.is_none()
+    }
+}
+
+fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Usage> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok(now - ago);
+    }
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
+    time.map_err(|_| {
+        Usage(format!("--since: `{text}` is no time: write 2h, 3d, or 2026-01-31T12:00:00Z"))
+    })
+}
+
+pub(super) async fn run(wired: &Wired, command: DlqCommand) -> anyhow::Result<()> {
+    let now = wired.lake.ambient().now();
+    match command {
+        DlqCommand::List { which, format } => {
+            let found = look(wired, &which.filter(now)?).await?;
+            print(&[rows(&found)?], format)
+        }
+        DlqCommand::Show { id } => show(wired, &id).await,
+        DlqCommand::Replay { which, dry_run } => {
+            act(wired, &which.filter(now)?, Verb::Replay, dry_run).await
+        }
+        DlqCommand::Purge { which, all, dry_run } => {
+            if which.is_everything() && !all && !dry_run {
+                let why =
+                    "say which dead letters are given up: --reason, --match, --since, or --all";
+                return Err(Usage(why.to_owned()).into());
+            }
+            act(wired, &which.filter(now)?, Verb::Purge, dry_run).await
+        }
+    }
+}
+
+/// What is done with dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Replay,
+    Purge,
+}
+
+impl Verb {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Replay => "sent round again",
+            Self::Purge => "given up",
+        }
+    }
+}
+
+/// The dead letters that are meant, explained.
+async fn look(wired: &Wired, filter: &Filter) -> anyhow::Result<Vec<Entry>> {
+    let Intake::Queue(queues) = &wired.intake else {
+        let found = all_recorded(wired, filter).await?;
+        return Ok(found.into_iter().flat_map(|(_, r)| r).map(|r| r.entry).collect());
+    };
+    let mut found = Vec::new();
+    in_queue(wired, queues, filter, &Action::Look, |entry| found.push(entry)).await?;
+    found.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    explain(wired, &mut found).await?;
+    Ok(found)
+}
+
+async fn in_queue(
+    wired: &Wired,
+    queues: &Queues,
+    filter: &Filter,
+    action: &Action,
+    mut found: impl FnMut(Entry) + Send,
+) -> anyhow::Result<Counts> {
+    let waiting = queues.dlq.describe().await?.messages();
+    let what = match action {
+        Action::Look => "reading dead letters",
+        Action::Replay(_) => "sending dead letters round again",
+        Action::Purge => "giving dead letters up",
+    };
+    let worked = watched_telling(what, |told: Told| async move {
+        let ambient = wired.lake.ambient();
+        let telling = move |counts: Counts| {
+            told.tell(format!(
+                "{what}: {} done, about {waiting} in the queue at first",
+                counts.done
+            ));
+        };
+        let found = |entry, _: &_| found(entry);
+        queued::work(&queues.dlq, filter, action, ambient, found, telling).await
+    });
+    Ok(worked.await?)
+}
+
+/// What the objects table says of objects whose messages the queue has moved by itself.
+async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
+    let uris: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.reason == REDRIVEN)
+        .flat_map(|entry| entry.uris.iter().cloned())
+        .collect();
+    if uris.is_empty() {
+        return Ok(());
+    }
+    let mut told: HashMap<String, String> = HashMap::new();
+    for pipeline in &wired.pipelines {
+        let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
+        let ledger = pipeline.bronze.ledger();
+        if wired.lake.find(ledger.table()).await?.is_none() {
+            continue;
+        }
+        for (uri, state) in ledger.view(bronze.as_ref()).await?.newest(&uris).await? {
+            let name = &pipeline.settings.name;
+            let more = match state.reason {
+                Some(reason) => format!("{name}: {} ({reason})", state.outcome),
+                None => format!("{name}: {}", state.outcome),
+            };
+            let all = told.entry(uri).or_default();
+            *all = if all.is_empty() { more } else { format!("{all}, {more}") };
+        }
+    }
+    for entry in entries.iter_mut().filter(|entry| entry.reason == REDRIVEN) {
+        for uri in &entry.uris {
+            let known =
+                told.get(uri).map_or("nothing: workers died, or were stopped, while at it", |s| s);
+            entry.error.push_str(&format!("; the objects table says of {uri}: {known}"));
+        }
+    }
+    Ok(())
+}
+
+async fn show(wired: &Wired, id: &str) -> anyhow::Result<()> {
+    let found = look(wired, &Filter::default()).await?;
+    let is_meant = |entry: &&Entry| entry.id == id || entry.uris.iter().any(|uri| uri == id);
+    let mut any = false;
+    for entry in found.iter().filter(is_meant) {
+        any = true;
+        let at = entry.at.map_or_else(|| "unknown".to_owned(), |at| at.to_rfc3339());
+        tell(&format!("id        {}\nsince     {at}\nreason    {}", entry.id, entry.reason))?;
+        tell(&format!("pipeline  {}", entry.pipeline.as_deref().unwrap_or("-")))?;
+        for uri in &entry.uris {
+            tell(&format!("object    {}", uri.escape_debug()))?;
+        }
+        tell(&format!("error     {}", entry.error.escape_debug()))?;
+        if !entry.body.is_empty() {
+            tell(&queued::pretty(&entry.body))?;
+        }
+    }
+    if !any {
+        return Err(Usage(format!("there is no dead letter `{id}`; `dlq list` shows them")).into());
+    }
+    Ok(())
+}
+
+async fn act(wired: &Wired, filter: &Filter, verb: Verb, dry_run: bool) -> anyhow::Result<()> {
+    if dry_run {
+        let found = look(wired, filter).await?;
+        print(&[rows(&found)?], Format::Table)?;
+        let letters = counted(found.len() as u64, "dead letter");
+        return say(&format!("{letters} would be {}; nothing was done", verb.done()));
+    }
+    let Intake::Queue(queues) = &wired.intake else {
+        return act_recorded(wired, filter, verb).await;
+    };
+    let action = match verb {
+        Verb::Replay => Action::Replay(queues.queue.clone()),
+        Verb::Purge => Action::Purge,
+    };
+    let counts = in_queue(wired, queues, filter, &action, |_| {}).await?;
+    say(&format!("{} {}", counted(counts.done as u64, "dead letter"), verb.done()))?;
+    if counts.refused > 0 {
+        anyhow::bail!(
+            "{} stayed: a queue refused them",
+            counted(counts.refused as u64, "dead letter")
+        );
+    }
+    Ok(())
+}
+
+/// By pipeline, the objects that were not taken in.
+async fn all_recorded<'a>(
+    wired: &'a Wired,
+    filter: &Filter,
+) -> anyhow::Result<Vec<(&'a Pipeline, Vec<Recorded>)>> {
+    let memory = (wired.settings.worker.memory / 2) as usize;
+    let (mut all, mut left) = (Vec::new(), filter.limit.unwrap_or(usize::MAX));
+    for pipeline in &wired.pipelines {
+        let (ledger, name) = (pipeline.bronze.ledger(), &pipeline.settings.name);
+        let mut found = recorded::failed(ledger, name, filter, memory).await?;
+        found.truncate(left);
+        left -= found.len();
+        all.push((pipeline, found));
+    }
+    Ok(all)
+}
+
+async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Result<()> {
+    let mut done = 0;
+    for (pipeline, found) in all_recorded(wired, filter).await? {
+        let outcome = match verb {
+            Verb::Replay => ObjectOutcome::Replayed,
+            Verb::Purge => ObjectOutcome::Skipped,
+        };
+        let now = wired.lake.ambient().now();
+        recorded::record(pipeline.bronze.ledger(), &found, outcome, now).await?;
+        let oldest = found.iter().map(|object| object.id.last_modified).min();
+        if let (Verb::Replay, Some(oldest)) = (verb, oldest) {
+            pipeline.bronze.list_from(oldest).await?;
+        }
+        done += found.len();
+    }
+    let next = match verb {
+        Verb::Replay if done > 0 => ": the next listing takes them up",
+        _ => "",
+    };
+    say(&format!("{} {}{next}", counted(done as u64, "dead letter"), verb.done()))
+}
+
+fn rows(entries: &[Entry]) -> anyhow::Result<RecordBatch> {
+    let texts = |value: &dyn Fn(&Entry) -> Option<String>| -> ArrayRef {
+        Arc::new(entries.iter().map(value).collect::<StringArray>())
+    };
+    let at = entries.iter().map(|entry| entry.at.map(|at| at.timestamp_micros()));
+    let at = at.collect::<TimestampMicrosecondArray>().with_timezone("+00:00");
+    // Keys and errors quote strangers: nothing of theirs reaches a terminal unescaped.
+    let shown = |text: &str| text.escape_debug().to_string();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("id", texts(&|e| Some(shown(&e.id))), false),
+        ("since", Arc::new(at) as ArrayRef, true),
+        ("reason", texts(&|e| Some(shown(&e.reason))), false),
+        ("pipeline", texts(&|e| e.pipeline.clone()), true),
+        ("object", texts(&|e| e.uris.first().map(|uri| shown(uri))), true),
+        ("error", texts(&|e| Some(shown(&e.error))), false),
+    ])?)
+}

@@ -1,0 +1,126 @@
+//! Dead letters where there is no queue: rows of the objects table, of objects that were not taken in.
+//!
+//! A replay records that the object is to be tried again; the next listing does so. Giving an object up
+//! records that it is skipped.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+
+use super::{Entry, Filter};
+use crate::ledger::{Ledger, ObjectOutcome, ObjectRow};
+use crate::source::ObjectId;
+use crate::sql::SqlError;
+use crate::sql::session::{query, session};
+
+/// The batch that rows written here name.
+const BATCH: &str = "dlq";
+
+/// The newest row of every object version, of those that failed.
+const FAILED: &str =
+    "SELECT source_uri, source_version, last_modified, size, outcome, reason, error, finished_at
+FROM (SELECT *, row_number() OVER (
+        PARTITION BY source_uri, source_version, date_trunc('second', last_modified)
+        ORDER BY CASE outcome WHEN 'ingested' THEN 1 ELSE 0 END DESC, finished_at DESC) AS place
+      FROM ledger)
+WHERE place = 1 AND outcome IN ('rejected', 'missing')
+ORDER BY finished_at, source_uri";
+
+/// Trouble with them.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// A table.
+    #[error(transparent)]
+    Lake(#[from] crate::lake::LakeError),
+    /// The query.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// Reading its answer.
+    #[error("the objects table could not be read")]
+    Read(#[source] datafusion::error::DataFusionError),
+}
+
+/// An object that was not taken in.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// As a dead letter.
+    pub entry: Entry,
+    /// Which version.
+    pub id: ObjectId,
+    size: Option<u64>,
+}
+
+/// The objects of a pipeline that were not taken in and are meant. `memory`: bytes the query may hold.
+pub async fn failed(
+    ledger: &Ledger,
+    pipeline: &str,
+    filter: &Filter,
+    memory: usize,
+) -> Result<Vec<Recorded>, RecordedError> {
+    let Some(table) = ledger.as_table().await? else { return Ok(vec![]) };
+    let context = session(memory)?;
+    context.register_table("ledger", Arc::new(table)).map_err(RecordedError::Read)?;
+    let frame = query(&context, "dead letters", FAILED).await?;
+    let mut batches = frame.execute_stream().await.map_err(RecordedError::Read)?;
+    let mut all = Vec::new();
+    while let Some(batch) = batches.try_next().await.map_err(RecordedError::Read)? {
+        let text = |column: usize, row: usize| {
+            let values = batch.column(column).as_string::<i32>();
+            values.is_valid(row).then(|| values.value(row).to_owned())
+        };
+        let time = |column: usize, row: usize| {
+            let micros = batch.column(column).as_primitive::<TimestampMicrosecondType>().value(row);
+            DateTime::from_timestamp_micros(micros).unwrap_or_default()
+        };
+        for row in 0..batch.num_rows() {
+            let id = ObjectId {
+                uri: text(0, row).unwrap_or_default(),
+                version: text(1, row).unwrap_or_default(),
+                last_modified: time(2, row),
+            };
+            let size = batch.column(3).as_primitive::<Int64Type>();
+            let entry = Entry {
+                id: id.uri.clone(),
+                at: Some(time(7, row)),
+                reason: text(5, row).or_else(|| text(4, row)).unwrap_or_default(),
+                error: text(6, row).unwrap_or_default(),
+                pipeline: Some(pipeline.to_owned()),
+                uris: vec![id.uri.clone()],
+                body: String::new(),
+            };
+            if filter.means(&entry) {
+                let size = size.is_valid(row).then(|| size.value(row).max(0) as u64);
+                all.push(Recorded { entry, id, size });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Records a new state of objects: durable when this returns, and harmless when repeated.
+pub async fn record(
+    ledger: &Ledger,
+    objects: &[Recorded],
+    outcome: ObjectOutcome,
+    now: DateTime<Utc>,
+) -> Result<(), RecordedError> {
+    let rows: Vec<ObjectRow> = objects
+        .iter()
+        .map(|object| ObjectRow {
+            id: object.id.clone(),
+            size: object.size,
+            outcome,
+            reason: Some("by-hand"),
+            error: None,
+            rows: 0,
+            rescued: Some(0),
+            batch: BATCH.to_owned(),
+            finished_at: now,
+        })
+        .collect();
+    Ok(ledger.record(&rows).await?)
+}

@@ -1,0 +1,178 @@
+//! The raw zone: the fake, a folder, S3 with and without versions.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use silversmith::ambient::SystemAmbient;
+use silversmith::event::Announcement;
+use silversmith::source::{
+    DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, S3Store,
+    Wanted, all,
+};
+
+use crate::emulator::stand::{Stand, Wish};
+
+/// A raw zone, and how things get there.
+enum Zone {
+    Memory(Arc<MemoryStore>),
+    Folder(tempfile::TempDir),
+    S3(Stand),
+}
+
+impl Zone {
+    async fn put(&self, name: &str, content: &str) {
+        match self {
+            Self::Memory(store) => store.put(&format!("raw/{name}"), content, chrono::Utc::now()),
+            Self::Folder(folder) => {
+                let path = folder.path().join("raw").join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, content).unwrap();
+            }
+            Self::S3(stand) => drop(stand.put(name, content).await),
+        }
+    }
+
+    async fn delete(&self, name: &str) {
+        match self {
+            Self::Memory(store) => store.delete(&format!("raw/{name}")),
+            Self::Folder(folder) => {
+                std::fs::remove_file(folder.path().join("raw").join(name)).unwrap();
+            }
+            Self::S3(stand) => stand.delete(name).await,
+        }
+    }
+}
+
+async fn zones() -> Vec<(&'static str, Zone, Arc<dyn RawStore>, String)> {
+    let memory = Arc::new(MemoryStore::new());
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    std::fs::create_dir(&raw).unwrap();
+    let directory =
+        DirectoryStore::new(folder.path(), &raw, Duration::ZERO, Arc::new(SystemAmbient));
+    let mut zones: Vec<(_, _, Arc<dyn RawStore>, _)> = vec![
+        ("memory", Zone::Memory(memory.clone()), memory, "raw/".to_owned()),
+        ("directory", Zone::Folder(folder), Arc::new(directory), "raw/".to_owned()),
+    ];
+    for (kind, versioned) in [("s3", false), ("s3 with versions", true)] {
+        let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
+        let (store, root) = (S3Store::new(stand.s3.clone()), format!("s3://{}/raw/", stand.name));
+        zones.push((kind, Zone::S3(stand), Arc::new(store), root));
+    }
+    zones
+}
+
+async fn text(opened: Opened) -> String {
+    let mut input = opened.input;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        input.read_to_string(&mut text).map(|_| text)
+    });
+    read.await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_raw_store_keeps_the_contract() {
+    for (kind, zone, store, root) in zones().await {
+        println!("raw store: {kind}");
+        assert_eq!(all(&*store, &root).await.unwrap(), []);
+        for name in ["b/2.csv", "a/1.csv", "a/b/3.csv", "4 é+%.csv"] {
+            zone.put(name, &format!("content of {name}")).await;
+        }
+        let listed = all(&*store, &root).await.unwrap();
+        let mut uris: Vec<&str> = listed.iter().map(|o| o.id.uri.as_str()).collect();
+        uris.sort_unstable();
+        let expected = ["4 é+%.csv", "a/1.csv", "a/b/3.csv", "b/2.csv"];
+        assert_eq!(uris, expected.map(|name| format!("{root}{name}")));
+        assert_eq!(all(&*store, &root).await.unwrap(), listed, "nothing changed");
+        assert_eq!(all(&*store, &format!("{root}a/")).await.unwrap().len(), 2);
+
+        for object in &listed {
+            let opened = store.open(&Wanted::Listed(object.clone())).await.unwrap();
+            assert_eq!(opened.object.id, object.id);
+            assert_eq!(opened.object.size, object.size);
+            let name = &object.id.uri[root.len()..];
+            assert_eq!(text(opened).await, format!("content of {name}"), "{kind}");
+            store.verify(object).await.unwrap();
+        }
+
+        // Another version, where the first is asked for.
+        let first = listed.iter().find(|o| o.id.uri.ends_with("2.csv")).unwrap().clone();
+        zone.put("b/2.csv", "something else").await;
+        match store.open(&Wanted::Listed(first.clone())).await {
+            Ok(opened) => {
+                assert_ne!(opened.object.id, first.id, "it says what it is");
+                assert_eq!(text(opened).await, "something else");
+            }
+            Err(ReadError::Changed(uri)) => assert_eq!(uri, first.id.uri),
+            Err(other) => panic!("{kind}: {other}"),
+        }
+        zone.delete("b/2.csv").await;
+        let gone = store.open(&Wanted::Listed(first)).await.map(|opened| opened.object);
+        assert!(matches!(gone, Err(ReadError::Missing(_))), "{kind}: {gone:?}");
+    }
+}
+
+/// S3 reads the version that was announced, by id or by ETag, and says which one it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_reads_at_the_announced_version() {
+    for versioned in [false, true] {
+        let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
+        let store = S3Store::new(stand.s3.clone());
+        let (old, old_version) = stand.put("1.csv", "old").await;
+        let (new, _) = stand.put("1.csv", "new one").await;
+        let announced = |etag: &str, version_id: Option<String>| {
+            Wanted::Announced(Announcement {
+                bucket: stand.name.clone(),
+                key: "raw/1.csv".into(),
+                etag: Some(etag.into()),
+                version_id,
+                size: None,
+                event_time: None,
+            })
+        };
+        let opened = store.open(&announced(&old, old_version)).await.unwrap();
+        let version = opened.object.id.version.clone();
+        match versioned {
+            true => assert_eq!((version, text(opened).await), (old, "old".into())),
+            false => assert_eq!((version, text(opened).await), (new.clone(), "new one".into())),
+        }
+        let nothing = store.open(&announced(&new, Some("no-such-version".into()))).await;
+        let nothing = nothing.map(|opened| opened.object);
+        assert!(
+            matches!(nothing, Err(ReadError::Missing(_) | ReadError::Unreadable { .. })),
+            "{nothing:?}"
+        );
+    }
+}
+
+/// Lanes that were reached before are not listed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_of_s3_is_taken_up_where_it_was_left() {
+    const FOLDERS: usize = 40;
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    for number in 0..3 * FOLDERS {
+        stand.put(&format!("{:02}/{}.csv", number % FOLDERS, number / FOLDERS), "x").await;
+    }
+    stand.put("alone.csv", "x").await;
+    let store = S3Store::new(stand.s3.clone());
+    let root = format!("s3://{}/raw/", stand.name);
+    let mut listing = Listing { root, reached: BTreeMap::new() };
+    let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
+    assert_eq!(pages.iter().map(|p| p.objects.len()).sum::<usize>(), 3 * FOLDERS + 1);
+    let lanes = pages.iter().filter_map(|page| page.reached.clone());
+    let lanes: BTreeMap<String, Reached> = lanes.collect();
+    assert_eq!(lanes.len(), FOLDERS, "{lanes:?}");
+    listing.reached = lanes;
+    listing.reached.insert("raw/07/".into(), Reached::Key("raw/07/1.csv".into()));
+    let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
+    let uris: Vec<&str> = pages
+        .iter()
+        .flat_map(|p| &p.objects)
+        .map(|o| o.id.uri.rsplit_once("raw/").unwrap().1)
+        .collect();
+    assert_eq!(uris, ["alone.csv", "07/2.csv"]);
+}

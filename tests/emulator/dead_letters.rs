@@ -1,0 +1,150 @@
+//! Dead letters: how they come about, how they are looked into, how they go round again.
+
+use std::time::Duration;
+
+use super::stand::{Stand, Wish, orders};
+
+/// A wrong configuration makes dead letters; put right, they are replayed, and silver is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_circle() {
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let (etag, _) = stand.put("0.csv", &orders(0, 5, "old", 1)).await;
+    stand.send(&stand.event("0.csv", &etag, None)).await;
+    stand.work_off();
+    stand.configure("schema_change = \"fail\"");
+    for number in 1..=12 {
+        let text =
+            orders(number, 2, "new", 2).replace("name", "name,extra").replace("new,", "new,1,");
+        let name = format!("{number}.csv");
+        let (etag, _) = stand.put(&name, &text).await;
+        stand.send(&stand.event(&name, &etag, None)).await;
+    }
+    stand.work_off();
+    stand.assert_exactly_once(1, 5);
+    assert_eq!(stand.depth(&stand.queue).await, 0);
+
+    let list = |args: &[&str]| {
+        let (stdout, _) = stand.run(&[&["dlq", "list", "--format", "json"], args].concat());
+        stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect::<Vec<serde_json::Value>>()
+    };
+    let all = list(&[]);
+    assert_eq!(all.len(), 12, "{all:?}");
+    assert!(all.iter().all(|letter| letter["reason"] == "schema-changed"), "{all:?}");
+    assert!(all.iter().all(|letter| letter["pipeline"] == "orders"), "{all:?}");
+    let glob = format!("s3://{}/raw/1?.csv", stand.name);
+    assert_eq!(list(&["--match", &glob]).len(), 3);
+    assert_eq!(list(&["--reason", "missing"]).len(), 0);
+    assert_eq!(list(&["--since", "1h", "--limit", "5"]).len(), 5);
+    assert_eq!(list(&["--since", "2100-01-01T00:00:00Z"]).len(), 0);
+    let id = all[0]["id"].as_str().unwrap();
+    let (shown, _) = stand.run(&["dlq", "show", id]);
+    assert!(shown.contains("schema-changed") && shown.contains("\"receive_count\": 1"), "{shown}");
+
+    let (would, said) = stand.run(&["dlq", "replay", "--dry-run"]);
+    assert!(said.contains("12 dead letters would be sent round again; nothing was done"), "{said}");
+    assert_eq!(would.lines().count(), 12 + 4);
+    assert_eq!(stand.depth(&stand.queue).await, 0);
+
+    stand.configure("");
+    let (_, said) = stand.run(&["dlq", "replay", "--match", &glob]);
+    assert!(said.contains("3 dead letters sent round again"), "{said}");
+    stand.run(&["dlq", "replay"]);
+    assert_eq!((stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await), (0, 12));
+    stand.work_off();
+    stand.assert_exactly_once(13, 29);
+    assert_eq!(stand.depth(&stand.queue).await, 0);
+    let silver = stand.sql("SELECT name, count(*) FROM silver.orders GROUP BY name ORDER BY name");
+    assert_eq!(silver, ["new,13", "old,1"]);
+}
+
+/// Replays that are done twice or killed half-way are harmless, and can be done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_killed_is_done_again() {
+    const LETTERS: usize = 600;
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let mut bodies = Vec::new();
+    for number in 0..20 {
+        let name = format!("{number}.csv");
+        let (etag, _) = stand.put(&name, &orders(number * 10, 10, "x", 1)).await;
+        let event = stand.event(&name, &etag, None);
+        bodies.extend(std::iter::repeat_n(event, LETTERS / 20));
+    }
+    stand.send_to(&stand.dlq, &bodies).await;
+    let replay = || stand.command(&["dlq", "replay"]).stderr(std::process::Stdio::null()).spawn();
+    let mut first = replay().unwrap();
+    stand.until("some are replayed", async || stand.depth(&stand.queue).await > 20).await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    stand.run(&["dlq", "replay"]);
+    // What the killed one had in its hands is hidden, and still there.
+    let (left, sent) = (stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await);
+    assert!(left + sent >= LETTERS, "{left} + {sent}");
+    stand.work_off();
+    stand.assert_exactly_once(20, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_told_and_can_be_looked_at() {
+    let unmatched = "on_unmatched = \"dead-letter\"".to_owned();
+    let stand = Stand::with(Wish { source: unmatched, notified: false, ..Wish::default() }).await;
+    let (etag, _) = stand.put("good.csv", &orders(1, 1, "x", 1)).await;
+    let good = stand.event("good.csv", &etag, None);
+    let other = stand.event("other.txt", "e", None);
+    let mixed = format!("{},{{\"eventSource\":\"x\"}}]}}", &good[..good.len() - 2]);
+    let newer = good.replace("\"2.1\"", "\"3.0\"");
+    let hostile = "\u{9b}31mnot json \u{0085} '; DROP TABLE x --".to_owned();
+    stand.send_to(&stand.queue, &[hostile, other, mixed, newer, "{}".into()]).await;
+    stand.work_off();
+    stand.assert_exactly_once(1, 1);
+    let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
+    assert_eq!(listed.matches("not-an-event").count(), 4, "{listed}");
+    assert_eq!(listed.matches("unmatched").count(), 1, "{listed}");
+    let first = listed.lines().find(|l| l.contains("not JSON")).unwrap();
+    let (shown, _) = stand.run(&["dlq", "show", first.split(',').next().unwrap()]);
+    assert!(shown.contains("DROP TABLE") && !shown.contains('\u{9b}'), "{shown}");
+}
+
+/// Messages that the queue itself has moved are read, and explained from the objects table.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
+    let stand = Stand::with(Wish { max_receives: 1, notified: false, ..Wish::default() }).await;
+    let (etag, _) = stand.put("1.csv", &orders(1, 1, "x", 1)).await;
+    let event = stand.event("1.csv", &etag, None);
+    stand.send(&event).await;
+    // A worker that takes it and dies.
+    let receive = stand.sqs.receive_message().queue_url(&stand.queue).visibility_timeout(0);
+    assert_eq!(receive.send().await.unwrap().messages().len(), 1);
+    stand
+        .until("the queue moves it", async || {
+            let look = stand.sqs.receive_message().queue_url(&stand.queue).visibility_timeout(0);
+            look.send().await.unwrap();
+            stand.depth(&stand.dlq).await == 1
+        })
+        .await;
+    let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
+    assert!(listed.contains("redriven") && listed.contains("nothing: workers died"), "{listed}");
+    stand.run(&["dlq", "replay", "--reason", "redriven"]);
+    stand.work_off();
+    stand.assert_exactly_once(1, 1);
+    stand.send_to(&stand.dlq, &[event]).await;
+    let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
+    assert!(listed.contains("orders: ingested"), "{listed}");
+}
+
+/// An object that stays unreadable is given back with a growing delay, and told in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_object_does_not_hold_up_the_others() {
+    // Short delays need a fake clock: see scenarios/events.rs. Here: the others go on meanwhile.
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let (etag, _) = stand.put("good.csv", &orders(1, 1, "x", 1)).await;
+    stand.send(&stand.event("good.csv", &etag, None)).await;
+    stand.send(&stand.event("bad.csv", "nothing", Some("no-such-version"))).await;
+    let worker = stand.worker("worker.log");
+    stand.until("silver has the good one", async || stand.depth(&stand.queue).await <= 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    worker.stop();
+    stand.assert_exactly_once(1, 1);
+}

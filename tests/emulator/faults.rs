@@ -1,0 +1,161 @@
+//! Workers that are killed, stopped, frozen; a catalog that goes away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::stand::{Stand, Wish, orders};
+
+async fn send_files(stand: &Stand, numbers: std::ops::Range<usize>, times: usize) {
+    let mut events = Vec::new();
+    for number in numbers {
+        let name = format!("{number}.csv");
+        let text = orders(number * 7 % 90, 10, &format!("n{number}"), number);
+        let (etag, _) = stand.put(&name, &text).await;
+        events.push(stand.event(&name, &etag, None));
+    }
+    for _ in 0..times {
+        stand.send_to(&stand.queue, &events).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() {
+    let wish = Wish {
+        notified: false,
+        source: "visibility = \"5s\"".into(),
+        pipeline: "[pipeline.batch]\nmax_objects = 4\n".into(),
+        ..Wish::default()
+    };
+    let stand = Stand::with(wish).await;
+    let mut random = StdRng::seed_from_u64(20_260_131);
+    for round in 0..10 {
+        send_files(&stand, round * 12..(round + 1) * 12, 2).await;
+        let worker = stand.worker("killed.log");
+        // The point of the kill is drawn, not waited for: anywhere in what a round takes.
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..900))).await;
+        worker.kill();
+    }
+    stand.work_off();
+    stand.assert_exactly_once(120, 1_200);
+    assert_eq!(stand.depth(&stand.queue).await, 0);
+    assert_eq!(stand.depth(&stand.dlq).await, 0);
+}
+
+/// A worker frozen for longer than its messages stay hidden: another does its work, and when it wakes up
+/// it commits nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
+    let wish = Wish { notified: false, source: "visibility = \"5s\"".into(), ..Wish::default() };
+    let stand = Stand::with(wish).await;
+    send_files(&stand, 0..40, 1).await;
+    let frozen = stand.worker("frozen.log");
+    stand
+        .until("it has taken messages", async || {
+            std::fs::read_to_string(stand.path().join("frozen.log"))
+                .unwrap()
+                .contains("bronze committed")
+        })
+        .await;
+    send_files(&stand, 40..80, 1).await;
+    frozen.signal("-STOP");
+    // Hidden messages come back by themselves, and the lock runs out.
+    stand.work_off();
+    frozen.signal("-CONT");
+    stand.until("it is idle again", async || stand.depth(&stand.queue).await == 0).await;
+    frozen.stop();
+    stand.work_off();
+    stand.assert_exactly_once(80, 800);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun() {
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    send_files(&stand, 0..60, 1).await;
+    let worker = stand.worker("stopped.log");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = std::time::Instant::now();
+    worker.stop();
+    assert!(began.elapsed() < Duration::from_secs(25), "within the grace");
+    // Given back, and not only hidden until a minute is over.
+    stand.work_off();
+    assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
+    stand.assert_exactly_once(60, 600);
+}
+
+/// A way to the catalog that can be shut.
+struct Gate {
+    open: Arc<AtomicBool>,
+    port: u16,
+}
+
+impl Gate {
+    async fn before(url: &str) -> (Self, String) {
+        let target = url.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open = Arc::new(AtomicBool::new(true));
+        let (gate, through) = (open.clone(), target.clone());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (gate, through) = (gate.clone(), through.clone());
+                tokio::spawn(async move {
+                    let Ok(mut far) = tokio::net::TcpStream::connect(&through).await else {
+                        return;
+                    };
+                    let shut = async {
+                        while gate.load(Ordering::SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    };
+                    tokio::select! {
+                        () = shut => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    }
+                });
+            }
+        });
+        let through = url.replace(&target, &format!("127.0.0.1:{port}"));
+        (Self { open, port }, through)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_catalog_is_down_nothing_is_lost_and_nothing_dead_lettered() {
+    let (gate, catalog) = Gate::before(&crate::contract::postgres_url()).await;
+    assert!(gate.port > 0);
+    let wish = Wish {
+        catalog: Some(catalog),
+        notified: false,
+        // With this, a message that were received a third time would be a dead letter.
+        max_receives: 2,
+        source: "visibility = \"5s\"".into(),
+        ..Wish::default()
+    };
+    let stand = Stand::with(wish).await;
+    send_files(&stand, 0..5, 1).await;
+    let worker = stand.worker("outage.log");
+    stand.until("the first are in", async || stand.depth(&stand.queue).await == 0).await;
+    gate.open.store(false, Ordering::SeqCst);
+    send_files(&stand, 5..30, 1).await;
+    stand
+        .until("the worker is in trouble", async || {
+            std::fs::read_to_string(stand.path().join("outage.log"))
+                .unwrap()
+                .contains("nothing is received")
+        })
+        .await;
+    // Longer than twice the visibility.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(stand.depth(&stand.dlq).await, 0);
+    gate.open.store(true, Ordering::SeqCst);
+    stand.until("the rest is in", async || stand.depth(&stand.queue).await == 0).await;
+    worker.stop();
+    assert_eq!(stand.depth(&stand.dlq).await, 0);
+    // Silver may still have been waiting for its next attempt.
+    stand.work_off();
+    stand.assert_exactly_once(30, 300);
+}

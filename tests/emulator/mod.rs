@@ -1,0 +1,8 @@
+//! The whole pipeline on stand-ins for S3 and SQS, as users run it: the binary, real notifications.
+
+mod dead_letters;
+mod events;
+mod faults;
+mod fleet;
+mod listing;
+pub mod stand;

@@ -1,0 +1,451 @@
+//! Buckets, queues and a configuration of one test's own, on the emulator that `tests/run` starts.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::Value;
+
+/// The emulator's URL. A test that needs it fails without it.
+pub fn endpoint() -> String {
+    #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
+    std::env::var("SILVERSMITH_TEST_AWS")
+        .expect("SILVERSMITH_TEST_AWS is not set: run the suite by `bash tests/run`")
+}
+
+/// What the program is told of AWS.
+pub const CREDENTIALS: [(&str, &str); 3] =
+    [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub async fn clients() -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(credentials)
+        .endpoint_url(endpoint())
+        .load()
+        .await;
+    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
+    (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config))
+}
+
+/// What a test wants to have.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub versioned: bool,
+    pub fifo: bool,
+    /// Whether S3 notifies the queue; else the test sends the events.
+    pub notified: bool,
+    pub max_receives: u32,
+    pub catalog: Option<String>,
+    /// Further lines of `[source]`.
+    pub source: String,
+    /// Further lines of the pipeline, up to its silver table.
+    pub pipeline: String,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self {
+            versioned: false,
+            fifo: false,
+            notified: true,
+            max_receives: 50,
+            catalog: None,
+            source: String::new(),
+            pipeline: String::new(),
+        }
+    }
+}
+
+/// See the module.
+pub struct Stand {
+    pub s3: aws_sdk_s3::Client,
+    pub sqs: aws_sdk_sqs::Client,
+    pub name: String,
+    pub queue: String,
+    pub dlq: String,
+    folder: tempfile::TempDir,
+    wish: Wish,
+}
+
+impl Stand {
+    pub async fn new() -> Self {
+        Self::with(Wish::default()).await
+    }
+
+    pub async fn with(wish: Wish) -> Self {
+        let (s3, sqs) = clients().await;
+        #[allow(clippy::disallowed_methods, reason = "a name that no other run uses")]
+        let name = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let suffix = if wish.fifo { ".fifo" } else { "" };
+        let dlq = make_queue(&sqs, &format!("{name}-dlq{suffix}"), None).await;
+        let redrive = (dlq.as_str(), wish.max_receives);
+        let queue = make_queue(&sqs, &format!("{name}{suffix}"), Some(redrive)).await;
+        s3.create_bucket()
+            .bucket(&name)
+            .create_bucket_configuration(
+                aws_sdk_s3::types::CreateBucketConfiguration::builder()
+                    .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
+                    .build(),
+            )
+            .send()
+            .await
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let stand = Self { s3, sqs, name, queue, dlq, folder, wish };
+        if stand.wish.versioned {
+            stand.switch_versioning_on().await;
+        }
+        if stand.wish.notified {
+            stand.notify().await;
+        }
+        stand.configure("");
+        stand
+    }
+
+    async fn switch_versioning_on(&self) {
+        use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let request = self.s3.put_bucket_versioning().bucket(&self.name);
+        request.versioning_configuration(on).send().await.unwrap();
+    }
+
+    async fn notify(&self) {
+        use aws_sdk_s3::types::{
+            Event, FilterRule, FilterRuleName, NotificationConfiguration,
+            NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
+        };
+        // The tables are in the same bucket, and their files are no raw objects.
+        let raw = FilterRule::builder().name(FilterRuleName::Prefix).value("raw/").build();
+        let raw = S3KeyFilter::builder().filter_rules(raw).build();
+        let to = QueueConfiguration::builder()
+            .filter(NotificationConfigurationFilter::builder().key(raw).build())
+            .queue_arn(arn(&self.sqs, &self.queue).await)
+            .events(Event::S3ObjectCreated)
+            .build()
+            .unwrap();
+        let all = NotificationConfiguration::builder().queue_configurations(to).build();
+        let request = self.s3.put_bucket_notification_configuration().bucket(&self.name);
+        request.notification_configuration(all).send().await.unwrap();
+    }
+
+    /// Writes the configuration; `more` goes to the end of its pipeline.
+    pub fn configure(&self, more: &str) {
+        let catalog = self.wish.catalog.clone().unwrap_or("sqlite:catalog.db".to_owned());
+        let Self { name, queue, dlq, .. } = self;
+        let Wish { source, pipeline, .. } = &self.wish;
+        let text = format!(
+            r#"[lake]
+name        = "{name}"
+catalog     = "{catalog}"
+warehouse   = "s3://{name}/lake"
+checkpoints = "s3://{name}/checkpoints"
+
+[source]
+queue = "{queue}"
+dlq   = "{dlq}"
+{source}
+
+[[pipeline]]
+name   = "orders"
+source = "s3://{name}/raw/**/*.csv"
+{pipeline}
+[pipeline.bronze]
+table = "bronze.orders"
+{more}
+[pipeline.silver]
+table    = "silver.orders"
+keys     = ["id"]
+order_by = ["updated"]
+
+[[pipeline.gold]]
+table = "gold.orders"
+sql   = "SELECT count(*) AS n FROM silver"
+"#
+        );
+        std::fs::write(self.folder.path().join("silversmith.toml"), text).unwrap();
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    // --- S3 and SQS -----------------------------------------------------------
+
+    /// Puts an object below `raw/`. Its ETag and version id.
+    pub async fn put(&self, name: &str, content: &str) -> (String, Option<String>) {
+        let request = self.s3.put_object().bucket(&self.name).key(format!("raw/{name}"));
+        let body = ByteStream::from(content.as_bytes().to_vec());
+        let put = request.body(body).send().await.unwrap();
+        let etag = put.e_tag().unwrap().trim_matches('"').to_owned();
+        (etag, put.version_id().map(str::to_owned))
+    }
+
+    pub async fn delete(&self, name: &str) {
+        let request = self.s3.delete_object().bucket(&self.name).key(format!("raw/{name}"));
+        request.send().await.unwrap();
+    }
+
+    /// The event of an object, as S3 would send it.
+    pub fn event(&self, name: &str, etag: &str, version: Option<&str>) -> String {
+        let key: String = format!("raw/{name}")
+            .bytes()
+            .map(|b| match b {
+                b' ' => "+".to_owned(),
+                b if b.is_ascii_alphanumeric() || b"-._/".contains(&b) => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            })
+            .collect();
+        let mut object =
+            serde_json::json!({"key": key, "size": 10, "eTag": etag, "sequencer": "1"});
+        if let Some(version) = version {
+            object["versionId"] = version.into();
+        }
+        serde_json::json!({"Records": [{
+            "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "eu-west-1",
+            "eventTime": chrono::Utc::now().to_rfc3339(), "eventName": "ObjectCreated:Put",
+            "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": self.name}, "object": object}
+        }]})
+        .to_string()
+    }
+
+    pub async fn send(&self, body: &str) {
+        self.send_to(&self.queue, std::slice::from_ref(&body.to_owned())).await;
+    }
+
+    pub async fn send_to(&self, queue: &str, bodies: &[String]) {
+        use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+        for (ten, some) in bodies.chunks(10).enumerate() {
+            let entries = some.iter().enumerate().map(|(index, body)| {
+                let entry = SendMessageBatchRequestEntry::builder().id(index.to_string());
+                let entry = match queue.ends_with(".fifo") {
+                    true => entry
+                        .message_group_id(format!("group-{}", index % 3))
+                        .message_deduplication_id(format!("{ten}-{index}")),
+                    false => entry,
+                };
+                entry.message_body(body).build().unwrap()
+            });
+            let request = self.sqs.send_message_batch().queue_url(queue);
+            let sent = request.set_entries(Some(entries.collect())).send().await.unwrap();
+            assert!(sent.failed().is_empty(), "{:?}", sent.failed());
+        }
+    }
+
+    /// Every message body that a queue holds now, each taken out.
+    pub async fn drain(&self, queue: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            let request = self.sqs.receive_message().queue_url(queue);
+            let request = request.max_number_of_messages(10).wait_time_seconds(1);
+            let messages = request.send().await.unwrap().messages.unwrap_or_default();
+            if messages.is_empty() {
+                return bodies;
+            }
+            for message in messages {
+                let receipt = message.receipt_handle.unwrap();
+                let delete = self.sqs.delete_message().queue_url(queue);
+                delete.receipt_handle(receipt).send().await.unwrap();
+                bodies.push(message.body.unwrap());
+            }
+        }
+    }
+
+    /// Messages of a queue: visible, in flight, delayed.
+    pub async fn depth(&self, queue: &str) -> usize {
+        let request = self.sqs.get_queue_attributes().queue_url(queue);
+        let answer = request.attribute_names(QueueAttributeName::All).send().await.unwrap();
+        let all = answer.attributes.unwrap();
+        [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ]
+        .iter()
+        .map(|name| all.get(name).map_or(0, |n| n.parse::<usize>().unwrap()))
+        .sum()
+    }
+
+    /// The dead letters, taken out.
+    pub async fn dead_letters(&self) -> Vec<Value> {
+        let bodies = self.drain(&self.dlq).await;
+        let mut letters: Vec<Value> =
+            bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+        letters.sort_by_key(|letter| letter["object"]["key"].to_string());
+        letters
+    }
+
+    /// Waits until S3 has announced so many objects: it does so in its own time.
+    pub async fn announced(&self, objects: usize) {
+        // The first is its test event.
+        let all = async || self.depth(&self.queue).await > objects;
+        self.until(&format!("{objects} objects are announced"), all).await;
+    }
+
+    /// Waits until something is so; fails when it does not come true.
+    pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
+        let began = Instant::now();
+        while !so().await {
+            assert!(began.elapsed() < PATIENCE, "{}: never came true: {what}", self.name);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    // --- the program ----------------------------------------------------------
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_silversmith"));
+        command.args(args).current_dir(self.path()).env_remove("RUST_LOG");
+        command.env("AWS_ENDPOINT_URL", endpoint()).envs(CREDENTIALS);
+        command
+    }
+
+    /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
+    pub fn output(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let readers = [reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap())];
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                let [_, stderr] = readers.map(|r| r.join().unwrap());
+                panic!("silversmith {args:?} did not end:\n{}", String::from_utf8_lossy(&stderr));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let [stdout, stderr] = readers.map(|r| r.join().unwrap());
+        Output { status, stdout, stderr }
+    }
+
+    /// Runs what has to succeed; its stdout and stderr.
+    pub fn run(&self, args: &[&str]) -> (String, String) {
+        let output = self.output(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "silversmith {args:?}: {}\n{stderr}", output.status);
+        (String::from_utf8(output.stdout).unwrap(), stderr)
+    }
+
+    /// Works off the queue. What was said.
+    pub fn work_off(&self) -> String {
+        self.run(&["run", "--until-idle"]).1
+    }
+
+    /// A worker that runs until it is stopped.
+    pub fn worker(&self, log: &str) -> Worker {
+        let file = std::fs::File::create(self.path().join(log)).unwrap();
+        let mut command = self.command(&["run"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Worker(command.spawn().unwrap())
+    }
+
+    /// The rows of a query, as CSV without the header.
+    pub fn sql(&self, sql: &str) -> Vec<String> {
+        let (stdout, _) = self.run(&["sql", "--format", "csv", sql]);
+        stdout.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// That bronze holds each object's rows once, and silver is what bronze says.
+    pub fn assert_exactly_once(&self, objects: usize, rows: usize) {
+        let counts = self.sql("SELECT count(*), count(DISTINCT _source_uri || _source_version || CAST(_event_time AS string)) FROM bronze.orders");
+        assert_eq!(counts, [format!("{rows},{objects}")]);
+        let doubled = self.sql("SELECT _source_uri, _source_row FROM bronze.orders GROUP BY _source_uri, _source_version, _event_time, _source_row HAVING count(*) > 1");
+        assert!(doubled.is_empty(), "{doubled:?}");
+        let wrong = self.sql(
+            "SELECT count(*) FROM (
+               SELECT id, name, row_number() OVER (PARTITION BY id ORDER BY updated DESC, _event_time DESC,
+                 _source_uri DESC, _source_version DESC, _source_row DESC) AS place FROM bronze.orders) b
+             FULL JOIN silver.orders s ON b.id = s.id
+             WHERE b.place = 1 AND (s.name IS NULL OR s.name <> b.name) OR b.id IS NULL",
+        );
+        assert_eq!(wrong, ["0"]);
+        let keys = self.sql("SELECT count(*) - count(DISTINCT id) FROM silver.orders");
+        assert_eq!(keys, ["0"]);
+    }
+}
+
+fn reader(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).unwrap();
+        all
+    })
+}
+
+/// A running worker, killed at the latest when the test ends.
+pub struct Worker(pub Child);
+
+impl Worker {
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// SIGTERM, and the end awaited.
+    pub fn stop(mut self) {
+        self.signal("-TERM");
+        let began = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(40), "the worker does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+async fn arn(sqs: &aws_sdk_sqs::Client, queue: &str) -> String {
+    let request = sqs.get_queue_attributes().queue_url(queue);
+    let answer = request.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
+    answer.attributes.unwrap()[&QueueAttributeName::QueueArn].clone()
+}
+
+async fn make_queue(sqs: &aws_sdk_sqs::Client, name: &str, redrive: Option<(&str, u32)>) -> String {
+    let mut request = sqs.create_queue().queue_name(name);
+    if name.ends_with(".fifo") {
+        request = request.attributes(QueueAttributeName::FifoQueue, "true");
+    }
+    if let Some((dlq, count)) = redrive {
+        let arn = arn(sqs, dlq).await;
+        let policy =
+            serde_json::json!({"deadLetterTargetArn": arn, "maxReceiveCount": count.to_string()});
+        request = request.attributes(QueueAttributeName::RedrivePolicy, policy.to_string());
+    }
+    request.send().await.unwrap().queue_url.unwrap()
+}
+
+/// A CSV of orders: `rows` of them from `first` on, all updated at `updated`.
+pub fn orders(first: usize, rows: usize, name: &str, updated: usize) -> String {
+    let mut text = "id,name,updated\n".to_owned();
+    for id in first..first + rows {
+        text.push_str(&format!("{id},{name},{updated}\n"));
+    }
+    text
+}
