@@ -27,7 +27,7 @@ use silversmith::lake::catalog::MemoryCatalog;
 use silversmith::lake::writer::DataWriter;
 use silversmith::lake::{Change, Lake, Outcome, TableName, local_files};
 use silversmith::source::MemoryStore;
-use silversmith::wiring::assemble;
+use silversmith::wiring::{Intake, assemble};
 use tokio::runtime::Runtime;
 
 /// Rows of customers: id, name, city, amount, active, updated.
@@ -137,7 +137,13 @@ order_by = ["updated"]
         Arc::new(SystemAmbient),
     );
     let raw = Arc::new(MemoryStore::new());
-    let wired = assemble(settings, lake, raw.clone(), Arc::new(MemoryCheckpoints::new()));
+    let wired = assemble(
+        settings,
+        lake,
+        raw.clone(),
+        Arc::new(MemoryCheckpoints::new()),
+        Intake::Directory,
+    );
     let pipeline = &wired.pipelines[0];
     let silver = pipeline.silver.as_ref().unwrap();
     let put = |number: usize, text: String| {

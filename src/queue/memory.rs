@@ -13,6 +13,9 @@ use super::{
 };
 use crate::ambient::SharedAmbient;
 
+/// How often a receive that waits looks again.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// See the module.
 #[derive(Debug)]
 pub struct MemoryQueue {
@@ -69,14 +72,18 @@ impl MemoryQueue {
 #[async_trait]
 impl EventQueue for MemoryQueue {
     async fn receive(&self, wait: Duration, hide: Duration) -> Result<Vec<Message>, QueueError> {
-        let arrived = self.arrived.notified();
-        let messages = self.take(hide);
-        if !messages.is_empty() || wait.is_zero() {
-            return Ok(messages);
+        let mut left = wait;
+        loop {
+            let arrived = self.arrived.notified();
+            let messages = self.take(hide);
+            if !messages.is_empty() || left.is_zero() {
+                return Ok(messages);
+            }
+            // The clock that is passed in tells nobody when it is moved: so it is looked at.
+            let pause = left.min(LOOK);
+            drop(tokio::time::timeout(pause, arrived).await);
+            left -= pause;
         }
-        // Whether it arrived or the time is over: looking tells.
-        drop(tokio::time::timeout(wait, arrived).await);
-        Ok(self.take(hide))
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<Refused>, QueueError> {

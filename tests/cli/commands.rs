@@ -29,6 +29,7 @@ fn help_of_every_command() {
         "",
         "run",
         "bronze",
+        "backfill",
         "silver",
         "gold",
         "sql",
@@ -36,11 +37,16 @@ fn help_of_every_command() {
         "objects",
         "status",
         "checkpoint",
+        "dlq",
+        "dlq list",
+        "dlq show",
+        "dlq replay",
+        "dlq purge",
         "check",
         "init",
         "demo",
     ] {
-        let args: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         text.push_str(&format!("$ silversmith {}\n{}\n", args.join(" "), folder.stdout(&args)));
     }
     insta::with_settings!({prepend_module_to_snapshot => false}, {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use silversmith::ambient::SystemAmbient;
+use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::event::Announcement;
 use silversmith::source::{
     DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, S3Store,
@@ -25,7 +25,7 @@ enum Zone {
 impl Zone {
     async fn put(&self, name: &str, content: &str) {
         match self {
-            Self::Memory(store) => store.put(&format!("raw/{name}"), content, chrono::Utc::now()),
+            Self::Memory(store) => store.put(&format!("raw/{name}"), content, SystemAmbient.now()),
             Self::Folder(folder) => {
                 let path = folder.path().join("raw").join(name);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
+use silversmith::ambient::{Ambient, SystemAmbient};
 
 /// The emulator's URL. A test that needs it fails without it.
 pub fn endpoint() -> String {
@@ -215,7 +216,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         }
         serde_json::json!({"Records": [{
             "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "eu-west-1",
-            "eventTime": chrono::Utc::now().to_rfc3339(), "eventName": "ObjectCreated:Put",
+            "eventTime": SystemAmbient.now().to_rfc3339(), "eventName": "ObjectCreated:Put",
             "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": self.name}, "object": object}
         }]})
         .to_string()

@@ -3,6 +3,7 @@
 mod bad_input;
 mod checkpoints;
 mod convergence;
+mod events;
 mod gold;
 mod ledger;
 mod schema;

@@ -2,6 +2,7 @@
 
 pub mod faulty;
 pub mod meddled;
+pub mod queued;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -63,8 +64,11 @@ pub struct World {
 
 pub fn settings(pipelines: &str) -> Settings {
     // The warehouse is a location in memory; the check of paths is for the file on disk.
-    let text = format!("{}{pipelines}", HEAD.replace("memory:/warehouse", "warehouse"));
-    config::parse(&text, Path::new("/base")).unwrap_or_else(|p| panic!("{p:?}"))
+    settings_of(&format!("{}{pipelines}", HEAD.replace("memory:/warehouse", "warehouse")))
+}
+
+pub fn settings_of(text: &str) -> Settings {
+    config::parse(text, Path::new("/base")).unwrap_or_else(|p| panic!("{p:?}"))
 }
 
 impl World {

@@ -1,0 +1,234 @@
+//! Settings: resolved and checked, what travels through the program.
+//!
+//! A file for each part of the configuration; [`resolver`] collects what is wrong with it.
+
+mod lake;
+mod pipeline;
+mod resolver;
+mod source;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::file::{File, WorkerSection};
+use crate::bronze::{BronzeSettings, OnMissing};
+use crate::gold::GoldSettings;
+use crate::lake::TableName;
+use crate::silver::SilverSettings;
+use resolver::{Resolver, Wrong, bytes, duration, one_of};
+
+/// Everything that was configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder that the file's paths are relative to, absolute.
+    pub base: PathBuf,
+    /// The lake.
+    pub lake: LakeSettings,
+    /// The process.
+    pub worker: WorkerSettings,
+    /// The raw zone.
+    pub source: SourceSettings,
+    /// The routes.
+    pub pipelines: Vec<PipelineSettings>,
+}
+
+/// See `[lake]`.
+#[derive(Debug, Clone)]
+pub struct LakeSettings {
+    /// The catalog's name.
+    pub name: String,
+    /// The catalog.
+    pub catalog: CatalogSettings,
+    /// Where new tables go.
+    pub warehouse: Place,
+    /// Where checkpoints go.
+    pub checkpoints: Place,
+}
+
+/// Where files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, absolute.
+    Folder(PathBuf),
+    /// On S3.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What keys begin with, without slashes at its ends; it may be empty.
+        prefix: String,
+    },
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// Which catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogSettings {
+    /// A SQLite file, absolute.
+    Sqlite(PathBuf),
+    /// A Postgres database.
+    Postgres(String),
+}
+
+/// See `[worker]`.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Bytes that the process is to stay within.
+    pub memory: u64,
+    /// Objects read at a time.
+    pub read_concurrency: usize,
+    /// How long a step may go on after a signal to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// See `[source]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSettings {
+    /// A folder.
+    Directory {
+        /// It, absolute.
+        directory: PathBuf,
+        /// How long a file has to be unchanged.
+        settle: Duration,
+    },
+    /// Events of S3.
+    Queue(QueueSettings),
+    /// S3, when it is listed.
+    Listing,
+}
+
+/// A queue of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Its URL.
+    pub queue: String,
+    /// The URL of the queue for dead letters.
+    pub dlq: String,
+    /// How long a message that was received stays hidden, unless it is extended.
+    pub visibility: Duration,
+    /// What becomes of objects that no pipeline wants.
+    pub on_unmatched: OnUnmatched,
+}
+
+/// What becomes of an object that no pipeline wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnmatched {
+    /// It is counted, and logged once for a folder.
+    Skip,
+    /// It is told to somebody.
+    DeadLetter,
+}
+
+/// See `[[pipeline]]`.
+#[derive(Debug, Clone)]
+pub struct PipelineSettings {
+    /// Its name.
+    pub name: String,
+    /// Its glob, as written.
+    pub glob: String,
+    /// Bronze.
+    pub bronze: BronzeSettings,
+    /// Silver.
+    pub silver: Option<SilverSettings>,
+    /// Gold.
+    pub gold: Vec<GoldSettings>,
+}
+
+/// The memory that a worker is bound to unless it is configured.
+const DEFAULT_MEMORY: u64 = 512 * 1024 * 1024;
+/// Below this, the process does not stay within it: about 100 MiB are used whatever is done.
+const LEAST_MEMORY: u64 = 256 * 1024 * 1024;
+
+pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
+    let mut resolver = Resolver { wrong: vec![] };
+    let lake = lake::lake(&mut resolver, &file.lake, base);
+    let worker = worker(&mut resolver, &file.worker);
+    let source = source::source(&mut resolver, &file.source, base);
+    let on_missing = resolver.parsed(
+        "source.on_missing",
+        file.source.on_missing.as_deref(),
+        OnMissing::DeadLetter,
+        one_of(&[("dead-letter", OnMissing::DeadLetter), ("skip", OnMissing::Skip)]),
+    );
+    let shared = pipeline::Shared {
+        worker: &worker,
+        on_missing,
+        on_s3: !matches!(source, SourceSettings::Directory { .. }),
+        pipelines: file.pipeline.len(),
+    };
+    let pipelines: Vec<_> = file
+        .pipeline
+        .iter()
+        .enumerate()
+        .map(|(index, section)| pipeline::pipeline(&mut resolver, index, section, &shared))
+        .collect();
+    if pipelines.is_empty() {
+        resolver.say("pipeline", "there is no [[pipeline]]: nothing would be done");
+    }
+    no_two_alike(&mut resolver, &pipelines);
+    if !resolver.wrong.is_empty() {
+        return Err(resolver.wrong);
+    }
+    Ok(Settings { base: base.to_owned(), lake, worker, source, pipelines })
+}
+
+fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
+    let memory = resolver.parsed("worker.memory", section.memory.as_deref(), DEFAULT_MEMORY, bytes);
+    if memory < LEAST_MEMORY {
+        resolver
+            .say("worker.memory", format!("{} is too little: at least 256MiB", ByteSize(memory)));
+    }
+    let read_concurrency = section.read_concurrency.unwrap_or(16);
+    if !(1..=1_024).contains(&read_concurrency) {
+        resolver.say("worker.read_concurrency", "it has to be from 1 to 1024");
+    }
+    let grace = section.shutdown_grace.as_deref();
+    let shutdown_grace =
+        resolver.parsed("worker.shutdown_grace", grace, Duration::from_secs(25), duration);
+    WorkerSettings { memory, read_concurrency, shutdown_grace }
+}
+
+/// A table, or a pipeline name, belongs to one pipeline.
+fn no_two_alike(resolver: &mut Resolver, pipelines: &[PipelineSettings]) {
+    let mut tables: HashMap<TableName, String> = HashMap::new();
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (index, pipeline) in pipelines.iter().enumerate() {
+        if names.insert(&pipeline.name, index).is_some() {
+            resolver.say(
+                format!("pipeline[{index}].name"),
+                format!("`{}` is the name of two pipelines", pipeline.name),
+            );
+        }
+        let bronze = &pipeline.bronze.table;
+        let mut used = vec![
+            ("bronze.table".to_owned(), bronze.clone()),
+            ("bronze.table".to_owned(), bronze.with_suffix("_objects")),
+        ];
+        if let Some(silver) = &pipeline.silver {
+            used.push(("silver.table".to_owned(), silver.table.clone()));
+            used.push(("silver.table".to_owned(), silver.deletes()));
+        }
+        for (number, gold) in pipeline.gold.iter().enumerate() {
+            used.push((format!("gold[{number}].table"), gold.table.clone()));
+        }
+        for (key, table) in used {
+            if let Some(other) = tables.insert(table.clone(), pipeline.name.clone()) {
+                resolver.say(
+                    format!("pipeline[{index}].{key}"),
+                    format!("table {table} is written twice (by pipeline `{other}`, too)"),
+                );
+            }
+        }
+    }
+}

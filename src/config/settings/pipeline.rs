@@ -1,0 +1,275 @@
+//! `[[pipeline]]`: one route, from objects to gold.
+
+use std::collections::BTreeMap;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::resolver::{Resolver, bytes, duration, one_of};
+use super::{PipelineSettings, WorkerSettings};
+use crate::batch::BatchLimits;
+use crate::bronze::{BronzeSettings, OnMissing};
+use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
+use crate::csv::layout::SchemaChange;
+use crate::csv::{Dialect, Limits};
+use crate::gold::GoldSettings;
+use crate::lake::{TableName, arrow_type};
+use crate::silver::{NullKeys, OnBronzeDelete, SilverSettings};
+use crate::sql::rowwise::Rowwise;
+
+/// What pipelines have in common.
+pub(super) struct Shared<'a> {
+    pub(super) worker: &'a WorkerSettings,
+    pub(super) on_missing: OnMissing,
+    pub(super) on_s3: bool,
+    pub(super) pipelines: usize,
+}
+
+/// Bytes that an object version takes up in the memory of the ledger.
+const REMEMBERED: u64 = 64;
+
+/// The part of a glob before the first folder that is not named outright.
+fn root(glob: &str) -> &str {
+    let special = glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len());
+    glob[..special].rfind('/').map_or("", |slash| &glob[..=slash])
+}
+
+pub(super) fn pipeline(
+    resolver: &mut Resolver,
+    index: usize,
+    section: &PipelineSection,
+    shared: &Shared<'_>,
+) -> PipelineSettings {
+    let worker = shared.worker;
+    let key = |rest: &str| format!("pipeline[{index}].{rest}");
+    let name_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if section.name.is_empty() || !section.name.chars().all(name_ok) {
+        resolver.say(key("name"), "it has to be made of letters, digits, - and _");
+    }
+    let glob = section.source.trim_start_matches("./");
+    if let Err(why) = place_of(glob, shared.on_s3) {
+        resolver.say(key("source"), why);
+    }
+    let compiled = GlobBuilder::new(glob)
+        .literal_separator(true)
+        .build()
+        .and_then(|glob| GlobSetBuilder::new().add(glob).build());
+    let source = compiled.unwrap_or_else(|error| {
+        resolver.say(key("source"), format!("it is not a glob: {}", error.kind()));
+        GlobSet::empty()
+    });
+    let bronze_table = resolver.table(&key("bronze.table"), &section.bronze.table);
+    let schema_change = resolver.parsed(
+        &key("bronze.schema_change"),
+        section.bronze.schema_change.as_deref(),
+        SchemaChange::Evolve,
+        one_of(&[
+            ("evolve", SchemaChange::Evolve),
+            ("rescue", SchemaChange::Rescue),
+            ("fail", SchemaChange::Fail),
+        ]),
+    );
+    let (dialect, declared) = csv(resolver, index, &section.csv);
+    let share = worker.memory / 8 / worker.read_concurrency.max(1) as u64;
+    let bronze = BronzeSettings {
+        pipeline: section.name.clone(),
+        table: bronze_table.clone(),
+        source,
+        dialect,
+        declared,
+        schema_change,
+        glob: glob.to_owned(),
+        root: root(glob).to_owned(),
+        on_missing: shared.on_missing,
+        batch: batch(resolver, index, &section.batch),
+        limits: Limits::default(),
+        read_concurrency: worker.read_concurrency,
+        buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
+        ledger_memory: (worker.memory / 16 / REMEMBERED) as usize / shared.pipelines.max(1),
+    };
+    let silver =
+        section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
+    if silver.is_none() && !section.gold.is_empty() {
+        resolver
+            .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
+    }
+    let silver_table = silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.table.clone());
+    let gold = section
+        .gold
+        .iter()
+        .enumerate()
+        .map(|(number, g)| gold(resolver, (index, number), section, g, worker, &silver_table))
+        .collect();
+    PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
+}
+
+/// Whether a glob names objects where the source has them.
+fn place_of(glob: &str, on_s3: bool) -> Result<(), &'static str> {
+    match glob.strip_prefix("s3://").map(|rest| rest.split_once('/')) {
+        Some(Some((bucket, key))) if !bucket.is_empty() && !key.is_empty() => {
+            if bucket.contains(['*', '?', '[', '{']) {
+                return Err("the bucket has to be named outright");
+            }
+            if !on_s3 {
+                return Err("with source.directory, write a path such as raw/**/*.csv");
+            }
+        }
+        Some(_) => return Err("write s3://bucket/glob"),
+        None if glob.contains("://") => return Err("write s3://bucket/glob"),
+        None if on_s3 => return Err("without source.directory, write s3://bucket/glob"),
+        None => {}
+    }
+    Ok(())
+}
+
+fn csv(
+    resolver: &mut Resolver,
+    index: usize,
+    section: &CsvSection,
+) -> (Dialect, BTreeMap<String, arrow::datatypes::DataType>) {
+    let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
+    let delimiter =
+        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
+            match text.as_bytes() {
+                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+                _ => Err(format!("`{text}` is not one ASCII character")),
+            }
+        });
+    let mut declared = BTreeMap::new();
+    for (column, kind) in &section.columns {
+        let plain = crate::csv::names::column_names([column.as_str()]);
+        if plain != [column.clone()] {
+            resolver.say(
+                key(&format!("columns.{column}")),
+                format!("columns are declared by the table's name for them: `{}`", plain[0]),
+            );
+        }
+        match arrow_type(kind) {
+            Some(kind) => {
+                declared.insert(column.clone(), kind);
+            }
+            None => resolver.say(
+                key(&format!("columns.{column}")),
+                format!("`{kind}` is not a type: boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz, string"),
+            ),
+        }
+    }
+    let default = Dialect::default();
+    let dialect = Dialect {
+        delimiter,
+        header: section.header.unwrap_or(default.header),
+        null_values: section.null_values.clone().unwrap_or(default.null_values),
+    };
+    (dialect, declared)
+}
+
+fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> BatchLimits {
+    let key = |rest: &str| format!("pipeline[{index}].batch.{rest}");
+    let default = BatchLimits::default();
+    let max_objects = section.max_objects.unwrap_or(default.max_objects);
+    if max_objects == 0 {
+        resolver.say(key("max_objects"), "it has to be at least 1");
+    }
+    BatchLimits {
+        max_objects,
+        max_bytes: resolver.parsed(
+            &key("max_bytes"),
+            section.max_bytes.as_deref(),
+            default.max_bytes,
+            bytes,
+        ),
+        max_wait: resolver.parsed(
+            &key("max_wait"),
+            section.max_wait.as_deref(),
+            default.max_wait,
+            duration,
+        ),
+    }
+}
+
+fn silver(
+    resolver: &mut Resolver,
+    index: usize,
+    pipeline: &PipelineSection,
+    section: &SilverSection,
+    worker: &WorkerSettings,
+    bronze: &TableName,
+) -> SilverSettings {
+    let key = |rest: &str| format!("pipeline[{index}].silver.{rest}");
+    if section.keys.is_empty() {
+        resolver.say(key("keys"), "it is empty: name the columns that identify a row");
+    }
+    match section.mode.as_deref() {
+        None | Some("copy-on-write") => {}
+        Some("merge-on-read") => {
+            resolver
+                .say(key("mode"), "\"merge-on-read\" is not built yet; write \"copy-on-write\"");
+        }
+        Some(other) => {
+            resolver.say(key("mode"), format!("`{other}` is not one of \"copy-on-write\""));
+        }
+    }
+    let null_keys = resolver.parsed(
+        &key("null_keys"),
+        section.null_keys.as_deref(),
+        NullKeys::Skip,
+        one_of(&[("skip", NullKeys::Skip), ("equal", NullKeys::Equal)]),
+    );
+    let on_bronze_delete = resolver.parsed(
+        &key("on_bronze_delete"),
+        section.on_bronze_delete.as_deref(),
+        OnBronzeDelete::Fail,
+        one_of(&[("fail", OnBronzeDelete::Fail), ("ignore", OnBronzeDelete::Ignore)]),
+    );
+    let what = format!("silver table {}", section.table);
+    let (select, delete_when) = (section.select.as_deref(), section.delete_when.as_deref());
+    let mut rows =
+        |key: String, select, delete_when| match Rowwise::parse(&what, select, delete_when) {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                resolver.say(key, crate::error::chain(&error));
+                None
+            }
+        };
+    // Each on its own first, so that the complaint names the right key.
+    let parsed = rows(key("select"), select, None).is_some()
+        && rows(key("delete_when"), None, delete_when).is_some();
+    let rows = parsed.then(|| rows(key("select"), select, delete_when)).flatten();
+    let rows = rows.or_else(|| Rowwise::parse(&what, None, None).ok());
+    let identity = serde_json::json!({
+        "keys": section.keys, "order_by": section.order_by, "select": select,
+        "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
+    });
+    SilverSettings {
+        pipeline: pipeline.name.clone(),
+        bronze: bronze.clone(),
+        table: resolver.table(&key("table"), &section.table),
+        keys: section.keys.clone(),
+        order_by: section.order_by.clone(),
+        rows: rows.unwrap_or_default(),
+        identity: identity.to_string(),
+        null_keys,
+        on_bronze_delete,
+        merge_cost: worker.memory / 8,
+    }
+}
+
+fn gold(
+    resolver: &mut Resolver,
+    (index, number): (usize, usize),
+    pipeline: &PipelineSection,
+    section: &GoldSection,
+    worker: &WorkerSettings,
+    silver: &TableName,
+) -> GoldSettings {
+    let key = |rest: &str| format!("pipeline[{index}].gold[{number}].{rest}");
+    if let Err(error) = datafusion::sql::parser::DFParser::parse_sql(&section.sql) {
+        resolver.say(key("sql"), error.to_string());
+    }
+    GoldSettings {
+        pipeline: pipeline.name.clone(),
+        silver: silver.clone(),
+        table: resolver.table(&key("table"), &section.table),
+        sql: section.sql.clone(),
+        memory: (worker.memory / 4) as usize,
+    }
+}

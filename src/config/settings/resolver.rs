@@ -1,0 +1,72 @@
+//! What is wrong with a configuration, collected: all of it is told at once.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::lake::TableName;
+
+/// A key and what is wrong with its value.
+pub(in crate::config) type Wrong = (String, String);
+
+pub(super) struct Resolver {
+    pub(super) wrong: Vec<Wrong>,
+}
+
+impl Resolver {
+    pub(super) fn say(&mut self, key: impl Into<String>, why: impl Into<String>) {
+        self.wrong.push((key.into(), why.into()));
+    }
+
+    /// The value, or the default while the complaint is noted.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &str,
+        text: Option<&str>,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        match text.map(parse) {
+            None => default,
+            Some(Ok(value)) => value,
+            Some(Err(why)) => {
+                self.say(key, why);
+                default
+            }
+        }
+    }
+
+    pub(super) fn table(&mut self, key: &str, text: &str) -> TableName {
+        match TableName::from_str(text) {
+            Ok(name) => name,
+            Err(error) => {
+                self.say(key, error.to_string());
+                TableName::new("wrong", "wrong")
+            }
+        }
+    }
+}
+
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    match ByteSize::from_str(text) {
+        Ok(size) if size.as_u64() > 0 => Ok(size.as_u64()),
+        _ => Err(format!("`{text}` is not a size: write 256MiB, 1GiB, …")),
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a time: write 500ms, 2s, 1m, …"))
+}
+
+pub(super) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        let found = choices.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<String> =
+                choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            format!("`{text}` is not one of {}", names.join(", "))
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! `[source]`: a queue, a folder, or listings of S3.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::lake::normal;
+use super::resolver::{Resolver, duration, one_of};
+use super::{OnUnmatched, QueueSettings, SourceSettings};
+use crate::config::file::SourceSection;
+
+pub(super) fn source(
+    resolver: &mut Resolver,
+    section: &SourceSection,
+    base: &Path,
+) -> SourceSettings {
+    match (&section.directory, &section.queue) {
+        (Some(_), Some(_)) => {
+            resolver.say("source.queue", "objects come from a queue or from a directory, not both");
+            SourceSettings::Listing
+        }
+        (Some(directory), None) => {
+            refuse(resolver, section, &["dlq", "visibility"], "a directory has none: leave it out");
+            let settle = section.settle.as_deref();
+            let settle = resolver.parsed("source.settle", settle, Duration::from_secs(1), duration);
+            SourceSettings::Directory { directory: normal(&base.join(directory)), settle }
+        }
+        (None, Some(queue)) => {
+            refuse(
+                resolver,
+                section,
+                &["settle"],
+                "it is for a directory: objects on S3 are complete",
+            );
+            SourceSettings::Queue(queues(resolver, section, queue))
+        }
+        (None, None) => {
+            let why = "there is no source.queue that it belongs to";
+            refuse(resolver, section, &["dlq", "visibility", "settle"], why);
+            SourceSettings::Listing
+        }
+    }
+}
+
+/// Keys that make no sense here.
+fn refuse(resolver: &mut Resolver, section: &SourceSection, keys: &[&str], why: &str) {
+    for (key, given) in [
+        ("dlq", section.dlq.is_some()),
+        ("visibility", section.visibility.is_some()),
+        ("settle", section.settle.is_some()),
+    ] {
+        if given && keys.contains(&key) {
+            resolver.say(format!("source.{key}"), why);
+        }
+    }
+}
+
+/// SQS hides a message for 12 hours at most.
+const LONGEST: Duration = Duration::from_secs(12 * 3_600);
+/// Less, and a heartbeat that is a little late loses messages.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+fn queues(resolver: &mut Resolver, section: &SourceSection, queue: &str) -> QueueSettings {
+    let visibility = section.visibility.as_deref();
+    let visibility =
+        resolver.parsed("source.visibility", visibility, Duration::from_secs(60), duration);
+    if !(SHORTEST..=LONGEST).contains(&visibility) {
+        resolver.say("source.visibility", "it has to be from 5s to 12h");
+    }
+    let on_unmatched = resolver.parsed(
+        "source.on_unmatched",
+        section.on_unmatched.as_deref(),
+        OnUnmatched::Skip,
+        one_of(&[("skip", OnUnmatched::Skip), ("dead-letter", OnUnmatched::DeadLetter)]),
+    );
+    url(resolver, "source.queue", queue);
+    let dlq = section.dlq.clone().unwrap_or_default();
+    match &section.dlq {
+        None => resolver.say(
+            "source.dlq",
+            "it is missing: what cannot be processed has to go somewhere; name the queue for dead letters",
+        ),
+        Some(dlq) => {
+            url(resolver, "source.dlq", dlq);
+            if queue.ends_with(".fifo") != dlq.ends_with(".fifo") {
+                let why = "queue and dlq have to be both FIFO or both standard";
+                resolver.say("source.dlq", why);
+            }
+            if queue == dlq {
+                resolver.say("source.dlq", "it is the queue itself");
+            }
+        }
+    }
+    QueueSettings { queue: queue.to_owned(), dlq, visibility, on_unmatched }
+}
+
+fn url(resolver: &mut Resolver, key: &str, url: &str) {
+    if !url.starts_with("https://") && !url.starts_with("http://") {
+        let why = "write the queue's URL, https://sqs.<region>.amazonaws.com/<account>/<name>";
+        resolver.say(key, why);
+    }
+}
