@@ -18,7 +18,7 @@ const ERROR_LIMIT: usize = 4 * 1024;
 /// A dead letter. See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// See [`FORMAT_VERSION`].
+    /// The format version: 1.
     pub silversmith_dead_letter: u32,
     /// A fresh id.
     pub id: String,

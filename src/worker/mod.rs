@@ -1,7 +1,7 @@
 //! The worker: bronze, silver and gold of every pipeline, as objects come, until it is told to stop or,
 //! with `--until-idle`, until there is nothing left to do.
 //!
-//! - [`mod@rounds`]: a folder is listed, round after round
+//! - `rounds.rs`: a folder is listed, round after round
 //! - [`mod@events`]: messages of a queue are received, batched, committed and only then deleted (I1)
 
 pub mod events;

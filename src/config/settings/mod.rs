@@ -1,6 +1,6 @@
 //! Settings: resolved and checked, what travels through the program.
 //!
-//! A file for each part of the configuration; [`resolver`] collects what is wrong with it.
+//! A file for each part of the configuration; `resolver.rs` collects what is wrong with it.
 
 mod lake;
 mod pipeline;
