@@ -21,8 +21,9 @@ use crate::source::{Listing, RawObject, Wanted};
 const SHARE: usize = 10_000;
 /// An object that could not be read is tried again no sooner: it may open, and fail further on.
 const RETRY_PAUSE: TimeDelta = TimeDelta::minutes(1);
-/// How far the store's clock, which stamps the objects, may be behind ours.
-const SKEW: TimeDelta = TimeDelta::minutes(5);
+/// How far the store's clock, which stamps the objects, may be behind ours; and how long a PUT may take
+/// that is stamped with its beginning.
+const SKEW: TimeDelta = TimeDelta::hours(1);
 /// A listing that was broken off is taken up again within this time.
 const TAKEN_UP: TimeDelta = TimeDelta::hours(24);
 
@@ -151,7 +152,8 @@ impl Bronze {
             return Ok(course(before));
         }
         // Before the listing: what is completed during it may or may not be listed.
-        progress.unresolved = self.source.oldest_incomplete(root).await?;
+        let wanted = |uri: &str| self.settings.source.is_match(uri);
+        progress.unresolved = self.source.oldest_incomplete(root, &wanted).await?;
         Ok(course(progress))
     }
 
@@ -239,10 +241,17 @@ impl Bronze {
         let whole = root == self.settings.root;
         let floor = [progress.newest, Some(progress.began_at - SKEW), progress.unresolved];
         let floor = floor.into_iter().flatten().min();
+        let same_glob = |checkpoint: &BronzeCheckpoint| {
+            checkpoint.source.as_ref().is_none_or(|source| *source == self.settings.glob)
+        };
         self.save_checkpoint(|checkpoint| {
             checkpoint.processed_through = checkpoint.processed_through.max(progress.newest);
             if self.is_on_s3() && whole {
-                checkpoint.floor = floor;
+                // Lowered meanwhile, by a replay: the next listing has to go back as far.
+                let lowered = checkpoint
+                    .floor
+                    .filter(|stored| same_glob(checkpoint) && Some(*stored) != progress.since);
+                checkpoint.floor = floor.map(|floor| lowered.map_or(floor, |at| floor.min(at)));
                 checkpoint.source = Some(self.settings.glob.clone());
             }
             checkpoint.listing = None;

@@ -180,11 +180,10 @@ impl Bronze {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(self.not_opened(wanted, error))),
         };
-        if let Some(view) = view {
-            let known = view.known(&HashSet::from([object.id.clone()])).await?;
-            if known.get(&object.id).is_some_and(|a| a.outcome == ObjectOutcome::Ingested) {
-                return Ok(Err(End::Known(object.id)));
-            }
+        if let Some(view) = view
+            && view.is_ingested(&object.id).await?
+        {
+            return Ok(Err(End::Known(object.id)));
         }
         let (dialect, limits) = (self.settings.dialect.clone(), self.settings.limits);
         let opened =
@@ -548,7 +547,7 @@ impl<'a> Gathering<'a> {
     async fn settle_missing(&mut self, view: &View) -> Result<(), BronzeError> {
         let missing = std::mem::take(&mut self.missing);
         let version = |id: &ObjectId| (id.uri.clone(), id.version.clone());
-        let wanted = missing.iter().map(|(place, ..)| version(&self.order[*place])).collect();
+        let wanted: Vec<_> = missing.iter().map(|(place, ..)| self.order[*place].clone()).collect();
         let ingested = view.ingested_once(&wanted).await?;
         for (place, wanted, error) in missing {
             let id = self.order[place].clone();

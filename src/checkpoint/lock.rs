@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::{CheckpointError, CheckpointStore, FORMAT_VERSION, Put, Version};
 use crate::ambient::SharedAmbient;
@@ -33,13 +34,19 @@ struct Stored {
 /// A lock that may be held by somebody.
 #[derive(Debug)]
 pub struct Lock {
+    place: Place,
+    /// The version last seen in another's hand, and when it was first seen.
+    seen: Option<(Version, DateTime<Utc>)>,
+}
+
+/// Where a lock is, and whose we are.
+#[derive(Debug, Clone)]
+struct Place {
     store: Arc<dyn CheckpointStore>,
     key: String,
     owner: String,
     ttl: Duration,
     ambient: SharedAmbient,
-    /// The version last seen in another's hand, and when it was first seen.
-    seen: Option<(Version, DateTime<Utc>)>,
 }
 
 /// A lock that is ours.
@@ -59,23 +66,23 @@ impl Lock {
         ttl: Duration,
         ambient: SharedAmbient,
     ) -> Self {
-        Self { store, key, owner, ttl, ambient, seen: None }
+        Self { place: Place { store, key, owner, ttl, ambient }, seen: None }
     }
 
     /// Takes the lock, if nobody holds it, or who held it has not renewed it for its time to live.
     pub async fn acquire(&mut self) -> Result<Option<Held>, CheckpointError> {
-        let now = self.ambient.now();
-        let (epoch, expected) = match self.load().await? {
+        let now = self.place.ambient.now();
+        let (epoch, expected) = match self.place.load().await? {
             None => (1, None),
             Some((stored, version)) => {
                 // Ours: an answer was lost, and the lock taken all the same.
-                let free = stored.released || stored.owner == self.owner;
+                let free = stored.released || stored.owner == self.place.owner;
                 if !free && !self.outlived(&version, now) {
                     return Ok(None);
                 }
                 if !free {
                     tracing::warn!(
-                        key = self.key,
+                        key = self.place.key,
                         owner = stored.owner,
                         "taking over a lock that was not renewed"
                     );
@@ -85,20 +92,19 @@ impl Lock {
         };
         let stored = Stored {
             format_version: FORMAT_VERSION,
-            owner: self.owner.clone(),
+            owner: self.place.owner.clone(),
             epoch,
             renewed_at: now,
             released: false,
         };
-        let put = self.put(&stored, expected.as_ref()).await?;
         self.seen = None;
-        Ok(put.map(|version| Held { stored, version }))
+        self.place.put(stored, expected.as_ref()).await
     }
 
     fn outlived(&mut self, version: &Version, now: DateTime<Utc>) -> bool {
         match &self.seen {
             Some((seen, since)) if seen == version => {
-                (now - *since).to_std().is_ok_and(|waited| waited >= self.ttl)
+                (now - *since).to_std().is_ok_and(|waited| waited >= self.place.ttl)
             }
             _ => {
                 self.seen = Some((version.clone(), now));
@@ -109,50 +115,65 @@ impl Lock {
 
     /// Does work under the lock, renewing it at every third of its time to live, and lets go of it. When
     /// it is lost meanwhile the work goes on: its commit knows.
-    pub async fn hold<T>(&self, mut held: Held, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        let done = loop {
-            match tokio::time::timeout(self.ttl / 3, &mut work).await {
-                Ok(done) => break done,
-                Err(_) => match self.write(&held, false).await {
-                    Ok(Some(renewed)) => held = renewed,
-                    Ok(None) => {
-                        tracing::warn!(key = self.key, "the lock was taken over by another worker");
-                        return work.await;
-                    }
-                    Err(error) => {
-                        let error = crate::error::chain(&error);
-                        tracing::warn!(key = self.key, error, "the lock could not be renewed");
-                    }
-                },
+    pub async fn hold<T>(&self, held: Held, work: impl Future<Output = T>) -> T {
+        let (over, until) = oneshot::channel();
+        // A task of its own: neither holds up the other.
+        let renewing = tokio::spawn(self.place.clone().renew(held, until));
+        let done = work.await;
+        drop(over);
+        if let Ok(Some(held)) = renewing.await {
+            let released = Stored { released: true, ..held.stored };
+            if let Err(error) = self.place.put(released, Some(&held.version)).await {
+                let (key, error) = (&self.place.key, crate::error::chain(&error));
+                tracing::warn!(key, error, "the lock could not be released; it runs out by itself");
             }
-        };
-        if let Err(error) = self.write(&held, true).await {
-            let error = crate::error::chain(&error);
-            tracing::warn!(
-                key = self.key,
-                error,
-                "the lock could not be released; it runs out by itself"
-            );
         }
         done
     }
+}
 
-    async fn write(&self, held: &Held, released: bool) -> Result<Option<Held>, CheckpointError> {
-        let renewed_at = self.ambient.now();
-        let stored = Stored { renewed_at, released, ..held.stored.clone() };
-        let put = self.put(&stored, Some(&held.version)).await?;
-        Ok(put.map(|version| Held { stored, version }))
+impl Place {
+    /// Renews until it is told that the work is over. None: the lock was lost.
+    async fn renew(self, mut held: Held, mut over: oneshot::Receiver<()>) -> Option<Held> {
+        loop {
+            tokio::select! {
+                _ = &mut over => return Some(held),
+                () = tokio::time::sleep(self.ttl / 3) => {}
+            }
+            let renewed = Stored { renewed_at: self.ambient.now(), ..held.stored.clone() };
+            match self.put(renewed, Some(&held.version)).await {
+                Ok(Some(renewed)) => held = renewed,
+                Ok(None) => match self.load().await {
+                    // An answer was lost, and the lock renewed all the same.
+                    Ok(Some((stored, version)))
+                        if stored.owner == self.owner && stored.epoch == held.stored.epoch =>
+                    {
+                        held = Held { stored, version };
+                    }
+                    Ok(_) => {
+                        tracing::warn!(key = self.key, "the lock was taken over by another worker");
+                        return None;
+                    }
+                    Err(error) => self.not_renewed(&error),
+                },
+                Err(error) => self.not_renewed(&error),
+            }
+        }
+    }
+
+    fn not_renewed(&self, error: &CheckpointError) {
+        let error = crate::error::chain(error);
+        tracing::warn!(key = self.key, error, "the lock could not be renewed");
     }
 
     async fn put(
         &self,
-        stored: &Stored,
+        stored: Stored,
         expected: Option<&Version>,
-    ) -> Result<Option<Version>, CheckpointError> {
-        let bytes = serde_json::to_vec_pretty(stored).map_err(|e| self.malformed(&e))?;
+    ) -> Result<Option<Held>, CheckpointError> {
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(|e| self.malformed(&e))?;
         Ok(match self.store.put(&self.key, &bytes, expected).await? {
-            Put::Stored(version) => Some(version),
+            Put::Stored(version) => Some(Held { stored, version }),
             Put::Conflict => None,
         })
     }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use globset::GlobBuilder;
 
 use super::exit::Usage;
-use super::output::{Format, counted, print, say, tell};
+use super::output::{Format, counted, print, quiet, say, tell};
 use super::progress::{Told, watched_telling};
 use crate::dead_letters::queued::{self, Action, Counts};
 use crate::dead_letters::recorded::{self, Recorded};
@@ -234,14 +234,15 @@ async fn show(wired: &Wired, id: &str) -> anyhow::Result<()> {
     for entry in found.iter().filter(is_meant) {
         any = true;
         let at = entry.at.map_or_else(|| "unknown".to_owned(), |at| at.to_rfc3339());
-        tell(&format!("id        {}\nsince     {at}\nreason    {}", entry.id, entry.reason))?;
+        tell(&format!("id        {}\nsince     {at}", quiet(&entry.id)))?;
+        tell(&format!("reason    {}", quiet(&entry.reason)))?;
         tell(&format!("pipeline  {}", entry.pipeline.as_deref().unwrap_or("-")))?;
         for uri in &entry.uris {
-            tell(&format!("object    {}", uri.escape_debug()))?;
+            tell(&format!("object    {}", quiet(uri)))?;
         }
-        tell(&format!("error     {}", entry.error.escape_debug()))?;
+        tell(&format!("error     {}", quiet(&entry.error)))?;
         if !entry.body.is_empty() {
-            tell(&queued::pretty(&entry.body))?;
+            tell(&quiet(&queued::pretty(&entry.body)))?;
         }
     }
     if !any {
@@ -299,12 +300,13 @@ async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Res
             Verb::Replay => ObjectOutcome::Replayed,
             Verb::Purge => ObjectOutcome::Skipped,
         };
-        let now = wired.lake.ambient().now();
-        recorded::record(pipeline.bronze.ledger(), &found, outcome, now).await?;
         let oldest = found.iter().map(|object| object.id.last_modified).min();
         if let (Verb::Replay, Some(oldest)) = (verb, oldest) {
+            // First: once it is recorded that they are replayed, nobody is told of them any more.
             pipeline.bronze.list_from(oldest).await?;
         }
+        let now = wired.lake.ambient().now();
+        recorded::record(pipeline.bronze.ledger(), &found, outcome, now).await?;
         done += found.len();
     }
     let next = match verb {
@@ -320,14 +322,12 @@ fn rows(entries: &[Entry]) -> anyhow::Result<RecordBatch> {
     };
     let at = entries.iter().map(|entry| entry.at.map(|at| at.timestamp_micros()));
     let at = at.collect::<TimestampMicrosecondArray>().with_timezone("+00:00");
-    // Keys and errors quote strangers: nothing of theirs reaches a terminal unescaped.
-    let shown = |text: &str| text.escape_debug().to_string();
     Ok(RecordBatch::try_from_iter_with_nullable([
-        ("id", texts(&|e| Some(shown(&e.id))), false),
+        ("id", texts(&|e| Some(e.id.clone())), false),
         ("since", Arc::new(at) as ArrayRef, true),
-        ("reason", texts(&|e| Some(shown(&e.reason))), false),
+        ("reason", texts(&|e| Some(e.reason.clone())), false),
         ("pipeline", texts(&|e| e.pipeline.clone()), true),
-        ("object", texts(&|e| e.uris.first().map(|uri| shown(uri))), true),
-        ("error", texts(&|e| Some(shown(&e.error))), false),
+        ("object", texts(&|e| e.uris.first().cloned()), true),
+        ("error", texts(&|e| Some(e.error.clone())), false),
     ])?)
 }

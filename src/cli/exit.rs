@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::output::quiet;
 use crate::bronze::BronzeError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
@@ -93,7 +94,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 
 /// The message: what happened, the causes, what to do next.
 pub(super) fn message(error: &anyhow::Error) -> String {
-    let said = causes(error.as_ref()).join("\n  caused by: ");
+    let said = quiet(&causes(error.as_ref()).join("\n  caused by: "));
     let next = hint(error).unwrap_or_else(|| kind(error).next_step());
     format!("error: {said}\n{next}\n")
 }

@@ -1,8 +1,9 @@
 //! Rows on stdout: as a table for people, as CSV or JSON lines for programs.
 
 use std::io::{BufWriter, Write};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::csv::WriterBuilder;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::FormatOptions;
@@ -61,6 +62,7 @@ pub(super) fn write(
     format: Format,
 ) -> anyhow::Result<()> {
     if format == Format::Table {
+        let batches = &batches.iter().map(quiet_cells).collect::<anyhow::Result<Vec<_>>>()?;
         let options = FormatOptions::new()
             .with_timestamp_tz_format(Some(TIME))
             .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
@@ -72,6 +74,29 @@ pub(super) fn write(
         write_more(out, batch, format, index == 0)?;
     }
     Ok(())
+}
+
+/// A text in which nothing acts on a terminal: keys, cells and errors quote strangers.
+pub(super) fn quiet(text: &str) -> String {
+    let each = text.chars().map(|c| match c {
+        '\n' => "\n".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    each.collect()
+}
+
+fn quiet_cells(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
+    let loud = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
+    let columns = batch.columns().iter().map(|column| -> ArrayRef {
+        match column.as_string_opt::<i32>() {
+            Some(texts) if texts.iter().flatten().any(loud) => {
+                Arc::new(texts.iter().map(|text| text.map(quiet)).collect::<StringArray>())
+            }
+            _ => column.clone(),
+        }
+    });
+    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
 }
 
 fn write_more(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::try_join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,8 @@ const RECEIVERS: usize = 8;
 const HIDE: Duration = Duration::from_secs(120);
 /// How long a receive waits for messages.
 const WAIT: Duration = Duration::from_secs(1);
+/// The queue's clock and ours may differ by so much.
+const LATER: TimeDelta = TimeDelta::minutes(1);
 /// Receives in a row without a message that a receiver takes for the end.
 const EMPTY: usize = 2;
 
@@ -107,11 +110,13 @@ pub async fn work(
         filter,
         action,
         in_hand: &in_hand,
+        began: ambient.now(),
         meant: AtomicUsize::new(0),
         over: AtomicBool::new(false),
         inner: Mutex::new(Inner {
             counts: Counts::default(),
             seen: HashSet::new(),
+            acted: HashSet::new(),
             kept: vec![],
             found,
             told,
@@ -144,6 +149,7 @@ struct Search<'a, F, T> {
     filter: &'a Filter,
     action: &'a Action,
     in_hand: &'a InHand,
+    began: DateTime<Utc>,
     meant: AtomicUsize,
     over: AtomicBool,
     inner: Mutex<Inner<F, T>>,
@@ -152,6 +158,8 @@ struct Search<'a, F, T> {
 struct Inner<F, T> {
     counts: Counts,
     seen: HashSet<String>,
+    /// What the letters that were dealt with are about.
+    acted: HashSet<[u8; 32]>,
     kept: Vec<ReceiptHandle>,
     found: F,
     told: T,
@@ -178,7 +186,11 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
             for message in messages {
                 let entry = entry(&message);
                 let again = !inner.seen.insert(message.id.clone());
-                if again || !self.filter.means(&entry) || !self.within_limit() {
+                if again
+                    || self.came_later(&message, &mut inner.acted)
+                    || !self.filter.means(&entry)
+                    || !self.within_limit()
+                {
                     inner.kept.push(message.receipt);
                     continue;
                 }
@@ -197,11 +209,28 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
             Action::Purge => self.delete(meant.iter().map(|m| &m.receipt)).await?,
         };
         let mut inner = self.inner.lock().await;
+        if done < meant.len() {
+            // Giving back what is deleted does nothing.
+            inner.kept.extend(meant.iter().map(|m| m.receipt.clone()));
+        }
         inner.counts.done += done;
         inner.counts.refused += meant.len() - done;
         let counts = inner.counts;
         (inner.told)(counts);
         Ok(())
+    }
+
+    /// Whether a letter came only after we began: one that we have sent round and that came back, or one
+    /// of many that keep coming. It stays, or this would never end.
+    fn came_later(&self, message: &Message, acted: &mut HashSet<[u8; 32]>) -> bool {
+        let entry = entry(message);
+        let about = match entry.reason.as_str() {
+            REDRIVEN => message.body.clone(),
+            _ => format!("{:?} {:?} {}", entry.pipeline, entry.uris, entry.reason),
+        };
+        let known = !acted.insert(Sha256::digest(about).into());
+        let Some(sent_at) = message.sent_at else { return false };
+        sent_at > self.began + LATER || (known && sent_at > self.began)
     }
 
     fn within_limit(&self) -> bool {
@@ -258,15 +287,9 @@ fn outgoing(message: &Message) -> Outgoing {
     }
 }
 
-/// A body for people: JSON with line breaks, where it is JSON. Nothing in it acts on a terminal.
+/// A body for people: JSON with line breaks, where it is JSON.
 pub fn pretty(body: &str) -> String {
     let value = serde_json::from_str::<Value>(body);
     let text = value.and_then(|value| serde_json::to_string_pretty(&value));
-    let text = text.unwrap_or_else(|_| body.to_owned());
-    let shown = text.chars().map(|c| match c {
-        '\n' => "\n".to_owned(),
-        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    });
-    shown.collect()
+    text.unwrap_or_else(|_| body.to_owned())
 }

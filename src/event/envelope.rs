@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::{Announcement, DeadLetter, NotAnEvent, Record, dead_letter};
 
+/// More than the largest object that S3 takes (50 TB).
+const MOST_BYTES: u64 = 1 << 46;
 /// Envelopes within envelopes: Lambda around SNS around S3, a dead letter around all of it.
 const MAX_DEPTH: usize = 5;
 
@@ -114,19 +116,23 @@ fn s3(record: &Value) -> Record {
     if !created(&record.event_name) {
         return Record::Bad("an S3 record without an event name".to_owned());
     }
-    // Keys are URL-encoded, with `+` for a space.
-    let encoded = record.s3.object.key.replace('+', " ");
-    let Ok(key) = percent_decode_str(&encoded).decode_utf8() else {
-        return Record::Bad(format!("key `{encoded}` is not UTF-8"));
+    let Some(key) = decode_key(&record.s3.object.key) else {
+        return Record::Bad(format!("key `{}` is not UTF-8", record.s3.object.key));
     };
     announced(Announcement {
         bucket: record.s3.bucket.name,
-        key: key.into_owned(),
+        key,
         etag: record.s3.object.e_tag,
         version_id: record.s3.object.version_id,
         size: record.s3.object.size,
         event_time: time(record.event_time.as_deref()),
     })
+}
+
+/// A key as S3 encodes it for URLs, with `+` for a space; none when it is not UTF-8.
+pub fn decode_key(encoded: &str) -> Option<String> {
+    let spaced = encoded.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|key| key.into_owned())
 }
 
 fn created(name: &str) -> bool {
@@ -199,6 +205,8 @@ fn announced(mut object: Announcement) -> Record {
         return Record::Nothing("folder marker");
     }
     object.etag = object.etag.map(|e| e.trim_matches('"').to_owned()).filter(|e| !e.is_empty());
+    // More than S3 can hold is no size: it would only spoil sums.
+    object.size = object.size.filter(|size| *size <= MOST_BYTES);
     // The version of objects that were there before versioning was switched on.
     object.version_id = object.version_id.filter(|id| id != "null" && !id.is_empty());
     Record::Created { object, pipeline: None }

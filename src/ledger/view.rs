@@ -6,15 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::rows::{self, day_of};
 use super::{Attempt, Known, Ledger, ObjectOutcome, READ_FILES};
-use crate::lake::scan::FileTask;
+use crate::lake::scan::{Bounds, FileTask};
 use crate::lake::{LakeError, Table};
 use crate::source::ObjectId;
+
+/// The object of a multipart upload is stamped with its beginning; lifecycle rules end most uploads that
+/// take longer than this many days.
+const UPLOAD_DAYS: i32 = 7;
 
 /// Enough of a hash of an identity: two of 2⁶⁴ objects would have to share it.
 type Print = [u8; 16];
@@ -57,14 +62,22 @@ pub struct Told {
     pub reason: Option<String>,
 }
 
-/// The ledger as of one state of bronze and of the objects table.
+/// The ledger as of one state of bronze and of the objects table. Only the days that are asked about
+/// are looked at.
 #[derive(Debug)]
 pub struct View {
     ledger: Ledger,
     objects: Table,
-    by_day: BTreeMap<i32, Vec<FileTask>>,
-    /// Files that somebody has written without the partition.
-    undated: Vec<FileTask>,
+    /// By day, files that bronze's marks name.
+    unpublished: Vec<FileTask>,
+    planned: Mutex<Planned>,
+}
+
+#[derive(Debug, Default)]
+struct Planned {
+    by_day: BTreeMap<i32, Arc<Vec<FileTask>>>,
+    /// Days whose files are all remembered.
+    remembered: HashSet<i32>,
 }
 
 impl Ledger {
@@ -73,18 +86,9 @@ impl Ledger {
     /// round it would be seen in neither.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
         let objects = self.open().await?;
-        let mut tasks: Vec<FileTask> =
-            self.unpublished(bronze, &objects).await?.iter().map(|f| f.to_task(&objects)).collect();
-        tasks.extend(self.lake.files_of(&objects, None, &[]).await?);
-        let mut by_day: BTreeMap<i32, Vec<FileTask>> = BTreeMap::new();
-        let mut undated = Vec::new();
-        for task in tasks {
-            match task.partition_int() {
-                Some(day) => by_day.entry(day).or_default().push(task),
-                None => undated.push(task),
-            }
-        }
-        Ok(View { ledger: self.clone(), objects, by_day, undated })
+        let unpublished = self.unpublished(bronze, &objects).await?;
+        let unpublished = unpublished.iter().map(|f| f.to_task(&objects)).collect();
+        Ok(View { ledger: self.clone(), objects, unpublished, planned: Mutex::default() })
     }
 }
 
@@ -92,40 +96,70 @@ impl View {
     /// What is known of `wanted`.
     pub async fn known(&self, wanted: &HashSet<ObjectId>) -> Result<Known, LakeError> {
         let mut known = Newest::default();
-        if !self.undated.is_empty() {
-            self.scan(self.undated.clone(), wanted, &mut known).await?;
-        }
-        let days: BTreeSet<i32> = wanted.iter().map(|id| day_of(id.last_modified)).collect();
-        for day in days {
-            let Some(files) = self.by_day.get(&day) else { continue };
-            let rows: u64 = files.iter().map(|f| f.rows().unwrap_or(u64::MAX / 1024)).sum();
-            if rows > self.ledger.memory.capacity as u64 {
-                self.scan(files.clone(), wanted, &mut known).await?;
-                continue;
-            }
-            let mut days = self.ledger.memory.days.lock().await;
-            let day = self.remembered(&mut days, day, files, rows as usize).await?;
-            for id in wanted {
-                if let Some((rank, attempt)) = day.newest.get(&print(id)) {
-                    known.note(id.clone(), *rank, *attempt);
-                }
-            }
+        for (day, ids) in by_day(wanted.iter()) {
+            let Some(files) = self.small_enough(day, &mut known, &ids).await? else { continue };
+            self.recall(day, &files, &ids, &mut known).await?;
         }
         Ok(known.0.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
     }
 
-    /// Which of these URIs were ingested in that version, whenever that was: for objects that are
-    /// gone, and whose LastModified nobody can tell any more.
+    /// Whether an object is known to be ingested, as far as that can be told cheaply: of a day too large
+    /// to be remembered nothing is said, and the commit looks its whole batch up at once.
+    pub async fn is_ingested(&self, id: &ObjectId) -> Result<bool, LakeError> {
+        let day = day_of(id.last_modified);
+        let files = self.files(day).await?;
+        if rows_of(&files) > self.ledger.memory.capacity {
+            return Ok(false);
+        }
+        let mut known = Newest::default();
+        self.recall(day, &files, &[id], &mut known).await?;
+        Ok(known.0.values().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))
+    }
+
+    /// Which of these were ingested in that version, whenever that was: for objects that are gone, and
+    /// whose LastModified nobody can tell any more. It was about when they were announced, but for large
+    /// uploads; only where that finds nothing the whole ledger is asked.
     pub async fn ingested_once(
         &self,
-        wanted: &HashSet<(String, String)>,
+        wanted: &[ObjectId],
     ) -> Result<HashSet<(String, String)>, LakeError> {
         let mut found = HashSet::new();
         if wanted.is_empty() {
             return Ok(found);
         }
+        let version = |id: &ObjectId| (id.uri.clone(), id.version.clone());
+        let days: BTreeSet<i32> = wanted
+            .iter()
+            .flat_map(|id| day_of(id.last_modified) - UPLOAD_DAYS..=day_of(id.last_modified) + 1)
+            .collect();
+        let mut files = Vec::new();
+        for day in days {
+            files.extend(self.files(day).await?.iter().cloned());
+        }
+        self.find_ingested(files, wanted.iter().map(version).collect(), &mut found).await?;
+        let rest: HashSet<_> = wanted.iter().map(version).filter(|v| !found.contains(v)).collect();
+        if let (Some(least), Some(greatest)) =
+            (rest.iter().map(|(uri, _)| uri).min(), rest.iter().map(|(uri, _)| uri).max())
+        {
+            let bounds = Bounds {
+                column: "source_uri".to_owned(),
+                least: Arc::new(StringArray::from(vec![least.as_str()])),
+                greatest: Arc::new(StringArray::from(vec![greatest.as_str()])),
+            };
+            let mut files = self.ledger.lake.files_of(&self.objects, None, &[bounds]).await?;
+            files.extend(self.unpublished.iter().cloned());
+            self.find_ingested(files, rest, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn find_ingested(
+        &self,
+        files: Vec<FileTask>,
+        wanted: HashSet<(String, String)>,
+        found: &mut HashSet<(String, String)>,
+    ) -> Result<(), LakeError> {
         let uris: HashSet<&str> = wanted.iter().map(|(uri, _)| uri.as_str()).collect();
-        let files = self.by_day.values().flatten().chain(&self.undated).cloned().collect();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
             for state in rows::states(&batch, Some(&uris)) {
@@ -135,13 +169,75 @@ impl View {
                 }
             }
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// The files of a day: planned when the day is first asked about. A file without the partition, which
+    /// only another engine writes, is found by its metrics.
+    async fn files(&self, day: i32) -> Result<Arc<Vec<FileTask>>, LakeError> {
+        let mut planned = self.planned.lock().await;
+        if let Some(files) = planned.by_day.get(&day) {
+            return Ok(files.clone());
+        }
+        let micros = |day: i32| -> ArrayRef {
+            let micros = i64::from(day) * 86_400_000_000;
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("+00:00"))
+        };
+        let column = rows::LAST_MODIFIED.to_owned();
+        let bounds = Bounds { column, least: micros(day), greatest: micros(day + 1) };
+        let mut files = self.ledger.lake.files_of(&self.objects, None, &[bounds]).await?;
+        files.extend(self.unpublished.iter().cloned());
+        files.retain(|file| file.partition_int().is_none_or(|of| of == day));
+        let files = Arc::new(files);
+        planned.by_day.insert(day, files.clone());
+        Ok(files)
+    }
+
+    /// The files of a day, unless it is too large to be remembered: then they are searched at once.
+    async fn small_enough(
+        &self,
+        day: i32,
+        known: &mut Newest,
+        ids: &[&ObjectId],
+    ) -> Result<Option<Arc<Vec<FileTask>>>, LakeError> {
+        let files = self.files(day).await?;
+        if rows_of(&files) <= self.ledger.memory.capacity {
+            return Ok(Some(files));
+        }
+        self.scan(files.to_vec(), ids, known).await?;
+        Ok(None)
+    }
+
+    async fn recall(
+        &self,
+        day: i32,
+        files: &[FileTask],
+        ids: &[&ObjectId],
+        known: &mut Newest,
+    ) -> Result<(), LakeError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut days = self.ledger.memory.days.lock().await;
+        let is_ready = self.planned.lock().await.remembered.contains(&day);
+        if !is_ready || !days.by_day.contains_key(&day) {
+            self.remember(&mut days, day, files).await?;
+            self.planned.lock().await.remembered.insert(day);
+        }
+        let Some(day) = days.by_day.get(&day) else { return Ok(()) };
+        for id in ids {
+            if let Some((rank, attempt)) = day.newest.get(&print(id)) {
+                known.note((*id).clone(), *rank, *attempt);
+            }
+        }
+        Ok(())
     }
 
     /// The newest that is known of each of these URIs, in whatever version.
     pub async fn newest(&self, uris: &[String]) -> Result<HashMap<String, Told>, LakeError> {
         let wanted: HashSet<&str> = uris.iter().map(String::as_str).collect();
-        let files = self.by_day.values().flatten().chain(&self.undated).cloned().collect();
+        let mut files = self.ledger.lake.files_of(&self.objects, None, &[]).await?;
+        files.extend(self.unpublished.iter().cloned());
         let mut newest: HashMap<String, (Rank, Told)> = HashMap::new();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
@@ -160,17 +256,16 @@ impl View {
         Ok(newest.into_iter().map(|(uri, (_, told))| (uri, told)).collect())
     }
 
-    /// The day as its files tell it, those that were not read before read now.
-    async fn remembered<'a>(
+    /// Brings the memory of a day up to its files: those that were not read before are read now.
+    async fn remember(
         &self,
-        days: &'a mut Days,
+        days: &mut Days,
         day: i32,
         files: &[FileTask],
-        rows: usize,
-    ) -> Result<&'a Day, LakeError> {
+    ) -> Result<(), LakeError> {
         days.used.retain(|used| *used != day);
         let others: usize = days.used.iter().map(|d| days.by_day[d].newest.len()).sum();
-        let mut spare = (others + rows).saturating_sub(self.ledger.memory.capacity);
+        let mut spare = (others + rows_of(files)).saturating_sub(self.ledger.memory.capacity);
         while spare > 0 && !days.used.is_empty() {
             let oldest = days.used.remove(0);
             spare = spare.saturating_sub(days.by_day.remove(&oldest).map_or(0, |d| d.newest.len()));
@@ -185,7 +280,7 @@ impl View {
         let new: Vec<FileTask> =
             files.iter().filter(|f| !remembered.files.contains(f.path())).cloned().collect();
         if new.is_empty() {
-            return Ok(remembered);
+            return Ok(());
         }
         let read: Vec<String> = new.iter().map(|f| f.path().to_owned()).collect();
         let mut batches = self.batches(new);
@@ -200,16 +295,17 @@ impl View {
         }
         // Only now: a read that failed half-way is done again.
         remembered.files.extend(read);
-        Ok(remembered)
+        Ok(())
     }
 
     async fn scan(
         &self,
         files: Vec<FileTask>,
-        wanted: &HashSet<ObjectId>,
+        ids: &[&ObjectId],
         known: &mut Newest,
     ) -> Result<(), LakeError> {
-        let uris: HashSet<&str> = wanted.iter().map(|id| id.uri.as_str()).collect();
+        let wanted: HashSet<&ObjectId> = ids.iter().copied().collect();
+        let uris: HashSet<&str> = ids.iter().map(|id| id.uri.as_str()).collect();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
             for state in rows::states(&batch, Some(&uris)) {
@@ -239,6 +335,19 @@ impl Newest {
             *entry = (rank, attempt);
         }
     }
+}
+
+fn by_day<'a>(ids: impl Iterator<Item = &'a ObjectId>) -> BTreeMap<i32, Vec<&'a ObjectId>> {
+    let mut by_day: BTreeMap<i32, Vec<&ObjectId>> = BTreeMap::new();
+    for id in ids {
+        by_day.entry(day_of(id.last_modified)).or_default().push(id);
+    }
+    by_day
+}
+
+fn rows_of(files: &[FileTask]) -> usize {
+    // A file that does not say is taken for a large one.
+    files.iter().map(|file| file.rows().unwrap_or(1 << 32) as usize).sum()
 }
 
 fn print(id: &ObjectId) -> Print {

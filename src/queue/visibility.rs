@@ -7,9 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 
 use super::{BATCH, EventQueue, ReceiptHandle};
 use crate::ambient::SharedAmbient;
+
+/// Requests under way at a time.
+const AT_ONCE: usize = 16;
 
 /// The messages in hand, and until when each is hidden.
 #[derive(Debug)]
@@ -23,6 +27,11 @@ impl InHand {
     /// None, each to be hidden for `visibility` at a time.
     pub fn new(visibility: Duration, ambient: SharedAmbient) -> Self {
         Self { visibility, ambient, hidden_until: Mutex::default() }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ReceiptHandle, DateTime<Utc>>> {
@@ -55,38 +64,44 @@ impl InHand {
             held.iter().filter(|(_, until)| **until < soon).map(|(r, _)| r.clone()).collect()
         };
         let mut extended = 0;
-        for some in due.chunks(BATCH) {
-            let wanted: Vec<_> = some.iter().map(|r| (r.clone(), self.visibility)).collect();
-            match queue.hide(&wanted).await {
-                Ok(refused) => {
-                    extended += some.len() - refused.len();
-                    let until = self.ambient.now() + self.visibility;
-                    let mut held = self.lock();
-                    for (index, receipt) in some.iter().enumerate() {
-                        let lost = refused.iter().find(|r| r.index == index && r.final_);
-                        match (lost, held.get_mut(receipt)) {
-                            (None, Some(hidden)) => *hidden = until,
-                            (Some(lost), Some(_)) => {
-                                tracing::debug!(
-                                    why = lost.why,
-                                    "a message in hand is no longer ours"
-                                );
-                                held.remove(receipt);
-                            }
-                            (_, None) => {}
-                        }
-                    }
-                }
-                Err(error) => {
-                    let error = crate::error::chain(&error);
-                    tracing::warn!(
-                        error,
-                        messages = some.len(),
-                        "messages in hand could not be kept hidden; if this goes on, they are delivered again"
-                    );
-                }
-            }
+        for share in due.chunks(BATCH * AT_ONCE) {
+            let tens = share.chunks(BATCH).map(|some| self.extend_some(queue, some));
+            extended += join_all(tens).await.iter().sum::<usize>();
         }
         extended
+    }
+
+    async fn extend_some(&self, queue: &dyn EventQueue, some: &[ReceiptHandle]) -> usize {
+        let wanted: Vec<_> = some.iter().map(|r| (r.clone(), self.visibility)).collect();
+        // One that hangs must not hold up the next round.
+        let refused = match tokio::time::timeout(self.beat(), queue.hide(&wanted)).await {
+            Ok(Ok(refused)) => refused,
+            failed => {
+                let error = match failed {
+                    Ok(Err(error)) => crate::error::chain(&error),
+                    _ => "no answer".to_owned(),
+                };
+                tracing::warn!(
+                    error,
+                    messages = some.len(),
+                    "messages in hand could not be kept hidden; if this goes on, they are delivered again"
+                );
+                return 0;
+            }
+        };
+        let until = self.ambient.now() + self.visibility;
+        let mut held = self.lock();
+        for (index, receipt) in some.iter().enumerate() {
+            let lost = refused.iter().find(|r| r.index == index && r.final_);
+            match (lost, held.get_mut(receipt)) {
+                (None, Some(hidden)) => *hidden = until,
+                (Some(lost), Some(_)) => {
+                    tracing::debug!(why = lost.why, "a message in hand is no longer ours");
+                    held.remove(receipt);
+                }
+                (_, None) => {}
+            }
+        }
+        some.len() - refused.len()
     }
 }

@@ -170,7 +170,11 @@ impl RawStore for DirectoryStore {
         Box::pin(stream::iter([walked]))
     }
 
-    async fn oldest_incomplete(&self, _root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+    async fn oldest_incomplete(
+        &self,
+        _root: &str,
+        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+    ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(None)
     }
 

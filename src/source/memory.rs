@@ -65,7 +65,11 @@ impl RawStore for MemoryStore {
         Box::pin(stream::iter([Ok(Page { objects, reached: None })]))
     }
 
-    async fn oldest_incomplete(&self, _root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+    async fn oldest_incomplete(
+        &self,
+        _root: &str,
+        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+    ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(None)
     }
 

@@ -201,10 +201,14 @@ pub trait RawStore: Debug + Send + Sync {
     /// All complete object versions below a root.
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>>;
 
-    /// When the oldest upload below `root` began that is not complete yet. Its object will appear with
+    /// When the oldest upload of a wanted URI below `root` began that is not complete yet. Its object will appear with
     /// that time as LastModified, and not with the time of its completion
     /// ([multipart upload](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html)).
-    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError>;
+    async fn oldest_incomplete(
+        &self,
+        root: &str,
+        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+    ) -> Result<Option<DateTime<Utc>>, ReadError>;
 
     /// URIs of objects that are there and do not count yet, because they are being written.
     async fn pending(&self) -> Result<Vec<String>, ReadError>;

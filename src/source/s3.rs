@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::types::MultipartUpload;
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
@@ -240,7 +241,11 @@ impl RawStore for S3Store {
         self.list_lanes(listing)
     }
 
-    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
+    async fn oldest_incomplete(
+        &self,
+        root: &str,
+        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+    ) -> Result<Option<DateTime<Utc>>, ReadError> {
         let (bucket, prefix) = bucket_and_key(root)?;
         let mut pages = self.client.list_multipart_uploads().bucket(bucket).prefix(prefix);
         let mut oldest: Option<DateTime<Utc>> = None;
@@ -249,7 +254,11 @@ impl RawStore for S3Store {
                 uri: root.to_owned(),
                 source: std::io::Error::other(format!("ListMultipartUploads: {}", told(error))),
             })?;
-            let initiated = page.uploads().iter().filter_map(|u| u.initiated().and_then(time));
+            let is_wanted = |upload: &&MultipartUpload| {
+                upload.key().is_some_and(|key| wanted(&format!("s3://{bucket}/{key}")))
+            };
+            let uploads = page.uploads().iter().filter(is_wanted);
+            let initiated = uploads.filter_map(|upload| upload.initiated().and_then(time));
             oldest = initiated.chain(oldest).min();
             if page.is_truncated() != Some(true) {
                 return Ok(oldest);

@@ -1,11 +1,13 @@
 //! Listing S3: a folder's sub-folders are listed side by side, page by page.
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::EncodingType;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::s3::{S3Store, bucket_and_key, time};
 use super::{Listing, ObjectId, Page, RawObject, Reached, ReadError};
 use crate::aws::told;
+use crate::event::decode_key;
 
 /// Lanes listed at a time.
 const AT_ONCE: usize = 16;
@@ -76,11 +78,12 @@ impl S3Store {
         let mut token = None;
         loop {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(folder);
-            let answer = request.delimiter("/").set_continuation_token(token).send().await;
+            let request = request.encoding_type(EncodingType::Url).delimiter("/");
+            let answer = request.set_continuation_token(token).send().await;
             let answer = answer.map_err(|error| trouble(bucket, folder, told(error)))?;
             page.objects.extend(objects(bucket, &answer));
-            folders
-                .extend(answer.common_prefixes().iter().filter_map(|p| p.prefix()).map(Into::into));
+            let below = answer.common_prefixes().iter().filter_map(|p| p.prefix());
+            folders.extend(below.filter_map(decode_key));
             if answer.is_truncated() != Some(true) {
                 return Ok(Some((page, folders)));
             }
@@ -110,14 +113,14 @@ impl S3Store {
                 let Some((after, token)) = next else { return Ok(None) };
                 let request = self.client.list_objects_v2().bucket(&bucket).prefix(&lane);
                 let request = request.set_start_after(after).set_continuation_token(token);
-                let answer = request.send().await;
+                let answer = request.encoding_type(EncodingType::Url).send().await;
                 let answer = answer.map_err(|error| trouble(&bucket, &lane, told(error)))?;
                 let objects: Vec<RawObject> = objects(&bucket, &answer).collect();
                 let more = match answer.is_truncated() {
                     Some(true) => answer.next_continuation_token().map(str::to_owned),
                     _ => None,
                 };
-                let last = answer.contents().last().and_then(|o| o.key()).map(str::to_owned);
+                let last = answer.contents().last().and_then(|o| o.key()).and_then(decode_key);
                 let reached = match (&more, last) {
                     (None, _) => Some((lane, Reached::End)),
                     (Some(_), Some(key)) => Some((lane, Reached::Key(key))),
@@ -141,7 +144,7 @@ fn objects<'a>(
     answer: &'a ListObjectsV2Output,
 ) -> impl Iterator<Item = RawObject> + 'a {
     answer.contents().iter().filter_map(move |object| {
-        let key = object.key().filter(|key| !key.ends_with('/'))?;
+        let key = decode_key(object.key()?).filter(|key| !key.ends_with('/'))?;
         let id = ObjectId {
             uri: format!("s3://{bucket}/{key}"),
             version: object.e_tag()?.trim_matches('"').to_owned(),

@@ -49,6 +49,11 @@ pub enum WorkerError {
     /// The queue.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A part of the worker ended by itself.
+    #[error(
+        "a part of the worker ended by itself ({0}): start it again; what it had in hand comes again"
+    )]
+    TaskEnded(String),
     /// There is no queue and no folder to watch.
     #[error(
         "there is nothing to watch: `run` needs source.queue or source.directory; objects on S3 without events are taken in by `silversmith bronze`"

@@ -48,8 +48,12 @@ impl RawStore for Meddled {
             .boxed()
     }
 
-    async fn oldest_incomplete(&self, root: &str) -> Result<Option<DateTime<Utc>>, ReadError> {
-        self.inner.oldest_incomplete(root).await
+    async fn oldest_incomplete(
+        &self,
+        root: &str,
+        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+    ) -> Result<Option<DateTime<Utc>>, ReadError> {
+        self.inner.oldest_incomplete(root, wanted).await
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {

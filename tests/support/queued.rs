@@ -96,10 +96,14 @@ impl QueuedWorld {
     }
 
     pub async fn announce(&self, name: &str) {
+        self.announce_key(&format!("raw/{name}")).await;
+    }
+
+    pub async fn announce_key(&self, key: &str) {
         let body = serde_json::json!({"Records": [{
             "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
             "eventTime": "2026-01-31T11:00:00Z",
-            "s3": {"bucket": {"name": "zone"}, "object": {"key": format!("raw/{name}"), "size": 9}}
+            "s3": {"bucket": {"name": "zone"}, "object": {"key": key, "size": 9}}
         }]});
         self.send(&body.to_string()).await;
     }
@@ -123,7 +127,7 @@ impl QueuedWorld {
     }
 
     pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
-        for _ in 0..600 {
+        for _ in 0..3_000 {
             if so().await {
                 return;
             }

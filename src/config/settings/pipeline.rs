@@ -84,7 +84,7 @@ pub(super) fn pipeline(
         limits: Limits::default(),
         read_concurrency: worker.read_concurrency,
         buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
-        ledger_memory: (worker.memory / 16 / REMEMBERED) as usize / shared.pipelines.max(1),
+        ledger_memory: (worker.memory / 8 / REMEMBERED) as usize / shared.pipelines.max(1),
     };
     let silver =
         section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));

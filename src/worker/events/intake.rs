@@ -1,13 +1,11 @@
 //! Receiving: messages → tickets in the lanes of the pipelines.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::Common;
 use super::delivery::{Closed, Durable, Ticket};
@@ -36,35 +34,26 @@ pub(super) async fn run(
     closing: mpsc::UnboundedSender<Closed>,
 ) {
     let mut intake = Intake { lanes, closing, folders: HashSet::new(), common: common.clone() };
-    let mut receives = FuturesUnordered::new();
+    // Tasks of their own: what they receive is kept hidden from then on, whatever is waited for here.
+    let mut receives = JoinSet::new();
     let (mut wanted, mut failures) = (1, 0);
     loop {
         while receives.len() < wanted {
             let wait = if receives.is_empty() { common.poll } else { SHORT };
-            receives.push(receive(&common, wait));
+            receives.spawn(receive(common.clone(), wait));
         }
         let received = tokio::select! {
             () = common.stop.cancelled() => return intake.end(receives).await,
-            received = receives.next() => received,
+            received = receives.join_next() => received,
         };
         match received {
-            Some(Ok(messages)) => {
+            Some(Ok(Ok(messages))) => {
                 failures = 0;
                 let full = messages.len() == BATCH;
                 wanted = if full { (wanted * 2).min(MOST) } else { 1 };
-                intake.drained(false);
-                for message in messages {
-                    tokio::select! {
-                        biased;
-                        // Given back: once it has tickets, by their being dropped.
-                        () = common.stop.cancelled() => intake.give_back(&message),
-                        () = intake.take(&message) => {}
-                    }
-                }
-                // Only now: so that what came together goes into one batch.
-                intake.drained(!full);
+                intake.take_all(messages, full).await;
             }
-            Some(Err(error)) => {
+            Some(Ok(Err(error))) => {
                 failures += 1;
                 wanted = 1;
                 let again_in =
@@ -74,9 +63,12 @@ pub(super) async fn run(
                     drop(trouble.send(error.into()));
                 }
                 tokio::select! {
-                    () = common.stop.cancelled() => return,
+                    () = common.stop.cancelled() => return intake.end(receives).await,
                     () = tokio::time::sleep(again_in) => {}
                 }
+            }
+            Some(Err(panic)) => {
+                tracing::error!(%panic, "a receive failed inside silversmith; its messages come again");
             }
             None => {}
         }
@@ -84,13 +76,17 @@ pub(super) async fn run(
 }
 
 /// Receives once there is room, and the breaker is closed.
-async fn receive(common: &Common, wait: Duration) -> Result<Vec<Message>, QueueError> {
+async fn receive(common: Arc<Common>, wait: Duration) -> Result<Vec<Message>, QueueError> {
     common.breaker.closed().await;
     let _room = common.hand.reserve().await;
+    if common.stop.is_cancelled() {
+        return Ok(vec![]);
+    }
     let messages = common.queue.receive(wait, common.visibility).await?;
     for message in &messages {
         common.in_hand.add(&message.receipt);
     }
+    common.note_poll(messages.is_empty());
     Ok(messages)
 }
 
@@ -109,16 +105,31 @@ impl Intake {
     }
 
     /// What is just being received is given back, too; a long poll that brings nothing is cut off.
-    async fn end<F>(&self, receives: FuturesUnordered<F>)
-    where
-        F: Future<Output = Result<Vec<Message>, QueueError>>,
-    {
-        let mut late = std::pin::pin!(receives.take_until(tokio::time::sleep(LAST)));
-        while let Some(received) = late.next().await {
-            for message in received.unwrap_or_default() {
-                self.give_back(&message);
+    async fn end(&self, mut receives: JoinSet<Result<Vec<Message>, QueueError>>) {
+        let late = async {
+            while let Some(received) = receives.join_next().await {
+                if let Ok(Ok(messages)) = received {
+                    messages.iter().for_each(|message| self.give_back(message));
+                }
+            }
+        };
+        // Over time: whatever it brings stays hidden for its visibility, and comes again.
+        drop(tokio::time::timeout(LAST, late).await);
+    }
+
+    async fn take_all(&mut self, messages: Vec<Message>, full: bool) {
+        let stop = self.common.stop.clone();
+        self.drained(false);
+        for message in messages {
+            tokio::select! {
+                biased;
+                // Given back: once it has tickets, by their being dropped.
+                () = stop.cancelled() => self.give_back(&message),
+                () = self.take(&message) => {}
             }
         }
+        // Only now: so that what came together goes into one batch.
+        self.drained(!full);
     }
 
     fn give_back(&self, message: &Message) {
@@ -133,24 +144,30 @@ impl Intake {
             Err(error) => {
                 let held = self.common.hand.hold(1, message.body.len() as u64);
                 let tickets = Ticket::issue(message, 1, held, &self.closing);
-                return self.bad(message, vec![error.to_string()], tickets).await;
+                return self.bad(message, &error.to_string(), tickets).await;
             }
         };
         let pipelines: Vec<_> = self.lanes.iter().map(|lane| &lane.pipeline).collect();
         let routed = route(&records, &pipelines);
         let told = self.common.on_unmatched == OnUnmatched::DeadLetter;
-        let unmatched = if told { routed.unmatched.len() } else { 0 };
+        let mut lost: Vec<Announcement> = routed.homeless.into_iter().cloned().collect();
+        self.note_unmatched(&routed.unmatched);
+        if told {
+            lost.extend(routed.unmatched.into_iter().cloned());
+        }
+        // All that is wrong with a message goes into one letter, which holds the message.
+        let bad = usize::from(!routed.bad.is_empty());
         // One more, so that a message without anything to do ends, too.
-        let count = routed.wanted.len() + unmatched + routed.bad.len() + 1;
+        let count = routed.wanted.len() + lost.len() + bad + 1;
         let bytes = routed.wanted.iter().map(|(_, object)| object.size.unwrap_or(0)).sum();
         let held = self.common.hand.hold(routed.wanted.len().max(1), bytes);
         let mut tickets = Ticket::issue(message, count, held, &self.closing);
         if let Some(ticket) = tickets.pop() {
             ticket.done(Durable::nothing_to_do());
         }
-        let bad = tickets.split_off(tickets.len() - routed.bad.len());
-        let why = routed.bad.iter().map(|why| (*why).to_owned()).collect();
-        let lost = tickets.split_off(tickets.len() - unmatched);
+        let bad = tickets.split_off(tickets.len() - bad);
+        let why = some_of(&routed.bad);
+        let told = tickets.split_off(tickets.len() - lost.len());
         if routed.nothing > 0 {
             tracing::debug!(
                 message = message.id,
@@ -158,31 +175,26 @@ impl Intake {
                 "records with nothing to do"
             );
         }
-        let unmatched: Vec<Announcement> = routed.unmatched.into_iter().cloned().collect();
         let wanted: Vec<(usize, Announcement)> =
             routed.wanted.into_iter().map(|(lane, object)| (lane, object.clone())).collect();
         for ((lane, object), ticket) in wanted.into_iter().zip(tickets) {
             self.lanes[lane].enter(Item { object, ticket }).await;
         }
-        self.bad(message, why, bad).await;
-        self.unmatched(unmatched, lost).await;
+        self.bad(message, &why, bad).await;
+        self.unmatched(lost, told).await;
     }
 
-    async fn bad(&self, message: &Message, why: Vec<String>, tickets: Vec<Ticket>) {
-        let letters: Vec<_> = why
-            .iter()
-            .zip(&tickets)
-            .map(|(why, ticket)| {
-                let why = ("not-an-event", why.as_str());
-                self.common.dead_letters.about_body(&message.body, why, ticket.origin())
-            })
-            .collect();
+    async fn bad(&self, message: &Message, why: &str, tickets: Vec<Ticket>) {
+        let letter = |ticket: &Ticket| {
+            let why = ("not-an-event", why);
+            self.common.dead_letters.about_body(&message.body, why, ticket.origin())
+        };
+        let letters = tickets.iter().map(letter).collect();
         settle_told(&self.common, letters, tickets).await;
     }
 
-    /// Tickets: none where unmatched objects are skipped.
-    async fn unmatched(&mut self, objects: Vec<Announcement>, tickets: Vec<Ticket>) {
-        for object in &objects {
+    fn note_unmatched(&mut self, objects: &[&Announcement]) {
+        for object in objects {
             let uri = object.uri();
             let folder = uri.rsplit_once('/').map_or("", |(folder, _)| folder);
             if self.folders.len() < FOLDERS && self.folders.insert(folder.to_owned()) {
@@ -192,6 +204,9 @@ impl Intake {
                 );
             }
         }
+    }
+
+    async fn unmatched(&self, objects: Vec<Announcement>, tickets: Vec<Ticket>) {
         let why = ("unmatched", "no pipeline's source matches this object");
         let letters: Vec<_> = objects
             .into_iter()
@@ -202,6 +217,16 @@ impl Intake {
             .collect();
         settle_told(&self.common, letters, tickets).await;
     }
+}
+
+/// The first reasons, and how many more there are.
+fn some_of(reasons: &[&str]) -> String {
+    const SOME: usize = 5;
+    let mut text = reasons.iter().take(SOME).copied().collect::<Vec<_>>().join("; ");
+    if reasons.len() > SOME {
+        text.push_str(&format!("; and {} more", reasons.len() - SOME));
+    }
+    text
 }
 
 /// Sends dead letters, and settles the ticket of each: done when it is sent, else given back.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, watch};
 
+use super::breaker::Open;
 use super::delivery::{Durable, Ticket, delay};
 use super::intake::settle_told;
 use super::merging::Wake;
@@ -22,10 +23,18 @@ use crate::worker::WorkerError;
 
 /// The pause before a batch in trouble is tried again, doubled each time, at most a minute.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long objects for a lane that is in trouble, and full, stay away.
+/// How long objects for a lane that is in trouble of its own stay away, doubled with every receive: an
+/// outage of hours does not use up ten receives.
 const AWAY: Duration = Duration::from_secs(15 * 60);
-/// An object that cannot be read is given back so many times, and then told.
-const READS: u32 = 5;
+/// The longest of that.
+const LONGEST_AWAY: Duration = Duration::from_secs(6 * 3_600);
+/// An object that cannot be read is given back so many times, over ten minutes, and then told.
+const READS: u32 = 8;
+/// A batch of which nothing can be read is held so many times, over some minutes; then each of its
+/// objects goes its own way.
+const HOLDS: u32 = 8;
+/// Failures in a row after which it is looked whether others would fail, too.
+const DOUBTS: u32 = 3;
 /// How often the checkpoint notes the newest event.
 const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
@@ -34,6 +43,13 @@ const NOTE_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 pub(super) struct Item {
     pub(super) object: Announcement,
     pub(super) ticket: Ticket,
+}
+
+impl Item {
+    fn put_off(self) {
+        let doublings = self.ticket.origin().receive_count.saturating_sub(1).min(8);
+        self.ticket.give_back((AWAY * 2_u32.pow(doublings)).min(LONGEST_AWAY));
+    }
 }
 
 /// Where objects enter a lane.
@@ -46,17 +62,17 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// Waits for room: that is what holds back a worker that has enough in hand. Only a lane that is full
-    /// and in trouble of its own gives objects back, so that the others go on.
+    /// Waits for room: that is what holds back a worker that has enough in hand. Only a lane in trouble
+    /// of its own gives objects back, so that the others go on.
     pub(super) async fn enter(&mut self, item: Item) {
         let room = tokio::select! {
             biased;
-            room = self.items.reserve() => room.ok(),
             _ = self.troubled.wait_for(|troubled| *troubled) => None,
+            room = self.items.reserve() => room.ok(),
         };
         match room {
             Some(room) => room.send(item),
-            None => item.ticket.give_back(AWAY),
+            None => item.put_off(),
         }
     }
 
@@ -134,10 +150,10 @@ impl Lane {
 
     /// What a crash left unpublished is published first. `false`: the worker stops.
     async fn prepare(&mut self) -> bool {
-        let mut failures = 0;
+        let (common, mut failures, mut open) = (self.common.clone(), 0, None);
         while let Err(error) = self.pipeline.bronze.prepare().await {
             failures += 1;
-            if !self.pause(error, failures).await {
+            if !self.pause(&common, &mut open, error, failures).await {
                 return false;
             }
         }
@@ -149,32 +165,40 @@ impl Lane {
     async fn work(&mut self, batch: Vec<Item>) {
         let wanted: Vec<Wanted> =
             batch.iter().map(|item| Wanted::Announced(item.object.clone())).collect();
-        let mut failures = 0;
+        let (common, mut failures, mut open) = (self.common.clone(), 0, None);
         loop {
             // Cut off by a stop, a batch is safe at any point; but what is in work is worth finishing.
             let error = match self.pipeline.bronze.take_in(&wanted).await {
                 Ok(taken) => match all_in_trouble(&taken) {
-                    None => {
+                    Some(error) if failures + 1 < HOLDS => error,
+                    _ => {
                         self.troubled.send_replace(false);
+                        drop(open);
                         return self.settle(batch, taken).await;
                     }
-                    Some(error) => error,
                 },
                 Err(error) => error,
             };
             failures += 1;
-            if !self.pause(error, failures).await {
+            if !self.pause(&common, &mut open, error, failures).await {
                 return;
             }
         }
     }
 
-    /// Waits before the next attempt. Trouble that others share opens the breaker meanwhile. `false`: the
-    /// worker stops, and what is in hand is given back.
-    async fn pause(&self, error: BronzeError, failures: u32) -> bool {
+    /// Waits before the next attempt. Trouble that others share holds the breaker open until it has passed;
+    /// trouble of one's own keeps objects away, so that the others go on. `false`: the worker stops, and
+    /// what is in hand is given back.
+    async fn pause<'a>(
+        &mut self,
+        common: &'a Common,
+        open: &mut Option<Open<'a>>,
+        error: BronzeError,
+        failures: u32,
+    ) -> bool {
         let again_in = (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
-        let pipeline = &self.pipeline.settings.name;
-        let shared = matches!(error.kind(), Kind::Retry | Kind::Look);
+        let pipeline = self.pipeline.settings.name.clone();
+        let shared = self.is_shared(&error, failures).await;
         tracing::error!(
             pipeline,
             failures,
@@ -184,19 +208,40 @@ impl Lane {
             if shared {
                 "bronze in trouble; nothing is received until it has passed"
             } else {
-                "bronze in trouble; the batch is held, and other pipelines go on"
+                "bronze in trouble; its objects stay in the queue, and other pipelines go on"
             }
         );
-        if let Some(trouble) = &self.common.trouble {
-            let error = WorkerError::Bronze { pipeline: pipeline.clone(), source: error };
-            drop(trouble.send(error));
+        if let Some(trouble) = &common.trouble {
+            drop(trouble.send(WorkerError::Bronze { pipeline, source: error }));
         }
-        let _open = shared.then(|| self.common.breaker.open());
+        match shared {
+            true => drop(open.get_or_insert_with(|| common.breaker.open())),
+            false => *open = None,
+        }
         self.troubled.send_replace(!shared);
+        if !shared {
+            while let Ok(item) = self.items.try_recv() {
+                item.put_off();
+            }
+        }
         tokio::select! {
-            () = self.common.stop.cancelled() => false,
+            () = common.stop.cancelled() => false,
             () = tokio::time::sleep(again_in) => true,
         }
+    }
+
+    /// Whether other pipelines would fail, too. Where there are none, nobody is kept waiting; else, after
+    /// some failures, it is tried whether catalog and warehouse work.
+    async fn is_shared(&self, error: &BronzeError, failures: u32) -> bool {
+        if self.common.lanes == 1 {
+            return true;
+        }
+        let may_be = matches!(error.kind(), Kind::Retry | Kind::Look);
+        if !may_be || failures < DOUBTS {
+            return may_be;
+        }
+        let lake = &self.common.lake;
+        lake.tables().await.is_err() || lake.probe().await.is_err()
     }
 
     async fn settle(&mut self, batch: Vec<Item>, taken: Taken) {
@@ -277,17 +322,22 @@ fn may_pass(row: &ObjectRow) -> bool {
     matches!(row.reason, Some(UNREADABLE | CHANGED))
 }
 
-/// When nothing of a batch could be read, the trouble is not that of one object.
+/// When nothing of a batch could be read, the trouble is hardly that of one object: the store is away, or
+/// we may no longer read it.
 fn all_in_trouble(taken: &Taken) -> Option<BronzeError> {
-    let mut first = None;
-    for fate in &taken.fates {
-        match fate {
-            Fate::Postponed { error } => {
-                first.get_or_insert(error);
-            }
-            _ => return None,
-        }
+    let unreadable = |fate: &Fate| fate.failed().is_some_and(|row| row.reason == Some(UNREADABLE));
+    let in_trouble = |fate: &Fate| match fate {
+        Fate::Postponed { .. } => true,
+        // One alone may well be unreadable by itself: archived, or encrypted.
+        fate => taken.fates.len() > 1 && unreadable(fate),
+    };
+    if !taken.fates.iter().all(in_trouble) {
+        return None;
     }
-    let (count, listed) = (taken.fates.len(), taken.fates.len());
-    first.map(|error| BronzeError::Postponed { count, listed, error: error.clone() })
+    let error = match taken.fates.first()? {
+        Fate::Postponed { error } => error.clone(),
+        fate => fate.failed()?.error.clone().unwrap_or_default(),
+    };
+    let count = taken.fates.len();
+    Some(BronzeError::Postponed { count, listed: count, error })
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::Common;
 use crate::checkpoint::lock::{Lock, TTL};
@@ -40,8 +41,13 @@ impl Wake {
     }
 }
 
-/// Runs until the worker stops and what it was asked for is merged.
-pub(super) async fn run(common: Arc<Common>, pipeline: Pipeline, wake: Arc<Wake>) {
+/// Runs until the lane has ended, and what it has committed is merged.
+pub(super) async fn run(
+    common: Arc<Common>,
+    pipeline: Pipeline,
+    wake: Arc<Wake>,
+    lane_ended: CancellationToken,
+) {
     let mut lock = Lock::new(
         pipeline.checkpoints.clone(),
         format!("{}/silver.lock", pipeline.settings.name),
@@ -49,14 +55,12 @@ pub(super) async fn run(common: Arc<Common>, pipeline: Pipeline, wake: Arc<Wake>
         TTL,
         common.ambient.clone(),
     );
-    // What was left when the last worker went away.
-    wake.wake();
     let mut failures = 0_u32;
     loop {
         let wanted = wake.wanted.load(Ordering::SeqCst);
         if wanted == wake.done.load(Ordering::SeqCst) {
             tokio::select! {
-                () = common.stop.cancelled() => return,
+                () = lane_ended.cancelled() => if wake.is_done() { return },
                 () = wake.woken.notified() => {}
                 () = tokio::time::sleep(LOOK) => wake.wake(),
             }
@@ -88,7 +92,7 @@ pub(super) async fn run(common: Arc<Common>, pipeline: Pipeline, wake: Arc<Wake>
         };
         tokio::select! {
             // Another worker is at it, and looks again when it is done; or the next start does.
-            () = common.stop.cancelled() => return,
+            () = lane_ended.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
     }

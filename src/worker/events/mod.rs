@@ -22,15 +22,17 @@ pub mod routing;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Round, WorkerError};
 use crate::ambient::SharedAmbient;
 use crate::config::settings::OnUnmatched;
+use crate::lake::Lake;
 use crate::queue::{EventQueue, InHand};
 use crate::wiring::{Pipeline, Queues, Wired};
 use breaker::Breaker;
@@ -40,6 +42,8 @@ use merging::Wake;
 
 /// Messages that are in flight at most: SQS allows 20,000 for a FIFO queue.
 const MOST_IN_HAND: usize = 18_000;
+/// Of the time to stop, what is kept for giving messages back.
+const LAST: Duration = Duration::from_secs(3);
 /// How often a worker that is to stop when it is idle looks whether it is.
 const LOOK: Duration = Duration::from_millis(500);
 /// Empty looks in a row that count as idle: the queue's own counts lag.
@@ -61,7 +65,20 @@ struct Common {
     told: mpsc::UnboundedSender<Round>,
     /// With `--until-idle`, trouble ends the worker.
     trouble: Option<mpsc::UnboundedSender<WorkerError>>,
+    /// Polls since the last message that brought none.
+    empty_polls: AtomicUsize,
+    lake: Lake,
+    lanes: usize,
     stop: CancellationToken,
+}
+
+impl Common {
+    fn note_poll(&self, empty: bool) {
+        match empty {
+            true => drop(self.empty_polls.fetch_add(1, Ordering::SeqCst)),
+            false => self.empty_polls.store(0, Ordering::SeqCst),
+        }
+    }
 }
 
 /// Runs the worker on a queue. See [`super::run`].
@@ -90,9 +107,8 @@ pub(super) async fn run(
             Some(round) = rounds.recv() => seen(&round),
             ended = &mut idle => break ended,
             Some(ended) = tasks.all.join_next() => {
-                if let Err(panic) = ended {
-                    tracing::error!(%panic, "a task of the worker failed; what it had in hand comes again");
-                }
+                let why = ended.map_or_else(|panic| panic.to_string(), |()| "no error".to_owned());
+                break Err(WorkerError::TaskEnded(why));
             }
         }
     };
@@ -111,14 +127,14 @@ fn common(
     let ambient = wired.lake.ambient().clone();
     let limits = || wired.pipelines.iter().map(|p| p.settings.bronze.batch);
     let objects: usize = limits().map(|batch| batch.max_objects).sum();
-    let bytes: u64 = limits().map(|batch| batch.max_bytes).sum();
+    let bytes = limits().fold(0_u64, |sum, batch| sum.saturating_add(batch.max_bytes));
     let visibility = queues.settings.visibility;
     Common {
         queue: queues.queue.clone(),
         dead_letters: DeadLetters::new(queues.dlq.clone(), ambient.clone()),
         in_hand: Arc::new(InHand::new(visibility, ambient.clone())),
         // One batch in work, and the next one gathered.
-        hand: Hand::new((2 * objects).clamp(20, MOST_IN_HAND), 2 * bytes),
+        hand: Hand::new((2 * objects).clamp(20, MOST_IN_HAND), bytes.saturating_mul(2)),
         breaker: Breaker::default(),
         ambient,
         on_unmatched: queues.settings.on_unmatched,
@@ -126,6 +142,9 @@ fn common(
         poll: Duration::from_secs(if until_idle { 1 } else { 20 }),
         told,
         trouble: until_idle.then_some(trouble),
+        empty_polls: AtomicUsize::new(0),
+        lake: wired.lake.clone(),
+        lanes: wired.pipelines.len(),
         stop: CancellationToken::new(),
     }
 }
@@ -133,7 +152,9 @@ fn common(
 /// The tasks of a worker.
 struct Tasks {
     all: JoinSet<()>,
-    heartbeat: tokio::task::JoinHandle<()>,
+    /// Ends by itself once nobody is left who could end a message.
+    closing: JoinHandle<()>,
+    heartbeat: JoinHandle<()>,
     wakes: Vec<Arc<Wake>>,
 }
 
@@ -141,13 +162,20 @@ impl Tasks {
     fn start(common: &Arc<Common>, pipelines: &[Pipeline]) -> Self {
         let mut all = JoinSet::new();
         let (closing, closed) = mpsc::unbounded_channel();
-        all.spawn(closing::run(common.clone(), closed));
+        let closed = tokio::spawn(closing::run(common.clone(), closed));
         let (mut lanes, mut wakes) = (Vec::new(), Vec::new());
         for pipeline in pipelines {
             let wake = Arc::new(Wake::default());
+            // What was left when the last worker went away.
+            wake.wake();
+            let lane_ended = CancellationToken::new();
             let (lane, entrance) = lane::Lane::new(common, pipeline, wake.clone());
-            all.spawn(lane.run());
-            all.spawn(merging::run(common.clone(), pipeline.clone(), wake.clone()));
+            let ending = lane_ended.clone().drop_guard();
+            all.spawn(async move {
+                lane.run().await;
+                drop(ending);
+            });
+            all.spawn(merging::run(common.clone(), pipeline.clone(), wake.clone(), lane_ended));
             lanes.push(entrance);
             wakes.push(wake);
         }
@@ -159,7 +187,7 @@ impl Tasks {
                 beating.in_hand.extend(&*beating.queue).await;
             }
         });
-        Self { all, heartbeat, wakes }
+        Self { all, closing: closed, heartbeat, wakes }
     }
 
     /// Lets the tasks come to their end, and cuts off what does not.
@@ -170,11 +198,17 @@ impl Tasks {
         seen: &mut impl FnMut(&Round),
     ) {
         let joined = async { while self.all.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, joined).await.is_err() {
+        if tokio::time::timeout(grace.saturating_sub(LAST), joined).await.is_err() {
             tracing::warn!(
-                "what is in hand took too long and was cut off; its messages come again"
+                "what is in hand takes too long and is cut off; its messages come again"
             );
-            self.all.abort_all();
+            self.all.shutdown().await;
+        }
+        // What was given up, too, is given back.
+        if tokio::time::timeout(LAST, self.closing).await.is_err() {
+            tracing::warn!(
+                "messages could not be given back in time; they come again by themselves"
+            );
         }
         self.heartbeat.abort();
         while let Ok(round) = rounds.try_recv() {
@@ -191,9 +225,12 @@ async fn idle(common: &Common, wakes: &[Arc<Wake>], until_idle: bool) -> Result<
     let mut looks = 0;
     while looks < LOOKS {
         tokio::time::sleep(LOOK).await;
-        let nothing_here = common.hand.is_empty() && wakes.iter().all(|wake| wake.is_done());
+        let nothing_here = common.hand.is_empty()
+            && common.in_hand.is_empty()
+            && common.empty_polls.load(Ordering::SeqCst) >= LOOKS
+            && wakes.iter().all(|wake| wake.is_done());
         let empty = nothing_here && common.queue.describe().await?.messages() == 0;
-        looks = if empty && common.hand.is_empty() { looks + 1 } else { 0 };
+        looks = if empty && common.in_hand.is_empty() { looks + 1 } else { 0 };
     }
     Ok(())
 }

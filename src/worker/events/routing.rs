@@ -10,13 +10,17 @@ pub struct Routed<'a> {
     pub wanted: Vec<(usize, &'a crate::event::Announcement)>,
     /// Objects that no pipeline wants.
     pub unmatched: Vec<&'a crate::event::Announcement>,
+    /// Objects out of dead letters that no pipeline wants any more: they are told again, whatever is
+    /// configured, for nobody else knows of them.
+    pub homeless: Vec<&'a crate::event::Announcement>,
     /// What should be an event and is none, and why.
     pub bad: Vec<&'a str>,
     /// Records with nothing to do.
     pub nothing: usize,
 }
 
-/// An object goes to every pipeline whose glob matches; one out of a dead letter to its own only.
+/// An object goes to every pipeline whose glob matches; one out of a dead letter to its own only, as
+/// long as there is a pipeline of that name.
 pub fn route<'a>(records: &'a [Record], pipelines: &[&Pipeline]) -> Routed<'a> {
     let mut routed = Routed::default();
     for record in records {
@@ -25,15 +29,21 @@ pub fn route<'a>(records: &'a [Record], pipelines: &[&Pipeline]) -> Routed<'a> {
             Record::Bad(why) => routed.bad.push(why),
             Record::Created { object, pipeline: only } => {
                 let uri = object.uri();
+                let named = |name: &&String| {
+                    pipelines.iter().any(|pipeline| pipeline.settings.name == **name)
+                };
+                let letter = only.is_some();
+                let only = only.as_ref().filter(named);
                 let before = routed.wanted.len();
                 for (place, pipeline) in pipelines.iter().enumerate() {
-                    let chosen = only.as_ref().is_none_or(|name| *name == pipeline.settings.name);
+                    let chosen = only.is_none_or(|name| *name == pipeline.settings.name);
                     if chosen && pipeline.settings.bronze.source.is_match(&uri) {
                         routed.wanted.push((place, object));
                     }
                 }
                 if routed.wanted.len() == before {
-                    routed.unmatched.push(object);
+                    let lost = if letter { &mut routed.homeless } else { &mut routed.unmatched };
+                    lost.push(object);
                 }
             }
         }
