@@ -109,11 +109,11 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-/// Peak resident memory of a process, in MiB.
-fn peak_memory(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+/// Peak resident memory of a process, in MiB; none once it has ended.
+fn peak_memory(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
 impl Bench {
@@ -170,11 +170,15 @@ impl Bench {
     }
 
     fn program(&self, run: &Run, args: &[&str]) -> Child {
+        self.program_at(run, args, &self.services.aws)
+    }
+
+    fn program_at(&self, run: &Run, args: &[&str], endpoint: &str) -> Child {
         let log = std::fs::File::create(run.folder.path().join("log")).unwrap();
         Command::new(&self.binary)
             .args(args)
             .current_dir(run.folder.path())
-            .envs(aws_environment(&self.services.aws))
+            .envs(aws_environment(endpoint))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -326,7 +330,7 @@ async fn lone(bench: &Bench, objects: usize) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    let memory = peak_memory(&worker);
+    let memory = peak_memory(&worker).unwrap();
     worker.kill().unwrap();
     worker.wait().unwrap();
     // The first one makes the tables.
@@ -356,7 +360,7 @@ async fn fleet(bench: &Bench, workers: usize, files: usize, size: usize) {
         assert!(began.elapsed() < Duration::from_secs(600), "it does not come to an end");
     }
     let took = began.elapsed().as_secs_f64();
-    let memory = fleet.iter().map(peak_memory).max().unwrap();
+    let memory = fleet.iter().filter_map(peak_memory).max().unwrap();
     for worker in &mut fleet {
         worker.kill().unwrap();
         worker.wait().unwrap();
@@ -391,10 +395,7 @@ async fn directory(bench: &Bench, files: usize, size: usize) {
         let mut child = bench.program(&run, args);
         let mut memory = 0;
         while child.try_wait().unwrap().is_none() {
-            // The process may be gone by now.
-            if Path::new(&format!("/proc/{}/status", child.id())).exists() {
-                memory = memory.max(std::panic::catch_unwind(|| peak_memory(&child)).unwrap_or(0));
-            }
+            memory = memory.max(peak_memory(&child).unwrap_or(0));
             std::thread::sleep(Duration::from_millis(5));
         }
         (began.elapsed().as_secs_f64(), memory)
@@ -409,6 +410,115 @@ async fn directory(bench: &Bench, files: usize, size: usize) {
         (files * size) as f64 / bronze,
         bytes as f64 / bronze / 1e6,
         memory.max(merging),
+    );
+}
+
+/// Ten thousand dead letters, sent round again.
+async fn replay(bench: &Bench, letters: usize) {
+    let run = bench.run("queue").await;
+    let (bodies, _) = bench.put(&run, 0..10, 10).await;
+    let all: Vec<String> = bodies.iter().cycle().take(letters).cloned().collect();
+    let dlq = format!("{}-dlq", run.queue);
+    bench.send(&dlq, &all).await;
+    let began = Instant::now();
+    let mut child = bench.program(&run, &["dlq", "replay"]);
+    let mut memory = 0;
+    while child.try_wait().unwrap().is_none() {
+        memory = memory.max(peak_memory(&child).unwrap_or(0));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let took = began.elapsed().as_secs_f64();
+    assert_eq!((bench.depth(&dlq).await, bench.depth(&run.queue).await), (0, letters));
+    println!(
+        "\n`dlq replay` of {letters}: {took:.1} s, {:.0}/s, peak {memory} MiB",
+        letters as f64 / took
+    );
+}
+
+/// S3 with a million keys in a hundred folders, as far as listing goes: page by page, as fast as it is asked.
+async fn many_keys(folders: usize, keys: usize) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = move |head: &str| {
+        let target = head.split_whitespace().nth(1).unwrap();
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let asked = |name: &str| {
+            let found = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+            found.map(|value| value.replace("%2F", "/"))
+        };
+        if query.contains("uploads") {
+            return "<ListMultipartUploadsResult></ListMultipartUploadsResult>".to_owned();
+        }
+        let prefix = asked("prefix").unwrap_or_default();
+        if asked("delimiter").is_some() {
+            let all = (0..folders).map(|n| {
+                format!("<CommonPrefixes><Prefix>{prefix}{n:03}/</Prefix></CommonPrefixes>")
+            });
+            return format!(
+                "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>",
+                all.collect::<String>()
+            );
+        }
+        let from: usize = asked("continuation-token").map_or(0, |token| token.parse().unwrap());
+        let to = (from + 1_000).min(keys);
+        let objects = (from..to).map(|n| format!("<Contents><Key>{prefix}{n:07}.csv</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;{n:032x}&quot;</ETag><Size>1000</Size></Contents>"));
+        let objects: String = objects.collect();
+        let more = match to < keys {
+            true => format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{to}</NextContinuationToken>"
+            ),
+            false => "<IsTruncated>false</IsTruncated>".to_owned(),
+        };
+        format!("<ListBucketResult>{more}{objects}</ListBucketResult>")
+    };
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let body = answer(&String::from_utf8_lossy(&head));
+                        head.clear();
+                        let length = body.len();
+                        let text = format!(
+                            "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n{body}"
+                        );
+                        stream.write_all(text.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// A listing of a million keys, all of them older than the floor.
+async fn listing(bench: &Bench, folders: usize, keys: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[lake]\nname = \"l\"\ncatalog = \"sqlite:catalog.db\"\nwarehouse = \"lake\"\ncheckpoints = \"checkpoints\"\n[[pipeline]]\nname = \"c\"\nsource = \"s3://raw/in/**/*.csv\"\n[pipeline.bronze]\ntable = \"bronze.c\"\n";
+    std::fs::write(folder.path().join("silversmith.toml"), text).unwrap();
+    std::fs::create_dir_all(folder.path().join("checkpoints/c")).unwrap();
+    let floor = r#"{"format_version": 1, "table": "bronze.c", "processed_through": null, "snapshot_id": null,
+        "sequence_number": null, "floor": "2026-02-01T00:00:00Z", "source": "s3://raw/in/**/*.csv", "updated_at": "2026-02-01T00:00:00Z"}"#;
+    std::fs::write(folder.path().join("checkpoints/c/bronze.json"), floor).unwrap();
+    let run = Run { name: "l".into(), queue: String::new(), folder };
+    let url = many_keys(folders, keys).await;
+    let began = Instant::now();
+    let mut child = bench.program_at(&run, &["bronze"], &url);
+    let mut memory = 0;
+    while child.try_wait().unwrap().is_none() {
+        memory = memory.max(peak_memory(&child).unwrap_or(0));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let said = std::fs::read_to_string(run.folder.path().join("log")).unwrap();
+    let all = folders * keys;
+    assert!(said.contains(&format!("0 of {all} objects ingested")), "{said}");
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "\n`bronze` listing {all} keys in {folders} folders, all older than the floor: {took:.1} s, {:.0} keys/s, peak {memory} MiB",
+        all as f64 / took
     );
 }
 
@@ -431,5 +541,7 @@ fn main() {
         for (size, files) in [(100, 3_000), (5_000, 200), (100_000, 10)] {
             directory(&bench, files, size).await;
         }
+        replay(&bench, 10_000).await;
+        listing(&bench, 100, 10_000).await;
     });
 }

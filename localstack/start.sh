@@ -62,7 +62,7 @@ start_on() { # PORT
       say "LocalStack ended by itself"
       return 1
     fi
-    if grep -qx "run.py: listening on 127.0.0.1:$1" "$dir/log" && reason=$(answers "$1" $((deadline - SECONDS)) 2>&1); then
+    if grep -sqx "run.py: listening on 127.0.0.1:$1" "$dir/log" && reason=$(answers "$1" $((deadline - SECONDS)) 2>&1); then
       return 0
     fi
     sleep 0.2

@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Aws {
     config: SdkConfig,
-    path_style: bool,
+    s3: aws_sdk_s3::Client,
 }
 
 impl Aws {
@@ -42,7 +42,8 @@ impl Aws {
         // Stand-ins for S3 do not know buckets by host names.
         let endpoint = s3_endpoint.or(config.endpoint_url());
         let path_style = endpoint.is_some_and(|url| !url.contains(".amazonaws.com"));
-        Self { config, path_style }
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
+        Self { s3: aws_sdk_s3::Client::from_conf(s3), config }
     }
 
     /// Whether a region was found.
@@ -50,12 +51,9 @@ impl Aws {
         self.config.region().is_some()
     }
 
-    /// The one S3 client.
+    /// The one S3 client: for raw objects, checkpoints and table files.
     pub fn s3(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::config::Builder::from(&self.config)
-            .force_path_style(self.path_style)
-            .build();
-        aws_sdk_s3::Client::from_conf(config)
+        self.s3.clone()
     }
 
     /// A client for SQS.

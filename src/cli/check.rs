@@ -61,7 +61,7 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
     let columns = names.into_iter().enumerate().map(|(index, name)| (name, column(index)));
     print(&[RecordBatch::try_from_iter(columns)?], format)?;
     if findings.failed {
-        anyhow::bail!("the check failed: see the lines marked `failed`");
+        anyhow::bail!("the check failed: mend what the lines marked `failed` name");
     }
     Ok(())
 }
@@ -166,8 +166,12 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
             findings.fail(format!("pipeline {name}"), chain(&error));
         }
         if let Some(silver) = &pipeline.settings.silver {
-            self::silver(wired, silver, findings).await?;
-            gold(wired, pipeline, silver, findings).await?;
+            // A table that cannot be read is a finding like any other.
+            if let Err(error) = self::silver(wired, silver, findings).await {
+                findings.fail(format!("silver {}", silver.table), chain(error.as_ref()));
+            } else if let Err(error) = gold(wired, pipeline, silver, findings).await {
+                findings.fail(format!("gold of {name}"), chain(error.as_ref()));
+            }
         }
     }
     Ok(())

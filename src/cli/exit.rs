@@ -12,6 +12,7 @@ use crate::error::{Kind, causes};
 use crate::gold::GoldError;
 use crate::lake::LakeError;
 use crate::lake::catalog::CatalogError;
+use crate::queue::QueueError;
 use crate::silver::SilverError;
 use crate::sql::SqlError;
 use crate::wiring::WiringError;
@@ -77,7 +78,22 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(WiringError::NoLake(_)) = cause.downcast_ref() {
             return Some("Or name another configuration with --config.");
         }
-        match cause.downcast_ref::<LakeError>()? {
+        if cause.is::<QueueError>() {
+            return Some(
+                "Nothing is lost. `silversmith check` tries source.queue and source.dlq; then run the same command again.",
+            );
+        }
+        if cause.is::<Usage>() {
+            return Some("`silversmith help` shows what can be asked for.");
+        }
+        match lake_error(cause)? {
+            error @ LakeError::Iceberg { doing: "reading its metadata", .. }
+                if causes(error).iter().any(|cause| cause.contains("NoSuchKey")) =>
+            {
+                Some(
+                    "The catalog names a table whose files are gone: restore them, or begin with another catalog or lake.name.",
+                )
+            }
             LakeError::NotFound(_) => Some(
                 "Write it as namespace.table; `silversmith status` shows the pipelines, and a table is made when its first rows come.",
             ),
@@ -90,6 +106,23 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             _ => None,
         }
     })
+}
+
+/// The table's trouble within a step's: a step's own error says the same, and is no cause of its own.
+fn lake_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a LakeError> {
+    if let Some(BronzeError::Lake(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(SilverError::Lake(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(GoldError::Lake(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(SqlError::Lake(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
 }
 
 /// The message: what happened, the causes, what to do next.

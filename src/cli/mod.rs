@@ -160,8 +160,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // A person who looks at something wants the answer; a worker tells what it does.
     let default = match cli.command {
-        Command::Run { .. } => "warn,silversmith=info",
-        _ => "warn",
+        Command::Run { .. } => "warn,aws_config=error,silversmith=info",
+        _ => "warn,aws_config=error",
     };
     telemetry::start(cli.log_format, config::environment::log_filter().as_deref(), default);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -28,8 +28,9 @@ const HIDE: Duration = Duration::from_secs(120);
 const WAIT: Duration = Duration::from_secs(1);
 /// The queue's clock and ours may differ by so much.
 const LATER: TimeDelta = TimeDelta::minutes(1);
-/// Receives in a row without a message that a receiver takes for the end.
-const EMPTY: usize = 2;
+/// Receives in a row without a message that a receiver takes for the end: each asks every part of the
+/// queue, as they wait.
+const EMPTY: usize = 1;
 
 /// What is done with the dead letters that are meant.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use silversmith::source::{
     Wanted, all,
 };
 
-use crate::emulator::stand::{Stand, Wish};
+use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
 
 /// A raw zone, and how things get there.
 enum Zone {
@@ -147,6 +147,40 @@ async fn s3_reads_at_the_announced_version() {
             "{nothing:?}"
         );
     }
+}
+
+/// A body that breaks off is taken up where it broke, of the same version, as long as each attempt brings
+/// something; one that is overwritten meanwhile has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_takes_up_a_broken_body_where_it_broke() {
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let long: String = (0..400_000).map(|n| format!("{n:07}\n")).collect();
+    stand.put("long.csv", &long).await;
+    let through = breaking_off_after(700_000).await;
+    let store = S3Store::new(clients_at(&through).await.0);
+    let wanted = Wanted::Announced(Announcement {
+        bucket: stand.name.clone(),
+        key: "raw/long.csv".into(),
+        etag: None,
+        version_id: None,
+        size: None,
+        event_time: None,
+    });
+    assert_eq!(text(store.open(&wanted).await.unwrap()).await, long);
+
+    let mut opened = store.open(&wanted).await.unwrap();
+    let mut start = vec![0; 1_000];
+    opened = tokio::task::spawn_blocking(move || {
+        opened.input.read_exact(&mut start).unwrap();
+        opened
+    })
+    .await
+    .unwrap();
+    stand.put("long.csv", "other").await;
+    let error =
+        tokio::task::spawn_blocking(move || opened.input.read_to_end(&mut Vec::new()).unwrap_err());
+    let error = error.await.unwrap().downcast::<ReadError>().unwrap();
+    assert!(matches!(error, ReadError::Changed(_)), "{error}");
 }
 
 /// Lanes that were reached before are not listed again.

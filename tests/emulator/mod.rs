@@ -5,4 +5,5 @@ mod events;
 mod faults;
 mod fleet;
 mod listing;
+mod looking;
 pub mod stand;

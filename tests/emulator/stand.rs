@@ -24,6 +24,10 @@ pub const CREDENTIALS: [(&str, &str); 3] =
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub async fn clients() -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
+    clients_at(&endpoint()).await
+}
+
+pub async fn clients_at(endpoint: &str) -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
     use aws_config::{BehaviorVersion, Region};
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
     let http = aws_smithy_http_client::Builder::new()
@@ -34,7 +38,7 @@ pub async fn clients() -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
         .http_client(http)
         .region(Region::new("eu-west-1"))
         .credentials_provider(credentials)
-        .endpoint_url(endpoint())
+        .endpoint_url(endpoint)
         .load()
         .await;
     let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
@@ -440,6 +444,31 @@ async fn make_queue(sqs: &aws_sdk_sqs::Client, name: &str, redrive: Option<(&str
         request = request.attributes(QueueAttributeName::RedrivePolicy, policy.to_string());
     }
     request.send().await.unwrap().queue_url.unwrap()
+}
+
+/// A way to the emulator on which every answer breaks off after so many bytes. Its URL.
+pub async fn breaking_off_after(bytes: u64) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let target = endpoint().trim_start_matches("http://").to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let target = target.clone();
+            tokio::spawn(async move {
+                let far = tokio::net::TcpStream::connect(target).await.unwrap();
+                let (mut near_read, mut near_write) = near.into_split();
+                let (far_read, mut far_write) = far.into_split();
+                let asking = tokio::io::copy(&mut near_read, &mut far_write);
+                let mut far_read = far_read.take(bytes);
+                let answering = tokio::io::copy(&mut far_read, &mut near_write);
+                // Whichever ends first ends both: that is the break.
+                tokio::select! { _ = asking => {}, _ = answering => {} }
+                drop(near_write.shutdown().await);
+            });
+        }
+    });
+    url
 }
 
 /// A CSV of orders: `rows` of them from `first` on, all updated at `updated`.

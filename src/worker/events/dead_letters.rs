@@ -60,12 +60,12 @@ impl DeadLetters {
                             *sent = None;
                         }
                     }
-                    for letter in some {
+                    for (letter, _) in some.iter().zip(&sent).filter(|(_, sent)| sent.is_some()) {
                         tracing::warn!(
                             letter = letter.id,
                             reason = letter.reason,
                             pipeline = letter.pipeline,
-                            message = letter.message.id,
+                            message_id = letter.message.id,
                             uri = letter.object.as_ref().map(Announcement::uri),
                             "dead letter"
                         );

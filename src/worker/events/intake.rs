@@ -170,7 +170,7 @@ impl Intake {
         let told = tickets.split_off(tickets.len() - lost.len());
         if routed.nothing > 0 {
             tracing::debug!(
-                message = message.id,
+                message_id = message.id,
                 records = routed.nothing,
                 "records with nothing to do"
             );

@@ -119,7 +119,7 @@ impl Lane {
 
     /// Runs until the worker stops: then what is in work is finished, and the rest given back.
     pub(super) async fn run(mut self) {
-        let stop = self.common.stop.clone();
+        let stop = self.common.give_back.clone();
         if !self.prepare().await {
             return;
         }
@@ -225,7 +225,7 @@ impl Lane {
             }
         }
         tokio::select! {
-            () = common.stop.cancelled() => false,
+            () = common.give_back.cancelled() => false,
             () = tokio::time::sleep(again_in) => true,
         }
     }
@@ -259,7 +259,7 @@ impl Lane {
                     let again_in = delay(receives);
                     tracing::warn!(
                         uri = item.object.uri(),
-                        message = item.ticket.origin().id,
+                        message_id = item.ticket.origin().id,
                         ?again_in,
                         error,
                         "object given back"

@@ -69,7 +69,10 @@ struct Common {
     empty_polls: AtomicUsize,
     lake: Lake,
     lanes: usize,
+    /// Nothing more is received.
     stop: CancellationToken,
+    /// After it: what is not begun is given back. Not before, or an open poll would take it again.
+    give_back: CancellationToken,
 }
 
 impl Common {
@@ -90,6 +93,14 @@ pub(super) async fn run(
     stop: impl Future<Output = ()>,
     mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
+    if until_idle {
+        // Before anything is received: else each start in an outage would use up a receive.
+        for pipeline in &wired.pipelines {
+            let name = pipeline.settings.name.clone();
+            let prepared = pipeline.bronze.prepare().await;
+            prepared.map_err(|source| WorkerError::Bronze { pipeline: name, source })?;
+        }
+    }
     let (told, mut rounds) = mpsc::unbounded_channel();
     let (trouble, mut troubles) = mpsc::unbounded_channel();
     let common = Arc::new(common(wired, queues, until_idle, told, trouble));
@@ -146,6 +157,7 @@ fn common(
         lake: wired.lake.clone(),
         lanes: wired.pipelines.len(),
         stop: CancellationToken::new(),
+        give_back: CancellationToken::new(),
     }
 }
 
@@ -179,7 +191,11 @@ impl Tasks {
             lanes.push(entrance);
             wakes.push(wake);
         }
-        all.spawn(intake::run(common.clone(), lanes, closing));
+        let (ended, taking) = (common.give_back.clone().drop_guard(), common.clone());
+        all.spawn(async move {
+            intake::run(taking, lanes, closing).await;
+            drop(ended);
+        });
         let beating = common.clone();
         let heartbeat = tokio::spawn(async move {
             loop {
