@@ -16,9 +16,11 @@ use crate::checkpoint::{self, BronzeCheckpoint, ListingProgress};
 use crate::ledger::{ObjectOutcome, UNREADABLE};
 use crate::source::{Listing, RawObject, Wanted};
 
-/// Listed objects are looked up in the ledger and taken in this many at a time, so that memory does
-/// not follow the listing (I7).
+/// Listed objects are looked up in the ledger and taken in this many at a time at most, so that memory
+/// does not follow the listing (I7).
 const SHARE: usize = 10_000;
+/// Where batches are small, so many of them: a listing that is broken off is taken up after its last share.
+const BATCHES: usize = 10;
 /// An object that could not be read is tried again no sooner: it may open, and fail further on.
 const RETRY_PAUSE: TimeDelta = TimeDelta::minutes(1);
 /// How far the store's clock, which stamps the objects, may be behind ours; and how long a PUT may take
@@ -100,7 +102,7 @@ impl Bronze {
             if let Some((lane, to)) = page.reached {
                 course.progress.reached.insert(lane, to);
             }
-            if share.len() >= SHARE {
+            if share.len() >= self.share() {
                 self.take_share(std::mem::take(&mut share), &mut course).await?;
                 if self.is_on_s3() {
                     let progress = course.progress.clone();
@@ -112,6 +114,10 @@ impl Bronze {
         drop(pages);
         self.take_share(share, &mut course).await?;
         self.finish(root, course).await
+    }
+
+    fn share(&self) -> usize {
+        self.settings.batch.max_objects.saturating_mul(BATCHES).min(SHARE)
     }
 
     fn is_on_s3(&self) -> bool {
@@ -166,7 +172,7 @@ impl Bronze {
     ) -> Result<(), BronzeError> {
         share.sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
         let mut batcher = Batcher::new(self.settings.batch);
-        for objects in share.chunks(SHARE) {
+        for objects in share.chunks(self.share()) {
             for object in self.unknown(objects, course).await? {
                 let size = object.size;
                 let closed = batcher.push(object, size, self.lake.ambient().now());

@@ -16,6 +16,7 @@ use super::exit::Usage;
 use super::output::{Format, print, print_stream};
 use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
+use crate::ledger::states;
 use crate::sql::session::{query, session};
 use crate::sql::time_travel;
 use crate::wiring::Wired;
@@ -77,6 +78,9 @@ pub(super) struct ObjectsArgs {
     /// Just those whose URI matches this glob
     #[arg(long = "match", value_name = "GLOB")]
     matching: Option<String>,
+    /// Every attempt at an object, not just how it stands
+    #[arg(long)]
+    attempts: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -90,8 +94,9 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
         context.register_table(name.as_str(), Arc::new(ledger))?;
         parts.push(format!(
             "SELECT '{}' AS pipeline, source_uri, outcome, rows, rescued, reason, error, \
-             last_modified, size, finished_at, batch_id, source_version FROM {name}",
-            pipeline.settings.name
+             last_modified, size, finished_at, batch_id, source_version FROM ({})",
+            pipeline.settings.name,
+            if args.attempts { format!("SELECT * FROM {name}") } else { states(&name) }
         ));
     }
     if parts.is_empty() {

@@ -12,23 +12,13 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use super::{Entry, Filter};
-use crate::ledger::{Ledger, ObjectOutcome, ObjectRow};
+use crate::ledger::{Ledger, ObjectOutcome, ObjectRow, states};
 use crate::source::ObjectId;
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
 
 /// The batch that rows written here name.
 const BATCH: &str = "dlq";
-
-/// The newest row of every object version, of those that failed.
-const FAILED: &str =
-    "SELECT source_uri, source_version, last_modified, size, outcome, reason, error, finished_at
-FROM (SELECT *, row_number() OVER (
-        PARTITION BY source_uri, source_version, date_trunc('second', last_modified)
-        ORDER BY CASE outcome WHEN 'ingested' THEN 1 ELSE 0 END DESC, finished_at DESC) AS place
-      FROM ledger)
-WHERE place = 1 AND outcome IN ('rejected', 'missing')
-ORDER BY finished_at, source_uri";
 
 /// Trouble with them.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +54,12 @@ pub async fn failed(
     let Some(table) = ledger.as_table().await? else { return Ok(vec![]) };
     let context = session(memory)?;
     context.register_table("ledger", Arc::new(table)).map_err(RecordedError::Read)?;
-    let frame = query(&context, "dead letters", FAILED).await?;
+    let sql = format!(
+        "SELECT source_uri, source_version, last_modified, size, outcome, reason, error, finished_at
+         FROM ({}) WHERE outcome IN ('rejected', 'missing') ORDER BY finished_at, source_uri",
+        states("ledger")
+    );
+    let frame = query(&context, "dead letters", &sql).await?;
     let mut batches = frame.execute_stream().await.map_err(RecordedError::Read)?;
     let mut all = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(RecordedError::Read)? {

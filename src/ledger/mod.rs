@@ -194,5 +194,15 @@ impl Ledger {
     }
 }
 
+/// A query for the state of every object version: the newest of its rows, `ingested` before all others.
+pub fn states(ledger: &str) -> String {
+    format!(
+        "SELECT * FROM (SELECT *, row_number() OVER (
+           PARTITION BY source_uri, source_version, date_trunc('second', last_modified)
+           ORDER BY CASE outcome WHEN 'ingested' THEN 1 ELSE 0 END DESC, finished_at DESC) AS place
+         FROM {ledger}) WHERE place = 1"
+    )
+}
+
 /// Ledger files read at a time.
 const READ_FILES: usize = 8;

@@ -6,6 +6,7 @@ mod convergence;
 mod events;
 mod gold;
 mod ledger;
+mod listing;
 mod schema;
 mod silver;
 mod time_travel;
