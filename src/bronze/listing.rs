@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 
 use super::{Bronze, BronzeError, BronzeReport, Fate};
 use crate::batch::Batcher;
-use crate::checkpoint::{self, BronzeCheckpoint, ListingProgress};
+use crate::checkpoint::{self, BronzeCheckpoint, ListingProgress, Replay};
 use crate::ledger::{ObjectOutcome, UNREADABLE};
 use crate::source::{Listing, RawObject, Wanted};
 
@@ -66,10 +66,12 @@ impl Bronze {
         self.list(root, false, told).await
     }
 
-    /// The next listing goes back as far as to this time.
+    /// The next whole listing that begins goes back as far as to this time.
     pub async fn list_from(&self, time: DateTime<Utc>) -> Result<(), BronzeError> {
+        let asked_at = self.lake.ambient().now();
         self.save_checkpoint(|checkpoint| {
-            checkpoint.floor = checkpoint.floor.map(|floor| floor.min(time));
+            let from = checkpoint.replay.map_or(time, |before| before.from.min(time));
+            checkpoint.replay = Some(Replay { from, asked_at });
         })
         .await
     }
@@ -146,12 +148,17 @@ impl Bronze {
         // A floor holds for the objects of one glob.
         let stored = stored.filter(|c| c.source.as_ref().is_none_or(|s| *s == self.settings.glob));
         if only_new {
-            progress.since = stored.as_ref().and_then(|c| c.floor);
+            let replay = stored.as_ref().and_then(|c| c.replay).map(|replay| replay.from);
+            let floor = stored.as_ref().and_then(|c| c.floor);
+            progress.since = floor.map(|floor| replay.map_or(floor, |from| floor.min(from)));
         }
+        let asked_at = stored.as_ref().and_then(|c| c.replay).map(|replay| replay.asked_at);
         let broken_off = stored.and_then(|c| c.listing).filter(|before| {
             before.root == root
                 && before.since == progress.since
                 && now - before.began_at < TAKEN_UP
+                // It may have passed what somebody has asked for since.
+                && asked_at.is_none_or(|asked_at| asked_at < before.began_at)
         });
         if let Some(before) = broken_off {
             tracing::info!(root, began_at = %before.began_at, "taking up a listing that was broken off");
@@ -247,17 +254,13 @@ impl Bronze {
         let whole = root == self.settings.root;
         let floor = [progress.newest, Some(progress.began_at - SKEW), progress.unresolved];
         let floor = floor.into_iter().flatten().min();
-        let same_glob = |checkpoint: &BronzeCheckpoint| {
-            checkpoint.source.as_ref().is_none_or(|source| *source == self.settings.glob)
-        };
         self.save_checkpoint(|checkpoint| {
             checkpoint.processed_through = checkpoint.processed_through.max(progress.newest);
             if self.is_on_s3() && whole {
-                // Lowered meanwhile, by a replay: the next listing has to go back as far.
-                let lowered = checkpoint
-                    .floor
-                    .filter(|stored| same_glob(checkpoint) && Some(*stored) != progress.since);
-                checkpoint.floor = floor.map(|floor| lowered.map_or(floor, |at| floor.min(at)));
+                checkpoint.floor = floor;
+                // What was asked for while this listing went on is for the next one.
+                checkpoint.replay =
+                    checkpoint.replay.filter(|replay| replay.asked_at >= progress.began_at);
                 checkpoint.source = Some(self.settings.glob.clone());
             }
             checkpoint.listing = None;

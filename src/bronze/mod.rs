@@ -269,6 +269,7 @@ impl Bronze {
                 newest_event: None,
                 source: None,
                 listing: None,
+                replay: None,
                 updated_at: now,
             });
             new.table = self.settings.table.to_string();

@@ -121,12 +121,11 @@ impl Lock {
         let renewing = tokio::spawn(self.place.clone().renew(held, until));
         let done = work.await;
         drop(over);
-        if let Ok(Some(held)) = renewing.await {
-            let released = Stored { released: true, ..held.stored };
-            if let Err(error) = self.place.put(released, Some(&held.version)).await {
-                let (key, error) = (&self.place.key, crate::error::chain(&error));
-                tracing::warn!(key, error, "the lock could not be released; it runs out by itself");
-            }
+        if let Ok(Some(held)) = renewing.await
+            && let Err(error) = self.place.release(held).await
+        {
+            let (key, error) = (&self.place.key, crate::error::chain(&error));
+            tracing::warn!(key, error, "the lock could not be released; it runs out by itself");
         }
         done
     }
@@ -159,6 +158,18 @@ impl Place {
                 Err(error) => self.not_renewed(&error),
             }
         }
+    }
+
+    async fn release(&self, held: Held) -> Result<(), CheckpointError> {
+        let released = Stored { released: true, ..held.stored };
+        if self.put(released.clone(), Some(&held.version)).await?.is_none()
+            // A renewal whose answer was lost, or another's by now.
+            && let Some((stored, version)) = self.load().await?
+            && (&stored.owner, stored.epoch) == (&released.owner, released.epoch)
+        {
+            self.put(released, Some(&version)).await?;
+        }
+        Ok(())
     }
 
     fn not_renewed(&self, error: &CheckpointError) {

@@ -48,8 +48,20 @@ pub struct BronzeCheckpoint {
     /// The listing under way, or broken off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<ListingProgress>,
+    /// A wish (`dlq replay`): a whole listing that begins after it goes back as far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// When this was written.
     pub updated_at: DateTime<Utc>,
+}
+
+/// How far the next listing is to go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// To objects of this time.
+    pub from: DateTime<Utc>,
+    /// When that was asked for.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// How far a listing has come.

@@ -17,7 +17,7 @@ use crate::csv::infer::infer as infer_type;
 use crate::csv::reader::CsvReader;
 use crate::csv::{Dialect, Limits};
 use crate::error::chain;
-use crate::lake::type_name;
+use crate::lake::{LakeError, type_name};
 use crate::silver::SilverSettings;
 use crate::source::Listing;
 use crate::sql::rowwise::BRONZE;
@@ -160,6 +160,9 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         let name = &pipeline.settings.name;
         objects(wired, pipeline, findings).await;
         checkpoints(wired, name, findings).await;
+        if let Err(error) = ledger(wired, pipeline).await {
+            findings.fail(format!("ledger of {name}"), chain(&error));
+        }
         if let Some(silver) = &pipeline.silver
             && let Err(error) = silver.check_configuration().await
         {
@@ -211,6 +214,16 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
         (_, true) => findings.ok(what, format!("{files} in `{glob}`")),
         (_, false) => findings.ok(what, format!("{files} and more in `{glob}`")),
     }
+}
+
+/// Whether the ledger fits bronze as it is: it does not once bronze was rolled back.
+async fn ledger(wired: &Wired, pipeline: &Pipeline) -> Result<(), LakeError> {
+    let ledger = pipeline.bronze.ledger();
+    let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
+    if bronze.is_some() && wired.lake.find(ledger.table()).await?.is_some() {
+        ledger.view(bronze.as_ref()).await?;
+    }
+    Ok(())
 }
 
 async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {

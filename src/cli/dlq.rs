@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use globset::GlobBuilder;
 
@@ -104,7 +104,8 @@ impl Which {
 
 fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Usage> {
     if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(now - ago);
+        let then = TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago));
+        return then.ok_or_else(|| Usage(format!("--since: `{text}` is too long ago")));
     }
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
     time.map_err(|_| {
@@ -236,7 +237,7 @@ async fn show(wired: &Wired, id: &str) -> anyhow::Result<()> {
         let at = entry.at.map_or_else(|| "unknown".to_owned(), |at| at.to_rfc3339());
         tell(&format!("id        {}\nsince     {at}", quiet(&entry.id)))?;
         tell(&format!("reason    {}", quiet(&entry.reason)))?;
-        tell(&format!("pipeline  {}", entry.pipeline.as_deref().unwrap_or("-")))?;
+        tell(&format!("pipeline  {}", quiet(entry.pipeline.as_deref().unwrap_or("-"))))?;
         for uri in &entry.uris {
             tell(&format!("object    {}", quiet(uri)))?;
         }

@@ -78,7 +78,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(WiringError::NoLake(_)) = cause.downcast_ref() {
             return Some("Or name another configuration with --config.");
         }
-        if cause.is::<QueueError>() {
+        let queue = matches!(cause.downcast_ref(), Some(WorkerError::Queue(_)));
+        if queue || cause.is::<QueueError>() {
             return Some(
                 "Nothing is lost. `silversmith check` tries source.queue and source.dlq; then run the same command again.",
             );

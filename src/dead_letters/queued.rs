@@ -118,16 +118,15 @@ pub async fn work(
             counts: Counts::default(),
             seen: HashSet::new(),
             acted: HashSet::new(),
-            kept: vec![],
             found,
             told,
         }),
     };
     let worked = try_join_all((0..RECEIVERS).map(|_| search.receive())).await;
     heartbeat.abort();
-    let Inner { counts, kept, .. } = search.inner.into_inner();
-    // Given back even after a failure: otherwise they only come back when their time is over.
-    let given_back = give_back(queue, kept).await;
+    let counts = search.inner.into_inner().counts;
+    // All that is not deleted, after a failure, too: otherwise it only comes back when its time is over.
+    let given_back = give_back(queue, in_hand.all()).await;
     worked?;
     given_back?;
     Ok(counts)
@@ -161,7 +160,6 @@ struct Inner<F, T> {
     seen: HashSet<String>,
     /// What the letters that were dealt with are about.
     acted: HashSet<[u8; 32]>,
-    kept: Vec<ReceiptHandle>,
     found: F,
     told: T,
 }
@@ -188,11 +186,10 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
                 let entry = entry(&message);
                 let again = !inner.seen.insert(message.id.clone());
                 if again
-                    || self.came_later(&message, &mut inner.acted)
                     || !self.filter.means(&entry)
+                    || self.came_later(&message, &entry, &mut inner.acted)
                     || !self.within_limit()
                 {
-                    inner.kept.push(message.receipt);
                     continue;
                 }
                 inner.counts.seen += 1;
@@ -201,19 +198,11 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
             }
         }
         let done = match self.action {
-            Action::Look => {
-                let mut inner = self.inner.lock().await;
-                inner.kept.extend(meant.iter().map(|m| m.receipt.clone()));
-                meant.len()
-            }
+            Action::Look => meant.len(),
             Action::Replay(to) => self.replay(&**to, &meant).await?,
             Action::Purge => self.delete(meant.iter().map(|m| &m.receipt)).await?,
         };
         let mut inner = self.inner.lock().await;
-        if done < meant.len() {
-            // Giving back what is deleted does nothing.
-            inner.kept.extend(meant.iter().map(|m| m.receipt.clone()));
-        }
         inner.counts.done += done;
         inner.counts.refused += meant.len() - done;
         let counts = inner.counts;
@@ -223,11 +212,12 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
 
     /// Whether a letter came only after we began: one that we have sent round and that came back, or one
     /// of many that keep coming. It stays, or this would never end.
-    fn came_later(&self, message: &Message, acted: &mut HashSet<[u8; 32]>) -> bool {
-        let entry = entry(message);
-        let about = match entry.reason.as_str() {
-            REDRIVEN => message.body.clone(),
-            _ => format!("{:?} {:?} {}", entry.pipeline, entry.uris, entry.reason),
+    fn came_later(&self, message: &Message, entry: &Entry, acted: &mut HashSet<[u8; 32]>) -> bool {
+        let about = match entry.uris.is_empty() || entry.reason == REDRIVEN {
+            // A letter's own id and time are new each time: what it is about is in its body.
+            true => serde_json::from_str::<DeadLetter>(&message.body)
+                .map_or_else(|_| message.body.clone(), |letter| letter.body.unwrap_or_default()),
+            false => format!("{:?} {:?} {}", entry.pipeline, entry.uris, entry.reason),
         };
         let known = !acted.insert(Sha256::digest(about).into());
         let Some(sent_at) = message.sent_at else { return false };
@@ -262,13 +252,15 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
         receipts: impl Iterator<Item = &ReceiptHandle>,
     ) -> Result<usize, QueueError> {
         let receipts: Vec<ReceiptHandle> = receipts.cloned().collect();
-        for receipt in &receipts {
-            self.in_hand.remove(receipt);
-        }
         if receipts.is_empty() {
             return Ok(0);
         }
         let refused = self.queue.delete(&receipts).await?;
+        for (index, receipt) in receipts.iter().enumerate() {
+            if refused.iter().all(|refused| refused.index != index) {
+                self.in_hand.remove(receipt);
+            }
+        }
         for refused in &refused {
             tracing::warn!(why = refused.why, "a dead letter could not be deleted; it stays");
         }

@@ -111,6 +111,11 @@ impl View {
         if rows_of(&files) > self.ledger.memory.capacity {
             return Ok(false);
         }
+        // Forgotten since, for another day's sake: reading it again for every object would be no memory.
+        let was_remembered = self.planned.lock().await.remembered.contains(&day);
+        if was_remembered && !self.ledger.memory.days.lock().await.by_day.contains_key(&day) {
+            return Ok(false);
+        }
         let mut known = Newest::default();
         self.recall(day, &files, &[id], &mut known).await?;
         Ok(known.0.values().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))

@@ -29,6 +29,11 @@ impl InHand {
         Self { visibility, ambient, hidden_until: Mutex::default() }
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<ReceiptHandle> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::types::MultipartUpload;
+use aws_sdk_s3::types::{EncodingType, MultipartUpload};
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
 use crate::aws::{Answer, told};
+use crate::event::decode_key;
 
 /// Parts of a body that wait for the parser, at most: of a few KiB to a few MiB each, as they come.
 const AHEAD: usize = 4;
@@ -247,15 +248,20 @@ impl RawStore for S3Store {
         wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         let (bucket, prefix) = bucket_and_key(root)?;
-        let mut pages = self.client.list_multipart_uploads().bucket(bucket).prefix(prefix);
+        let pages = self.client.list_multipart_uploads().bucket(bucket).prefix(prefix);
+        let mut pages = pages.encoding_type(EncodingType::Url);
         let mut oldest: Option<DateTime<Utc>> = None;
         loop {
             let page = pages.clone().send().await.map_err(|error| ReadError::Trouble {
                 uri: root.to_owned(),
                 source: std::io::Error::other(format!("ListMultipartUploads: {}", told(error))),
             })?;
+            // Not every store knows how to encode them.
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
+            let plain = |key: &str| if encoded { decode_key(key) } else { Some(key.to_owned()) };
             let is_wanted = |upload: &&MultipartUpload| {
-                upload.key().is_some_and(|key| wanted(&format!("s3://{bucket}/{key}")))
+                let key = upload.key().and_then(plain);
+                key.is_some_and(|key| wanted(&format!("s3://{bucket}/{key}")))
             };
             let uploads = page.uploads().iter().filter(is_wanted);
             let initiated = uploads.filter_map(|upload| upload.initiated().and_then(time));
@@ -264,7 +270,7 @@ impl RawStore for S3Store {
                 return Ok(oldest);
             }
             pages = pages
-                .set_key_marker(page.next_key_marker().map(str::to_owned))
+                .set_key_marker(page.next_key_marker().and_then(plain))
                 .set_upload_id_marker(page.next_upload_id_marker().map(str::to_owned));
         }
     }

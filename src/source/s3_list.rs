@@ -83,7 +83,7 @@ impl S3Store {
             let answer = answer.map_err(|error| trouble(bucket, folder, told(error)))?;
             page.objects.extend(objects(bucket, &answer));
             let below = answer.common_prefixes().iter().filter_map(|p| p.prefix());
-            folders.extend(below.filter_map(decode_key));
+            folders.extend(below.filter_map(|prefix| plain(&answer, prefix)));
             if answer.is_truncated() != Some(true) {
                 return Ok(Some((page, folders)));
             }
@@ -120,7 +120,11 @@ impl S3Store {
                     Some(true) => answer.next_continuation_token().map(str::to_owned),
                     _ => None,
                 };
-                let last = answer.contents().last().and_then(|o| o.key()).and_then(decode_key);
+                let last = answer
+                    .contents()
+                    .last()
+                    .and_then(|o| o.key())
+                    .and_then(|key| plain(&answer, key));
                 let reached = match (&more, last) {
                     (None, _) => Some((lane, Reached::End)),
                     (Some(_), Some(key)) => Some((lane, Reached::Key(key))),
@@ -134,6 +138,14 @@ impl S3Store {
     }
 }
 
+/// A key as it is: not every store knows how to encode it.
+fn plain(answer: &ListObjectsV2Output, key: &str) -> Option<String> {
+    match answer.encoding_type() {
+        Some(EncodingType::Url) => decode_key(key),
+        _ => Some(key.to_owned()),
+    }
+}
+
 fn trouble(bucket: &str, prefix: &str, source: std::io::Error) -> ReadError {
     ReadError::Trouble { uri: format!("s3://{bucket}/{prefix}"), source }
 }
@@ -144,7 +156,7 @@ fn objects<'a>(
     answer: &'a ListObjectsV2Output,
 ) -> impl Iterator<Item = RawObject> + 'a {
     answer.contents().iter().filter_map(move |object| {
-        let key = decode_key(object.key()?).filter(|key| !key.ends_with('/'))?;
+        let key = plain(answer, object.key()?).filter(|key| !key.ends_with('/'))?;
         let id = ObjectId {
             uri: format!("s3://{bucket}/{key}"),
             version: object.e_tag()?.trim_matches('"').to_owned(),

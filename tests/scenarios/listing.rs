@@ -188,5 +188,24 @@ async fn a_replay_during_a_listing_is_not_forgotten() {
     });
     report.await.unwrap();
     assert!(during);
-    assert_eq!(stored(&world).await.floor, Some(at(10, 10)));
+    assert_eq!(stored(&world).await.replay.unwrap().from, at(10, 10), "for the next one");
+    put(&world, 40, 12);
+    world.ambient.advance(std::time::Duration::from_secs(1));
+    assert_eq!(world.bronze().await.ingested, 1);
+    let checkpoint = stored(&world).await;
+    assert_eq!((checkpoint.replay, checkpoint.floor), (None, Some(at(10, 50))));
+}
+
+/// Nor is one that comes after a listing was broken off: that is not taken up then.
+#[tokio::test]
+async fn a_replay_after_a_broken_listing_is_listed_from_the_beginning() {
+    let (world, store) = world();
+    (0..75).for_each(|number| put(&world, number, 1));
+    store.breaks_after.store(5, Ordering::SeqCst);
+    world.pipeline().bronze.step().await.unwrap_err();
+    world.pipeline().bronze.list_from(at(10, 1)).await.unwrap();
+    store.breaks_after.store(usize::MAX, Ordering::SeqCst);
+    world.ambient.advance(std::time::Duration::from_secs(1));
+    let report = world.bronze().await;
+    assert_eq!((report.listed, report.ingested, report.known), (75, 35, 40));
 }

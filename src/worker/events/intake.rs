@@ -33,7 +33,8 @@ pub(super) async fn run(
     lanes: Vec<Entrance>,
     closing: mpsc::UnboundedSender<Closed>,
 ) {
-    let mut intake = Intake { lanes, closing, folders: HashSet::new(), common: common.clone() };
+    let mut intake =
+        Intake { common: common.clone(), lanes, closing, folders: HashSet::new(), late: vec![] };
     // Tasks of their own: what they receive is kept hidden from then on, whatever is waited for here.
     let mut receives = JoinSet::new();
     let (mut wanted, mut failures) = (1, 0);
@@ -95,6 +96,7 @@ struct Intake {
     lanes: Vec<Entrance>,
     closing: mpsc::UnboundedSender<Closed>,
     folders: HashSet<String>,
+    late: Vec<Ticket>,
 }
 
 impl Intake {
@@ -105,26 +107,33 @@ impl Intake {
     }
 
     /// What is just being received is given back, too; a long poll that brings nothing is cut off.
-    async fn end(&self, mut receives: JoinSet<Result<Vec<Message>, QueueError>>) {
+    async fn end(mut self, mut receives: JoinSet<Result<Vec<Message>, QueueError>>) {
         let late = async {
             while let Some(received) = receives.join_next().await {
                 if let Ok(Ok(messages)) = received {
-                    messages.iter().for_each(|message| self.give_back(message));
+                    messages.iter().for_each(|message| self.late(message));
                 }
             }
         };
         // Over time: whatever it brings stays hidden for its visibility, and comes again.
         drop(tokio::time::timeout(LAST, late).await);
+        receives.shutdown().await;
+        // Not before: an open poll would take them again.
+        drop(self.late);
     }
 
     async fn take_all(&mut self, messages: Vec<Message>, full: bool) {
         let stop = self.common.stop.clone();
         self.drained(false);
         for message in messages {
+            if stop.is_cancelled() {
+                self.late(&message);
+                continue;
+            }
             tokio::select! {
                 biased;
-                // Given back: once it has tickets, by their being dropped.
-                () = stop.cancelled() => self.give_back(&message),
+                // It has its tickets by then; those not passed on are dropped, and give it back.
+                () = stop.cancelled() => {}
                 () = self.take(&message) => {}
             }
         }
@@ -132,9 +141,10 @@ impl Intake {
         self.drained(!full);
     }
 
-    fn give_back(&self, message: &Message) {
+    /// A message that came when nothing more was to be taken: given back in the end.
+    fn late(&mut self, message: &Message) {
         let held = self.common.hand.hold(1, 0);
-        drop(Ticket::issue(message, 1, held, &self.closing));
+        self.late.extend(Ticket::issue(message, 1, held, &self.closing));
     }
 
     /// Every record of a message gets its tickets. What no pipeline is asked about is settled here.
@@ -159,7 +169,11 @@ impl Intake {
         let bad = usize::from(!routed.bad.is_empty());
         // One more, so that a message without anything to do ends, too.
         let count = routed.wanted.len() + lost.len() + bad + 1;
-        let bytes = routed.wanted.iter().map(|(_, object)| object.size.unwrap_or(0)).sum();
+        // No more than a batch of its lane: one huge object, or one that claims to be, keeps nobody waiting.
+        let share = |(lane, object): &(usize, &Announcement)| {
+            object.size.unwrap_or(0).min(self.lanes[*lane].pipeline.settings.bronze.batch.max_bytes)
+        };
+        let bytes = routed.wanted.iter().map(share).sum();
         let held = self.common.hand.hold(routed.wanted.len().max(1), bytes);
         let mut tickets = Ticket::issue(message, count, held, &self.closing);
         if let Some(ticket) = tickets.pop() {

@@ -124,7 +124,7 @@ impl Lane {
             return;
         }
         let mut batcher = Batcher::new(self.pipeline.settings.bronze.batch);
-        loop {
+        while !stop.is_cancelled() {
             let idle = *self.drained.borrow_and_update() && self.items.is_empty();
             let now = self.common.ambient.now();
             if let Some(batch) = batcher.close_if_due(now, idle) {
@@ -177,7 +177,11 @@ impl Lane {
                         return self.settle(batch, taken).await;
                     }
                 },
-                Err(error) => error,
+                Err(error) => {
+                    // It may have been committed all the same.
+                    self.wake.wake();
+                    error
+                }
             };
             failures += 1;
             if !self.pause(&common, &mut open, error, failures).await {
