@@ -188,7 +188,14 @@ async fn in_queue(
         let found = |entry, _: &_| found(entry);
         queued::work(&queues.dlq, filter, action, ambient, found, telling).await
     });
-    Ok(worked.await?)
+    let counts = worked.await?;
+    let hidden = waiting.saturating_sub(counts.seen as u64);
+    if filter.limit.is_none() && hidden > 0 && queues.settings.dlq.ends_with(".fifo") {
+        say(&format!(
+            "about {hidden} more could not be looked at, or are not meant: a FIFO queue gives no more of a group while ten of it are in hand; replay or purge those first, then run the same command again"
+        ))?;
+    }
+    Ok(counts)
 }
 
 /// What the objects table says of objects whose messages the queue has moved by itself.

@@ -12,7 +12,7 @@ use crate::error::chain;
 use crate::lake::diff::Position;
 use crate::lake::{LakeError, Snapshot, Table, marks};
 use crate::ledger::ObjectOutcome;
-use crate::queue::Description;
+use crate::queue::{Description, QueueError};
 use crate::source::{self, RawObject};
 use crate::wiring::{Intake, Pipeline, Wired};
 
@@ -36,20 +36,30 @@ pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
     }
     let mut rows = rows(&all)?;
     if let Intake::Queue(queues) = &wired.intake {
-        let (queue, dlq) = (queues.queue.describe().await?, queues.dlq.describe().await?);
-        rows = with_queues(&rows, &queue, &dlq)?;
+        let queue = described(queues.queue.describe().await)?;
+        let dlq = described(queues.dlq.describe().await)?;
+        rows = with_queues(&rows, queue.as_ref(), dlq.as_ref())?;
     }
     print(&[rows], format)
+}
+
+/// A queue that cannot be reached is said so; to look at the rest is most wanted then.
+fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<Description>> {
+    match answer {
+        Ok(description) => Ok(Some(description)),
+        Err(error) => say(&format!("warning: {}", chain(&error))).map(|()| None),
+    }
 }
 
 /// What the pipelines have in common: the queues.
 fn with_queues(
     rows: &RecordBatch,
-    queue: &Description,
-    dlq: &Description,
+    queue: Option<&Description>,
+    dlq: Option<&Description>,
 ) -> anyhow::Result<RecordBatch> {
-    let count = |value: u64| -> ArrayRef {
-        Arc::new(Int64Array::from_value(value as i64, rows.num_rows()))
+    let count = |value: Option<u64>| -> ArrayRef {
+        let value = value.map(|value| value as i64);
+        Arc::new((0..rows.num_rows()).map(|_| value).collect::<Int64Array>())
     };
     let schema = rows.schema();
     // What a folder's listing would tell is told by the queue.
@@ -57,9 +67,9 @@ fn with_queues(
     let own = own.filter(|(field, _)| !field.name().starts_with("objects_"));
     let mut columns: Vec<(&str, ArrayRef, bool)> =
         own.map(|(field, values)| (field.name().as_str(), values.clone(), true)).collect();
-    columns.push(("queue_waiting", count(queue.visible + queue.delayed), false));
-    columns.push(("queue_in_flight", count(queue.in_flight), false));
-    columns.push(("dead_letters", count(dlq.messages()), false));
+    columns.push(("queue_waiting", count(queue.map(|q| q.visible + q.delayed)), true));
+    columns.push(("queue_in_flight", count(queue.map(|q| q.in_flight)), true));
+    columns.push(("dead_letters", count(dlq.map(Description::messages)), true));
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 

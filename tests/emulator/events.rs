@@ -198,4 +198,9 @@ async fn a_fifo_queue_works_as_well() {
     assert!(listed.lines().count() == 2 && listed.contains("not-an-event"), "{listed}");
     stand.run(&["dlq", "purge", "--all"]);
     assert_eq!(stand.depth(&stand.dlq).await, 0);
+    // Of one group, ten letters can be looked at: the others are told of, and come with the next command.
+    let one_group: Vec<String> = (0..60).map(|number| format!("no event {number}")).collect();
+    stand.send_to(&stand.dlq, &one_group).await;
+    let (_, said) = stand.run(&["dlq", "list"]);
+    assert!(said.contains("a FIFO queue gives no more of a group"), "{said}");
 }

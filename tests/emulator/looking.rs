@@ -39,6 +39,8 @@ async fn status_and_check_tell_of_queues_and_buckets() {
     let path = stand.path().join("silversmith.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace(&stand.queue, &format!("{}-nowhere", stand.queue))).unwrap();
+    let (status, told) = stand.run(&["status", "--format", "json"]);
+    assert!(told.contains("warning: queue") && status.contains("\"silver_rows\":2"), "{told}");
     let checked = stand.output(&["check", "--format", "csv"]);
     let found = String::from_utf8(checked.stdout).unwrap();
     assert_eq!(checked.status.code(), Some(1));
