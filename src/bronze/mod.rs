@@ -5,6 +5,7 @@
 //! follows. A crash between any two of these leaves a state from which the next run goes on.
 
 mod commit;
+mod gather;
 mod listing;
 mod stage;
 
