@@ -39,6 +39,7 @@
 
 pub mod ambient;
 pub mod aws;
+pub mod backoff;
 pub mod batch;
 pub mod bronze;
 pub mod checkpoint;

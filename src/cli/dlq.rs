@@ -185,8 +185,7 @@ async fn in_queue(
                 counts.done
             ));
         };
-        let found = |entry, _: &_| found(entry);
-        queued::work(&queues.dlq, filter, action, ambient, found, telling).await
+        queued::work(&queues.dlq, filter, action, ambient, &mut found, telling).await
     });
     let counts = worked.await?;
     let hidden = waiting.saturating_sub(counts.seen as u64);

@@ -24,13 +24,10 @@ use crate::queue::{BATCH, EventQueue, InHand, Message, Outgoing, QueueError, Rec
 const RECEIVERS: usize = 8;
 /// How long messages stay hidden, unless the heartbeat extends that.
 const HIDE: Duration = Duration::from_secs(120);
-/// How long a receive waits for messages.
+/// How long a receive waits for messages. As it waits, it asks every part of the queue: none is the end.
 const WAIT: Duration = Duration::from_secs(1);
 /// The queue's clock and ours may differ by so much.
 const LATER: TimeDelta = TimeDelta::minutes(1);
-/// Receives in a row without a message that a receiver takes for the end: each asks every part of the
-/// queue, as they wait.
-const EMPTY: usize = 1;
 
 /// What is done with the dead letters that are meant.
 #[derive(Debug, Clone)]
@@ -89,23 +86,17 @@ pub fn entry(message: &Message) -> Entry {
 }
 
 /// Looks at every dead letter once, and does to those that are meant what is to be done. `found` is given
-/// each of them, with its message; `told` the counts, now and then.
+/// each of them; `told` the counts, now and then.
 pub async fn work(
     queue: &Arc<dyn EventQueue>,
     filter: &Filter,
     action: &Action,
     ambient: &SharedAmbient,
-    found: impl FnMut(Entry, &Message) + Send,
+    found: impl FnMut(Entry) + Send,
     told: impl FnMut(Counts) + Send,
 ) -> Result<Counts, QueueError> {
     let in_hand = Arc::new(InHand::new(HIDE, ambient.clone()));
-    let (beating, of) = (in_hand.clone(), queue.clone());
-    let heartbeat = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(beating.beat()).await;
-            beating.extend(&*of).await;
-        }
-    });
+    let heartbeat = in_hand.keep_hidden(queue.clone());
     let search = Search {
         queue,
         filter,
@@ -164,12 +155,13 @@ struct Inner<F, T> {
     told: T,
 }
 
-impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
+impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
     async fn receive(&self) -> Result<(), QueueError> {
-        let mut empty = 0;
-        while empty < EMPTY && !self.over.load(Ordering::SeqCst) {
+        while !self.over.load(Ordering::SeqCst) {
             let messages = self.queue.receive(WAIT, HIDE).await?;
-            empty = if messages.is_empty() { empty + 1 } else { 0 };
+            if messages.is_empty() {
+                break;
+            }
             for message in &messages {
                 self.in_hand.add(&message.receipt);
             }
@@ -193,7 +185,7 @@ impl<F: FnMut(Entry, &Message) + Send, T: FnMut(Counts) + Send> Search<'_, F, T>
                     continue;
                 }
                 inner.counts.seen += 1;
-                (inner.found)(entry, &message);
+                (inner.found)(entry);
                 meant.push(message);
             }
         }

@@ -4,6 +4,7 @@
 //! by day, up to a bound, and only files that are new are read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
@@ -97,10 +98,14 @@ impl View {
     pub async fn known(&self, wanted: &HashSet<ObjectId>) -> Result<Known, LakeError> {
         let mut known = Newest::default();
         for (day, ids) in by_day(wanted.iter()) {
-            let Some(files) = self.small_enough(day, &mut known, &ids).await? else { continue };
-            self.recall(day, &files, &ids, &mut known).await?;
+            let files = self.files(day).await?;
+            match rows_of(&files) > self.ledger.memory.capacity {
+                // Too large to be remembered: searched for all of them at once.
+                true => self.scan(files.to_vec(), &ids, &mut known).await?,
+                false => self.recall(day, &files, &ids, &mut known).await?,
+            }
         }
-        Ok(known.0.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
+        Ok(known.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
     }
 
     /// Whether an object is known to be ingested, as far as that can be told cheaply: of a day too large
@@ -118,7 +123,7 @@ impl View {
         }
         let mut known = Newest::default();
         self.recall(day, &files, &[id], &mut known).await?;
-        Ok(known.0.values().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))
+        Ok(known.values().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))
     }
 
     /// Which of these were ingested in that version, whenever that was: for objects that are gone, and
@@ -151,8 +156,7 @@ impl View {
                 least: Arc::new(StringArray::from(vec![least.as_str()])),
                 greatest: Arc::new(StringArray::from(vec![greatest.as_str()])),
             };
-            let mut files = self.ledger.lake.files_of(&self.objects, None, &[bounds]).await?;
-            files.extend(self.unpublished.iter().cloned());
+            let files = self.all_files(&[bounds]).await?;
             self.find_ingested(files, rest, &mut found).await?;
         }
         Ok(found)
@@ -177,6 +181,13 @@ impl View {
         Ok(())
     }
 
+    /// The published files within bounds, and the unpublished ones.
+    async fn all_files(&self, bounds: &[Bounds]) -> Result<Vec<FileTask>, LakeError> {
+        let mut files = self.ledger.lake.files_of(&self.objects, None, bounds).await?;
+        files.extend(self.unpublished.iter().cloned());
+        Ok(files)
+    }
+
     /// The files of a day: planned when the day is first asked about. A file without the partition, which
     /// only another engine writes, is found by its metrics.
     async fn files(&self, day: i32) -> Result<Arc<Vec<FileTask>>, LakeError> {
@@ -190,27 +201,11 @@ impl View {
         };
         let column = rows::LAST_MODIFIED.to_owned();
         let bounds = Bounds { column, least: micros(day), greatest: micros(day + 1) };
-        let mut files = self.ledger.lake.files_of(&self.objects, None, &[bounds]).await?;
-        files.extend(self.unpublished.iter().cloned());
+        let mut files = self.all_files(&[bounds]).await?;
         files.retain(|file| file.partition_int().is_none_or(|of| of == day));
         let files = Arc::new(files);
         planned.by_day.insert(day, files.clone());
         Ok(files)
-    }
-
-    /// The files of a day, unless it is too large to be remembered: then they are searched at once.
-    async fn small_enough(
-        &self,
-        day: i32,
-        known: &mut Newest,
-        ids: &[&ObjectId],
-    ) -> Result<Option<Arc<Vec<FileTask>>>, LakeError> {
-        let files = self.files(day).await?;
-        if rows_of(&files) <= self.ledger.memory.capacity {
-            return Ok(Some(files));
-        }
-        self.scan(files.to_vec(), ids, known).await?;
-        Ok(None)
     }
 
     async fn recall(
@@ -232,7 +227,7 @@ impl View {
         let Some(day) = days.by_day.get(&day) else { return Ok(()) };
         for id in ids {
             if let Some((rank, attempt)) = day.newest.get(&print(id)) {
-                known.note((*id).clone(), *rank, *attempt);
+                keep_newest(known, (*id).clone(), *rank, *attempt);
             }
         }
         Ok(())
@@ -241,21 +236,14 @@ impl View {
     /// The newest that is known of each of these URIs, in whatever version.
     pub async fn newest(&self, uris: &[String]) -> Result<HashMap<String, Told>, LakeError> {
         let wanted: HashSet<&str> = uris.iter().map(String::as_str).collect();
-        let mut files = self.ledger.lake.files_of(&self.objects, None, &[]).await?;
-        files.extend(self.unpublished.iter().cloned());
+        let files = self.all_files(&[]).await?;
         let mut newest: HashMap<String, (Rank, Told)> = HashMap::new();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
             for state in rows::states(&batch, Some(&wanted)) {
                 let (rank, _) = state.ranked();
                 let told = Told { outcome: state.outcome, reason: state.reason };
-                match newest.get_mut(&state.id.uri) {
-                    Some(before) if before.0 < rank => *before = (rank, told),
-                    Some(_) => {}
-                    None => {
-                        newest.insert(state.id.uri, (rank, told));
-                    }
-                }
+                keep_newest(&mut newest, state.id.uri, rank, told);
             }
         }
         Ok(newest.into_iter().map(|(uri, (_, told))| (uri, told)).collect())
@@ -292,10 +280,7 @@ impl View {
         while let Some(batch) = batches.try_next().await? {
             for state in rows::states(&batch, None) {
                 let (rank, attempt) = state.ranked();
-                let entry = remembered.newest.entry(print(&state.id)).or_insert((rank, attempt));
-                if rank > entry.0 {
-                    *entry = (rank, attempt);
-                }
+                keep_newest(&mut remembered.newest, print(&state.id), rank, attempt);
             }
         }
         // Only now: a read that failed half-way is done again.
@@ -316,7 +301,7 @@ impl View {
             for state in rows::states(&batch, Some(&uris)) {
                 if wanted.contains(&state.id) {
                     let (rank, attempt) = state.ranked();
-                    known.note(state.id, rank, attempt);
+                    keep_newest(known, state.id, rank, attempt);
                 }
             }
         }
@@ -330,15 +315,11 @@ impl View {
     }
 }
 
-#[derive(Default)]
-struct Newest(HashMap<ObjectId, (Rank, Attempt)>);
+type Newest = HashMap<ObjectId, (Rank, Attempt)>;
 
-impl Newest {
-    fn note(&mut self, id: ObjectId, rank: Rank, attempt: Attempt) {
-        let entry = self.0.entry(id).or_insert((rank, attempt));
-        if rank > entry.0 {
-            *entry = (rank, attempt);
-        }
+fn keep_newest<K: Eq + Hash, V>(newest: &mut HashMap<K, (Rank, V)>, key: K, rank: Rank, value: V) {
+    if newest.get(&key).is_none_or(|(before, _)| *before < rank) {
+        newest.insert(key, (rank, value));
     }
 }
 

@@ -3,11 +3,12 @@
 //! Losing one is harmless: it comes again, and the ledger knows its objects (I2).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use tokio::task::JoinHandle;
 
 use super::{BATCH, EventQueue, ReceiptHandle};
 use crate::ambient::SharedAmbient;
@@ -54,8 +55,24 @@ impl InHand {
         self.lock().remove(receipt);
     }
 
+    /// How long messages are hidden at a time.
+    pub fn visibility(&self) -> Duration {
+        self.visibility
+    }
+
+    /// Starts the heartbeat: it goes on until it is aborted.
+    pub fn keep_hidden(self: &Arc<Self>, queue: Arc<dyn EventQueue>) -> JoinHandle<()> {
+        let held = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(held.beat()).await;
+                held.extend(&*queue).await;
+            }
+        })
+    }
+
     /// How long a round of [`InHand::extend`] may be put off.
-    pub fn beat(&self) -> Duration {
+    fn beat(&self) -> Duration {
         self.visibility / 6
     }
 

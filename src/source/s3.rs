@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
 use crate::aws::{Answer, told};
+use crate::backoff::backoff;
 use crate::event::decode_key;
 
 /// Parts of a body that wait for the parser, at most: of a few KiB to a few MiB each, as they come.
@@ -23,6 +24,8 @@ const AHEAD: usize = 4;
 const RESUMES: u32 = 5;
 /// The pause before that, doubled each time.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest of that.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// See the module. URIs are `s3://bucket/key`.
 #[derive(Debug, Clone)]
@@ -186,8 +189,8 @@ impl Fetch {
                 return self.fail(ReadError::Trouble { uri: self.at.uri(), source: error }).await;
             }
             tracing::debug!(uri = self.at.uri(), got, %error, "taking up a broken body again");
-            tokio::time::sleep(PAUSE * 2_u32.pow(broken)).await;
             broken += 1;
+            tokio::time::sleep(backoff(PAUSE, broken, LONGEST)).await;
             match self.rest(got).await {
                 Ok(rest) => body = rest.body,
                 Err(ReadError::Trouble { .. }) => {}

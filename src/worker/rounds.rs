@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{Round, WorkerError, merge};
+use crate::backoff::in_trouble;
 use crate::error::chain;
 use crate::wiring::{Pipeline, Wired};
 
@@ -79,10 +80,9 @@ impl<'a> Route<'a> {
         Self { pipeline, trouble: None }
     }
 
-    /// One second, doubled with every attempt, at most a minute.
     fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
         let attempts = self.trouble.as_ref().map_or(0, |t| t.attempts) + 1;
-        let delay = Duration::from_secs(1 << attempts.min(6)).min(Duration::from_secs(60));
+        let delay = in_trouble(attempts);
         tracing::error!(
             pipeline = %self.pipeline.settings.name, attempts, again_in = ?delay,
             error = chain(&error), "pipeline in trouble; the others go on"

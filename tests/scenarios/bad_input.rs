@@ -103,16 +103,12 @@ async fn an_object_that_is_gone_is_missing() {
     for name in ["gone", "changed", "stays"] {
         world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
     }
-    world.wired = silversmith::wiring::assemble(
-        (*world.wired.settings).clone(),
-        world.lake().clone(),
-        Meddled::new(&world.raw, |raw| {
-            raw.delete("raw/gone.csv");
-            raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
-        }),
-        world.checkpoints.clone(),
-        silversmith::wiring::Intake::Directory,
-    );
+    let settings = (*world.wired.settings).clone();
+    let source = Meddled::new(&world.raw, |raw| {
+        raw.delete("raw/gone.csv");
+        raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
+    });
+    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
     let report = world.bronze().await;
     assert_eq!((report.ingested, report.failed), (1, 2));
     assert_eq!(
@@ -132,13 +128,9 @@ async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     let store = Meddled::new(&world.raw, |_| {});
     store.locked.store(true, Ordering::SeqCst);
-    world.wired = silversmith::wiring::assemble(
-        (*world.wired.settings).clone(),
-        world.lake().clone(),
-        store.clone(),
-        world.checkpoints.clone(),
-        silversmith::wiring::Intake::Directory,
-    );
+    let settings = (*world.wired.settings).clone();
+    let source = store.clone();
+    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
     assert_eq!(world.bronze().await.failed, 1);
     assert_eq!(world.bronze().await.known, 1, "still locked: no news");
     assert_eq!(outcomes(&world).await, ["raw/1.csv|rejected|0|unreadable"]);

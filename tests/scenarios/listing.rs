@@ -11,18 +11,10 @@ use silversmith::checkpoint::{self, BronzeCheckpoint};
 use silversmith::source::{
     Listing, MemoryStore, Opened, Page, RawObject, RawStore, Reached, ReadError, Wanted, all,
 };
-use silversmith::wiring::{Intake, assemble};
+use silversmith::wiring::Intake;
 
 use crate::support::queued::CUSTOMERS;
-use crate::support::{World, at, settings_of};
-
-const HEAD: &str = r#"
-[lake]
-name = "lake"
-catalog = "sqlite:lake/catalog.db"
-warehouse = "warehouse"
-checkpoints = "lake/checkpoints"
-"#;
+use crate::support::{LAKE, World, at, settings_of};
 
 /// One lane, in pages of ten; the listing breaks off after so many of them.
 #[derive(Debug)]
@@ -94,13 +86,8 @@ fn world() -> (World, Arc<Paged>) {
     });
     let pipeline = CUSTOMERS
         .replace("[pipeline.bronze]", "[pipeline.batch]\nmax_objects = 2\n[pipeline.bronze]");
-    world.wired = assemble(
-        settings_of(&format!("{HEAD}{pipeline}")),
-        world.lake().clone(),
-        store.clone(),
-        world.checkpoints.clone(),
-        Intake::Listing,
-    );
+    let settings = settings_of(&format!("{LAKE}{pipeline}"));
+    world.rewire(settings, store.clone(), Intake::Listing);
     (world, store)
 }
 

@@ -241,13 +241,8 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
     }
     let mut settings = (*world.wired.settings).clone();
     settings.pipelines[0].silver.as_mut().unwrap().merge_cost = 3_000;
-    world.wired = silversmith::wiring::assemble(
-        settings,
-        world.lake().clone(),
-        world.raw.clone(),
-        world.checkpoints.clone(),
-        silversmith::wiring::Intake::Directory,
-    );
+    let source = world.raw.clone();
+    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
     let report = world.silver().await;
     assert_eq!(report.bronze_snapshots, 4);
     assert!(report.snapshots.len() >= 4, "{report:?}");
@@ -276,13 +271,8 @@ async fn many_narrow_rows_are_merged_in_passes() {
     world.bronze().await;
     let mut settings = (*world.wired.settings).clone();
     settings.pipelines[0].silver.as_mut().unwrap().merge_cost = 160 * 1_000;
-    world.wired = silversmith::wiring::assemble(
-        settings,
-        world.lake().clone(),
-        world.raw.clone(),
-        world.checkpoints.clone(),
-        silversmith::wiring::Intake::Directory,
-    );
+    let source = world.raw.clone();
+    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
     let report = world.silver().await;
     assert_eq!((report.snapshots.len(), report.counts.inserted), (3, 3_000));
     let key = format!("{}-sequence-number", marks::MERGED);

@@ -28,13 +28,17 @@ pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 1, 31, hour, minute, 0).unwrap()
 }
 
-/// The head of a configuration; pipelines follow.
-pub const HEAD: &str = r#"
+/// The lake of a configuration. Its warehouse is checked as one on disk; a world puts another in its place.
+pub const LAKE: &str = r#"
 [lake]
 name = "lake"
 catalog = "sqlite:lake/catalog.db"
-warehouse = "memory:/warehouse"
+warehouse = "warehouse"
 checkpoints = "lake/checkpoints"
+"#;
+
+/// A folder as the source; pipelines follow.
+const SOURCE: &str = r#"
 [source]
 directory = "raw"
 "#;
@@ -63,8 +67,7 @@ pub struct World {
 }
 
 pub fn settings(pipelines: &str) -> Settings {
-    // The warehouse is a location in memory; the check of paths is for the file on disk.
-    settings_of(&format!("{}{pipelines}", HEAD.replace("memory:/warehouse", "warehouse")))
+    settings_of(&format!("{LAKE}{SOURCE}{pipelines}"))
 }
 
 pub fn settings_of(text: &str) -> Settings {
@@ -125,6 +128,12 @@ impl World {
             checkpoints: self.checkpoints.clone(),
             files: self.files.clone(),
         }
+    }
+
+    /// The same lake with another raw zone, under other settings.
+    pub fn rewire(&mut self, settings: Settings, source: Arc<dyn RawStore>, intake: Intake) {
+        let (lake, checkpoints) = (self.wired.lake.clone(), self.checkpoints.clone());
+        self.wired = assemble(settings, lake, source, checkpoints, intake);
     }
 
     /// An object in the raw zone, with as many minutes after noon as its LastModified.

@@ -12,18 +12,13 @@ use silversmith::queue::{
     Description, EventQueue, MemoryQueue, Message, Outgoing, QueueError, ReceiptHandle, Refused,
 };
 use silversmith::source::RawStore;
-use silversmith::wiring::{Intake, Queues, assemble};
+use silversmith::wiring::{Intake, Queues};
 use silversmith::worker;
 
-use super::{World, at, settings_of};
+use super::{LAKE, World, at, settings_of};
 
-/// The head of a configuration with a queue; pipelines follow.
-pub const HEAD: &str = r#"
-[lake]
-name = "lake"
-catalog = "sqlite:lake/catalog.db"
-warehouse = "warehouse"
-checkpoints = "lake/checkpoints"
+/// Queues as the source; pipelines follow.
+const SOURCE: &str = r#"
 [source]
 queue = "https://queue"
 dlq = "https://dlq"
@@ -74,13 +69,8 @@ impl QueuedWorld {
             dlq: dlq.clone(),
         };
         let source = source(&world);
-        world.wired = assemble(
-            settings_of(&format!("{HEAD}{pipelines}")),
-            world.lake().clone(),
-            source,
-            world.checkpoints.clone(),
-            Intake::Queue(queues),
-        );
+        let settings = settings_of(&format!("{LAKE}{SOURCE}{pipelines}"));
+        world.rewire(settings, source, Intake::Queue(queues));
         Self { world, queue: events, dlq }
     }
 

@@ -1,25 +1,27 @@
 //! The breaker: while trouble is shared (catalog, warehouse, network), nothing more is received, so that
 //! an outage does not use up the messages' receive counts. What is in hand is held by the heartbeat.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 /// See the module. It is open while at least one lane says so.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    open: watch::Sender<usize>,
+    open: Arc<watch::Sender<usize>>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { open: watch::Sender::new(0) }
+        Self { open: Arc::new(watch::Sender::new(0)) }
     }
 }
 
 impl Breaker {
     /// Holds the breaker open for as long as the guard lives.
-    pub(super) fn open(&self) -> Open<'_> {
+    pub(super) fn open(&self) -> Open {
         self.open.send_modify(|count| *count += 1);
-        Open(self)
+        Open(self.open.clone())
     }
 
     /// Returns when it is closed.
@@ -31,10 +33,10 @@ impl Breaker {
 
 /// See [`Breaker::open`].
 #[derive(Debug)]
-pub(super) struct Open<'a>(&'a Breaker);
+pub(super) struct Open(Arc<watch::Sender<usize>>);
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.send_modify(|count| *count -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::Common;
 use super::delivery::{Close, Closed};
+use crate::backoff::backoff;
 use crate::error::chain;
 use crate::queue::{BATCH, QueueError, Refused};
 
@@ -17,6 +18,8 @@ const AT_ONCE: usize = 8;
 const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt, doubled each time.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest of that.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Runs until everybody who may end a message is gone.
 pub(super) async fn run(common: Arc<Common>, mut closed: mpsc::UnboundedReceiver<Closed>) {
@@ -56,7 +59,7 @@ async fn close(common: &Common, mut messages: Vec<Closed>) {
     }
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
+            tokio::time::sleep(backoff(PAUSE, attempt, LONGEST)).await;
         }
         match request(common, &messages).await {
             Ok(refused) => {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::dead_letters::Sent;
 use super::hand::Held;
+use crate::backoff::backoff;
 use crate::bronze::Fate;
 use crate::event::Origin;
 use crate::queue::{Message, ReceiptHandle};
@@ -138,9 +139,7 @@ impl Drop for Ticket {
 /// How long a message in trouble of its own stays away: 5 s, doubled with every receive, at most a
 /// quarter of an hour.
 pub(super) fn delay(receive_count: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(15 * 60);
-    let doublings = receive_count.saturating_sub(1).min(8);
-    (Duration::from_secs(5) * 2_u32.pow(doublings)).min(LONGEST)
+    backoff(Duration::from_secs(5), receive_count, Duration::from_secs(15 * 60))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::Common;
 use super::delivery::{Closed, Durable, Ticket};
 use super::lane::{Entrance, Item};
 use super::routing::route;
+use crate::backoff::in_trouble;
 use crate::config::settings::OnUnmatched;
 use crate::error::chain;
 use crate::event::{Announcement, parse};
@@ -20,8 +21,6 @@ use crate::queue::{BATCH, Message, QueueError};
 const MOST: usize = 8;
 /// How long a further receive waits: the first one waits for news.
 const SHORT: Duration = Duration::from_secs(1);
-/// The pause after a receive that failed, doubled each time, at most a minute.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker that stops waits for what is just being received.
 const LAST: Duration = Duration::from_secs(1);
 /// Folders of unmatched objects that are remembered, so that each is logged once.
@@ -57,8 +56,7 @@ pub(super) async fn run(
             Some(Ok(Err(error))) => {
                 failures += 1;
                 wanted = 1;
-                let again_in =
-                    (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
+                let again_in = in_trouble(failures);
                 tracing::error!(error = chain(&error), ?again_in, "receiving failed");
                 if let Some(trouble) = &common.trouble {
                     drop(trouble.send(error.into()));
@@ -83,7 +81,7 @@ async fn receive(common: Arc<Common>, wait: Duration) -> Result<Vec<Message>, Qu
     if common.stop.is_cancelled() {
         return Ok(vec![]);
     }
-    let messages = common.queue.receive(wait, common.visibility).await?;
+    let messages = common.queue.receive(wait, common.in_hand.visibility()).await?;
     for message in &messages {
         common.in_hand.add(&message.receipt);
     }

@@ -12,6 +12,7 @@ use super::delivery::{Durable, Ticket, delay};
 use super::intake::settle_told;
 use super::merging::Wake;
 use super::{Common, Round};
+use crate::backoff::{backoff, in_trouble};
 use crate::batch::Batcher;
 use crate::bronze::{BronzeError, Fate, Taken};
 use crate::error::{Kind, chain};
@@ -21,8 +22,6 @@ use crate::source::Wanted;
 use crate::wiring::Pipeline;
 use crate::worker::WorkerError;
 
-/// The pause before a batch in trouble is tried again, doubled each time, at most a minute.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long objects for a lane that is in trouble of its own stay away, doubled with every receive: an
 /// outage of hours does not use up ten receives.
 const AWAY: Duration = Duration::from_secs(15 * 60);
@@ -47,8 +46,8 @@ pub(super) struct Item {
 
 impl Item {
     fn put_off(self) {
-        let doublings = self.ticket.origin().receive_count.saturating_sub(1).min(8);
-        self.ticket.give_back((AWAY * 2_u32.pow(doublings)).min(LONGEST_AWAY));
+        let receives = self.ticket.origin().receive_count;
+        self.ticket.give_back(backoff(AWAY, receives, LONGEST_AWAY));
     }
 }
 
@@ -150,10 +149,10 @@ impl Lane {
 
     /// What a crash left unpublished is published first. `false`: the worker stops.
     async fn prepare(&mut self) -> bool {
-        let (common, mut failures, mut open) = (self.common.clone(), 0, None);
+        let (mut failures, mut open) = (0, None);
         while let Err(error) = self.pipeline.bronze.prepare().await {
             failures += 1;
-            if !self.pause(&common, &mut open, error, failures).await {
+            if !self.pause(&mut open, error, failures).await {
                 return false;
             }
         }
@@ -165,7 +164,7 @@ impl Lane {
     async fn work(&mut self, batch: Vec<Item>) {
         let wanted: Vec<Wanted> =
             batch.iter().map(|item| Wanted::Announced(item.object.clone())).collect();
-        let (common, mut failures, mut open) = (self.common.clone(), 0, None);
+        let (mut failures, mut open) = (0, None);
         loop {
             // Cut off by a stop, a batch is safe at any point; but what is in work is worth finishing.
             let error = match self.pipeline.bronze.take_in(&wanted).await {
@@ -184,7 +183,7 @@ impl Lane {
                 }
             };
             failures += 1;
-            if !self.pause(&common, &mut open, error, failures).await {
+            if !self.pause(&mut open, error, failures).await {
                 return;
             }
         }
@@ -193,14 +192,8 @@ impl Lane {
     /// Waits before the next attempt. Trouble that others share holds the breaker open until it has passed;
     /// trouble of one's own keeps objects away, so that the others go on. `false`: the worker stops, and
     /// what is in hand is given back.
-    async fn pause<'a>(
-        &mut self,
-        common: &'a Common,
-        open: &mut Option<Open<'a>>,
-        error: BronzeError,
-        failures: u32,
-    ) -> bool {
-        let again_in = (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
+    async fn pause(&mut self, open: &mut Option<Open>, error: BronzeError, failures: u32) -> bool {
+        let again_in = in_trouble(failures);
         let pipeline = self.pipeline.settings.name.clone();
         let shared = self.is_shared(&error, failures).await;
         tracing::error!(
@@ -215,11 +208,11 @@ impl Lane {
                 "bronze in trouble; its objects stay in the queue, and other pipelines go on"
             }
         );
-        if let Some(trouble) = &common.trouble {
+        if let Some(trouble) = &self.common.trouble {
             drop(trouble.send(WorkerError::Bronze { pipeline, source: error }));
         }
         match shared {
-            true => drop(open.get_or_insert_with(|| common.breaker.open())),
+            true => drop(open.get_or_insert_with(|| self.common.breaker.open())),
             false => *open = None,
         }
         self.troubled.send_replace(!shared);
@@ -229,7 +222,7 @@ impl Lane {
             }
         }
         tokio::select! {
-            () = common.give_back.cancelled() => false,
+            () = self.common.give_back.cancelled() => false,
             () = tokio::time::sleep(again_in) => true,
         }
     }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Common;
+use crate::backoff::in_trouble;
 use crate::checkpoint::lock::{Lock, TTL};
 use crate::error::chain;
 use crate::wiring::Pipeline;
@@ -17,8 +18,6 @@ use crate::worker::{WorkerError, merge};
 const LOOK: Duration = Duration::from_secs(30);
 /// The pause while another worker merges: it may merge what we committed, too.
 const WAIT: Duration = Duration::from_millis(300);
-/// The pause after a failure, doubled each time, at most a minute.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks for merges, and knows whether they were done.
 #[derive(Debug, Default)]
@@ -75,8 +74,7 @@ pub(super) async fn run(
             Ok(false) => WAIT,
             Err(error) => {
                 failures += 1;
-                let again_in =
-                    (PAUSE * 2_u32.pow(failures.min(6) - 1)).min(Duration::from_secs(60));
+                let again_in = in_trouble(failures);
                 tracing::error!(
                     pipeline = pipeline.settings.name,
                     failures,

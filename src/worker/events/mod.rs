@@ -59,7 +59,6 @@ struct Common {
     breaker: Breaker,
     ambient: SharedAmbient,
     on_unmatched: OnUnmatched,
-    visibility: Duration,
     /// How long a poll waits for a message.
     poll: Duration,
     told: mpsc::UnboundedSender<Round>,
@@ -139,17 +138,15 @@ fn common(
     let limits = || wired.pipelines.iter().map(|p| p.settings.bronze.batch);
     let objects: usize = limits().map(|batch| batch.max_objects).sum();
     let bytes = limits().fold(0_u64, |sum, batch| sum.saturating_add(batch.max_bytes));
-    let visibility = queues.settings.visibility;
     Common {
         queue: queues.queue.clone(),
         dead_letters: DeadLetters::new(queues.dlq.clone(), ambient.clone()),
-        in_hand: Arc::new(InHand::new(visibility, ambient.clone())),
+        in_hand: Arc::new(InHand::new(queues.settings.visibility, ambient.clone())),
         // One batch in work, and the next one gathered.
         hand: Hand::new((2 * objects).clamp(20, MOST_IN_HAND), bytes.saturating_mul(2)),
         breaker: Breaker::default(),
         ambient,
         on_unmatched: queues.settings.on_unmatched,
-        visibility,
         poll: Duration::from_secs(if until_idle { 1 } else { 20 }),
         told,
         trouble: until_idle.then_some(trouble),
@@ -196,13 +193,7 @@ impl Tasks {
             intake::run(taking, lanes, closing).await;
             drop(ended);
         });
-        let beating = common.clone();
-        let heartbeat = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(beating.in_hand.beat()).await;
-                beating.in_hand.extend(&*beating.queue).await;
-            }
-        });
+        let heartbeat = common.in_hand.keep_hidden(common.queue.clone());
         Self { all, closing: closed, heartbeat, wakes }
     }
 
