@@ -8,9 +8,12 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
+
+use crate::error::Kind;
 
 /// A connection that cannot be made within this is tried again.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -60,6 +63,31 @@ impl Aws {
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
     }
+
+    /// A client for S3 Tables.
+    pub fn s3tables(&self) -> aws_sdk_s3tables::Client {
+        aws_sdk_s3tables::Client::new(&self.config)
+    }
+
+    /// A client for the Glue Data Catalog.
+    pub fn glue(&self) -> aws_sdk_glue::Client {
+        aws_sdk_glue::Client::new(&self.config)
+    }
+
+    /// A client for EventBridge.
+    pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
+        aws_sdk_eventbridge::Client::new(&self.config)
+    }
+
+    /// Who we are, for requests that no SDK signs.
+    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
+    }
+
+    /// Where we are.
+    pub fn region(&self) -> Option<&str> {
+        self.config.region().map(AsRef::as_ref)
+    }
 }
 
 /// What a service answered, as far as it matters: the HTTP status and the error's code.
@@ -79,6 +107,22 @@ impl Answer {
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
         Self { status, code: code.unwrap_or_default().to_owned() }
+    }
+}
+
+impl Answer {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        kind_of(self.status)
+    }
+}
+
+/// What an operator does about an HTTP status: a service that is down or throttles may be asked again; what is
+/// forbidden or malformed stays so. 0 is no answer.
+pub fn kind_of(status: u16) -> Kind {
+    match status {
+        0 | 408 | 409 | 429 | 500.. => Kind::Retry,
+        _ => Kind::Look,
     }
 }
 

@@ -57,5 +57,6 @@ pub mod silver;
 pub mod source;
 pub mod sql;
 pub mod telemetry;
+pub mod tls;
 pub mod wiring;
 pub mod worker;

@@ -8,11 +8,14 @@ use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
 use crate::config::settings::{
-    CatalogSettings, PipelineSettings, Place, QueueSettings, SourceSettings,
+    CatalogSettings, LakeSettings, PipelineSettings, Place, QueueSettings, RestAuth, SourceSettings,
 };
 use crate::config::{Settings, environment};
 use crate::gold::Gold;
-use crate::lake::catalog::{Catalog, CatalogError, JdbcCatalog};
+use crate::lake::catalog::{
+    Catalog, CatalogError, GlueCatalog, JdbcCatalog, Login, RestCatalog, RestSettings,
+    S3TablesCatalog, Secret,
+};
 use crate::lake::{FileIO, Lake, local_files, s3_files};
 use crate::queue::{EventQueue, SqsQueue};
 use crate::silver::Silver;
@@ -91,6 +94,12 @@ pub enum WiringError {
     /// AWS is needed, and nobody has said where.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
+    /// AWS is needed, and nobody has said who we are.
+    #[error("there are no AWS credentials in the environment or the AWS profile")]
+    NoCredentials,
+    /// A secret of the environment is missing.
+    #[error("lake.rest.auth needs the environment variable {0}, which is not set")]
+    NoSecret(&'static str),
     /// There is nothing to look at.
     #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` makes it")]
     NoLake(String),
@@ -108,21 +117,30 @@ pub enum Missing {
 /// Connects what the settings name, with the machine's own clock.
 pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringError> {
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
-    let catalog = catalog(&settings, missing).await?;
     let aws = aws(&settings).await?;
     let aws = aws.as_ref();
+    let catalog = catalog(&settings, missing, aws).await?;
     let (source, intake) = source(&settings, aws, &ambient)?;
     let files = files(&settings, aws)?;
-    let lake = Lake::new(catalog, files, &settings.lake.warehouse.to_string(), ambient);
+    let warehouse = settings.lake.warehouse.as_ref().map(Place::to_string);
+    let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
     let checkpoints = checkpoints(&settings, aws)?;
     Ok(assemble(settings, lake, source, checkpoints, intake))
 }
 
 /// AWS, if anything that was configured is there.
 async fn aws(settings: &Settings) -> Result<Option<Aws>, WiringError> {
-    let places = [&settings.lake.warehouse, &settings.lake.checkpoints];
-    let local = matches!(settings.source, SourceSettings::Directory { .. })
-        && places.iter().all(|place| matches!(place, Place::Folder(_)));
+    let LakeSettings { catalog, warehouse, checkpoints, event_bus, .. } = &settings.lake;
+    let own_catalog = match catalog {
+        CatalogSettings::Sqlite(_) | CatalogSettings::Postgres(_) => true,
+        CatalogSettings::Rest(rest) => !matches!(rest.auth, RestAuth::SigV4 { .. }),
+        CatalogSettings::S3Tables(_) | CatalogSettings::Glue(_) => false,
+    };
+    let local = own_catalog
+        && matches!(settings.source, SourceSettings::Directory { .. })
+        && matches!(warehouse, Some(Place::Folder(_)))
+        && matches!(checkpoints, Place::Folder(_))
+        && event_bus.is_none();
     if local {
         return Ok(None);
     }
@@ -163,8 +181,8 @@ const METADATA_SHARE: u64 = 16;
 
 fn files(settings: &Settings, aws: Option<&Aws>) -> Result<FileIO, WiringError> {
     Ok(match &settings.lake.warehouse {
-        Place::Folder(_) => local_files(),
-        Place::S3 { .. } => {
+        Some(Place::Folder(_)) => local_files(),
+        Some(Place::S3 { .. }) | None => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
             s3_files(s3, settings.worker.memory / METADATA_SHARE)
         }
@@ -216,8 +234,13 @@ pub fn assemble(
     Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, pipelines }
 }
 
-async fn catalog(settings: &Settings, missing: Missing) -> Result<Arc<dyn Catalog>, WiringError> {
+async fn catalog(
+    settings: &Settings,
+    missing: Missing,
+    aws: Option<&Aws>,
+) -> Result<Arc<dyn Catalog>, WiringError> {
     let name = &settings.lake.name;
+    let connected = || aws.ok_or(WiringError::NoRegion);
     let url = match &settings.lake.catalog {
         CatalogSettings::Postgres(url) => url.clone(),
         CatalogSettings::Sqlite(path) => {
@@ -227,9 +250,56 @@ async fn catalog(settings: &Settings, missing: Missing) -> Result<Arc<dyn Catalo
             make_parent(path)?;
             format!("sqlite:{}", path.display())
         }
+        CatalogSettings::S3Tables(arn) => {
+            return Ok(Arc::new(S3TablesCatalog::new(connected()?.s3tables(), arn)));
+        }
+        CatalogSettings::Glue(id) => {
+            return Ok(Arc::new(GlueCatalog::new(connected()?.glue(), id)));
+        }
+        CatalogSettings::Rest(rest) => {
+            let settings = RestSettings {
+                uri: rest.uri.clone(),
+                warehouse: rest.warehouse.clone(),
+                login: login(&rest.auth, aws)?,
+                places_tables: settings.lake.warehouse.is_some(),
+            };
+            return Ok(Arc::new(RestCatalog::connect(settings).await?));
+        }
     };
     Ok(Arc::new(JdbcCatalog::connect(&url, name).await?))
 }
+
+/// How a REST catalog is logged in to, with the secrets of the environment.
+fn login(auth: &RestAuth, aws: Option<&Aws>) -> Result<Login, WiringError> {
+    Ok(match auth {
+        RestAuth::None => Login::None,
+        RestAuth::Token => {
+            let token = environment::rest_token().ok_or(WiringError::NoSecret(TOKEN))?;
+            Login::Token(Secret::new(token))
+        }
+        RestAuth::OAuth2 { server, scope } => {
+            let (client_id, secret) =
+                environment::rest_credential().ok_or(WiringError::NoSecret(CREDENTIAL))?;
+            Login::OAuth2 {
+                server: server.clone(),
+                client_id,
+                client_secret: Secret::new(secret),
+                scope: scope.clone(),
+            }
+        }
+        RestAuth::SigV4 { service } => {
+            let aws = aws.ok_or(WiringError::NoRegion)?;
+            Login::SigV4 {
+                credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
+                region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
+                service: service.clone(),
+            }
+        }
+    })
+}
+
+const TOKEN: &str = "SILVERSMITH_REST_TOKEN";
+const CREDENTIAL: &str = "SILVERSMITH_REST_CREDENTIAL (as id:secret)";
 
 fn make_parent(path: &Path) -> Result<(), WiringError> {
     let Some(parent) = path.parent() else { return Ok(()) };

@@ -68,10 +68,11 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
 
 /// Whether what is to be written can be written, and what is to be read is there, on this machine.
 fn folders(settings: &Settings, findings: &mut Findings) {
-    for (what, place) in
-        [("warehouse", &settings.lake.warehouse), ("checkpoints", &settings.lake.checkpoints)]
-    {
-        let Place::Folder(folder) = place else { continue };
+    for (what, place) in [
+        ("warehouse", settings.lake.warehouse.as_ref()),
+        ("checkpoints", Some(&settings.lake.checkpoints)),
+    ] {
+        let Some(Place::Folder(folder)) = place else { continue };
         let probe = folder.join(".silversmith-check");
         let written = std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&probe, b"x"))
@@ -93,9 +94,9 @@ fn folders(settings: &Settings, findings: &mut Findings) {
 /// under a condition.
 async fn buckets(wired: &Wired, findings: &mut Findings) {
     let lake = &wired.settings.lake;
-    if let Place::S3 { .. } = &lake.warehouse {
+    if let Some(warehouse @ Place::S3 { .. }) = &lake.warehouse {
         match wired.lake.probe().await {
-            Ok(()) => findings.ok("warehouse", format!("{} can be written", lake.warehouse)),
+            Ok(()) => findings.ok("warehouse", format!("{warehouse} can be written")),
             Err(error) => findings.fail("warehouse", chain(&error)),
         }
     }

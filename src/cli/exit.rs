@@ -48,10 +48,15 @@ fn kind(error: &anyhow::Error) -> Kind {
         if let Some(kind) = known {
             return kind;
         }
-        if let Some(WiringError::NoRegion) = cause.downcast_ref() {
+        if let Some(WiringError::NoRegion | WiringError::NoCredentials | WiringError::NoSecret(_)) =
+            cause.downcast_ref()
+        {
             return Kind::Configuration;
         }
-        if cause.is::<WiringError>() || cause.is::<CatalogError>() {
+        if let Some(error) = cause.downcast_ref::<CatalogError>() {
+            return error.kind;
+        }
+        if cause.is::<WiringError>() {
             return Kind::Look;
         }
     }

@@ -2,9 +2,8 @@
 
 /// `RUST_LOG`: what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 /// `info` for silversmith and `warn` for the rest unless set.
-#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn log_filter() -> Option<String> {
-    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+    variable("RUST_LOG")
 }
 
 /// How this program is called again: by its name where it was found on the path, else by its place.
@@ -18,9 +17,29 @@ pub fn program() -> String {
     std::env::current_exe().map_or(NAME.to_owned(), |path| path.display().to_string())
 }
 
+/// `SILVERSMITH_CONFIG`: the configuration file where `--config` does not name one.
+pub const CONFIG: &str = "SILVERSMITH_CONFIG";
+
+/// `SILVERSMITH_REST_TOKEN`: the bearer token for a REST catalog.
+pub fn rest_token() -> Option<String> {
+    variable("SILVERSMITH_REST_TOKEN")
+}
+
+/// `SILVERSMITH_REST_CREDENTIAL`: client id and secret for a REST catalog, as `id:secret`.
+pub fn rest_credential() -> Option<(String, String)> {
+    let text = variable("SILVERSMITH_REST_CREDENTIAL")?;
+    let (id, secret) = text.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+/// Any variable, for `${NAME}` in the configuration file. An empty one counts as unset.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// `AWS_ENDPOINT_URL_S3`: S3 itself is reached there by the AWS SDK; what it tells us is that a stand-in
 /// for S3 does not know buckets by host names. All other AWS settings are read by the SDK alone.
-#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn s3_endpoint() -> Option<String> {
-    std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty())
+    variable("AWS_ENDPOINT_URL_S3")
 }

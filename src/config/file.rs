@@ -25,12 +25,31 @@ pub struct File {
 pub struct LakeSection {
     /// The catalog's name, as other engines see it.
     pub name: String,
-    /// `sqlite:<path>` or `postgres://…`.
+    /// `sqlite:<path>`, `postgres://…`, `s3tables:<table bucket ARN>`, `glue:<catalog id>` or `rest:https://…`.
     pub catalog: String,
-    /// Where new tables go: a path or `s3://bucket/prefix`.
-    pub warehouse: String,
+    /// Where new tables go: a path or `s3://bucket/prefix`. Some catalogs say so themselves.
+    pub warehouse: Option<String>,
     /// Where checkpoints go: a path or `s3://bucket/prefix`.
     pub checkpoints: String,
+    /// The EventBridge bus that commits are announced on: its name or ARN.
+    pub event_bus: Option<String>,
+    /// `[lake.rest]`
+    pub rest: Option<RestSection>,
+}
+
+/// More about a REST catalog.
+#[derive(Debug, Default, Deserialize)]
+pub struct RestSection {
+    /// The warehouse that the catalog is asked for.
+    pub warehouse: Option<String>,
+    /// `none`, `token`, `oauth2` or `sigv4`.
+    pub auth: Option<String>,
+    /// Where OAuth2 tokens are made.
+    pub oauth2_server: Option<String>,
+    /// What an OAuth2 token is to allow.
+    pub scope: Option<String>,
+    /// The service that signatures are for.
+    pub signing_name: Option<String>,
 }
 
 /// What the process may use.

@@ -12,6 +12,12 @@ const KEYS: &[&str] = &[
     "lake.catalog",
     "lake.warehouse",
     "lake.checkpoints",
+    "lake.event_bus",
+    "lake.rest.warehouse",
+    "lake.rest.auth",
+    "lake.rest.oauth2_server",
+    "lake.rest.scope",
+    "lake.rest.signing_name",
     "worker.memory",
     "worker.read_concurrency",
     "worker.shutdown_grace",
@@ -47,7 +53,6 @@ const KEYS: &[&str] = &[
 
 /// Keys of features that are designed and not built.
 const NOT_BUILT: &[(&str, &str)] = &[
-    ("lake.event_bus", "announcements on EventBridge"),
     ("pipeline.bronze.partition_by", "partitioned bronze tables"),
     ("pipeline.silver.partition_by", "partitioned silver tables"),
     ("pipeline.silver.tombstone_retention", "forgetting deletes; they are kept for ever"),

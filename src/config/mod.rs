@@ -5,9 +5,10 @@ pub mod environment;
 pub mod file;
 mod keys;
 pub mod settings;
+mod variables;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use settings::Settings;
 
@@ -16,12 +17,22 @@ pub use settings::Settings;
 /// # Errors
 /// Every problem of the file at once, each with its line and key; nothing has been touched then.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let shown = || path.display().to_string();
+    let failed = |source| ConfigError::Read { path: shown(), source };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
     let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let base = std::path::absolute(base)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(&text, &base).map_err(|problems| ConfigError::Problems(path.to_owned(), problems))
+    let base = std::path::absolute(base).map_err(failed)?;
+    parse(&text, &base).map_err(|problems| ConfigError::Problems(shown(), problems))
+}
+
+/// Resolves a configuration that was fetched from `uri`; its paths are relative to the working folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn fetched(uri: &str, text: &str) -> Result<Settings, ConfigError> {
+    let base = std::path::absolute(".")
+        .map_err(|source| ConfigError::Read { path: uri.to_owned(), source })?;
+    parse(text, &base).map_err(|problems| ConfigError::Problems(uri.to_owned(), problems))
 }
 
 /// Resolves the text of a configuration file whose paths are relative to `base`.
@@ -30,7 +41,11 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let file: file::File = toml::from_str(text).map_err(|e| vec![keys::syntax(text, &e)])?;
+    let mut file: file::File = toml::from_str(text).map_err(|e| vec![keys::syntax(text, &e)])?;
+    // What is wrong with the types was told with its line; values from outside cannot change a type.
+    if text.contains("${") {
+        file = variables::expanded(text, environment::variable)?;
+    }
     settings::resolve(file, base).map_err(|wrong| {
         wrong.into_iter().map(|(key, why)| keys::located(text, &key, why)).collect()
     })
@@ -51,12 +66,12 @@ pub enum ConfigError {
     /// The file cannot be read.
     Read {
         /// Which.
-        path: PathBuf,
+        path: String,
         /// Why.
         source: std::io::Error,
     },
     /// It has problems.
-    Problems(PathBuf, Vec<Problem>),
+    Problems(String, Vec<Problem>),
 }
 
 impl fmt::Display for ConfigError {
@@ -64,15 +79,14 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Read { path, source } => write!(
                 f,
-                "configuration {} cannot be read: {source}; `silversmith init FILE.csv` writes a first one",
-                path.display()
+                "configuration {path} cannot be read: {source}; `silversmith init FILE.csv` writes a first one"
             ),
             Self::Problems(path, problems) => {
                 for (index, problem) in problems.iter().enumerate() {
                     if index > 0 {
                         f.write_str("\n")?;
                     }
-                    write!(f, "{}:{}: {}", path.display(), problem.line, problem.message)?;
+                    write!(f, "{path}:{}: {}", problem.line, problem.message)?;
                 }
                 Ok(())
             }

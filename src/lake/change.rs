@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use iceberg::TableRequirement;
 use iceberg::spec::{
-    DataFile, ManifestFile, ManifestListWriter, SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, ManifestFile, ManifestListWriter, SnapshotReference, SnapshotRetention,
+    SnapshotSummaryCollector, Summary, TableMetadata,
 };
 
+use super::catalog::Proposal;
 use super::error::Doing;
 use super::manifests::Manifests;
 use super::{Facts, Lake, LakeError, Table, TableSchema};
@@ -59,12 +62,14 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) snapshot_id: i64,
-    pub(super) metadata_location: String,
+    pub(super) proposal: Proposal,
     /// Metadata files of this proposal: unused, and to be deleted, when the swap has lost.
     pub(super) wrote: Vec<String>,
 }
 
 const MAIN: &str = "main";
+/// How the names of the buckets end in which S3 Tables keeps tables.
+const S3_TABLES_BUCKET: &str = "--table-s3";
 
 pub(super) async fn prepare(
     lake: &Lake,
@@ -110,15 +115,55 @@ pub(super) async fn prepare(
             .add_current_schema(schema.iceberg().as_ref().clone())
             .doing(name, "changing its schema")?;
     }
-    let next = builder
+    let mut builder = builder
         .set_branch_snapshot(snapshot, MAIN)
         .and_then(|b| b.set_properties(change.property_marks.clone().into_iter().collect()))
-        .and_then(|b| b.build())
-        .doing(name, "making its new metadata")?
-        .metadata;
-    next.write_to(&lake.files, &location).await.doing(name, "writing its metadata")?;
-    wrote.push(location.to_string());
-    Ok(Prepared { snapshot_id, metadata_location: location.to_string(), wrote })
+        .doing(name, "making its new metadata")?;
+    if let Some(reference) = own_retention(table, snapshot_id) {
+        builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
+    }
+    let built = builder.build().doing(name, "making its new metadata")?;
+    let proposal = Proposal {
+        requirements: requirements(table.metadata()),
+        updates: built.changes,
+        metadata: built.metadata,
+        metadata_location: location.to_string(),
+    };
+    wrote.extend(lake.write_metadata(name, &proposal).await?);
+    Ok(Prepared { snapshot_id, proposal, wrote })
+}
+
+/// What a change that was prepared on this state asserts of it: no snapshot, column or layout came in between.
+fn requirements(base: &TableMetadata) -> Vec<TableRequirement> {
+    vec![
+        TableRequirement::UuidMatch { uuid: base.uuid() },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN.to_owned(),
+            snapshot_id: base.current_snapshot_id(),
+        },
+        TableRequirement::CurrentSchemaIdMatch { current_schema_id: base.current_schema_id() },
+        TableRequirement::LastAssignedFieldIdMatch {
+            last_assigned_field_id: base.last_column_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch { default_spec_id: base.default_partition_spec_id() },
+    ]
+}
+
+/// S3 Tables expires snapshots by itself, also those that silver has not consumed, unless the metadata has a retention
+/// of its own for a branch or a tag
+/// ([Snapshot management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-maintenance.html)): the first
+/// commit to such a table sets it, to what our tables keep anyway.
+fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
+    let bucket = table.location().strip_prefix("s3://")?.split('/').next()?;
+    if table.metadata().current_snapshot_id().is_some() || !bucket.ends_with(S3_TABLES_BUCKET) {
+        return None;
+    }
+    let retention = SnapshotRetention::Branch {
+        min_snapshots_to_keep: Some(1),
+        max_snapshot_age_ms: Some(super::SNAPSHOTS_KEPT_MS),
+        max_ref_age_ms: None,
+    };
+    Some(SnapshotReference::new(snapshot_id, retention))
 }
 
 /// The metadata as the manifests must see it: with the schema that the change brings.

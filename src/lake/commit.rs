@@ -15,6 +15,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::catalog::{CatalogError, Swap};
 use super::change::{Prepared, prepare};
 use super::{Change, Lake, LakeError, Table};
+use crate::error::Kind;
 
 /// How a commit ended, when that could be established.
 #[derive(Debug)]
@@ -60,8 +61,7 @@ impl Lake {
     async fn settle(&self, base: &Table, prepared: &Prepared) -> Result<Outcome, LakeError> {
         let mut delays = patience();
         loop {
-            let answer =
-                self.catalog.swap(base.name(), base.pointer(), &prepared.metadata_location).await;
+            let answer = self.catalog.swap(base.name(), base.pointer(), &prepared.proposal).await;
             let said = match answer {
                 Ok(Swap::Swapped) => None,
                 Ok(Swap::Refused) => Some(refused(base)),
@@ -90,6 +90,7 @@ impl Lake {
                         catalog: "the table's metadata".to_owned(),
                         doing: "look for the commit",
                         message: crate::error::chain(&other),
+                        kind: other.kind(),
                     };
                     return Err(unknown(base, prepared, source));
                 }
@@ -118,10 +119,10 @@ impl Lake {
         let table = self.load(base.name()).await?;
         Ok(
             if table.snapshot(prepared.snapshot_id).is_some()
-                || table.descends_from(&prepared.metadata_location)
+                || table.descends_from(&prepared.proposal.metadata_location)
             {
                 Look::Committed(table)
-            } else if table.pointer() == base.pointer() {
+            } else if table.pointer().token == base.pointer().token {
                 Look::StillOurBase
             } else {
                 Look::Conflict(table)
@@ -135,6 +136,7 @@ fn refused(base: &Table) -> CatalogError {
         catalog: base.name().to_string(),
         doing: "swap a table's metadata",
         message: "refused, though nobody else has committed".to_owned(),
+        kind: Kind::Look,
     }
 }
 

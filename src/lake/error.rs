@@ -122,7 +122,8 @@ impl LakeError {
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Catalog { .. } | Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
+            Self::Catalog { source, .. } => source.kind,
+            Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
             Self::NotFound(_)

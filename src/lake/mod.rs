@@ -22,7 +22,7 @@ mod schema;
 mod table;
 pub mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -37,22 +37,26 @@ pub use schema::{TableSchema, arrow_type, storable, type_name};
 pub use table::{Ancestry, Snapshot, Table};
 
 use arrow::datatypes::SchemaRef;
-use catalog::{Catalog, Swap};
+use catalog::{Catalog, Proposal, Swap};
 use error::Doing;
 use iceberg::spec::{
     FormatVersion, TableMetadata, TableMetadataBuilder, Transform, UnboundPartitionSpec,
 };
-use iceberg::{MetadataLocation, TableCreation};
+use iceberg::{MetadataLocation, TableCreation, TableRequirement};
 
 use crate::ambient::SharedAmbient;
 
-/// Table properties that every table of ours starts with: snapshots are kept for a day
-/// (Iceberg's table property `history.expire.max-snapshot-age-ms`), data is compressed with zstd.
-const DEFAULT_PROPERTIES: [(&str, &str); 3] = [
-    ("history.expire.max-snapshot-age-ms", "86400000"),
-    ("write.parquet.compression-codec", "zstd"),
-    ("write.format.default", "parquet"),
-];
+/// How long our tables keep snapshots: a day.
+const SNAPSHOTS_KEPT_MS: i64 = 86_400_000;
+
+/// Table properties that every table of ours starts with (Iceberg's documentation, "Table properties").
+fn first_properties() -> HashMap<String, String> {
+    HashMap::from([
+        ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
+        ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+        ("write.format.default".to_owned(), "parquet".to_owned()),
+    ])
+}
 
 /// A catalog, the files of its tables, and where new tables go. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -86,13 +90,16 @@ impl Lake {
 
     /// The table as the catalog has it now; `None` when it does not exist.
     pub async fn find(&self, name: &TableName) -> Result<Option<Table>, LakeError> {
-        let Some(pointer) = self.catalog.pointer(name).await.doing(name, "load")? else {
+        let Some(entry) = self.catalog.load(name).await.doing(name, "load")? else {
             return Ok(None);
         };
-        let metadata = TableMetadata::read_from(&self.files, &pointer.metadata_location)
-            .await
-            .doing(name, "reading its metadata")?;
-        Table::new(name.clone(), metadata, pointer, &self.files).map(Some)
+        let metadata = match entry.metadata {
+            Some(metadata) => metadata,
+            None => TableMetadata::read_from(&self.files, &entry.pointer.metadata_location)
+                .await
+                .doing(name, "reading its metadata")?,
+        };
+        Table::new(name.clone(), metadata, entry.pointer, &self.files).map(Some)
     }
 
     /// The table as the catalog has it now.
@@ -114,22 +121,37 @@ impl Lake {
         if let Some(table) = self.find(name).await? {
             return Ok(table);
         }
-        let metadata = self.first_metadata(name, schema, partition_by_day)?;
-        let location = MetadataLocation::new_with_metadata(metadata.location(), &metadata);
-        metadata.write_to(&self.files, &location).await.doing(name, "writing its metadata")?;
-        let location = location.to_string();
-        let answer = self.catalog.create(name, &location).await;
+        let place = self.catalog.place(name).await.doing(name, "place")?;
+        let first = self.first(name, place, schema, partition_by_day)?;
+        let wrote = self.write_metadata(name, &first).await?;
+        let answer = self.catalog.create(name, &first).await;
         // Whatever the answer was, the catalog's entry decides (I6).
         match (self.find(name).await?, answer) {
             (Some(table), _) => {
-                if !table.descends_from(&location) {
-                    self.discard(vec![location]).await;
+                if !table.descends_from(&first.metadata_location) {
+                    self.discard(wrote.into_iter().collect()).await;
                 }
                 Ok(table)
             }
             (None, Err(source)) => Err(LakeError::Catalog { table: name.clone(), source }),
             (None, Ok(Swap::Swapped | Swap::Refused)) => Err(LakeError::NotFound(name.clone())),
         }
+    }
+
+    /// Writes the metadata file of a proposal, unless the catalog does. The file that was written.
+    async fn write_metadata(
+        &self,
+        name: &TableName,
+        proposal: &Proposal,
+    ) -> Result<Option<String>, LakeError> {
+        if self.catalog.writes_metadata() {
+            return Ok(None);
+        }
+        let location = MetadataLocation::from_str(&proposal.metadata_location)
+            .doing(name, "naming its metadata")?;
+        let written = proposal.metadata.write_to(&self.files, &location).await;
+        written.doing(name, "writing its metadata")?;
+        Ok(Some(proposal.metadata_location.clone()))
     }
 
     /// Whether files of the warehouse can be written, read and deleted.
@@ -143,12 +165,14 @@ impl Lake {
         probed.await.map_err(|source| ProbeError { path: path.clone(), source: Box::new(source) })
     }
 
-    fn first_metadata(
+    /// A new table, at `place` or else below the warehouse.
+    fn first(
         &self,
         name: &TableName,
+        place: Option<String>,
         schema: &SchemaRef,
         partition_by_day: Option<&str>,
-    ) -> Result<TableMetadata, LakeError> {
+    ) -> Result<Proposal, LakeError> {
         let schema = TableSchema::first(name, schema)?;
         let spec = match partition_by_day {
             Some(column) => {
@@ -165,19 +189,29 @@ impl Lake {
             }
             None => UnboundPartitionSpec::builder().build(),
         };
-        let path = name.namespace().replace('.', "/");
+        let location = place.unwrap_or_else(|| {
+            let path = name.namespace().replace('.', "/");
+            format!("{}/{path}/{}", self.warehouse, name.table())
+        });
         let creation = TableCreation::builder()
             .name(name.table().to_owned())
-            .location(format!("{}/{path}/{}", self.warehouse, name.table()))
+            .location(location.trim_end_matches('/').to_owned())
             .schema(schema.iceberg().as_ref().clone())
             .partition_spec(spec)
-            .properties(DEFAULT_PROPERTIES.map(|(key, value)| (key.to_owned(), value.to_owned())))
+            .properties(first_properties())
             .format_version(FormatVersion::V2)
             .build();
         let built = TableMetadataBuilder::from_table_creation(creation)
             .and_then(|builder| builder.assign_uuid(self.ambient.uuid()).build())
             .doing(name, "creating it")?;
-        Ok(built.metadata)
+        let location =
+            MetadataLocation::new_with_metadata(built.metadata.location(), &built.metadata);
+        Ok(Proposal {
+            metadata_location: location.to_string(),
+            requirements: vec![TableRequirement::NotExist],
+            updates: built.changes,
+            metadata: built.metadata,
+        })
     }
 
     /// Deletes files that no committed metadata can name. A failure leaves an orphan, which harms

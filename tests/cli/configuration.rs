@@ -48,3 +48,40 @@ fn a_missing_or_broken_file_says_what_to_do() {
         insta::assert_snapshot!("no_file", folder.seen(&["status", "--config", "none.toml"]));
     });
 }
+
+#[test]
+fn what_does_not_fit_a_catalog_is_told() {
+    let config = |lake: &str, table: &str| {
+        format!(
+            "[lake]\nname = \"lake\"\n{lake}\ncheckpoints = \"c\"\n[source]\ndirectory = \"raw\"\n[[pipeline]]\nname = \"p\"\nsource = \"raw/*.csv\"\n[pipeline.bronze]\ntable = \"{table}\"\n"
+        )
+    };
+    let arn = "catalog = \"s3tables:arn:aws:s3tables:eu-west-1:123456789012:bucket/lake\"";
+    for (name, lake, table) in [
+        ("s3_tables", format!("{arn}\nwarehouse = \"s3://b/w\""), "Bronze.orders"),
+        ("s3_tables_arn", "catalog = \"s3tables:lake\"".to_owned(), "a.b.orders"),
+        ("glue", "catalog = \"glue:\"\nwarehouse = \"lake\"".to_owned(), "bronze.orders"),
+        ("no_warehouse", "catalog = \"sqlite:c.db\"".to_owned(), "bronze.orders"),
+        (
+            "rest",
+            "catalog = \"rest:host/v1\"\nrest = {auth = \"basic\", scope = \"x\"}".to_owned(),
+            "bronze.orders",
+        ),
+        ("rest_elsewhere", format!("{arn}\nrest = {{scope = \"x\"}}"), "bronze.orders"),
+        (
+            "no_secret",
+            "catalog = \"rest:http://127.0.0.1:1\"\nwarehouse = \"w\"\nrest = {auth = \"oauth2\"}"
+                .to_owned(),
+            "bronze.orders",
+        ),
+        (
+            "variable",
+            "catalog = \"sqlite:${NO_SUCH_PLACE}/c.db\"\nwarehouse = \"w\"".to_owned(),
+            "bronze.orders",
+        ),
+    ] {
+        let folder = Folder::new(&config(&lake, table));
+        redacted()
+            .bind(|| insta::assert_snapshot!(format!("catalog_{name}"), folder.seen(&["status"])));
+    }
+}

@@ -15,7 +15,7 @@ use silversmith::lake::{
 };
 use silversmith::sql::{session::session, time_travel};
 
-use super::catalogs;
+use super::backings;
 use crate::support::faulty::{Fate, Fateful};
 use crate::support::lines;
 
@@ -56,7 +56,7 @@ async fn numbers(lake: &Lake, table: &TableName) -> Vec<String> {
 #[tokio::test]
 async fn a_lost_answer_is_settled_by_looking() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, catalog) in catalogs(&folder).await {
+    for backing in backings(&folder).await {
         for (number, fates) in [
             vec![Fate::DoneAnswerLost],
             vec![Fate::DoneThenRefused],
@@ -67,11 +67,10 @@ async fn a_lost_answer_is_settled_by_looking() {
         .into_iter()
         .enumerate()
         {
-            println!("catalog: {kind}, fates: {fates:?}");
-            let files = memory_files();
-            let name = TableName::new("lost", format!("answers_{number}"));
-            let fateful = Fateful::new(catalog.clone(), &fates);
-            let lake = lake(fateful.clone(), &files);
+            println!("catalog: {}, fates: {fates:?}", backing.kind);
+            let name = backing.table(&format!("answers_{number}"));
+            let fateful = Fateful::new(backing.catalog.clone(), &fates);
+            let lake = backing.lake_on(fateful.clone());
             let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
             let after = committed(&lake, &base, &append(&lake, &base, &[1, 2]).await).await;
             assert_eq!(after.snapshots().len(), 1, "the change is there once");
@@ -104,11 +103,10 @@ async fn an_answer_that_never_comes_is_unknown_and_nothing_is_deleted() {
 #[tokio::test]
 async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, catalog) in catalogs(&folder).await {
-        println!("catalog: {kind}");
-        let files = memory_files();
-        let lake = lake(catalog, &files);
-        let name = TableName::new("race", "eight");
+    for backing in backings(&folder).await {
+        println!("catalog: {}", backing.kind);
+        let lake = backing.lake();
+        let name = backing.table("eight");
         let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
         let mut changes = Vec::new();
         for number in 0..8 {
@@ -121,7 +119,7 @@ async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
         assert_eq!(numbers(&lake, &name).await.len(), 1);
         for change in &changes {
             assert!(
-                files.exists(change.add[0].file_path()).await.unwrap(),
+                backing.files.exists(change.add[0].file_path()).await.unwrap(),
                 "data files are the caller's"
             );
         }

@@ -28,21 +28,26 @@ pub async fn clients() -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
 }
 
 pub async fn clients_at(endpoint: &str) -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
+    let config = config_at(endpoint).await;
+    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
+    (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config))
+}
+
+/// What clients of a stand-in for AWS are told.
+pub async fn config_at(endpoint: &str) -> aws_config::SdkConfig {
     use aws_config::{BehaviorVersion, Region};
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
     let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
-    let config = aws_config::defaults(BehaviorVersion::latest())
+    aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .region(Region::new("eu-west-1"))
         .credentials_provider(credentials)
         .endpoint_url(endpoint)
         .load()
-        .await;
-    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-    (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config))
+        .await
 }
 
 /// What a test wants to have.

@@ -141,43 +141,30 @@ async fn marks_that_expired_unpublished_are_rebuilt_from_bronze() {
 
 /// Runs a bronze step on a catalog that lets just the bronze commit through.
 async fn die_after_the_bronze_commit(world: &World) {
+    use silversmith::lake::TableName;
+    use silversmith::lake::catalog::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap};
     #[derive(Debug)]
-    struct Dies(Arc<dyn silversmith::lake::catalog::Catalog>);
+    struct Dies(Arc<dyn Catalog>);
     #[async_trait::async_trait]
-    impl silversmith::lake::catalog::Catalog for Dies {
-        async fn pointer(
-            &self,
-            table: &silversmith::lake::TableName,
-        ) -> Result<
-            Option<silversmith::lake::catalog::Pointer>,
-            silversmith::lake::catalog::CatalogError,
-        > {
-            self.0.pointer(table).await
+    impl Catalog for Dies {
+        async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+            self.0.load(table).await
         }
-        async fn create(
-            &self,
-            table: &silversmith::lake::TableName,
-            location: &str,
-        ) -> Result<silversmith::lake::catalog::Swap, silversmith::lake::catalog::CatalogError>
-        {
-            self.0.create(table, location).await
+        async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
+            self.0.create(table, first).await
         }
         async fn swap(
             &self,
-            table: &silversmith::lake::TableName,
-            base: &silversmith::lake::catalog::Pointer,
-            location: &str,
-        ) -> Result<silversmith::lake::catalog::Swap, silversmith::lake::catalog::CatalogError>
-        {
+            table: &TableName,
+            base: &Pointer,
+            next: &Proposal,
+        ) -> Result<Swap, CatalogError> {
             if table.table().ends_with("_objects") {
                 futures::future::pending::<()>().await;
             }
-            self.0.swap(table, base, location).await
+            self.0.swap(table, base, next).await
         }
-        async fn tables(
-            &self,
-        ) -> Result<Vec<silversmith::lake::TableName>, silversmith::lake::catalog::CatalogError>
-        {
+        async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
             self.0.tables().await
         }
     }
@@ -376,12 +363,12 @@ async fn a_table_set_back_to_older_metadata_is_noticed() {
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     world.bronze().await;
     let name: silversmith::lake::TableName = "bronze.customers".parse().unwrap();
-    let old = world.catalog.pointer(&name).await.unwrap().unwrap();
+    let old = world.catalog.load(&name).await.unwrap().unwrap().pointer;
     world.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
     world.bronze().await;
     world.silver().await;
-    let now = world.catalog.pointer(&name).await.unwrap().unwrap();
-    world.catalog.swap(&name, &now, &old.metadata_location).await.unwrap();
+    let now = world.catalog.load(&name).await.unwrap().unwrap().pointer;
+    world.point(&name, &now, &old.metadata_location).await;
     world.put("3.csv", "id,updated\n3,2026-01-01\n", 3);
     let error = world.pipeline().bronze.step().await.unwrap_err();
     assert!(matches!(error, BronzeError::Lake(LakeError::RolledBack { .. })), "{error}");

@@ -13,7 +13,8 @@ use iceberg::io::{
 };
 use serde::{Deserialize, Serialize};
 use silversmith::checkpoint::{CheckpointError, CheckpointStore, Put, Version};
-use silversmith::lake::catalog::{Catalog, CatalogError, Pointer, Swap};
+use silversmith::error::Kind;
+use silversmith::lake::catalog::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap};
 use silversmith::lake::{FileIO, FileIOBuilder, TableName};
 use tokio::sync::Notify;
 
@@ -172,22 +173,31 @@ pub struct FusedCatalog(pub Arc<dyn Catalog>, pub Arc<Fuse>);
 
 #[async_trait]
 impl Catalog for FusedCatalog {
-    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
-        self.1.alive().await;
-        self.0.pointer(table).await
+    fn writes_metadata(&self) -> bool {
+        self.0.writes_metadata()
     }
 
-    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
-        self.1.effect(self.0.create(table, location)).await
+    async fn place(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
+        self.1.alive().await;
+        self.0.place(table).await
+    }
+
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        self.1.alive().await;
+        self.0.load(table).await
+    }
+
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
+        self.1.effect(self.0.create(table, first)).await
     }
 
     async fn swap(
         &self,
         table: &TableName,
         base: &Pointer,
-        location: &str,
+        next: &Proposal,
     ) -> Result<Swap, CatalogError> {
-        self.1.effect(self.0.swap(table, base, location)).await
+        self.1.effect(self.0.swap(table, base, next)).await
     }
 
     async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
@@ -262,19 +272,27 @@ impl Fateful {
 
 #[async_trait]
 impl Catalog for Fateful {
-    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
-        self.inner.pointer(table).await
+    fn writes_metadata(&self) -> bool {
+        self.inner.writes_metadata()
     }
 
-    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
-        self.inner.create(table, location).await
+    async fn place(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
+        self.inner.place(table).await
+    }
+
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        self.inner.load(table).await
+    }
+
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
+        self.inner.create(table, first).await
     }
 
     async fn swap(
         &self,
         table: &TableName,
         base: &Pointer,
-        location: &str,
+        next: &Proposal,
     ) -> Result<Swap, CatalogError> {
         self.swaps.fetch_add(1, Ordering::SeqCst);
         let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Fine);
@@ -282,15 +300,16 @@ impl Catalog for Fateful {
             catalog: "test".to_owned(),
             doing: "swap",
             message: "the connection was reset".to_owned(),
+            kind: Kind::Retry,
         };
         match fate {
-            Fate::Fine => self.inner.swap(table, base, location).await,
+            Fate::Fine => self.inner.swap(table, base, next).await,
             Fate::DoneAnswerLost => {
-                self.inner.swap(table, base, location).await?;
+                self.inner.swap(table, base, next).await?;
                 Err(lost())
             }
             Fate::DoneThenRefused => {
-                self.inner.swap(table, base, location).await?;
+                self.inner.swap(table, base, next).await?;
                 Ok(Swap::Refused)
             }
             Fate::LostOnTheWay => Err(lost()),
@@ -298,7 +317,7 @@ impl Catalog for Fateful {
                 if let Some(rival) = &self.rival {
                     rival().await;
                 }
-                self.inner.swap(table, base, location).await
+                self.inner.swap(table, base, next).await
             }
         }
     }

@@ -15,8 +15,8 @@ use silversmith::bronze::BronzeReport;
 use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
 use silversmith::config::{self, Settings};
 use silversmith::gold::GoldReport;
-use silversmith::lake::catalog::{Catalog, MemoryCatalog};
-use silversmith::lake::{FileIO, Lake, Table, memory_files};
+use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
+use silversmith::lake::{FileIO, Lake, Table, TableName, memory_files};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
@@ -225,15 +225,37 @@ impl World {
         use iceberg::MetadataLocation;
         use iceberg::spec::TableMetadata;
         let table = name.parse().unwrap();
-        let pointer = self.catalog.pointer(&table).await.unwrap().unwrap();
+        let pointer = self.catalog.load(&table).await.unwrap().unwrap().pointer;
         let metadata =
             TableMetadata::read_from(&self.files, &pointer.metadata_location).await.unwrap();
         let builder = metadata.clone().into_builder(Some(pointer.metadata_location.clone()));
-        let changed = change(builder, &metadata).build().unwrap().metadata;
+        let built = change(builder, &metadata).build().unwrap();
         let location: MetadataLocation = pointer.metadata_location.parse().unwrap();
         let location = location.with_next_version();
-        changed.write_to(&self.files, &location).await.unwrap();
-        let swapped = self.catalog.swap(&table, &pointer, &location.to_string()).await.unwrap();
+        built.metadata.write_to(&self.files, &location).await.unwrap();
+        let next = Proposal {
+            metadata: built.metadata,
+            metadata_location: location.to_string(),
+            requirements: vec![],
+            updates: built.changes,
+        };
+        self.swap(&table, &pointer, next).await;
+    }
+
+    /// Points a table at another of its metadata files.
+    pub async fn point(&self, table: &TableName, base: &Pointer, metadata_location: &str) {
+        let metadata = iceberg::spec::TableMetadata::read_from(&self.files, metadata_location);
+        let next = Proposal {
+            metadata: metadata.await.unwrap(),
+            metadata_location: metadata_location.to_owned(),
+            requirements: vec![],
+            updates: vec![],
+        };
+        self.swap(table, base, next).await;
+    }
+
+    async fn swap(&self, table: &TableName, base: &Pointer, next: Proposal) {
+        let swapped = self.catalog.swap(table, base, &next).await.unwrap();
         assert_eq!(swapped, silversmith::lake::catalog::Swap::Swapped);
     }
 }

@@ -3,31 +3,79 @@
 use std::path::{Path, PathBuf};
 
 use super::resolver::Resolver;
-use super::{CatalogSettings, LakeSettings, Place};
-use crate::config::file::LakeSection;
+use super::{CatalogSettings, LakeSettings, Place, rest};
+use crate::config::file::{LakeSection, RestSection};
 
 pub(super) fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> LakeSettings {
     if section.name.is_empty() {
         resolver.say("lake.name", "it is empty");
     }
-    let catalog = match section.catalog.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() && !path.contains('?') => {
-            CatalogSettings::Sqlite(normal(&base.join(path.trim_start_matches("//"))))
+    let catalog = catalog(resolver, section, base);
+    let places_itself = matches!(catalog, CatalogSettings::S3Tables(_) | CatalogSettings::Rest(_));
+    let warehouse = match &section.warehouse {
+        Some(_) if matches!(catalog, CatalogSettings::S3Tables(_)) => {
+            let why = "S3 Tables gives each table a place of its own: leave it out";
+            resolver.say("lake.warehouse", why);
+            None
         }
-        Some(("postgres" | "postgresql", _)) => CatalogSettings::Postgres(section.catalog.clone()),
-        Some((kind @ ("rest" | "s3tables" | "glue"), _)) => {
-            resolver.say("lake.catalog", format!("`{kind}:` catalogs are not built yet"));
-            CatalogSettings::Sqlite(PathBuf::new())
-        }
-        _ => {
-            resolver.say("lake.catalog", "write sqlite:<path> or postgres://user@host/database");
-            CatalogSettings::Sqlite(PathBuf::new())
+        Some(text) => Some(place(resolver, "lake.warehouse", text, base)),
+        None if places_itself => None,
+        None => {
+            let why = "it is missing: write where new tables go, a path or s3://bucket/prefix";
+            resolver.say("lake.warehouse", why);
+            None
         }
     };
-    let warehouse = place(resolver, "lake.warehouse", &section.warehouse, base);
+    if let (CatalogSettings::Glue(_), Some(Place::Folder(_))) = (&catalog, &warehouse) {
+        resolver.say("lake.warehouse", "tables in Glue are on S3: write s3://bucket/prefix");
+    }
     let checkpoints = place(resolver, "lake.checkpoints", &section.checkpoints, base);
-    LakeSettings { name: section.name.clone(), catalog, warehouse, checkpoints }
+    let event_bus = section.event_bus.clone();
+    if event_bus.as_ref().is_some_and(String::is_empty) {
+        resolver.say("lake.event_bus", "it is empty: leave it out, or write a bus's name or ARN");
+    }
+    LakeSettings { name: section.name.clone(), catalog, warehouse, checkpoints, event_bus }
 }
+
+fn catalog(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> CatalogSettings {
+    let text = section.catalog.as_str();
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    if section.rest.is_some() && kind != "rest" {
+        resolver.say("lake.rest", "it is for `rest:` catalogs: leave it out");
+    }
+    match (kind, rest) {
+        ("sqlite", path) if !path.is_empty() && !path.contains('?') => {
+            CatalogSettings::Sqlite(normal(&base.join(path.trim_start_matches("//"))))
+        }
+        ("postgres" | "postgresql", _) => CatalogSettings::Postgres(text.to_owned()),
+        ("s3tables", arn) => {
+            if !arn.starts_with("arn:") || !arn.contains(":bucket/") {
+                let why = "write s3tables:arn:aws:s3tables:<region>:<account>:bucket/<name>";
+                resolver.say("lake.catalog", why);
+            }
+            CatalogSettings::S3Tables(arn.to_owned())
+        }
+        ("glue", id) => CatalogSettings::Glue(id.to_owned()),
+        ("rest", uri) => {
+            let section = section.rest.as_ref();
+            CatalogSettings::Rest(rest::rest(resolver, uri, section.unwrap_or(&NO_REST)))
+        }
+        _ => {
+            let why = "write sqlite:<path>, postgres://user@host/database, s3tables:<table bucket ARN>, glue:<catalog id> or rest:https://…";
+            resolver.say("lake.catalog", why);
+            CatalogSettings::Sqlite(PathBuf::new())
+        }
+    }
+}
+
+/// What counts where there is no `[lake.rest]`.
+const NO_REST: RestSection = RestSection {
+    warehouse: None,
+    auth: None,
+    oauth2_server: None,
+    scope: None,
+    signing_name: None,
+};
 
 fn place(resolver: &mut Resolver, key: &str, text: &str, base: &Path) -> Place {
     if let Some(rest) = text.strip_prefix("s3://") {

@@ -5,6 +5,7 @@
 mod lake;
 mod pipeline;
 mod resolver;
+mod rest;
 mod source;
 
 use std::collections::HashMap;
@@ -42,10 +43,12 @@ pub struct LakeSettings {
     pub name: String,
     /// The catalog.
     pub catalog: CatalogSettings,
-    /// Where new tables go.
-    pub warehouse: Place,
+    /// Where new tables go; `None` where the catalog says.
+    pub warehouse: Option<Place>,
     /// Where checkpoints go.
     pub checkpoints: Place,
+    /// The bus that commits are announced on.
+    pub event_bus: Option<String>,
 }
 
 /// Where files are kept.
@@ -79,6 +82,44 @@ pub enum CatalogSettings {
     Sqlite(PathBuf),
     /// A Postgres database.
     Postgres(String),
+    /// An S3 table bucket, by its ARN.
+    S3Tables(String),
+    /// A Glue Data Catalog, by its id; empty for the account's own.
+    Glue(String),
+    /// A catalog that speaks the Iceberg REST protocol.
+    Rest(RestCatalogSettings),
+}
+
+/// A REST catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestCatalogSettings {
+    /// Its address, up to and without `/v1`.
+    pub uri: String,
+    /// The warehouse that it is asked for.
+    pub warehouse: Option<String>,
+    /// How it is logged in to.
+    pub auth: RestAuth,
+}
+
+/// How a REST catalog is logged in to. Secrets come from the environment, not from the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestAuth {
+    /// Not at all.
+    None,
+    /// By `SILVERSMITH_REST_TOKEN`.
+    Token,
+    /// By `SILVERSMITH_REST_CREDENTIAL`.
+    OAuth2 {
+        /// Where tokens are made.
+        server: String,
+        /// What a token is to allow.
+        scope: String,
+    },
+    /// By the credentials of AWS.
+    SigV4 {
+        /// The service that signatures are for: `s3tables`, `glue`.
+        service: String,
+    },
 }
 
 /// See `[worker]`.
@@ -176,7 +217,9 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     if pipelines.is_empty() {
         resolver.say("pipeline", "there is no [[pipeline]]: nothing would be done");
     }
-    no_two_alike(&mut resolver, &pipelines);
+    let tables = tables(&pipelines);
+    no_two_alike(&mut resolver, &pipelines, &tables);
+    fit_the_catalog(&mut resolver, &lake.catalog, &tables);
     if !resolver.wrong.is_empty() {
         return Err(resolver.wrong);
     }
@@ -199,17 +242,10 @@ fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
     WorkerSettings { memory, read_concurrency, shutdown_grace }
 }
 
-/// A table, or a pipeline name, belongs to one pipeline.
-fn no_two_alike(resolver: &mut Resolver, pipelines: &[PipelineSettings]) {
-    let mut tables: HashMap<TableName, String> = HashMap::new();
-    let mut names: HashMap<&str, usize> = HashMap::new();
+/// Every table that is written, with the pipeline's number and the key that names it.
+fn tables(pipelines: &[PipelineSettings]) -> Vec<(usize, String, TableName)> {
+    let mut all = Vec::new();
     for (index, pipeline) in pipelines.iter().enumerate() {
-        if names.insert(&pipeline.name, index).is_some() {
-            resolver.say(
-                format!("pipeline[{index}].name"),
-                format!("`{}` is the name of two pipelines", pipeline.name),
-            );
-        }
         let bronze = &pipeline.bronze.table;
         let mut used = vec![
             ("bronze.table".to_owned(), bronze.clone()),
@@ -222,13 +258,57 @@ fn no_two_alike(resolver: &mut Resolver, pipelines: &[PipelineSettings]) {
         for (number, gold) in pipeline.gold.iter().enumerate() {
             used.push((format!("gold[{number}].table"), gold.table.clone()));
         }
-        for (key, table) in used {
-            if let Some(other) = tables.insert(table.clone(), pipeline.name.clone()) {
-                resolver.say(
-                    format!("pipeline[{index}].{key}"),
-                    format!("table {table} is written twice (by pipeline `{other}`, too)"),
-                );
-            }
+        all.extend(
+            used.into_iter().map(|(key, table)| (index, format!("pipeline[{index}].{key}"), table)),
+        );
+    }
+    all
+}
+
+/// A table, or a pipeline name, belongs to one pipeline.
+fn no_two_alike(
+    resolver: &mut Resolver,
+    pipelines: &[PipelineSettings],
+    tables: &[(usize, String, TableName)],
+) {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (index, pipeline) in pipelines.iter().enumerate() {
+        if names.insert(&pipeline.name, index).is_some() {
+            resolver.say(
+                format!("pipeline[{index}].name"),
+                format!("`{}` is the name of two pipelines", pipeline.name),
+            );
+        }
+    }
+    let mut seen: HashMap<&TableName, &str> = HashMap::new();
+    for (index, key, table) in tables {
+        if let Some(other) = seen.insert(table, &pipelines[*index].name) {
+            let why = format!("table {table} is written twice (by pipeline `{other}`, too)");
+            resolver.say(key, why);
+        }
+    }
+}
+
+/// S3 Tables and Glue take lower-case names, and no namespaces within namespaces
+/// ([Naming rules](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-buckets-naming.html)).
+fn fit_the_catalog(
+    resolver: &mut Resolver,
+    catalog: &CatalogSettings,
+    tables: &[(usize, String, TableName)],
+) {
+    if !matches!(catalog, CatalogSettings::S3Tables(_) | CatalogSettings::Glue(_)) {
+        return;
+    }
+    let plain = |part: &str| {
+        part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && !part.starts_with('_')
+    };
+    for (_, key, table) in tables {
+        if !plain(table.namespace()) || !plain(table.table()) {
+            let why = format!(
+                "{table}: this catalog wants namespace.table in lower-case letters, digits and _"
+            );
+            resolver.say(key, why);
         }
     }
 }

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, Row};
 
-use super::{Catalog, CatalogError, Pointer, Swap, Token};
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
+use crate::error::Kind;
 use crate::lake::TableName;
 
 /// The statements that make the two tables; each is harmless when repeated.
@@ -48,8 +49,12 @@ impl JdbcCatalog {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
-        let failed =
-            |message: String| CatalogError { catalog: shown.clone(), doing: "connect", message };
+        let failed = |message: String| CatalogError {
+            catalog: shown.clone(),
+            doing: "connect",
+            message,
+            kind: Kind::Look,
+        };
         let url =
             if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
         let options = AnyConnectOptions::from_str(&url).map_err(|e| failed(e.to_string()))?;
@@ -92,7 +97,8 @@ impl JdbcCatalog {
     }
 
     fn failed(&self, doing: &'static str, error: &sqlx::Error) -> CatalogError {
-        CatalogError { catalog: self.shown.clone(), doing, message: error.to_string() }
+        let catalog = self.shown.clone();
+        CatalogError { catalog, doing, message: error.to_string(), kind: Kind::Retry }
     }
 
     async fn ensure_namespace(&self, namespace: &str) -> Result<(), CatalogError> {
@@ -115,7 +121,7 @@ impl JdbcCatalog {
 
 #[async_trait]
 impl Catalog for JdbcCatalog {
-    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
         let row = sqlx::query(
             "SELECT metadata_location FROM iceberg_tables
              WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
@@ -129,12 +135,13 @@ impl Catalog for JdbcCatalog {
         .map_err(|e| self.failed("load a table", &e))?;
         row.map(|row| {
             let location: String = row.try_get(0).map_err(|e| self.failed("load a table", &e))?;
-            Ok(Pointer { token: Token(location.clone()), metadata_location: location })
+            let pointer = Pointer { token: Token(location.clone()), metadata_location: location };
+            Ok(Entry { pointer, metadata: None })
         })
         .transpose()
     }
 
-    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
         self.ensure_namespace(table.namespace()).await?;
         let done = sqlx::query(
             "INSERT INTO iceberg_tables
@@ -144,7 +151,7 @@ impl Catalog for JdbcCatalog {
         .bind(&self.name)
         .bind(table.namespace())
         .bind(table.table())
-        .bind(location)
+        .bind(&first.metadata_location)
         .execute(&self.pool)
         .await;
         match done {
@@ -158,14 +165,14 @@ impl Catalog for JdbcCatalog {
         &self,
         table: &TableName,
         base: &Pointer,
-        location: &str,
+        next: &Proposal,
     ) -> Result<Swap, CatalogError> {
         let done = sqlx::query(
             "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2
              WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5
                AND metadata_location = $2",
         )
-        .bind(location)
+        .bind(&next.metadata_location)
         .bind(&base.token.0)
         .bind(&self.name)
         .bind(table.namespace())

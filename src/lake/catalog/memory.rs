@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Catalog, CatalogError, Pointer, Swap, Token};
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
 use crate::lake::TableName;
 
 /// See the module.
@@ -28,19 +28,22 @@ impl MemoryCatalog {
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
-    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError> {
-        Ok(self.lock().get(table).map(|(version, location)| Pointer {
-            metadata_location: location.clone(),
-            token: Token(version.to_string()),
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        Ok(self.lock().get(table).map(|(version, location)| Entry {
+            pointer: Pointer {
+                metadata_location: location.clone(),
+                token: Token(version.to_string()),
+            },
+            metadata: None,
         }))
     }
 
-    async fn create(&self, table: &TableName, location: &str) -> Result<Swap, CatalogError> {
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
         let mut tables = self.lock();
         if tables.contains_key(table) {
             return Ok(Swap::Refused);
         }
-        tables.insert(table.clone(), (1, location.to_owned()));
+        tables.insert(table.clone(), (1, first.metadata_location.clone()));
         Ok(Swap::Swapped)
     }
 
@@ -48,12 +51,12 @@ impl Catalog for MemoryCatalog {
         &self,
         table: &TableName,
         base: &Pointer,
-        location: &str,
+        next: &Proposal,
     ) -> Result<Swap, CatalogError> {
         match self.lock().get_mut(table) {
             Some((version, current)) if version.to_string() == base.token.0 => {
                 *version += 1;
-                *current = location.to_owned();
+                *current = next.metadata_location.clone();
                 Ok(Swap::Swapped)
             }
             _ => Ok(Swap::Refused),

@@ -1,16 +1,33 @@
 //! The catalog port: where a table's current metadata file is named, and where commits meet.
+//!
+//! | backend | token | what a swap compares | who writes metadata files |
+//! |---|---|---|---|
+//! | [`JdbcCatalog`]: SQLite, Postgres | the metadata location | the row's location | silversmith |
+//! | [`S3TablesCatalog`] | version token | the token | silversmith |
+//! | [`GlueCatalog`] | `VersionId` | the version | silversmith |
+//! | [`RestCatalog`] | what the requirements assert | the requirements | the catalog |
+//! | [`MemoryCatalog`]: the fake | a counter | the counter | silversmith |
 
+mod glue;
 mod jdbc;
 mod memory;
+mod rest;
+mod s3tables;
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use iceberg::{TableRequirement, TableUpdate};
 
+pub use glue::GlueCatalog;
 pub use jdbc::JdbcCatalog;
 pub use memory::MemoryCatalog;
+pub use rest::{Login, RestCatalog, RestSettings, Secret};
+pub use s3tables::S3TablesCatalog;
 
 use super::TableName;
+use crate::error::Kind;
 
 /// Where a table stands, and the token that a swap must present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +49,28 @@ impl Token {
     }
 }
 
+/// A table as its catalog knows it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where it stands.
+    pub pointer: Pointer,
+    /// The metadata itself, from catalogs that send it along.
+    pub metadata: Option<TableMetadata>,
+}
+
+/// A table's next state, said both ways: as a metadata file, and as steps from the state before.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// The next state.
+    pub metadata: TableMetadata,
+    /// Its file. It is written before the proposal is sent, unless the catalog writes it ([`Catalog::writes_metadata`]).
+    pub metadata_location: String,
+    /// What has to be true of the state before (Iceberg REST specification, `TableRequirement`).
+    pub requirements: Vec<TableRequirement>,
+    /// The steps from the state before to the next (Iceberg REST specification, `TableUpdate`).
+    pub updates: Vec<TableUpdate>,
+}
+
 /// The answer of a catalog that did answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
@@ -44,7 +83,7 @@ pub enum Swap {
     Refused,
 }
 
-/// A catalog that failed to answer: unreachable, timed out, broken off.
+/// A catalog that failed to answer: unreachable, timed out, broken off, or unwilling.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("catalog {catalog}: {doing}: {message}")]
 pub struct CatalogError {
@@ -54,38 +93,50 @@ pub struct CatalogError {
     pub doing: &'static str,
     /// What came back.
     pub message: String,
+    /// What an operator does next.
+    pub kind: Kind,
 }
 
 /// Names tables and swaps their metadata pointer by compare-and-swap.
 ///
 /// # Contract
-/// - `pointer` returns the newest pointer that any successful `create` or `swap` has set; two
+/// - `load` returns the newest state that any successful `create` or `swap` has set; two
 ///   reads with no swap between return equal tokens; `None` means that there is no such table.
+/// - `place` says where a new table's files go, before its first metadata is made: `None` leaves it to the caller.
+///   Repeating it is harmless, and a table that was placed and not created is not there for `load`.
 /// - `swap` and `create` are sent **once**: an implementation must not retry by itself. Of any
 ///   number of concurrent calls with equal tokens at most one is carried out.
 /// - `Ok(Swap::Swapped)`: durable. `Ok(Swap::Refused)`: this call changed nothing.
 /// - `Err(_)` from `swap` or `create`: *unknown*. It may have been carried out, now or later;
-///   the caller looks (`pointer`) before it does anything else. `Err(_)` from the reading calls
+///   the caller looks (`load`) before it does anything else. `Err(_)` from the reading calls
 ///   has no effect.
-/// - Repeating a `swap` with the same token and location after `Err` is safe: it succeeds at most once.
+/// - Repeating a `swap` with the same token and proposal after `Err` is safe: it succeeds at most once.
+/// - Once `load` returns a token other than the one that a swap was sent with, that swap will not be carried out any
+///   more.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
-    /// The table's current pointer.
-    async fn pointer(&self, table: &TableName) -> Result<Option<Pointer>, CatalogError>;
+    /// Whether the catalog writes metadata files itself, from the updates of a proposal.
+    fn writes_metadata(&self) -> bool {
+        false
+    }
 
-    /// Enters a new table (and its namespace) with its first metadata file.
-    async fn create(
-        &self,
-        table: &TableName,
-        metadata_location: &str,
-    ) -> Result<Swap, CatalogError>;
+    /// Where the files of a new table go, if the catalog has a say in that.
+    async fn place(&self, _table: &TableName) -> Result<Option<String>, CatalogError> {
+        Ok(None)
+    }
 
-    /// Moves the pointer from `base` to `metadata_location`.
+    /// The table's current state.
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError>;
+
+    /// Enters a new table (and its namespace) with its first state.
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError>;
+
+    /// Moves the table from `base` to its next state.
     async fn swap(
         &self,
         table: &TableName,
         base: &Pointer,
-        metadata_location: &str,
+        next: &Proposal,
     ) -> Result<Swap, CatalogError>;
 
     /// All tables, sorted by name.

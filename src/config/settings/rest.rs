@@ -1,0 +1,67 @@
+//! `[lake.rest]`: how a REST catalog is reached.
+
+use super::resolver::Resolver;
+use super::{RestAuth, RestCatalogSettings};
+use crate::config::environment;
+use crate::config::file::RestSection;
+
+/// The scope that Iceberg's own clients ask for.
+const SCOPE: &str = "catalog";
+
+pub(super) fn rest(
+    resolver: &mut Resolver,
+    uri: &str,
+    section: &RestSection,
+) -> RestCatalogSettings {
+    let uri = uri.trim_end_matches('/');
+    let uri = uri.strip_suffix("/v1").unwrap_or(uri);
+    if !uri.starts_with("https://") && !uri.starts_with("http://") {
+        resolver.say("lake.catalog", "write rest:https://<host>/<path>, without /v1");
+    }
+    let auth = match section.auth.as_deref().unwrap_or_else(|| usual(uri)) {
+        "none" => RestAuth::None,
+        "token" => RestAuth::Token,
+        "oauth2" => RestAuth::OAuth2 {
+            // Where the REST specification has it, deprecated and still what most catalogs serve.
+            server: section.oauth2_server.clone().unwrap_or(format!("{uri}/v1/oauth/tokens")),
+            scope: section.scope.clone().unwrap_or(SCOPE.to_owned()),
+        },
+        "sigv4" => RestAuth::SigV4 {
+            service: section.signing_name.clone().unwrap_or(signing_name(uri).to_owned()),
+        },
+        other => {
+            let why = format!("`{other}` is not one of none, token, oauth2, sigv4");
+            resolver.say("lake.rest.auth", why);
+            RestAuth::None
+        }
+    };
+    for (key, given, fits) in [
+        ("oauth2_server", section.oauth2_server.is_some(), matches!(auth, RestAuth::OAuth2 { .. })),
+        ("scope", section.scope.is_some(), matches!(auth, RestAuth::OAuth2 { .. })),
+        ("signing_name", section.signing_name.is_some(), matches!(auth, RestAuth::SigV4 { .. })),
+    ] {
+        if given && !fits {
+            resolver.say(format!("lake.rest.{key}"), "it does not belong to this lake.rest.auth");
+        }
+    }
+    RestCatalogSettings { uri: uri.to_owned(), warehouse: section.warehouse.clone(), auth }
+}
+
+/// How one usually logs in there.
+fn usual(uri: &str) -> &'static str {
+    match () {
+        () if is_aws(uri) => "sigv4",
+        () if environment::rest_credential().is_some() => "oauth2",
+        () if environment::rest_token().is_some() => "token",
+        () => "none",
+    }
+}
+
+fn is_aws(uri: &str) -> bool {
+    let host = uri.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| host.ends_with(".amazonaws.com"))
+}
+
+fn signing_name(uri: &str) -> &'static str {
+    if uri.contains("://glue.") { "glue" } else { "s3tables" }
+}

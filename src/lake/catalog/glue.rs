@@ -1,0 +1,299 @@
+//! The AWS Glue Data Catalog, by its own API
+//! ([UpdateTable](https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html)).
+//!
+//! A table is an Iceberg table when its parameter `table_type` says so; `metadata_location` is the
+//! pointer, and `VersionId` makes the update a compare-and-swap. The layout is that of Iceberg's Java
+//! `GlueCatalog`, so Athena, Spark and silversmith read one table.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_glue::Client;
+use aws_sdk_glue::config::Builder;
+use aws_sdk_glue::config::http::HttpResponse;
+use aws_sdk_glue::config::retry::RetryConfig;
+use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_glue::types::{Column, DatabaseInput, StorageDescriptor, Table, TableInput};
+use iceberg::spec::{PrimitiveType, TableMetadata, Type};
+
+use super::s3tables::one_level;
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
+use crate::aws::{Answer, told};
+use crate::error::Kind;
+use crate::lake::TableName;
+
+const TABLE_TYPE: &str = "table_type";
+const ICEBERG: &str = "ICEBERG";
+const METADATA_LOCATION: &str = "metadata_location";
+const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
+/// The longest comment that Glue takes.
+const COMMENT_BYTES: usize = 255;
+
+/// A Glue Data Catalog: an account's own, or another's by its id.
+#[derive(Debug)]
+pub struct GlueCatalog {
+    client: Client,
+    catalog_id: Option<String>,
+}
+
+impl GlueCatalog {
+    /// The catalog with this id; the account's own when it is empty.
+    pub fn new(client: Client, catalog_id: &str) -> Self {
+        Self { client, catalog_id: Some(catalog_id.to_owned()).filter(|id| !id.is_empty()) }
+    }
+
+    fn shown(&self) -> String {
+        format!("glue:{}", self.catalog_id.as_deref().unwrap_or_default())
+    }
+
+    fn failed<E>(&self, doing: &'static str, error: SdkError<E, HttpResponse>) -> CatalogError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let kind = Answer::of(&error).kind();
+        CatalogError { catalog: self.shown(), doing, message: told(error).to_string(), kind }
+    }
+
+    async fn table(&self, table: &TableName) -> Result<Option<Table>, CatalogError> {
+        let asked = self
+            .client
+            .get_table()
+            .set_catalog_id(self.catalog_id.clone())
+            .database_name(table.namespace())
+            .name(table.table())
+            .send()
+            .await;
+        match asked {
+            Ok(answer) => Ok(answer.table),
+            Err(error) if Answer::of(&error).code == "EntityNotFoundException" => Ok(None),
+            Err(error) => Err(self.failed("load a table", error)),
+        }
+    }
+
+    async fn make_database(&self, name: &str) -> Result<(), CatalogError> {
+        const DOING: &str = "create the database";
+        let input = DatabaseInput::builder().name(name).build();
+        let input = input.map_err(|e| self.unbuildable(DOING, &e))?;
+        let made = self
+            .client
+            .create_database()
+            .set_catalog_id(self.catalog_id.clone())
+            .database_input(input)
+            .send()
+            .await;
+        match made {
+            Ok(_) => Ok(()),
+            Err(error) if Answer::of(&error).code == "AlreadyExistsException" => Ok(()),
+            Err(error) => Err(self.failed(DOING, error)),
+        }
+    }
+
+    async fn tables_of(&self, database: &str) -> Result<Vec<TableName>, CatalogError> {
+        let mut found = Vec::new();
+        let mut pages = self
+            .client
+            .get_tables()
+            .set_catalog_id(self.catalog_id.clone())
+            .database_name(database)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| self.failed("list tables", e))?;
+            let iceberg = page.table_list().iter().filter(|table| {
+                let kind = table.parameters().and_then(|p| p.get(TABLE_TYPE));
+                kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
+            });
+            found.extend(iceberg.map(|table| TableName::new(database, table.name())));
+        }
+        Ok(found)
+    }
+
+    /// Sends the creation once. `None` when the database is missing.
+    async fn send_creation(
+        &self,
+        table: &TableName,
+        input: TableInput,
+    ) -> Result<Option<Swap>, CatalogError> {
+        let sent = self
+            .client
+            .create_table()
+            .set_catalog_id(self.catalog_id.clone())
+            .database_name(table.namespace())
+            .table_input(input)
+            .customize()
+            .config_override(Builder::new().retry_config(RetryConfig::disabled()))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(Some(Swap::Swapped)),
+            Err(error) => match Answer::of(&error).code.as_str() {
+                "AlreadyExistsException" => Ok(Some(Swap::Refused)),
+                "EntityNotFoundException" => Ok(None),
+                _ => Err(self.failed("create a table", error)),
+            },
+        }
+    }
+
+    fn unbuildable(&self, doing: &'static str, error: &dyn std::error::Error) -> CatalogError {
+        let message = error.to_string();
+        CatalogError { catalog: self.shown(), doing, message, kind: Kind::Bug }
+    }
+}
+
+#[async_trait]
+impl Catalog for GlueCatalog {
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        let Some(there) = self.table(table).await? else { return Ok(None) };
+        let parameter = |key: &str| there.parameters().and_then(|p| p.get(key)).cloned();
+        let is_iceberg =
+            parameter(TABLE_TYPE).is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG));
+        match (parameter(METADATA_LOCATION).filter(|_| is_iceberg), there.version_id()) {
+            (Some(location), Some(version)) => {
+                let token = Token(version.to_owned());
+                let pointer = Pointer { metadata_location: location, token };
+                Ok(Some(Entry { pointer, metadata: None }))
+            }
+            _ => Err(CatalogError {
+                catalog: self.shown(),
+                doing: "load a table",
+                message: format!("{table} is there and is not an Iceberg table"),
+                kind: Kind::Configuration,
+            }),
+        }
+    }
+
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
+        one_level(&self.shown(), table)?;
+        let input = input(table, first, None)
+            .map_err(|error| self.unbuildable("create a table", &error))?;
+        if let Some(answer) = self.send_creation(table, input.clone()).await? {
+            return Ok(answer);
+        }
+        self.make_database(table.namespace()).await?;
+        Ok(self.send_creation(table, input).await?.unwrap_or(Swap::Refused))
+    }
+
+    async fn swap(
+        &self,
+        table: &TableName,
+        base: &Pointer,
+        next: &Proposal,
+    ) -> Result<Swap, CatalogError> {
+        const DOING: &str = "swap a table's metadata";
+        // An update replaces the whole entry: what others have put there is carried over.
+        let there = match self.table(table).await? {
+            Some(there) if there.version_id() == Some(base.token.0.as_str()) => there,
+            _ => return Ok(Swap::Refused),
+        };
+        let input = input(table, next, Some((&there, base)))
+            .map_err(|error| self.unbuildable(DOING, &error))?;
+        let sent = self
+            .client
+            .update_table()
+            .set_catalog_id(self.catalog_id.clone())
+            .database_name(table.namespace())
+            .table_input(input)
+            .version_id(&base.token.0)
+            // Glue would keep each version of the entry, up to its limit.
+            .skip_archive(true)
+            .customize()
+            // Sent once: a retry of a swap that won comes back as a conflict.
+            .config_override(Builder::new().retry_config(RetryConfig::disabled()))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(Swap::Swapped),
+            Err(error) => match Answer::of(&error).code.as_str() {
+                "ConcurrentModificationException"
+                | "VersionMismatchException"
+                | "EntityNotFoundException" => Ok(Swap::Refused),
+                _ => Err(self.failed(DOING, error)),
+            },
+        }
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
+        let mut found = Vec::new();
+        let mut pages = self
+            .client
+            .get_databases()
+            .set_catalog_id(self.catalog_id.clone())
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| self.failed("list databases", e))?;
+            for database in page.database_list() {
+                found.extend(self.tables_of(database.name()).await?);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// The entry of a table, with what stood in the entry before.
+fn input(
+    table: &TableName,
+    next: &Proposal,
+    before: Option<(&Table, &Pointer)>,
+) -> Result<TableInput, aws_sdk_glue::error::BuildError> {
+    let there = before.map(|(there, _)| there);
+    let mut parameters: HashMap<String, String> =
+        there.and_then(|t| t.parameters().cloned()).unwrap_or_default();
+    parameters.insert(TABLE_TYPE.to_owned(), ICEBERG.to_owned());
+    parameters.insert(METADATA_LOCATION.to_owned(), next.metadata_location.clone());
+    if let Some((_, base)) = before {
+        let location = base.metadata_location.clone();
+        parameters.insert(PREVIOUS_METADATA_LOCATION.to_owned(), location);
+    }
+    let storage = StorageDescriptor::builder()
+        .location(next.metadata.location())
+        .set_columns(Some(columns(&next.metadata)?))
+        .build();
+    TableInput::builder()
+        .name(table.table())
+        .table_type("EXTERNAL_TABLE")
+        .set_description(there.and_then(|t| t.description().map(str::to_owned)))
+        .set_owner(there.and_then(|t| t.owner().map(str::to_owned)))
+        .set_parameters(Some(parameters))
+        .storage_descriptor(storage)
+        .build()
+}
+
+/// The columns as Glue shows them; engines read the metadata file.
+fn columns(metadata: &TableMetadata) -> Result<Vec<Column>, aws_sdk_glue::error::BuildError> {
+    let fields = metadata.current_schema().as_struct().fields();
+    fields
+        .iter()
+        .map(|field| {
+            Column::builder()
+                .name(&field.name)
+                .r#type(hive_type(&field.field_type))
+                .set_comment(field.doc.clone().filter(|doc| doc.len() <= COMMENT_BYTES))
+                .parameters("iceberg.field.id", field.id.to_string())
+                .parameters("iceberg.field.current", "true")
+                .parameters("iceberg.field.optional", (!field.required).to_string())
+                .build()
+        })
+        .collect()
+}
+
+/// The Hive name of a type, as Iceberg's Java `IcebergToGlueConverter` writes it.
+fn hive_type(field: &Type) -> String {
+    let Type::Primitive(primitive) = field else { return "string".to_owned() };
+    match primitive {
+        PrimitiveType::Boolean => "boolean".to_owned(),
+        PrimitiveType::Int => "int".to_owned(),
+        PrimitiveType::Long => "bigint".to_owned(),
+        PrimitiveType::Float => "float".to_owned(),
+        PrimitiveType::Double => "double".to_owned(),
+        PrimitiveType::Date => "date".to_owned(),
+        PrimitiveType::Timestamp
+        | PrimitiveType::Timestamptz
+        | PrimitiveType::TimestampNs
+        | PrimitiveType::TimestamptzNs => "timestamp".to_owned(),
+        PrimitiveType::Fixed(_) | PrimitiveType::Binary => "binary".to_owned(),
+        PrimitiveType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        PrimitiveType::Time | PrimitiveType::String | PrimitiveType::Uuid => "string".to_owned(),
+    }
+}

@@ -1,0 +1,221 @@
+//! Requests to a REST catalog.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, Request, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::CatalogError;
+use super::login::{Login, Session};
+use crate::aws::kind_of;
+use crate::error::Kind;
+
+/// What a path segment may have unencoded (RFC 3986, "unreserved").
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// A connection has to be made within this.
+const CONNECT: Duration = Duration::from_secs(5);
+/// An answer has to come within this: a commit is more than a look-up.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How much of an error's text is passed on.
+const MESSAGE_CHARS: usize = 500;
+
+/// A catalog's address, and who we are to it.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    session: Session,
+    uri: String,
+    prefix: Option<String>,
+}
+
+/// What a catalog answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    body: Vec<u8>,
+    catalog: String,
+    doing: &'static str,
+}
+
+impl Client {
+    pub(super) fn new(uri: &str, login: Login) -> Result<Self, CatalogError> {
+        let uri = uri.trim_end_matches('/').to_owned();
+        crate::tls::use_ring();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .user_agent(concat!("silversmith/", env!("CARGO_PKG_VERSION")))
+            // A redirected commit would be sent twice.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| CatalogError {
+                catalog: uri.clone(),
+                doing: "connect",
+                message: told(&e),
+                kind: Kind::Look,
+            })?;
+        Ok(Self { http, session: Session::new(login), uri, prefix: None })
+    }
+
+    /// Goes on at the address and below the prefix that the catalog's configuration names.
+    pub(super) fn go_on(
+        &mut self,
+        uri: Option<&str>,
+        prefix: Option<&str>,
+    ) -> Result<(), CatalogError> {
+        if let Some(uri) = uri {
+            self.uri = uri.trim_end_matches('/').to_owned();
+        }
+        self.prefix = prefix.map(|p| p.trim_matches('/').to_owned()).filter(|p| !p.is_empty());
+        self.url("connect", &["namespaces"]).map(drop)
+    }
+
+    /// A request that changes nothing: asked again while nobody answers.
+    pub(super) async fn read(
+        &self,
+        doing: &'static str,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Answer, CatalogError> {
+        let once = || async {
+            let mut url = self.url(doing, path)?;
+            if !query.is_empty() {
+                url.query_pairs_mut().extend_pairs(query);
+            }
+            let answer = self.carry(doing, Request::new(Method::GET, url)).await?;
+            match answer.is_passing() {
+                true => Err(answer.error()),
+                false => Ok(answer),
+            }
+        };
+        let patience = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_times(3)
+            .with_jitter();
+        once.retry(patience).when(|error: &CatalogError| error.kind == Kind::Retry).await
+    }
+
+    /// A request that changes something: sent once.
+    pub(super) async fn send(
+        &self,
+        doing: &'static str,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer, CatalogError> {
+        let url = self.url(doing, path)?;
+        let request = self
+            .http
+            .request(method, url)
+            .json(body)
+            .build()
+            .map_err(|e| self.failed(doing, told(&e), Kind::Bug))?;
+        self.carry(doing, request).await
+    }
+
+    async fn carry(&self, doing: &'static str, request: Request) -> Result<Answer, CatalogError> {
+        let again = request.try_clone();
+        let answer = self.carry_once(doing, request).await?;
+        match again {
+            // Refused at the door: nothing was carried out, so a fresh token may be tried.
+            Some(request) if answer.is_locked_out() && self.session.can_renew() => {
+                self.session.renew().await;
+                self.carry_once(doing, request).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn carry_once(
+        &self,
+        doing: &'static str,
+        mut request: Request,
+    ) -> Result<Answer, CatalogError> {
+        self.session
+            .sign(&self.http, &mut request)
+            .await
+            .map_err(|message| self.failed(doing, message, Kind::Look))?;
+        let lost = |error: reqwest::Error| self.failed(doing, told(&error), Kind::Retry);
+        let answer = self.http.execute(request).await.map_err(lost)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(lost)?.to_vec();
+        Ok(Answer { status, body, catalog: self.uri.clone(), doing })
+    }
+
+    fn url(&self, doing: &'static str, path: &[&str]) -> Result<Url, CatalogError> {
+        let mut url = format!("{}/v1", self.uri);
+        // The configuration itself is asked for before there is a prefix. A prefix comes encoded.
+        if let Some(prefix) = &self.prefix {
+            url.push('/');
+            url.push_str(prefix);
+        }
+        for segment in path {
+            url.push('/');
+            url.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        Url::parse(&url).map_err(|e| self.failed(doing, format!("{url}: {e}"), Kind::Configuration))
+    }
+
+    fn failed(&self, doing: &'static str, message: String, kind: Kind) -> CatalogError {
+        CatalogError { catalog: self.uri.clone(), doing, message, kind }
+    }
+}
+
+impl Answer {
+    /// The answer, if it is a success.
+    pub(super) fn ok(self) -> Result<Self, CatalogError> {
+        if self.status.is_success() { Ok(self) } else { Err(self.error()) }
+    }
+
+    /// What the body says.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CatalogError> {
+        serde_json::from_slice(&self.body).map_err(|e| CatalogError {
+            catalog: self.catalog.clone(),
+            doing: self.doing,
+            message: format!("the answer cannot be read: {e}"),
+            kind: Kind::Look,
+        })
+    }
+
+    /// Whether it may be another answer the next time.
+    fn is_passing(&self) -> bool {
+        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// Whether the token was refused; 419 is what the REST specification has for one that has expired.
+    fn is_locked_out(&self) -> bool {
+        matches!(self.status.as_u16(), 401 | 419)
+    }
+
+    fn error(&self) -> CatalogError {
+        let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let message = parsed
+            .as_ref()
+            .and_then(|body| body.pointer("/error/message"))
+            .and_then(serde_json::Value::as_str)
+            .map(|message| message.chars().take(MESSAGE_CHARS).collect::<String>());
+        CatalogError {
+            catalog: self.catalog.clone(),
+            doing: self.doing,
+            message: match message {
+                Some(message) => format!("{}: {message}", self.status),
+                None => self.status.to_string(),
+            },
+            kind: kind_of(self.status.as_u16()),
+        }
+    }
+}
+
+/// An error of the HTTP client with its causes.
+pub(super) fn told(error: &reqwest::Error) -> String {
+    let mut said = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = next {
+        said.push(cause.to_string());
+        next = cause.source();
+    }
+    said.join(": ")
+}

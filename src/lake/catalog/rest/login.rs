@@ -1,0 +1,209 @@
+//! How requests to a REST catalog prove who sends them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// How a REST catalog is logged in to.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// Not at all.
+    None,
+    /// By a bearer token that somebody else has made.
+    Token(Secret),
+    /// By OAuth2 client credentials ([RFC 6749, 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
+    OAuth2 {
+        /// Where tokens are made.
+        server: String,
+        /// The client's id.
+        client_id: String,
+        /// The client's secret.
+        client_secret: Secret,
+        /// What the token is to allow.
+        scope: String,
+    },
+    /// By AWS Signature Version 4, for the endpoints of S3 Tables and Glue.
+    SigV4 {
+        /// Who we are.
+        credentials: SharedCredentialsProvider,
+        /// Such as `eu-west-1`.
+        region: String,
+        /// `s3tables` or `glue`.
+        service: String,
+    },
+}
+
+/// A login, and the token that it has got.
+#[derive(Debug)]
+pub(super) struct Session {
+    login: Login,
+    token: Mutex<Option<Token>>,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    text: Secret,
+    /// When a new one is asked for.
+    stale: Instant,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    expires_in: Option<u64>,
+}
+
+/// How long a token is used whose end nobody tells: RFC 6749 leaves it to other means.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// A token is renewed this long before its end.
+const MARGIN: Duration = Duration::from_secs(30);
+
+impl Session {
+    pub(super) fn new(login: Login) -> Self {
+        Self { login, token: Mutex::new(None) }
+    }
+
+    /// Whether a refused token may be replaced by a fresh one.
+    pub(super) fn can_renew(&self) -> bool {
+        matches!(self.login, Login::OAuth2 { .. })
+    }
+
+    /// Forgets the token.
+    pub(super) async fn renew(&self) {
+        *self.token.lock().await = None;
+    }
+
+    /// Puts the proof to a request.
+    ///
+    /// # Errors
+    /// What is wrong, as a text without secrets; the request was not sent.
+    pub(super) async fn sign(
+        &self,
+        http: &reqwest::Client,
+        request: &mut reqwest::Request,
+    ) -> Result<(), String> {
+        match &self.login {
+            Login::None => Ok(()),
+            Login::Token(token) => bear(request, token),
+            Login::OAuth2 { server, client_id, client_secret, scope } => {
+                let mut held = self.token.lock().await;
+                let token = match &*held {
+                    Some(token) if Instant::now() < token.stale => token.text.clone(),
+                    _ => {
+                        let fresh = ask(http, server, client_id, client_secret, scope).await?;
+                        held.insert(fresh).text.clone()
+                    }
+                };
+                bear(request, &token)
+            }
+            Login::SigV4 { credentials, region, service } => {
+                let credentials = credentials
+                    .provide_credentials()
+                    .await
+                    .map_err(|e| format!("no AWS credentials: {}", crate::error::chain(&e)))?;
+                sign_v4(request, credentials, region, service)
+            }
+        }
+    }
+}
+
+fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0))
+        .map_err(|_| "the token has characters that a header cannot have".to_owned())?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, value);
+    Ok(())
+}
+
+async fn ask(
+    http: &reqwest::Client,
+    server: &str,
+    client_id: &str,
+    client_secret: &Secret,
+    scope: &str,
+) -> Result<Token, String> {
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id),
+        ("client_secret", &client_secret.0),
+        ("scope", scope),
+    ];
+    let told =
+        |error: reqwest::Error| format!("no token from {server}: {}", super::client::told(&error));
+    let answer = http.post(server).form(&form).send().await.map_err(told)?;
+    let status = answer.status();
+    if !status.is_success() {
+        return Err(format!(
+            "no token from {server}: it answered {status}; look at SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
+        ));
+    }
+    let answer: TokenAnswer = answer.json().await.map_err(told)?;
+    let lifetime = answer.expires_in.map_or(LIFETIME, Duration::from_secs);
+    let stale = Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2));
+    Ok(Token { text: Secret(answer.access_token), stale })
+}
+
+fn sign_v4(
+    request: &mut reqwest::Request,
+    credentials: Credentials,
+    region: &str,
+    service: &str,
+) -> Result<(), String> {
+    let text = |error: &(dyn std::error::Error + 'static)| {
+        format!("signing: {}", crate::error::chain(error))
+    };
+    let identity = credentials.into();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "signatures are dated by the machine, as the SDKs date theirs"
+    )]
+    let now = SystemTime::now();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|e| text(&e))?
+        .into();
+    let headers = request.headers().iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+    let (method, url) = (request.method().as_str(), request.url().as_str());
+    let signable = SignableRequest::new(method, url, headers, SignableBody::Bytes(body))
+        .map_err(|e| text(&e))?;
+    let (instructions, _) = sign(signable, &parameters).map_err(|e| text(&e))?.into_parts();
+    for (name, value) in instructions.headers() {
+        let name = HeaderName::try_from(name).map_err(|e| text(&e))?;
+        let mut value = HeaderValue::try_from(value).map_err(|e| text(&e))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(name, value);
+    }
+    Ok(())
+}

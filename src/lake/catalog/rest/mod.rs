@@ -1,0 +1,280 @@
+//! Any catalog that speaks the Iceberg REST protocol
+//! ([specification](https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml)):
+//! Polaris, Lakekeeper, Nessie, Unity, Gravitino, the endpoints of S3 Tables and Glue.
+//!
+//! The catalog writes metadata files. A commit is a POST of requirements and updates, so the token is what the
+//! requirements assert: while it holds, a commit that was sent may still be carried out.
+
+mod client;
+mod login;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use iceberg::spec::{Schema, TableMetadata, UnboundPartitionSpec};
+use iceberg::{TableRequirement, TableUpdate};
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
+use crate::lake::TableName;
+use client::Client;
+pub use login::{Login, Secret};
+
+/// Where a REST catalog is, and how to log in.
+#[derive(Debug, Clone)]
+pub struct RestSettings {
+    /// Its address, up to and without `/v1`.
+    pub uri: String,
+    /// The warehouse that is asked for at `/v1/config`.
+    pub warehouse: Option<String>,
+    /// How requests are signed.
+    pub login: Login,
+    /// Whether new tables are put where silversmith says (below `lake.warehouse`), and not where the catalog says.
+    pub places_tables: bool,
+}
+
+/// A REST catalog, connected.
+#[derive(Debug)]
+pub struct RestCatalog {
+    client: Client,
+    places_tables: bool,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    overrides: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct LoadTableResult {
+    metadata_location: Option<String>,
+    metadata: TableMetadata,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct CreateTable<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a str>,
+    schema: &'a Schema,
+    partition_spec: UnboundPartitionSpec,
+    stage_create: bool,
+    properties: &'a HashMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct CreateNamespace<'a> {
+    namespace: Vec<&'a str>,
+    properties: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct CommitTable<'a> {
+    requirements: &'a [TableRequirement],
+    updates: &'a [TableUpdate],
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Namespaces {
+    namespaces: Vec<Vec<String>>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Identifier {
+    namespace: Vec<String>,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Tables {
+    identifiers: Vec<Identifier>,
+    next_page_token: Option<String>,
+}
+
+/// The levels of a namespace are joined by the unit separator in paths (REST specification, parameter `namespace`).
+const SEPARATOR: &str = "\u{1f}";
+
+impl RestCatalog {
+    /// Asks the catalog for its configuration.
+    pub async fn connect(settings: RestSettings) -> Result<Self, CatalogError> {
+        let mut client = Client::new(&settings.uri, settings.login)?;
+        let mut query = Vec::new();
+        if let Some(warehouse) = &settings.warehouse {
+            query.push(("warehouse", warehouse.as_str()));
+        }
+        let answer = client.read("connect", &["config"], &query).await?;
+        let config: Config = answer.ok()?.json()?;
+        let of = |key: &str| config.overrides.get(key).or_else(|| config.defaults.get(key));
+        client.go_on(of("uri").map(String::as_str), of("prefix").map(String::as_str))?;
+        Ok(Self { client, places_tables: settings.places_tables })
+    }
+
+    async fn make_namespace(&self, namespace: &str) -> Result<(), CatalogError> {
+        let body = CreateNamespace {
+            namespace: namespace.split('.').collect(),
+            properties: BTreeMap::new(),
+        };
+        let answer =
+            self.client.send("create the namespace", Method::POST, &["namespaces"], &body).await?;
+        match answer.status {
+            StatusCode::CONFLICT => Ok(()),
+            _ => answer.ok().map(drop),
+        }
+    }
+
+    async fn namespaces(&self) -> Result<Vec<Vec<String>>, CatalogError> {
+        let mut found: Vec<Vec<String>> = Vec::new();
+        let mut parents: Vec<Option<Vec<String>>> = vec![None];
+        while let Some(parent) = parents.pop() {
+            let above = parent.as_ref().map(|levels| levels.join(SEPARATOR));
+            let mut token: Option<String> = None;
+            loop {
+                let mut query = Vec::new();
+                query.extend(above.as_deref().map(|above| ("parent", above)));
+                query.extend(token.as_deref().map(|token| ("pageToken", token)));
+                let answer = self.client.read("list namespaces", &["namespaces"], &query).await?;
+                // Catalogs of one level may refuse to look below a namespace.
+                if parent.is_some() && answer.status.is_client_error() {
+                    break;
+                }
+                let page: Namespaces = answer.ok()?.json()?;
+                for namespace in page.namespaces {
+                    let below = parent.as_ref().is_none_or(|parent| {
+                        namespace.len() > parent.len() && namespace.starts_with(parent)
+                    });
+                    if below && !found.contains(&namespace) {
+                        parents.push(Some(namespace.clone()));
+                        found.push(namespace);
+                    }
+                }
+                match page.next_page_token.filter(|token| !token.is_empty()) {
+                    Some(next) => token = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn tables_of(&self, namespace: &[String]) -> Result<Vec<TableName>, CatalogError> {
+        let joined = namespace.join(SEPARATOR);
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let query: Vec<_> =
+                token.as_deref().map(|token| ("pageToken", token)).into_iter().collect();
+            let path = ["namespaces", joined.as_str(), "tables"];
+            let answer = self.client.read("list tables", &path, &query).await?;
+            let page: Tables = answer.ok()?.json()?;
+            found.extend(
+                page.identifiers.into_iter().map(|i| TableName::new(i.namespace.join("."), i.name)),
+            );
+            match page.next_page_token.filter(|token| !token.is_empty()) {
+                Some(next) => token = Some(next),
+                None => return Ok(found),
+            }
+        }
+    }
+}
+
+fn levels(table: &TableName) -> String {
+    table.namespace().split('.').collect::<Vec<_>>().join(SEPARATOR)
+}
+
+#[async_trait]
+impl Catalog for RestCatalog {
+    fn writes_metadata(&self) -> bool {
+        true
+    }
+
+    async fn place(&self, _table: &TableName) -> Result<Option<String>, CatalogError> {
+        Ok((!self.places_tables).then(String::new))
+    }
+
+    async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        let namespace = levels(table);
+        let path = ["namespaces", namespace.as_str(), "tables", table.table()];
+        let answer = self.client.read("load a table", &path, &[]).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let loaded: LoadTableResult = answer.ok()?.json()?;
+        let pointer = Pointer {
+            metadata_location: loaded.metadata_location.unwrap_or_default(),
+            token: token(&loaded.metadata),
+        };
+        Ok(Some(Entry { pointer, metadata: Some(loaded.metadata) }))
+    }
+
+    async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
+        let namespace = levels(table);
+        let path = ["namespaces", namespace.as_str(), "tables"];
+        let metadata = &first.metadata;
+        let body = CreateTable {
+            name: table.table(),
+            location: Some(metadata.location()).filter(|location| !location.is_empty()),
+            schema: metadata.current_schema(),
+            partition_spec: metadata.default_partition_spec().as_ref().clone().into_unbound(),
+            stage_create: false,
+            properties: metadata.properties(),
+        };
+        const DOING: &str = "create a table";
+        let mut answer = self.client.send(DOING, Method::POST, &path, &body).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            self.make_namespace(table.namespace()).await?;
+            answer = self.client.send(DOING, Method::POST, &path, &body).await?;
+        }
+        match answer.status {
+            StatusCode::CONFLICT => Ok(Swap::Refused),
+            _ => answer.ok().map(|_| Swap::Swapped),
+        }
+    }
+
+    async fn swap(
+        &self,
+        table: &TableName,
+        _base: &Pointer,
+        next: &Proposal,
+    ) -> Result<Swap, CatalogError> {
+        let namespace = levels(table);
+        let path = ["namespaces", namespace.as_str(), "tables", table.table()];
+        let body = CommitTable { requirements: &next.requirements, updates: &next.updates };
+        let answer =
+            self.client.send("swap a table's metadata", Method::POST, &path, &body).await?;
+        match answer.status {
+            StatusCode::CONFLICT | StatusCode::NOT_FOUND => Ok(Swap::Refused),
+            _ => answer.ok().map(|_| Swap::Swapped),
+        }
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
+        let mut found = Vec::new();
+        for namespace in self.namespaces().await? {
+            found.extend(self.tables_of(&namespace).await?);
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// What the requirements of a commit on this state assert. A sequence number never comes back, so neither does a token.
+fn token(metadata: &TableMetadata) -> Token {
+    Token(format!(
+        "{} main={:?} sequence={} schema={} fields={}",
+        metadata.uuid(),
+        metadata.current_snapshot_id(),
+        metadata.last_sequence_number(),
+        metadata.current_schema_id(),
+        metadata.last_column_id(),
+    ))
+}

@@ -1,0 +1,201 @@
+//! Every kind of catalog, with the files that its tables live in.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::config::SharedCredentialsProvider;
+use silversmith::ambient::SystemAmbient;
+use silversmith::lake::catalog::{
+    Catalog, GlueCatalog, JdbcCatalog, Login, MemoryCatalog, RestCatalog, RestSettings,
+    S3TablesCatalog, Secret,
+};
+use silversmith::lake::{FileIO, Lake, TableName, local_files, memory_files, s3_files};
+
+use crate::emulator::stand::{clients_at, config_at};
+
+/// A setting of the suite, made by `tests/run`. A test that needs it fails without it.
+fn setting(name: &str) -> String {
+    #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the suite by `bash tests/run`"))
+}
+
+/// The URL of the Postgres that `tests/run` starts.
+pub fn postgres_url() -> String {
+    setting("SILVERSMITH_TEST_POSTGRES")
+}
+
+/// A catalog, and where its tables go.
+pub struct Backing {
+    pub kind: &'static str,
+    pub catalog: Arc<dyn Catalog>,
+    pub files: FileIO,
+    pub warehouse: String,
+    /// A namespace that nobody else uses.
+    pub namespace: String,
+}
+
+impl Backing {
+    pub fn table(&self, name: &str) -> TableName {
+        TableName::new(&self.namespace, name)
+    }
+
+    pub fn lake(&self) -> Lake {
+        self.lake_on(self.catalog.clone())
+    }
+
+    /// The lake behind a decorated catalog.
+    pub fn lake_on(&self, catalog: Arc<dyn Catalog>) -> Lake {
+        Lake::new(catalog, self.files.clone(), &self.warehouse, Arc::new(SystemAmbient))
+    }
+
+    fn in_memory(kind: &'static str, namespace: &str, catalog: impl Catalog + 'static) -> Self {
+        Self {
+            kind,
+            catalog: Arc::new(catalog),
+            files: memory_files(),
+            warehouse: "memory:/warehouse".to_owned(),
+            namespace: namespace.to_owned(),
+        }
+    }
+}
+
+const CACHE: u64 = 1024 * 1024;
+
+/// A name that nobody else uses.
+pub fn new_name() -> String {
+    #[allow(clippy::disallowed_methods, reason = "a name that no other run uses")]
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    format!("n{}", &id[..12])
+}
+
+/// The URL of moto: the S3 Tables API, and the S3 of its tables.
+pub fn moto() -> String {
+    setting("SILVERSMITH_TEST_MOTO")
+}
+
+/// The URL of ministack: Glue, the REST endpoint of S3 Tables, and the S3 of their tables.
+pub fn ministack() -> String {
+    setting("SILVERSMITH_TEST_MINISTACK")
+}
+
+/// Every kind of catalog, under a name that nobody else uses.
+pub async fn backings(folder: &tempfile::TempDir) -> Vec<Backing> {
+    let name = new_name();
+    let sqlite = format!("sqlite:{}", folder.path().join("catalog.db").display());
+    let jdbc = async |url: &str| JdbcCatalog::connect(url, &name).await.unwrap();
+    vec![
+        Backing::in_memory("memory", &name, MemoryCatalog::new()),
+        Backing::in_memory("sqlite", &name, jdbc(&sqlite).await),
+        Backing::in_memory("postgres", &name, jdbc(&postgres_url()).await),
+        s3_tables(&name).await,
+        glue(&name).await,
+        rest("rest, open", &name, "", Login::None).await,
+        rest("rest, token", &name, "/secured", Login::Token(Secret::new("static-token"))).await,
+        rest("rest, oauth2", &name, "/secured", oauth2()).await,
+        rest_of_s3_tables(&name).await,
+    ]
+}
+
+/// Makes a table bucket. Its ARN.
+pub async fn table_bucket(endpoint: &str, name: &str) -> String {
+    let client = aws_sdk_s3tables::Client::new(&config_at(endpoint).await);
+    client.create_table_bucket().name(name).send().await.unwrap().arn().to_owned()
+}
+
+async fn s3_tables(name: &str) -> Backing {
+    let endpoint = moto();
+    let arn = table_bucket(&endpoint, name).await;
+    let client = aws_sdk_s3tables::Client::new(&config_at(&endpoint).await);
+    Backing {
+        kind: "s3tables",
+        catalog: Arc::new(S3TablesCatalog::new(client, &arn)),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        warehouse: String::new(),
+        namespace: name.to_owned(),
+    }
+}
+
+/// A bucket on ministack.
+pub async fn new_bucket(name: &str) -> (String, aws_sdk_s3::Client) {
+    let endpoint = ministack();
+    let (s3, _) = clients_at(&endpoint).await;
+    s3.create_bucket()
+        .bucket(name)
+        .create_bucket_configuration(
+            aws_sdk_s3::types::CreateBucketConfiguration::builder()
+                .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
+                .build(),
+        )
+        .send()
+        .await
+        .unwrap();
+    (endpoint, s3)
+}
+
+async fn glue(name: &str) -> Backing {
+    let (endpoint, s3) = new_bucket(&format!("{name}-glue")).await;
+    let client = aws_sdk_glue::Client::new(&config_at(&endpoint).await);
+    Backing {
+        kind: "glue",
+        catalog: Arc::new(GlueCatalog::new(client, "")),
+        files: s3_files(s3, CACHE),
+        warehouse: format!("s3://{name}-glue/lake"),
+        namespace: name.to_owned(),
+    }
+}
+
+/// The REST catalog that `tests/run` starts: PyIceberg's behind HTTP.
+pub fn rest_url() -> String {
+    setting("SILVERSMITH_TEST_REST")
+}
+
+/// The login that the secured part of that catalog knows.
+pub fn oauth2() -> Login {
+    Login::OAuth2 {
+        server: format!("{}/secured/v1/oauth/tokens", rest_url()),
+        client_id: "silversmith".to_owned(),
+        client_secret: Secret::new("secret"),
+        scope: "catalog".to_owned(),
+    }
+}
+
+async fn rest(kind: &'static str, name: &str, part: &str, login: Login) -> Backing {
+    let settings = RestSettings {
+        uri: format!("{}{part}", rest_url()),
+        warehouse: Some("lake".to_owned()),
+        login,
+        places_tables: false,
+    };
+    let kind_of = kind.replace([',', ' '], "_");
+    Backing {
+        kind,
+        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
+        files: local_files(),
+        warehouse: String::new(),
+        namespace: format!("{name}_{kind_of}"),
+    }
+}
+
+/// The REST endpoint of S3 Tables, with signed requests; the catalog says where tables go.
+async fn rest_of_s3_tables(name: &str) -> Backing {
+    let endpoint = ministack();
+    let warehouse = table_bucket(&endpoint, &format!("{name}-rest")).await;
+    let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
+    let settings = RestSettings {
+        uri: format!("{endpoint}/iceberg"),
+        warehouse: Some(warehouse),
+        login: Login::SigV4 {
+            credentials: SharedCredentialsProvider::new(credentials),
+            region: "eu-west-1".to_owned(),
+            service: "s3tables".to_owned(),
+        },
+        places_tables: false,
+    };
+    Backing {
+        kind: "rest of s3tables",
+        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        warehouse: String::new(),
+        namespace: name.to_owned(),
+    }
+}
