@@ -139,7 +139,27 @@ def deploy(args):
         OnFailure="DO_NOTHING",
     )
     settled(args.stack, "CREATE_COMPLETE", args.timeout)
+    if not args.aws:
+        mend_functions(args.stack)
     report(args.stack, began)
+
+
+def mend_functions(stack):
+    """Compute=lambda in ministack, which runs the functions as processes on this machine.
+
+    They have to be told where the emulator is; and a number that is a parameter of the template comes to the event source
+    mapping as text, over which its poller stumbles.
+    """
+    lambdas = client("lambda")
+    for resource in resources_of(stack):
+        name = resource["PhysicalResourceId"]
+        if resource["ResourceType"] == "AWS::Lambda::Function":
+            variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            variables["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
+            lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+        elif resource["ResourceType"] == "AWS::Lambda::EventSourceMapping":
+            limit = lambdas.get_event_source_mapping(UUID=name)["ScalingConfig"]["MaximumConcurrency"]
+            lambdas.update_event_source_mapping(UUID=name, ScalingConfig={"MaximumConcurrency": int(limit)})
 
 
 def update(args):

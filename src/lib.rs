@@ -38,6 +38,7 @@
 //! its contract in prose; each backend is a file named for the technology.
 
 pub mod ambient;
+pub mod announce;
 pub mod aws;
 pub mod backoff;
 pub mod batch;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::ambient::{SharedAmbient, SystemAmbient};
+use crate::announce::{Announcer, EventBridge, EventBus, NoticeKind};
 use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
@@ -35,6 +36,8 @@ pub struct Pipeline {
     pub gold: Vec<Gold>,
     /// The checkpoints, and the lock beside them.
     pub checkpoints: Arc<dyn CheckpointStore>,
+    /// Tells of its commits, where somebody wants to be told.
+    pub announcer: Option<Announcer>,
 }
 
 /// What a worker watches.
@@ -125,7 +128,38 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let warehouse = settings.lake.warehouse.as_ref().map(Place::to_string);
     let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
     let checkpoints = checkpoints(&settings, aws)?;
-    Ok(assemble(settings, lake, source, checkpoints, intake))
+    let bus = settings.lake.event_bus.clone();
+    let wired = assemble(settings, lake, source, checkpoints, intake);
+    Ok(match (bus, aws) {
+        (Some(bus), Some(aws)) => {
+            wired.announcing_on(&(Arc::new(EventBridge::new(aws.eventbridge(), &bus)) as _))
+        }
+        _ => wired,
+    })
+}
+
+impl Wired {
+    /// The same, with its commits announced on a bus.
+    pub fn announcing_on(mut self, bus: &Arc<dyn EventBus>) -> Self {
+        for pipeline in &mut self.pipelines {
+            let PipelineSettings { name, bronze, silver, gold, .. } = &pipeline.settings;
+            let mut tables = vec![
+                (NoticeKind::BronzeCommitted, bronze.table.clone()),
+                (NoticeKind::ObjectRejected, pipeline.bronze.ledger().table().clone()),
+            ];
+            tables.extend(silver.iter().map(|s| (NoticeKind::SilverMerged, s.table.clone())));
+            tables.extend(gold.iter().map(|g| (NoticeKind::GoldRefreshed, g.table.clone())));
+            pipeline.announcer = Some(Announcer::new(
+                &self.lake,
+                &self.settings.lake.name,
+                name,
+                bus.clone(),
+                self.checkpoints.clone(),
+                tables,
+            ));
+        }
+        self
+    }
 }
 
 /// AWS, if anything that was configured is there.
@@ -229,6 +263,7 @@ pub fn assemble(
                 .map(|silver| Silver::new(&lake, checkpoints.clone(), engine.clone(), silver)),
             gold: settings.gold.iter().map(|gold| Gold::new(&lake, gold.clone())).collect(),
             checkpoints: checkpoints.clone(),
+            announcer: None,
         })
         .collect();
     Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, pipelines }

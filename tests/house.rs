@@ -46,7 +46,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("crate::bronze", &["cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::silver", &["silver/", "cli/", "worker/", "config/", "wiring.rs"]),
     ("crate::gold", &["cli/", "worker/", "config/", "wiring.rs"]),
-    ("crate::ledger", &["bronze/", "cli/", "worker/", "dead_letters/"]),
+    ("crate::ledger", &["announce/", "bronze/", "cli/", "worker/", "dead_letters/"]),
+    ("crate::announce", &["announce/", "worker/", "wiring.rs"]),
+    ("EventBridge::", &["announce/", "wiring.rs"]),
     ("crate::dead_letters", &["dead_letters/", "cli/"]),
 ];
 

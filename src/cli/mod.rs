@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Settings};
 use crate::telemetry::{self, LogFormat};
 use crate::wiring::{Missing, Pipeline, Wired, wire};
+use crate::worker::announced;
 use output::Format;
 
 const EXAMPLES: &str = "\
@@ -184,20 +185,24 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Bronze(only) => {
             let wired = wire(settings()?, Missing::Make).await?;
-            steps::bronze(&chosen(&wired, &only)?).await
+            let chosen = chosen(&wired, &only)?;
+            announced(&chosen, steps::bronze(&chosen)).await
         }
         Command::Backfill { root, only } => {
             let wired = wire(settings()?, Missing::Make).await?;
-            steps::backfill(&chosen(&wired, &only)?, root.as_deref()).await
+            let chosen = chosen(&wired, &only)?;
+            announced(&chosen, steps::backfill(&chosen, root.as_deref())).await
         }
         Command::Dlq(command) => dlq::run(&wire(settings()?, Missing::Make).await?, command).await,
         Command::Silver { only, rebuild } => {
             let wired = wire(settings()?, Missing::Make).await?;
-            steps::silver(&chosen(&wired, &only)?, rebuild).await
+            let chosen = chosen(&wired, &only)?;
+            announced(&chosen, steps::silver(&chosen, rebuild)).await
         }
         Command::Gold(only) => {
             let wired = wire(settings()?, Missing::Make).await?;
-            steps::gold(&chosen(&wired, &only)?).await
+            let chosen = chosen(&wired, &only)?;
+            announced(&chosen, steps::gold(&chosen)).await
         }
         Command::Sql(args) => sql::run(&look_at(settings()?).await?, args).await,
         Command::History { table, format } => {

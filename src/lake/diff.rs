@@ -125,7 +125,8 @@ impl Lake {
         Ok(Diff { steps, superset: false })
     }
 
-    async fn step(&self, table: &Table, snapshot: &Snapshot) -> Result<Step, LakeError> {
+    /// What one snapshot brought.
+    pub async fn step(&self, table: &Table, snapshot: &Snapshot) -> Result<Step, LakeError> {
         let end = Position::of(table, snapshot);
         Ok(match snapshot.operation.as_str() {
             "append" => {

@@ -9,6 +9,7 @@
 //! and a crash between any two steps loses nothing (I3).
 
 mod publish;
+mod rejections;
 mod rows;
 mod view;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 
+pub use rejections::{Rejection, rejections};
 pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of};
 pub use view::{Told, View};
 

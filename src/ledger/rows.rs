@@ -41,7 +41,7 @@ impl ObjectOutcome {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         match text {
             "ingested" => Self::Ingested,
             "missing" => Self::Missing,

@@ -2,19 +2,24 @@
 //! with `--until-idle`, until there is nothing left to do.
 //!
 //! - `rounds.rs`: a folder is listed, round after round
+//! - `announcing.rs`: what was committed is announced beside the work
 //! - [`mod@events`]: messages of a queue are received, batched, committed and only then deleted (I1)
 
+mod announcing;
 pub mod events;
 mod rounds;
 
 use std::future::Future;
 use std::time::Duration;
 
+use crate::announce::AnnounceError;
 use crate::bronze::{BronzeError, BronzeReport};
 use crate::gold::{GoldError, GoldReport};
 use crate::queue::QueueError;
 use crate::silver::{SilverError, SilverReport};
 use crate::wiring::{Intake, Pipeline, Wired};
+use announcing::Announcing;
+pub use announcing::announced;
 
 /// Why a worker, or a round of it, did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,15 @@ pub enum WorkerError {
         /// Why.
         #[source]
         source: GoldError,
+    },
+    /// Announcements cannot be begun.
+    #[error("pipeline {pipeline}, announcements")]
+    Announce {
+        /// Whose.
+        pipeline: String,
+        /// Why.
+        #[source]
+        source: AnnounceError,
     },
     /// The queue.
     #[error(transparent)]
@@ -92,13 +106,20 @@ pub async fn run(
     until_idle: bool,
     grace: Duration,
     stop: impl Future<Output = ()>,
-    seen: impl FnMut(&Round),
+    mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
-    match &wired.intake {
+    let announcing = Announcing::start(&wired.pipelines).await?;
+    let seen = |round: &Round| {
+        announcing.wake(&round.pipeline);
+        seen(round);
+    };
+    let ended = match &wired.intake {
         Intake::Directory => rounds::run(wired, until_idle, grace, stop, seen).await,
         Intake::Queue(queues) => events::run(wired, queues, until_idle, grace, stop, seen).await,
         Intake::Listing => Err(WorkerError::NothingToWatch),
-    }
+    };
+    announcing.finish().await;
+    ended
 }
 
 /// Silver and gold of one pipeline, once.

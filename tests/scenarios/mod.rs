@@ -1,5 +1,6 @@
 //! Readable scenarios: what users were promised, step by step, on a lake in memory.
 
+mod announcing;
 mod bad_input;
 mod checkpoints;
 mod convergence;

@@ -3,6 +3,7 @@
 pub mod faulty;
 pub mod meddled;
 pub mod queued;
+pub mod schemas;
 
 use std::path::Path;
 use std::sync::Arc;

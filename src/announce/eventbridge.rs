@@ -1,0 +1,54 @@
+//! Amazon EventBridge ([PutEvents](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)).
+
+use async_trait::async_trait;
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::primitives::DateTime;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+
+use super::{BusError, EventBus, Notice, Refused};
+use crate::aws::told;
+
+/// The `source` of every event of ours.
+const SOURCE: &str = "silversmith";
+
+/// A bus, by its name or ARN.
+#[derive(Debug)]
+pub struct EventBridge {
+    client: Client,
+    bus: String,
+}
+
+impl EventBridge {
+    /// The bus with this name or ARN.
+    pub fn new(client: Client, bus: &str) -> Self {
+        Self { client, bus: bus.to_owned() }
+    }
+
+    fn entry(&self, notice: &Notice) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.bus)
+            .source(SOURCE)
+            .detail_type(notice.kind.as_str())
+            .detail(notice.detail.to_string())
+            .time(DateTime::from_millis(notice.at.timestamp_millis()))
+            .build()
+    }
+}
+
+#[async_trait]
+impl EventBus for EventBridge {
+    async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
+        let entries = notices.iter().map(|notice| self.entry(notice)).collect();
+        let answer = self.client.put_events().set_entries(Some(entries)).send().await;
+        let answer =
+            answer.map_err(|error| BusError { bus: self.bus.clone(), source: told(error) })?;
+        let results = answer.entries().iter().enumerate();
+        Ok(results
+            .filter_map(|(index, result)| {
+                let code = result.error_code()?;
+                let why = format!("{code}: {}", result.error_message().unwrap_or_default());
+                Some(Refused { index, why })
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,167 @@
+//! What is told: a commit, or an object that was not taken in, as JSON. Pure.
+//!
+//! `infra/events/` has a JSON Schema for each kind. Snapshot ids are texts: they have 63 bits, and many readers
+//! of JSON keep 53.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::lake::diff::Position;
+use crate::lake::{Snapshot, Table, marks};
+use crate::ledger::Rejection;
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
+/// How much of an error's text is told.
+const ERROR_CHARS: usize = 1_000;
+
+/// What is told of: the event's `detail-type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoticeKind {
+    /// A batch is in bronze.
+    BronzeCommitted,
+    /// Bronze was merged into silver.
+    SilverMerged,
+    /// A gold table was computed anew.
+    GoldRefreshed,
+    /// An object was not taken in.
+    ObjectRejected,
+}
+
+impl NoticeKind {
+    /// The event's `detail-type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BronzeCommitted => "bronze.committed",
+            Self::SilverMerged => "silver.merged",
+            Self::GoldRefreshed => "gold.refreshed",
+            Self::ObjectRejected => "object.rejected",
+        }
+    }
+}
+
+/// Something to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// Of what.
+    pub kind: NoticeKind,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// The event's `detail`.
+    pub detail: Value,
+}
+
+impl Notice {
+    /// The id of the commit, or of the attempt at an object.
+    pub fn id(&self) -> &str {
+        self.detail.get("id").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// Where a notice comes from.
+#[derive(Debug, Clone)]
+pub(super) struct From<'a> {
+    pub(super) lake: &'a str,
+    pub(super) pipeline: &'a str,
+}
+
+impl From<'_> {
+    /// What a snapshot is told as; none where it is not a commit of this kind.
+    pub(super) fn commit(
+        &self,
+        kind: NoticeKind,
+        table: &Table,
+        snapshot: &Snapshot,
+    ) -> Option<Notice> {
+        let facts = &snapshot.summary;
+        facts.get(marks::PIPELINE)?;
+        let number = |key: &str| {
+            facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
+        };
+        let position = |prefix: &str| -> Option<Value> {
+            Some(json!({
+                "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
+                "snapshot_id": facts.get(&format!("{prefix}-snapshot-id"))?,
+                "sequence_number": number(&format!("{prefix}-sequence-number")),
+            }))
+        };
+        let more = match kind {
+            NoticeKind::BronzeCommitted => json!({
+                "batch_id": facts.get(marks::BATCH)?,
+                "objects": number(marks::OBJECTS),
+                "rows": number("added-records"),
+            }),
+            NoticeKind::SilverMerged => json!({
+                "bronze": position(marks::MERGED)?,
+                "rows": {
+                    "inserted": number("silversmith.rows-inserted"),
+                    "updated": number("silversmith.rows-updated"),
+                    "deleted": number("silversmith.rows-deleted"),
+                    "total": number("total-records"),
+                },
+            }),
+            NoticeKind::GoldRefreshed => json!({
+                "silver": position(marks::COMPUTED)?,
+                "rows": number("total-records"),
+            }),
+            NoticeKind::ObjectRejected => return None,
+        };
+        let at = Position::of(table, snapshot);
+        let mut detail = self.detail(format!("{}/{}", at.table, at.snapshot));
+        detail.insert("table".to_owned(), table.name().to_string().into());
+        detail.insert("table_uuid".to_owned(), at.table.into());
+        detail.insert("snapshot_id".to_owned(), at.snapshot.to_string().into());
+        detail.insert("sequence_number".to_owned(), at.sequence.into());
+        detail.insert("committed_at".to_owned(), time(snapshot.at));
+        Some(notice(kind, snapshot.at, detail, more))
+    }
+
+    /// What an object that was not taken in is told as: the `number`th of its snapshot of the objects table.
+    pub(super) fn rejection(
+        &self,
+        table: &Table,
+        snapshot: &Snapshot,
+        number: usize,
+        rejection: &Rejection,
+    ) -> Notice {
+        let detail = self.detail(format!("{}/{}/{number}", table.uuid(), snapshot.id));
+        let error: Option<String> =
+            rejection.error.as_ref().map(|error| error.chars().take(ERROR_CHARS).collect());
+        let more = json!({
+            "uri": rejection.id.uri,
+            "etag": rejection.id.version,
+            "last_modified": time(rejection.id.last_modified),
+            "outcome": rejection.outcome.as_str(),
+            "reason": rejection.reason,
+            "error": error,
+            "batch_id": rejection.batch,
+            "finished_at": time(rejection.finished_at),
+        });
+        notice(NoticeKind::ObjectRejected, rejection.finished_at, detail, more)
+    }
+
+    fn detail(&self, id: String) -> Map<String, Value> {
+        let mut detail = Map::new();
+        detail.insert("version".to_owned(), VERSION.into());
+        detail.insert("id".to_owned(), id.into());
+        detail.insert("lake".to_owned(), self.lake.into());
+        detail.insert("pipeline".to_owned(), self.pipeline.into());
+        detail
+    }
+}
+
+fn notice(
+    kind: NoticeKind,
+    at: DateTime<Utc>,
+    mut detail: Map<String, Value>,
+    more: Value,
+) -> Notice {
+    if let Value::Object(more) = more {
+        detail.extend(more);
+    }
+    Notice { kind, at, detail: Value::Object(detail) }
+}
+
+fn time(at: DateTime<Utc>) -> Value {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true).into()
+}

@@ -1,0 +1,231 @@
+//! The outbox of a pipeline: what its tables have and the bus has not been told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::notice::From;
+use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
+use crate::lake::diff::Position;
+use crate::lake::{Lake, LakeError, Snapshot, Table, TableName};
+use crate::ledger::rejections;
+
+/// How far the commits of a pipeline were announced (`<pipeline>/announced.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct AnnouncedCheckpoint {
+    format_version: u32,
+    /// By table. One that is not named was not there when announcing began: all of it is told.
+    tables: BTreeMap<String, Through>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Through {
+    table_uuid: String,
+    snapshot_id: i64,
+    sequence_number: i64,
+}
+
+impl Checkpoint for AnnouncedCheckpoint {
+    const FILE: &'static str = "announced.json";
+}
+
+/// Why something was not announced. It is announced later.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnounceError {
+    /// A table.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// What was announced could not be looked up or noted.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The bus took some notices and not others.
+    #[error("{count} announcements were refused; the first: {why}")]
+    Refused {
+        /// How many.
+        count: usize,
+        /// What was said of the first.
+        why: String,
+    },
+}
+
+/// Announces what a pipeline has committed.
+#[derive(Debug, Clone)]
+pub struct Announcer {
+    lake: Lake,
+    lake_name: Arc<str>,
+    pipeline: Arc<str>,
+    bus: Arc<dyn EventBus>,
+    checkpoints: Arc<dyn CheckpointStore>,
+    tables: Vec<(NoticeKind, TableName)>,
+}
+
+impl Announcer {
+    /// For the tables of a pipeline, each with what a commit to it is told as.
+    pub fn new(
+        lake: &Lake,
+        lake_name: &str,
+        pipeline: &str,
+        bus: Arc<dyn EventBus>,
+        checkpoints: Arc<dyn CheckpointStore>,
+        tables: Vec<(NoticeKind, TableName)>,
+    ) -> Self {
+        Self {
+            lake: lake.clone(),
+            lake_name: lake_name.into(),
+            pipeline: pipeline.into(),
+            bus,
+            checkpoints,
+            tables,
+        }
+    }
+
+    /// To be called before anything is committed: of a lake that is older than its bus, what is there now is
+    /// not told. Repeating it changes nothing.
+    pub async fn prepare(&self) -> Result<(), AnnounceError> {
+        let stored =
+            checkpoint::load::<AnnouncedCheckpoint>(&*self.checkpoints, &self.pipeline).await?;
+        if stored.is_some() {
+            return Ok(());
+        }
+        let mut through = BTreeMap::new();
+        for (_, name) in &self.tables {
+            let Some(table) = self.lake.find(name).await? else { continue };
+            if let Some(tip) = table.current() {
+                through.insert(name.to_string(), Through::of(&table, &tip));
+            }
+        }
+        self.note(through).await
+    }
+
+    /// Announces what was committed and not announced. How much that was.
+    ///
+    /// # Errors
+    /// What was not announced stays in the outbox; what was is noted as far as that could be done.
+    pub async fn announce(&self) -> Result<usize, AnnounceError> {
+        let stored =
+            checkpoint::load::<AnnouncedCheckpoint>(&*self.checkpoints, &self.pipeline).await?;
+        let known = stored.map(|(stored, _)| stored.tables).unwrap_or_default();
+        let (mut count, mut through, mut trouble) = (0, BTreeMap::new(), None);
+        for (kind, name) in &self.tables {
+            let mut reached = None;
+            let told = self.table(*kind, name, known.get(&name.to_string()), &mut reached).await;
+            if let Some(reached) = reached {
+                through.insert(name.to_string(), reached);
+            }
+            match told {
+                Ok(told) => count += told,
+                // One table's trouble does not keep the others from being told of.
+                Err(error) => drop(trouble.get_or_insert(error)),
+            }
+        }
+        if !through.is_empty() {
+            self.note(through).await?;
+        }
+        trouble.map_or(Ok(count), Err)
+    }
+
+    async fn table(
+        &self,
+        kind: NoticeKind,
+        name: &TableName,
+        known: Option<&Through>,
+        reached: &mut Option<Through>,
+    ) -> Result<usize, AnnounceError> {
+        let Some(table) = self.lake.find(name).await? else { return Ok(0) };
+        let mut count = 0;
+        for snapshot in news(&table, known) {
+            let notices = self.notices(kind, &table, &snapshot).await?;
+            for some in notices.chunks(BATCH) {
+                self.publish(some).await?;
+            }
+            count += notices.len();
+            *reached = Some(Through::of(&table, &snapshot));
+        }
+        Ok(count)
+    }
+
+    async fn notices(
+        &self,
+        kind: NoticeKind,
+        table: &Table,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Notice>, LakeError> {
+        let from = From { lake: &self.lake_name, pipeline: &self.pipeline };
+        if kind != NoticeKind::ObjectRejected {
+            return Ok(from.commit(kind, table, snapshot).into_iter().collect());
+        }
+        let rejections = rejections(&self.lake, table, snapshot).await?;
+        let numbered = rejections.iter().enumerate();
+        Ok(numbered.map(|(n, rejection)| from.rejection(table, snapshot, n, rejection)).collect())
+    }
+
+    async fn publish(&self, notices: &[Notice]) -> Result<(), AnnounceError> {
+        let refused = self.bus.publish(notices).await?;
+        let Some(first) = refused.first() else { return Ok(()) };
+        // Those refused alone: the others would be told twice for nothing.
+        let again: Vec<Notice> =
+            refused.iter().filter_map(|refused| notices.get(refused.index).cloned()).collect();
+        match self.bus.publish(&again).await?.len() {
+            0 => Ok(()),
+            count => Err(AnnounceError::Refused { count, why: first.why.clone() }),
+        }
+    }
+
+    /// Notes what was announced; another worker may have come further.
+    async fn note(&self, through: BTreeMap<String, Through>) -> Result<(), AnnounceError> {
+        let now = self.lake.ambient().now();
+        let noted = |stored: Option<AnnouncedCheckpoint>| {
+            let mut tables = stored.map(|stored| stored.tables).unwrap_or_default();
+            for (table, reached) in &through {
+                let behind = tables.get(table).is_none_or(|known| known.is_behind(reached));
+                if behind {
+                    tables.insert(table.clone(), reached.clone());
+                }
+            }
+            Some(AnnouncedCheckpoint { format_version: FORMAT_VERSION, tables, updated_at: now })
+        };
+        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, noted).await?)
+    }
+}
+
+impl Through {
+    fn of(table: &Table, snapshot: &Snapshot) -> Self {
+        let Position { table, snapshot, sequence } = Position::of(table, snapshot);
+        Self { table_uuid: table, snapshot_id: snapshot, sequence_number: sequence }
+    }
+
+    /// Sequence numbers grow for as long as a table lives, rollbacks included.
+    fn is_behind(&self, other: &Self) -> bool {
+        self.table_uuid != other.table_uuid || self.sequence_number < other.sequence_number
+    }
+}
+
+/// The snapshots after what is known, oldest first.
+fn news(table: &Table, known: Option<&Through>) -> Vec<Snapshot> {
+    let uuid = table.uuid();
+    let after = known.filter(|known| known.table_uuid == uuid).map(|known| known.sequence_number);
+    let line = table.ancestry();
+    if let (Some(oldest), false) = (line.snapshots.last(), line.complete)
+        && after.is_none_or(|after| oldest.sequence > after + 1)
+    {
+        tracing::warn!(
+            table = %table.name(),
+            oldest = oldest.id,
+            "snapshots have expired before they were announced: they are not announced any more"
+        );
+    }
+    let mut news: Vec<Snapshot> = line
+        .snapshots
+        .into_iter()
+        .take_while(|snapshot| after.is_none_or(|after| snapshot.sequence > after))
+        .collect();
+    news.reverse();
+    news
+}
