@@ -7,6 +7,7 @@
     emulate.py execute STACK [--expect FAILED]          start the state machine and wait for its end
     emulate.py executions STACK [--count N]             wait until the state machine was started N times, by whomever
     emulate.py worker STACK --binary B --config F       take steps from the activity and run them with silversmith
+    emulate.py package BUCKET KEY --binary B            upload B as a Lambda package, for --set CodeBucket= and CodeKey=
     emulate.py listen STACK [--detail-type T ...]       a new queue that gets what comes to the stack's bus
     emulate.py events QUEUE_URL [--count N]             wait for N events in such a queue
     emulate.py delete STACK [--data]                    delete the stack; --data also what it retains
@@ -14,8 +15,8 @@
 It goes where AWS_ENDPOINT_URL says, with the region and credentials of the environment, and refuses to start without
 one: --aws, before the command, means a real account (`worker` is of use there, with Compute=external).
 
-The emulator has no compute, so the stack is deployed with Compute=external unless --set says otherwise. `worker` is the
-machine of one's own then: for each step it runs `B --config F STEP`. Exit 0 is the success of the step, with the lines that
+The stack is deployed with Compute=external and Catalog=sqlite unless --set says otherwise, as LocalStack has no compute.
+`worker` is the machine of one's own then: for each step it runs `B --config F STEP`. Exit 0 is the success of the step, with the lines that
 it wrote; anything else is its failure: silversmith.Failed, or silversmith.Configuration for exit 2, which is not tried again.
 
 stdout is JSON, one document (`worker`: one line for each step); stderr is talk. Every wait has an end (--timeout).
@@ -27,12 +28,15 @@ Needs boto3 alone, which the environment that localstack/install.sh makes has.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
+import zipfile
 from pathlib import Path
 
 import boto3
@@ -172,6 +176,8 @@ def update(args):
         Capabilities=["CAPABILITY_IAM"],
     )
     settled(args.stack, "UPDATE_COMPLETE", args.timeout)
+    if not args.aws:
+        mend_functions(args.stack)
     report(args.stack, began)
 
 
@@ -332,6 +338,23 @@ def run_step(states, token, step, args):
     return {"step": step, "exit": process.returncode, "lines": lines}
 
 
+def package(args):
+    s3 = client("s3")
+    if args.bucket not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=args.bucket, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    entry = zipfile.ZipInfo("bootstrap")
+    entry.external_attr = 0o755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", compresslevel=1) as archive, archive.open(entry, "w") as target:
+            with args.binary.open("rb") as source:
+                shutil.copyfileobj(source, target)
+        size = file.tell()
+        file.seek(0)
+        s3.put_object(Bucket=args.bucket, Key=args.key, Body=file)
+    show({"bucket": args.bucket, "key": args.key, "bytes": size})
+
+
 # --- the bus ------------------------------------------------------------------
 
 
@@ -417,6 +440,9 @@ def command_line():
     one.add_argument("--activity", metavar="ARN", help="instead of the stack's output StepsActivityArn")
     one.add_argument("--steps", type=int, metavar="N", help="end after so many steps, retries included")
     one.add_argument("--idle", type=float, metavar="SECONDS", help="exit 1 when no step has come for so long")
+    one = command(package, 60, target="bucket")
+    one.add_argument("key")
+    one.add_argument("--binary", type=Path, required=True)
     one = command(listen, 30)
     one.add_argument("--detail-type", action="append")
     one = command(events, 30, target="queue")

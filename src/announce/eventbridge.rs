@@ -37,6 +37,11 @@ impl EventBridge {
 
 #[async_trait]
 impl EventBus for EventBridge {
+    async fn probe(&self) -> Result<(), BusError> {
+        let asked = self.client.describe_event_bus().name(&self.bus).send().await;
+        asked.map(drop).map_err(|error| BusError { bus: self.bus.clone(), source: told(error) })
+    }
+
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
         let entries = notices.iter().map(|notice| self.entry(notice)).collect();
         let answer = self.client.put_events().set_entries(Some(entries)).send().await;

@@ -26,6 +26,10 @@ impl MemoryBus {
 
 #[async_trait]
 impl EventBus for MemoryBus {
+    async fn probe(&self) -> Result<(), BusError> {
+        Ok(())
+    }
+
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         published.extend_from_slice(notices);

@@ -53,6 +53,9 @@ pub struct BusError {
 ///   notice's id.
 #[async_trait]
 pub trait EventBus: Debug + Send + Sync {
+    /// Whether the bus is there. It publishes nothing.
+    async fn probe(&self) -> Result<(), BusError>;
+
     /// Publishes notices.
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError>;
 }

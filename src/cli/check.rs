@@ -148,6 +148,12 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         }
     }
     buckets(wired, findings).await;
+    if let (Some(bus), Some(name)) = (&wired.bus, &wired.settings.lake.event_bus) {
+        match bus.probe().await {
+            Ok(()) => findings.ok("event bus", format!("{name} is there")),
+            Err(error) => findings.fail("event bus", chain(&error)),
+        }
+    }
     if let Intake::Queue(of) = &wired.intake {
         queues(of, findings).await;
     }

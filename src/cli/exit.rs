@@ -48,8 +48,12 @@ fn kind(error: &anyhow::Error) -> Kind {
         if let Some(kind) = known {
             return kind;
         }
-        if let Some(WiringError::NoRegion | WiringError::NoCredentials | WiringError::NoSecret(_)) =
-            cause.downcast_ref()
+        if let Some(
+            WiringError::NoRegion
+            | WiringError::NoCredentials
+            | WiringError::NoSecret(_)
+            | WiringError::OtherRegion { .. },
+        ) = cause.downcast_ref()
         {
             return Kind::Configuration;
         }

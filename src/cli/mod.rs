@@ -8,6 +8,7 @@ mod demo;
 mod dlq;
 mod exit;
 mod init;
+mod lambda;
 mod look;
 mod output;
 mod progress;
@@ -15,11 +16,13 @@ mod sql;
 mod status;
 mod steps;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::aws::Aws;
 use crate::config::{self, Settings};
 use crate::telemetry::{self, LogFormat};
 use crate::wiring::{Missing, Pipeline, Wired, wire};
@@ -40,11 +43,11 @@ Exit codes: 0 done, 1 failed (the message says what to do next), 2 wrong usage o
 #[derive(Debug, Parser)]
 #[command(name = "silversmith", version, after_help = EXAMPLES)]
 struct Cli {
-    /// The configuration file
-    #[arg(long, global = true, default_value = "silversmith.toml", value_name = "FILE")]
-    config: PathBuf,
+    /// The configuration: a file, or s3://bucket/key
+    #[arg(long, global = true, env = config::environment::CONFIG, hide_env_values = true, default_value = "silversmith.toml", value_name = "FILE")]
+    config: String,
     /// How log lines look; what is logged is set by RUST_LOG
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, env = config::environment::LOG_FORMAT, hide_env_values = true, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
@@ -137,6 +140,11 @@ enum Command {
     Dlq(dlq::DlqCommand),
     /// Write a first silversmith.toml from a sample CSV file
     Init(init::InitArgs),
+    #[command(
+        after_help = "Examples:\n  silversmith lambda --config s3://lake-config/silversmith.toml\n  SILVERSMITH_CONFIG=s3://lake-config/silversmith.toml ./bootstrap\n\nIt takes SQS batches (ReportBatchItemFailures), {\"step\": \"bronze\"} from Step Functions, its own bronze.committed events, and schedules."
+    )]
+    /// Serve the invocations of an AWS Lambda function
+    Lambda,
     /// Make a whole lake in a folder, from real data, and explain what happens
     Demo(demo::DemoArgs),
 }
@@ -158,10 +166,10 @@ struct FormatArgs {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(config::environment::arguments());
     // A person who looks at something wants the answer; a worker tells what it does.
     let default = match cli.command {
-        Command::Run { .. } => "warn,aws_config=error,silversmith=info",
+        Command::Run { .. } | Command::Lambda => "warn,aws_config=error,silversmith=info",
         _ => "warn,aws_config=error",
     };
     telemetry::start(cli.log_format, config::environment::log_filter().as_deref(), default);
@@ -176,50 +184,69 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let config = cli.config.as_path();
-    let settings = || -> anyhow::Result<Settings> { Ok(config::load(config)?) };
+    let config = cli.config.as_str();
+    let settings = || settings(config);
     match cli.command {
         Command::Run { until_idle } => {
-            let wired = wire(settings()?, Missing::Make).await?;
+            let wired = wire(settings().await?, Missing::Make).await?;
             steps::run(&wired, until_idle, cli.log_format == LogFormat::Json).await
         }
         Command::Bronze(only) => {
-            let wired = wire(settings()?, Missing::Make).await?;
+            let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
             announced(&chosen, steps::bronze(&chosen)).await
         }
         Command::Backfill { root, only } => {
-            let wired = wire(settings()?, Missing::Make).await?;
+            let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
             announced(&chosen, steps::backfill(&chosen, root.as_deref())).await
         }
-        Command::Dlq(command) => dlq::run(&wire(settings()?, Missing::Make).await?, command).await,
+        Command::Dlq(command) => {
+            dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
+        }
         Command::Silver { only, rebuild } => {
-            let wired = wire(settings()?, Missing::Make).await?;
+            let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
             announced(&chosen, steps::silver(&chosen, rebuild)).await
         }
         Command::Gold(only) => {
-            let wired = wire(settings()?, Missing::Make).await?;
+            let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
             announced(&chosen, steps::gold(&chosen)).await
         }
-        Command::Sql(args) => sql::run(&look_at(settings()?).await?, args).await,
+        Command::Sql(args) => sql::run(&look_at(settings().await?).await?, args).await,
         Command::History { table, format } => {
-            look::history(&look_at(settings()?).await?, &table, format.format).await
+            look::history(&look_at(settings().await?).await?, &table, format.format).await
         }
-        Command::Objects(args) => look::objects(&look_at(settings()?).await?, args).await,
+        Command::Objects(args) => look::objects(&look_at(settings().await?).await?, args).await,
         Command::Status { format } => {
-            status::run(&look_at(settings()?).await?, format.format).await
+            status::run(&look_at(settings().await?).await?, format.format).await
         }
         Command::Checkpoint(command) => {
-            checkpoint::run(&look_at(settings()?).await?, command).await
+            checkpoint::run(&look_at(settings().await?).await?, command).await
         }
-        Command::Check { infer: Some(file), format } => check::infer(config, &file, format.format),
-        Command::Check { infer: None, format } => check::run(settings()?, format.format).await,
-        Command::Init(args) => init::run(config, args),
+        Command::Check { infer: Some(file), format } => {
+            check::infer(Path::new(config), &file, format.format)
+        }
+        Command::Check { infer: None, format } => {
+            check::run(settings().await?, format.format).await
+        }
+        Command::Lambda => lambda::run(wire(settings().await?, Missing::Make).await?).await,
+        Command::Init(args) => init::run(Path::new(config), args),
         Command::Demo(args) => demo::run(args).await,
     }
+}
+
+/// The configuration, from a file or from S3.
+async fn settings(config: &str) -> anyhow::Result<Settings> {
+    let Some(place) = config.strip_prefix("s3://") else {
+        return Ok(config::load(Path::new(config))?);
+    };
+    let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
+    let aws = Aws::connect(config::environment::s3_endpoint().as_deref()).await;
+    let text = aws.text(bucket, key).await;
+    let text = text.with_context(|| format!("configuration {config} cannot be read"))?;
+    Ok(config::fetched(config, &text)?)
 }
 
 /// The lake for a command that only looks.

@@ -20,6 +20,9 @@ pub fn program() -> String {
 /// `SILVERSMITH_CONFIG`: the configuration file where `--config` does not name one.
 pub const CONFIG: &str = "SILVERSMITH_CONFIG";
 
+/// `SILVERSMITH_LOG_FORMAT`: how log lines look where `--log-format` does not say.
+pub const LOG_FORMAT: &str = "SILVERSMITH_LOG_FORMAT";
+
 /// `SILVERSMITH_REST_TOKEN`: the bearer token for a REST catalog.
 pub fn rest_token() -> Option<String> {
     variable("SILVERSMITH_REST_TOKEN")
@@ -36,6 +39,34 @@ pub fn rest_credential() -> Option<(String, String)> {
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `AWS_LAMBDA_RUNTIME_API`: set where the process is a Lambda function.
+pub fn is_lambda() -> bool {
+    variable("AWS_LAMBDA_RUNTIME_API").is_some()
+}
+
+/// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`: the bytes of memory that a Lambda function has.
+pub fn lambda_memory() -> Option<u64> {
+    let mebibytes: u64 = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?.parse().ok()?;
+    Some(mebibytes * 1024 * 1024)
+}
+
+/// `SILVERSMITH_LAMBDA_MERGE=event`: silver and gold are another function's, that our own events invoke.
+pub fn merges_by_event() -> bool {
+    variable("SILVERSMITH_LAMBDA_MERGE").as_deref() == Some("event")
+}
+
+/// The arguments. As `bootstrap`, the program that Lambda's runtimes for binaries start, it is `silversmith lambda`.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let name = arguments.first().map(std::path::PathBuf::from);
+    let is_bootstrap = name.is_some_and(|name| name.file_name() == Some("bootstrap".as_ref()));
+    if is_bootstrap && arguments.len() == 1 {
+        arguments.push("lambda".into());
+    }
+    arguments
 }
 
 /// `AWS_ENDPOINT_URL_S3`: S3 itself is reached there by the AWS SDK; what it tells us is that a stand-in

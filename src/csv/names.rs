@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 /// The table's names for a header: lower-cased, anything but `[a-z0-9_]` → `_`, a leading `_`
 /// prefixed with `c` (names with a leading `_` are silversmith's own), an empty one called
-/// `column_N`, clashes numbered `_2`, `_3`, ….
+/// `column_N`, a long one cut off, clashes numbered `_2`, `_3`, ….
 pub fn column_names<'a>(header: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let header: Vec<&str> = header.into_iter().collect();
     let mut taken = HashSet::new();
@@ -33,11 +33,16 @@ pub fn column_names<'a>(header: impl IntoIterator<Item = &'a str>) -> Vec<String
     header.iter().enumerate().map(&mut name).collect()
 }
 
+/// The longest name, before a number is put to it: Glue takes 255 characters.
+const LONGEST: usize = 240;
+
 fn one(original: &str, index: usize) -> String {
     let name: String = original
         .trim()
         .chars()
+        .take(LONGEST)
         .flat_map(char::to_lowercase)
+        .take(LONGEST)
         .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
         .collect();
     if name.is_empty() {

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | our snapshot, or our metadata file in its log | committed | done |
 //! | the pointer moved on without it | conflict: it can never win any more | its metadata files are deleted; the caller plans again |
-//! | the pointer is still our base | unknown: it may yet arrive | the *same* swap is sent again; nothing is deleted |
+//! | the pointer is still our base, or older | unknown: it may yet arrive | the *same* swap is sent again; nothing is deleted |
+//! | the same, and every answer was a certain no | it was not carried out | its metadata files are deleted; the error is told |
 
 use std::time::Duration;
 
@@ -60,40 +61,50 @@ impl Lake {
 
     async fn settle(&self, base: &Table, prepared: &Prepared) -> Result<Outcome, LakeError> {
         let mut delays = patience();
+        // As long as every answer was a certain no, nothing is under way.
+        let mut under_way = false;
         loop {
             let answer = self.catalog.swap(base.name(), base.pointer(), &prepared.proposal).await;
             let said = match answer {
-                Ok(Swap::Swapped) => None,
-                Ok(Swap::Refused) => Some(refused(base)),
-                Err(error) => Some(error),
+                Ok(Swap::Swapped) => return self.see(base, prepared).await,
+                Ok(Swap::Refused) => refused(base),
+                Err(error) => error,
             };
-            // Success needs a look, too: the caller gets the state that has the change.
+            under_way |= !said.certain;
             match self.look_patiently(base, prepared, &mut delays).await {
                 Ok(Look::Committed(table)) => return Ok(Outcome::Committed(table)),
                 Ok(Look::Conflict(table)) => return Ok(Outcome::Conflict(table)),
+                Ok(Look::StillOurBase) if !under_way => {
+                    self.discard(prepared.wrote.clone()).await;
+                    return Err(LakeError::Catalog { table: base.name().clone(), source: said });
+                }
                 Ok(Look::StillOurBase) => {
-                    let last = said.unwrap_or_else(|| refused(base));
                     match delays.next() {
                         Some(delay) => tokio::time::sleep(delay).await,
-                        None => return Err(unknown(base, prepared, last)),
+                        None => return Err(unknown(base, prepared, said)),
                     }
                     tracing::warn!(
-                        table = %base.name(), snapshot = prepared.snapshot_id, error = %last,
+                        table = %base.name(), snapshot = prepared.snapshot_id, error = %said,
                         "no answer to a commit; sending the same one again"
                     );
                 }
-                Err(LakeError::Catalog { source, .. }) => {
-                    return Err(unknown(base, prepared, source));
-                }
-                Err(other) => {
-                    let source = CatalogError {
-                        catalog: "the table's metadata".to_owned(),
-                        doing: "look for the commit",
-                        message: crate::error::chain(&other),
-                        kind: other.kind(),
-                    };
-                    return Err(unknown(base, prepared, source));
-                }
+                Err(error) => return Err(unseen(base, prepared, error)),
+            }
+        }
+    }
+
+    /// The state that has a change which the catalog says is committed. A catalog that reads from replicas may
+    /// show it late; whatever else it shows until then, the change is there.
+    async fn see(&self, base: &Table, prepared: &Prepared) -> Result<Outcome, LakeError> {
+        let mut delays = patience().chain([Duration::from_secs(2); REPLICA_LOOKS]);
+        loop {
+            let look = self.look_patiently(base, prepared, &mut delays).await;
+            if let Look::Committed(table) = look.map_err(|error| unseen(base, prepared, error))? {
+                return Ok(Outcome::Committed(table));
+            }
+            match delays.next() {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return Err(unknown(base, prepared, not_shown(base))),
             }
         }
     }
@@ -117,19 +128,29 @@ impl Lake {
 
     async fn look(&self, base: &Table, prepared: &Prepared) -> Result<Look, LakeError> {
         let table = self.load(base.name()).await?;
-        Ok(
-            if table.snapshot(prepared.snapshot_id).is_some()
-                || table.descends_from(&prepared.proposal.metadata_location)
-            {
-                Look::Committed(table)
-            } else if table.pointer().token == base.pointer().token {
-                Look::StillOurBase
-            } else {
-                Look::Conflict(table)
-            },
-        )
+        let is_in = table.snapshot(prepared.snapshot_id).is_some()
+            || table.descends_from(&prepared.proposal.metadata_location);
+        Ok(match is_in {
+            true => Look::Committed(table),
+            false if self.may_still_arrive(base, prepared, &table) => Look::StillOurBase,
+            false => Look::Conflict(table),
+        })
+    }
+
+    /// Whether the table, as it is shown now, does not prove that the swap can never win.
+    fn may_still_arrive(&self, base: &Table, prepared: &Prepared, now: &Table) -> bool {
+        // Older than what we began with: a replica that lags says nothing.
+        let stale = now.uuid() == base.uuid() && now.last_sequence() < base.last_sequence();
+        let unmoved = now.pointer().token == base.pointer().token;
+        // Such a catalog compares what the requirements say, and nothing else.
+        let required = self.catalog.writes_metadata()
+            && prepared.proposal.requirements.iter().all(|r| r.check(Some(now.metadata())).is_ok());
+        stale || unmoved || required
     }
 }
+
+/// Looks for what a catalog says is committed, two seconds apart: replicas lag by ten seconds, not by minutes.
+const REPLICA_LOOKS: usize = 15;
 
 fn refused(base: &Table) -> CatalogError {
     CatalogError {
@@ -137,7 +158,33 @@ fn refused(base: &Table) -> CatalogError {
         doing: "swap a table's metadata",
         message: "refused, though nobody else has committed".to_owned(),
         kind: Kind::Look,
+        certain: false,
     }
+}
+
+fn not_shown(base: &Table) -> CatalogError {
+    CatalogError {
+        catalog: base.name().to_string(),
+        doing: "look for the commit",
+        message: "the catalog has said that it is committed, and does not show it".to_owned(),
+        kind: Kind::Retry,
+        certain: false,
+    }
+}
+
+/// The fate of a commit could not be looked up.
+fn unseen(base: &Table, prepared: &Prepared, error: LakeError) -> LakeError {
+    let source = match error {
+        LakeError::Catalog { source, .. } => source,
+        other => CatalogError {
+            catalog: "the table's metadata".to_owned(),
+            doing: "look for the commit",
+            message: crate::error::chain(&other),
+            kind: other.kind(),
+            certain: false,
+        },
+    };
+    unknown(base, prepared, source)
 }
 
 fn unknown(base: &Table, prepared: &Prepared, source: CatalogError) -> LakeError {

@@ -71,6 +71,10 @@ impl MemoryQueue {
 
 #[async_trait]
 impl EventQueue for MemoryQueue {
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     async fn receive(&self, wait: Duration, hide: Duration) -> Result<Vec<Message>, QueueError> {
         let mut left = wait;
         loop {

@@ -1,5 +1,6 @@
 //! The queue: where events come from, and where dead letters go.
 
+mod invocation;
 mod memory;
 mod sqs;
 mod visibility;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use invocation::InvocationQueue;
 pub use memory::MemoryQueue;
 pub use sqs::SqsQueue;
 pub use visibility::InHand;
@@ -112,6 +114,11 @@ impl QueueError {
 /// - After an error the effect is unknown: everything may be repeated, a repeated `send` sends twice.
 #[async_trait]
 pub trait EventQueue: Debug + Send + Sync {
+    /// Whether `describe` counts exactly, and a receive without messages proves that there are none.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     /// Receives messages.
     async fn receive(&self, wait: Duration, hide: Duration) -> Result<Vec<Message>, QueueError>;
 

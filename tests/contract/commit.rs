@@ -101,6 +101,56 @@ async fn an_answer_that_never_comes_is_unknown_and_nothing_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_certain_no_is_an_error_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    for backing in backings(&folder).await {
+        println!("catalog: {}", backing.kind);
+        let name = backing.table("forbidden");
+        let fateful = Fateful::new(backing.catalog.clone(), &[Fate::Forbidden]);
+        let lake = backing.lake_on(fateful.clone());
+        let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+        let change = append(&lake, &base, &[1]).await;
+        let error = lake.commit(&base, &change).await.unwrap_err();
+        assert!(matches!(error, LakeError::Catalog { .. }), "not unknown: {error:?}");
+        assert_eq!(fateful.swaps.load(Ordering::SeqCst), 1, "not sent again");
+        assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
+        // With an answer lost in between it may have been carried out: that is unknown.
+        let fates = [Fate::LostOnTheWay, Fate::Forbidden, Fate::Forbidden];
+        let lake = backing.lake_on(Fateful::new(backing.catalog.clone(), &fates));
+        let after = committed(&lake, &base, &change).await;
+        assert_eq!(after.snapshots().len(), 1);
+    }
+}
+
+/// Catalogs that read from replicas show a commit late, and older states meanwhile.
+#[tokio::test]
+async fn a_replica_that_lags_does_not_make_a_commit_a_conflict() {
+    let folder = tempfile::tempdir().unwrap();
+    for backing in backings(&folder).await {
+        println!("catalog: {}", backing.kind);
+        let name = backing.table("late");
+        let lake = backing.lake();
+        let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
+        let older = backing.catalog.load(&name).await.unwrap();
+        let base = committed(&lake, &base, &append(&lake, &base, &[1]).await).await;
+        for fates in
+            [vec![Fate::DoneShownLate(3)], vec![Fate::LostOnTheWay, Fate::DoneShownLate(2)]]
+        {
+            let fateful = Fateful::new(backing.catalog.clone(), &fates);
+            *fateful.older.lock().unwrap() = older.clone();
+            let lake = backing.lake_on(fateful);
+            let base = lake.load(&name).await.unwrap();
+            let count = base.snapshots().len();
+            let change = append(&lake, &base, &[2]).await;
+            let after = committed(&lake, &base, &change).await;
+            assert_eq!(after.snapshots().len(), count + 1);
+            assert_eq!(numbers(&lake, &name).await.len(), count + 1, "its files are there");
+        }
+        drop(base);
+    }
+}
+
+#[tokio::test]
 async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
     let folder = tempfile::tempdir().unwrap();
     for backing in backings(&folder).await {

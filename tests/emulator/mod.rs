@@ -1,10 +1,12 @@
 //! The whole pipeline on stand-ins for S3 and SQS, as users run it: the binary, real notifications.
 
+mod announcing;
 mod catalogs;
 mod dead_letters;
 mod events;
 mod faults;
 mod fleet;
+mod lambda;
 mod listing;
 mod looking;
 pub mod stand;

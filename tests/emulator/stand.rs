@@ -188,6 +188,18 @@ sql   = "SELECT count(*) AS n FROM silver"
         std::fs::write(self.folder.path().join("silversmith.toml"), text).unwrap();
     }
 
+    /// Puts lines to the end of `[lake]`.
+    pub fn configure_lake(&self, lines: &str) {
+        self.reconfigure("[source]", &format!("{lines}\n[source]"));
+    }
+
+    fn reconfigure(&self, before: &str, after: &str) {
+        let path = self.folder.path().join("silversmith.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(before));
+        std::fs::write(path, text.replace(before, after)).unwrap();
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -344,6 +356,10 @@ sql   = "SELECT count(*) AS n FROM silver"
         Output { status, stdout, stderr }
     }
 
+    pub fn stdout(&self, args: &[&str]) -> String {
+        self.run(args).0
+    }
+
     /// Runs what has to succeed; its stdout and stderr.
     pub fn run(&self, args: &[&str]) -> (String, String) {
         let output = self.output(args);
@@ -431,13 +447,17 @@ impl Drop for Worker {
     }
 }
 
-async fn arn(sqs: &aws_sdk_sqs::Client, queue: &str) -> String {
+pub async fn arn(sqs: &aws_sdk_sqs::Client, queue: &str) -> String {
     let request = sqs.get_queue_attributes().queue_url(queue);
     let answer = request.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
     answer.attributes.unwrap()[&QueueAttributeName::QueueArn].clone()
 }
 
-async fn make_queue(sqs: &aws_sdk_sqs::Client, name: &str, redrive: Option<(&str, u32)>) -> String {
+pub async fn make_queue(
+    sqs: &aws_sdk_sqs::Client,
+    name: &str,
+    redrive: Option<(&str, u32)>,
+) -> String {
     let mut request = sqs.create_queue().queue_name(name);
     if name.ends_with(".fifo") {
         request = request.attributes(QueueAttributeName::FifoQueue, "true");

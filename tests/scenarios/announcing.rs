@@ -37,6 +37,10 @@ struct Weak {
 
 #[async_trait]
 impl EventBus for Weak {
+    async fn probe(&self) -> Result<(), BusError> {
+        self.inner.probe().await
+    }
+
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
         let fails = |n: usize| n.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {

@@ -239,6 +239,10 @@ pub enum Fate {
     LostOnTheWay,
     /// Somebody else's commit is carried out first.
     Overtaken,
+    /// The catalog says no, and why: nothing is carried out.
+    Forbidden,
+    /// It is carried out; the next looks are at a replica that still shows this, older state.
+    DoneShownLate(usize),
 }
 
 type Rival = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
@@ -249,6 +253,9 @@ pub struct Fateful {
     fates: std::sync::Mutex<Vec<Fate>>,
     rival: Option<Rival>,
     pub swaps: AtomicUsize,
+    /// What a replica shows.
+    pub older: std::sync::Mutex<Option<Entry>>,
+    late: AtomicUsize,
 }
 
 impl std::fmt::Debug for Fateful {
@@ -266,7 +273,14 @@ impl Fateful {
     pub fn with(inner: Arc<dyn Catalog>, fates: &[Fate], rival: Option<Rival>) -> Self {
         let mut fates = fates.to_vec();
         fates.reverse();
-        Self { inner, fates: std::sync::Mutex::new(fates), rival, swaps: AtomicUsize::new(0) }
+        Self {
+            inner,
+            fates: std::sync::Mutex::new(fates),
+            rival,
+            swaps: AtomicUsize::new(0),
+            older: std::sync::Mutex::default(),
+            late: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -281,6 +295,10 @@ impl Catalog for Fateful {
     }
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        let late = |n: usize| n.checked_sub(1);
+        if self.late.fetch_update(Ordering::SeqCst, Ordering::SeqCst, late).is_ok() {
+            return Ok(self.older.lock().unwrap().clone());
+        }
         self.inner.load(table).await
     }
 
@@ -301,6 +319,7 @@ impl Catalog for Fateful {
             doing: "swap",
             message: "the connection was reset".to_owned(),
             kind: Kind::Retry,
+            certain: false,
         };
         match fate {
             Fate::Fine => self.inner.swap(table, base, next).await,
@@ -313,6 +332,12 @@ impl Catalog for Fateful {
                 Ok(Swap::Refused)
             }
             Fate::LostOnTheWay => Err(lost()),
+            Fate::Forbidden => Err(CatalogError { certain: true, kind: Kind::Look, ..lost() }),
+            Fate::DoneShownLate(looks) => {
+                let swap = self.inner.swap(table, base, next).await?;
+                self.late.store(looks, Ordering::SeqCst);
+                Ok(swap)
+            }
             Fate::Overtaken => {
                 if let Some(rival) = &self.rival {
                     rival().await;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::environment;
 use super::file::{File, WorkerSection};
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::gold::GoldSettings;
@@ -227,7 +228,9 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
 }
 
 fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
-    let memory = resolver.parsed("worker.memory", section.memory.as_deref(), DEFAULT_MEMORY, bytes);
+    // A function has what it has; the rest is for what no setting bounds.
+    let usual = environment::lambda_memory().map_or(DEFAULT_MEMORY, |all| all / 4 * 3);
+    let memory = resolver.parsed("worker.memory", section.memory.as_deref(), usual, bytes);
     if memory < LEAST_MEMORY {
         resolver
             .say("worker.memory", format!("{} is too little: at least 256MiB", ByteSize(memory)));

@@ -18,6 +18,11 @@ pub(super) fn rest(
     if !uri.starts_with("https://") && !uri.starts_with("http://") {
         resolver.say("lake.catalog", "write rest:https://<host>/<path>, without /v1");
     }
+    let authority = uri.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        let why = "a login does not belong into the address: set SILVERSMITH_REST_CREDENTIAL or SILVERSMITH_REST_TOKEN";
+        resolver.say("lake.catalog", why);
+    }
     let auth = match section.auth.as_deref().unwrap_or_else(|| usual(uri)) {
         "none" => RestAuth::None,
         "token" => RestAuth::Token,
@@ -59,9 +64,10 @@ fn usual(uri: &str) -> &'static str {
 
 fn is_aws(uri: &str) -> bool {
     let host = uri.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
-    host.is_some_and(|host| host.ends_with(".amazonaws.com"))
+    const AWS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+    host.is_some_and(|host| AWS.iter().any(|aws| host.ends_with(aws)))
 }
 
 fn signing_name(uri: &str) -> &'static str {
-    if uri.contains("://glue.") { "glue" } else { "s3tables" }
+    if uri.contains("glue.") { "glue" } else { "s3tables" }
 }

@@ -50,8 +50,9 @@ impl GlueCatalog {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let kind = Answer::of(&error).kind();
-        CatalogError { catalog: self.shown(), doing, message: told(error).to_string(), kind }
+        let answer = Answer::of(&error);
+        let (kind, certain, message) = (answer.kind(), answer.is_no(), told(error).to_string());
+        CatalogError { catalog: self.shown(), doing, message, kind, certain }
     }
 
     async fn table(&self, table: &TableName) -> Result<Option<Table>, CatalogError> {
@@ -98,7 +99,20 @@ impl GlueCatalog {
             .into_paginator()
             .send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| self.failed("list tables", e))?;
+            let page = match page {
+                Ok(page) => page,
+                // Somebody else's, or gone since it was listed.
+                Err(error)
+                    if matches!(
+                        Answer::of(&error).code.as_str(),
+                        "AccessDeniedException" | "EntityNotFoundException"
+                    ) =>
+                {
+                    tracing::debug!(database, "a database that cannot be looked into is left out");
+                    break;
+                }
+                Err(error) => return Err(self.failed("list tables", error)),
+            };
             let iceberg = page.table_list().iter().filter(|table| {
                 let kind = table.parameters().and_then(|p| p.get(TABLE_TYPE));
                 kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
@@ -136,7 +150,7 @@ impl GlueCatalog {
 
     fn unbuildable(&self, doing: &'static str, error: &dyn std::error::Error) -> CatalogError {
         let message = error.to_string();
-        CatalogError { catalog: self.shown(), doing, message, kind: Kind::Bug }
+        CatalogError { catalog: self.shown(), doing, message, kind: Kind::Bug, certain: true }
     }
 }
 
@@ -144,20 +158,18 @@ impl GlueCatalog {
 impl Catalog for GlueCatalog {
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
         let Some(there) = self.table(table).await? else { return Ok(None) };
-        let parameter = |key: &str| there.parameters().and_then(|p| p.get(key)).cloned();
-        let is_iceberg =
-            parameter(TABLE_TYPE).is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG));
-        match (parameter(METADATA_LOCATION).filter(|_| is_iceberg), there.version_id()) {
-            (Some(location), Some(version)) => {
-                let token = Token(version.to_owned());
-                let pointer = Pointer { metadata_location: location, token };
+        match pointer_of(&there) {
+            Some((location, version)) => {
+                let token = token(version, location);
+                let pointer = Pointer { metadata_location: location.to_owned(), token };
                 Ok(Some(Entry { pointer, metadata: None }))
             }
-            _ => Err(CatalogError {
+            None => Err(CatalogError {
                 catalog: self.shown(),
                 doing: "load a table",
                 message: format!("{table} is there and is not an Iceberg table"),
                 kind: Kind::Configuration,
+                certain: true,
             }),
         }
     }
@@ -181,8 +193,11 @@ impl Catalog for GlueCatalog {
     ) -> Result<Swap, CatalogError> {
         const DOING: &str = "swap a table's metadata";
         // An update replaces the whole entry: what others have put there is carried over.
-        let there = match self.table(table).await? {
-            Some(there) if there.version_id() == Some(base.token.0.as_str()) => there,
+        let Some(there) = self.table(table).await? else { return Ok(Swap::Refused) };
+        let version = match pointer_of(&there) {
+            Some((location, version)) if token(version, location) == base.token => {
+                version.to_owned()
+            }
             _ => return Ok(Swap::Refused),
         };
         let input = input(table, next, Some((&there, base)))
@@ -193,7 +208,7 @@ impl Catalog for GlueCatalog {
             .set_catalog_id(self.catalog_id.clone())
             .database_name(table.namespace())
             .table_input(input)
-            .version_id(&base.token.0)
+            .version_id(version)
             // Glue would keep each version of the entry, up to its limit.
             .skip_archive(true)
             .customize()
@@ -231,6 +246,19 @@ impl Catalog for GlueCatalog {
     }
 }
 
+/// Where an entry points to, and its version; none where it is no Iceberg table.
+fn pointer_of(table: &Table) -> Option<(&str, &str)> {
+    let parameters = table.parameters()?;
+    let is_iceberg = parameters.get(TABLE_TYPE)?.eq_ignore_ascii_case(ICEBERG);
+    let location = parameters.get(METADATA_LOCATION).filter(|_| is_iceberg)?;
+    Some((location, table.version_id()?))
+}
+
+/// Versions begin again for a table that is made anew; its location is another.
+fn token(version: &str, location: &str) -> Token {
+    Token(format!("{version} {location}"))
+}
+
 /// The entry of a table, with what stood in the entry before.
 fn input(
     table: &TableName,
@@ -246,22 +274,28 @@ fn input(
         let location = base.metadata_location.clone();
         parameters.insert(PREVIOUS_METADATA_LOCATION.to_owned(), location);
     }
-    let storage = StorageDescriptor::builder()
-        .location(next.metadata.location())
-        .set_columns(Some(columns(&next.metadata)?))
-        .build();
+    let mut storage = there
+        .and_then(|t| t.storage_descriptor().cloned())
+        .unwrap_or_else(|| StorageDescriptor::builder().build());
+    storage.location = Some(next.metadata.location().to_owned());
+    storage.columns = Some(columns(&next.metadata, storage.columns())?);
     TableInput::builder()
         .name(table.table())
         .table_type("EXTERNAL_TABLE")
         .set_description(there.and_then(|t| t.description().map(str::to_owned)))
         .set_owner(there.and_then(|t| t.owner().map(str::to_owned)))
+        .retention(there.map_or(0, Table::retention))
         .set_parameters(Some(parameters))
         .storage_descriptor(storage)
         .build()
 }
 
 /// The columns as Glue shows them; engines read the metadata file.
-fn columns(metadata: &TableMetadata) -> Result<Vec<Column>, aws_sdk_glue::error::BuildError> {
+fn columns(
+    metadata: &TableMetadata,
+    before: &[Column],
+) -> Result<Vec<Column>, aws_sdk_glue::error::BuildError> {
+    let said = |name: &str| before.iter().find(|c| c.name() == name)?.comment().map(str::to_owned);
     let fields = metadata.current_schema().as_struct().fields();
     fields
         .iter()
@@ -269,7 +303,7 @@ fn columns(metadata: &TableMetadata) -> Result<Vec<Column>, aws_sdk_glue::error:
             Column::builder()
                 .name(&field.name)
                 .r#type(hive_type(&field.field_type))
-                .set_comment(field.doc.clone().filter(|doc| doc.len() <= COMMENT_BYTES))
+                .set_comment(said(&field.name).or(field.doc.as_deref().map(comment)))
                 .parameters("iceberg.field.id", field.id.to_string())
                 .parameters("iceberg.field.current", "true")
                 .parameters("iceberg.field.optional", (!field.required).to_string())
@@ -278,9 +312,34 @@ fn columns(metadata: &TableMetadata) -> Result<Vec<Column>, aws_sdk_glue::error:
         .collect()
 }
 
+/// A comment that Glue takes: one line, of a length (Column structure, `SingleLineString`).
+fn comment(doc: &str) -> String {
+    let line = doc.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut comment = String::new();
+    for c in line {
+        if comment.len() + c.len_utf8() > COMMENT_BYTES {
+            break;
+        }
+        comment.push(c);
+    }
+    comment
+}
+
 /// The Hive name of a type, as Iceberg's Java `IcebergToGlueConverter` writes it.
 fn hive_type(field: &Type) -> String {
-    let Type::Primitive(primitive) = field else { return "string".to_owned() };
+    let primitive = match field {
+        Type::Primitive(primitive) => primitive,
+        Type::List(list) => return format!("array<{}>", hive_type(&list.element_field.field_type)),
+        Type::Map(map) => {
+            let (key, value) = (&map.key_field.field_type, &map.value_field.field_type);
+            return format!("map<{},{}>", hive_type(key), hive_type(value));
+        }
+        Type::Struct(of) => {
+            let fields =
+                of.fields().iter().map(|f| format!("{}:{}", f.name, hive_type(&f.field_type)));
+            return format!("struct<{}>", fields.collect::<Vec<_>>().join(","));
+        }
+    };
     match primitive {
         PrimitiveType::Boolean => "boolean".to_owned(),
         PrimitiveType::Int => "int".to_owned(),

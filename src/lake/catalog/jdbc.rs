@@ -54,6 +54,7 @@ impl JdbcCatalog {
             doing: "connect",
             message,
             kind: Kind::Look,
+            certain: false,
         };
         let url =
             if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
@@ -98,7 +99,8 @@ impl JdbcCatalog {
 
     fn failed(&self, doing: &'static str, error: &sqlx::Error) -> CatalogError {
         let catalog = self.shown.clone();
-        CatalogError { catalog, doing, message: error.to_string(), kind: Kind::Retry }
+        let message = error.to_string();
+        CatalogError { catalog, doing, message, kind: Kind::Retry, certain: false }
     }
 
     async fn ensure_namespace(&self, namespace: &str) -> Result<(), CatalogError> {
@@ -211,11 +213,11 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
 /// The URL as it may be shown: whatever stands between `:` and `@` of the authority is a secret.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
+    // A password may hold anything, a slash too: whatever stands before the last @ is the login.
+    match rest.rsplit_once('@') {
         Some((login, host)) => {
             let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}@{host}{path}")
+            format!("{scheme}://{user}@{host}")
         }
         None => url.to_owned(),
     }
@@ -229,6 +231,7 @@ mod tests {
     fn a_password_is_never_shown() {
         assert_eq!(without_password("postgres://me:secret@db:5432/x"), "postgres://me@db:5432/x");
         assert_eq!(without_password("postgres://me:se@cret@db/x"), "postgres://me@db/x");
+        assert_eq!(without_password("postgres://me:se/cret@db/x"), "postgres://me@db/x");
         assert_eq!(without_password("sqlite:lake/catalog.db"), "sqlite:lake/catalog.db");
     }
 }

@@ -95,6 +95,8 @@ pub struct CatalogError {
     pub message: String,
     /// What an operator does next.
     pub kind: Kind,
+    /// The catalog has said no: what was asked was not carried out, and will not be.
+    pub certain: bool,
 }
 
 /// Names tables and swaps their metadata pointer by compare-and-swap.
@@ -107,7 +109,7 @@ pub struct CatalogError {
 /// - `swap` and `create` are sent **once**: an implementation must not retry by itself. Of any
 ///   number of concurrent calls with equal tokens at most one is carried out.
 /// - `Ok(Swap::Swapped)`: durable. `Ok(Swap::Refused)`: this call changed nothing.
-/// - `Err(_)` from `swap` or `create`: *unknown*. It may have been carried out, now or later;
+/// - `Err(_)` from `swap` or `create`, unless it is `certain`: *unknown*. It may have been carried out, now or later;
 ///   the caller looks (`load`) before it does anything else. `Err(_)` from the reading calls
 ///   has no effect.
 /// - Repeating a `swap` with the same token and proposal after `Err` is safe: it succeeds at most once.

@@ -38,9 +38,9 @@ impl S3TablesCatalog {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let kind = Answer::of(&error).kind();
-        let message = told(error).to_string();
-        CatalogError { catalog: self.bucket_arn.clone(), doing, message, kind }
+        let answer = Answer::of(&error);
+        let (kind, certain, message) = (answer.kind(), answer.is_no(), told(error).to_string());
+        CatalogError { catalog: self.bucket_arn.clone(), doing, message, kind, certain }
     }
 
     async fn table(
@@ -161,6 +161,7 @@ impl Catalog for S3TablesCatalog {
                 doing: "create a table",
                 message: format!("{table} was made and is not there"),
                 kind: Kind::Retry,
+                certain: false,
             }),
         }
     }
@@ -227,5 +228,6 @@ pub(super) fn one_level(catalog: &str, table: &TableName) -> Result<(), CatalogE
         doing: "create a table",
         message: format!("{table}: this catalog has no namespaces within namespaces"),
         kind: Kind::Configuration,
+        certain: true,
     })
 }

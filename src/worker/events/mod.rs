@@ -46,6 +46,8 @@ const MOST_IN_HAND: usize = 18_000;
 const LAST: Duration = Duration::from_secs(3);
 /// How often a worker that is to stop when it is idle looks whether it is.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same for a queue that knows exactly.
+const QUICK_LOOK: Duration = Duration::from_millis(10);
 /// Empty looks in a row that count as idle: the queue's own counts lag.
 const LOOKS: usize = 2;
 
@@ -230,8 +232,9 @@ async fn idle(common: &Common, wakes: &[Arc<Wake>], until_idle: bool) -> Result<
         return std::future::pending().await;
     }
     let mut looks = 0;
+    let pause = if common.queue.is_exact() { QUICK_LOOK } else { LOOK };
     while looks < LOOKS {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
         let nothing_here = common.hand.is_empty()
             && common.in_hand.is_empty()
             && common.empty_polls.load(Ordering::SeqCst) >= LOOKS

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::CatalogError;
 use super::login::{Login, Session};
-use crate::aws::kind_of;
+use crate::aws::{is_no, kind_of};
 use crate::error::Kind;
 
 /// What a path segment may have unencoded (RFC 3986, "unreserved").
@@ -56,6 +56,7 @@ impl Client {
                 doing: "connect",
                 message: told(&e),
                 kind: Kind::Look,
+                certain: true,
             })?;
         Ok(Self { http, session: Session::new(login), uri, prefix: None })
     }
@@ -134,10 +135,10 @@ impl Client {
         doing: &'static str,
         mut request: Request,
     ) -> Result<Answer, CatalogError> {
-        self.session
-            .sign(&self.http, &mut request)
-            .await
-            .map_err(|message| self.failed(doing, message, Kind::Look))?;
+        self.session.sign(&self.http, &mut request).await.map_err(|unsigned| CatalogError {
+            certain: true,
+            ..self.failed(doing, unsigned.why, unsigned.kind)
+        })?;
         let lost = |error: reqwest::Error| self.failed(doing, told(&error), Kind::Retry);
         let answer = self.http.execute(request).await.map_err(lost)?;
         let status = answer.status();
@@ -160,7 +161,7 @@ impl Client {
     }
 
     fn failed(&self, doing: &'static str, message: String, kind: Kind) -> CatalogError {
-        CatalogError { catalog: self.uri.clone(), doing, message, kind }
+        CatalogError { catalog: self.uri.clone(), doing, message, kind, certain: false }
     }
 }
 
@@ -177,6 +178,7 @@ impl Answer {
             doing: self.doing,
             message: format!("the answer cannot be read: {e}"),
             kind: Kind::Look,
+            certain: false,
         })
     }
 
@@ -205,6 +207,7 @@ impl Answer {
                 None => self.status.to_string(),
             },
             kind: kind_of(self.status.as_u16()),
+            certain: is_no(self.status.as_u16()),
         }
     }
 }

@@ -12,6 +12,9 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::aws::kind_of;
+use crate::error::Kind;
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -63,6 +66,21 @@ pub enum Login {
 pub(super) struct Session {
     login: Login,
     token: Mutex<Option<Token>>,
+    /// The chain behind them may ask a service each time.
+    credentials: Mutex<Option<(Credentials, Instant)>>,
+}
+
+/// Why a request was not signed, and so not sent.
+#[derive(Debug)]
+pub(super) struct Unsigned {
+    pub(super) why: String,
+    pub(super) kind: Kind,
+}
+
+impl Unsigned {
+    fn look(why: String) -> Self {
+        Self { why, kind: Kind::Look }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -80,12 +98,16 @@ struct TokenAnswer {
 
 /// How long a token is used whose end nobody tells: RFC 6749 leaves it to other means.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// Nothing is used for longer without asking again.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// The chain of credentials has to answer within this.
+const CREDENTIALS: Duration = Duration::from_secs(10);
 /// A token is renewed this long before its end.
 const MARGIN: Duration = Duration::from_secs(30);
 
 impl Session {
     pub(super) fn new(login: Login) -> Self {
-        Self { login, token: Mutex::new(None) }
+        Self { login, token: Mutex::new(None), credentials: Mutex::new(None) }
     }
 
     /// Whether a refused token may be replaced by a fresh one.
@@ -101,15 +123,15 @@ impl Session {
     /// Puts the proof to a request.
     ///
     /// # Errors
-    /// What is wrong, as a text without secrets; the request was not sent.
+    /// What is wrong, without secrets; the request was not sent.
     pub(super) async fn sign(
         &self,
         http: &reqwest::Client,
         request: &mut reqwest::Request,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unsigned> {
         match &self.login {
             Login::None => Ok(()),
-            Login::Token(token) => bear(request, token),
+            Login::Token(token) => bear(request, token).map_err(Unsigned::look),
             Login::OAuth2 { server, client_id, client_secret, scope } => {
                 let mut held = self.token.lock().await;
                 let token = match &*held {
@@ -119,17 +141,45 @@ impl Session {
                         held.insert(fresh).text.clone()
                     }
                 };
-                bear(request, &token)
+                bear(request, &token).map_err(Unsigned::look)
             }
             Login::SigV4 { credentials, region, service } => {
-                let credentials = credentials
-                    .provide_credentials()
-                    .await
-                    .map_err(|e| format!("no AWS credentials: {}", crate::error::chain(&e)))?;
-                sign_v4(request, credentials, region, service)
+                let credentials = self.held(credentials).await.map_err(Unsigned::look)?;
+                sign_v4(request, credentials, region, service).map_err(Unsigned::look)
             }
         }
     }
+
+    async fn held(&self, chain: &SharedCredentialsProvider) -> Result<Credentials, String> {
+        let mut held = self.credentials.lock().await;
+        if let Some((credentials, stale)) = &*held
+            && Instant::now() < *stale
+        {
+            return Ok(credentials.clone());
+        }
+        let asked = tokio::time::timeout(CREDENTIALS, chain.provide_credentials()).await;
+        let fresh = asked
+            .map_err(|_| format!("no AWS credentials within {CREDENTIALS:?}"))?
+            .map_err(|e| format!("no AWS credentials: {}", crate::error::chain(&e)))?;
+        let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
+        *held = Some((fresh.clone(), stale(left)));
+        Ok(fresh)
+    }
+}
+
+/// The time that signatures are dated by.
+fn now() -> SystemTime {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "signatures are dated by the machine, as the SDKs date theirs"
+    )]
+    SystemTime::now()
+}
+
+/// When something is renewed that is good for so long.
+fn stale(lifetime: Option<Duration>) -> Instant {
+    let lifetime = lifetime.unwrap_or(LIFETIME).min(LONGEST);
+    Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2))
 }
 
 fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
@@ -146,25 +196,31 @@ async fn ask(
     client_id: &str,
     client_secret: &Secret,
     scope: &str,
-) -> Result<Token, String> {
+) -> Result<Token, Unsigned> {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", client_id),
         ("client_secret", &client_secret.0),
         ("scope", scope),
     ];
-    let told =
-        |error: reqwest::Error| format!("no token from {server}: {}", super::client::told(&error));
+    let told = |error: reqwest::Error| Unsigned {
+        why: format!("no token from {server}: {}", super::client::told(&error)),
+        kind: Kind::Retry,
+    };
     let answer = http.post(server).form(&form).send().await.map_err(told)?;
     let status = answer.status();
     if !status.is_success() {
-        return Err(format!(
-            "no token from {server}: it answered {status}; look at SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
-        ));
+        let kind = kind_of(status.as_u16());
+        let look = if kind == Kind::Retry {
+            ""
+        } else {
+            "; look at SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
+        };
+        let why = format!("no token from {server}: it answered {status}{look}");
+        return Err(Unsigned { why, kind });
     }
     let answer: TokenAnswer = answer.json().await.map_err(told)?;
-    let lifetime = answer.expires_in.map_or(LIFETIME, Duration::from_secs);
-    let stale = Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2));
+    let stale = stale(answer.expires_in.map(Duration::from_secs));
     Ok(Token { text: Secret(answer.access_token), stale })
 }
 
@@ -178,16 +234,11 @@ fn sign_v4(
         format!("signing: {}", crate::error::chain(error))
     };
     let identity = credentials.into();
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "signatures are dated by the machine, as the SDKs date theirs"
-    )]
-    let now = SystemTime::now();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
         .name(service)
-        .time(now)
+        .time(now())
         .settings(SigningSettings::default())
         .build()
         .map_err(|e| text(&e))?

@@ -114,8 +114,10 @@ impl RestCatalog {
         }
         let answer = client.read("connect", &["config"], &query).await?;
         let config: Config = answer.ok()?.json()?;
-        let of = |key: &str| config.overrides.get(key).or_else(|| config.defaults.get(key));
-        client.go_on(of("uri").map(String::as_str), of("prefix").map(String::as_str))?;
+        // Overrides go before what we know, and defaults after it: an address we do know.
+        let uri = config.overrides.get("uri");
+        let prefix = config.overrides.get("prefix").or_else(|| config.defaults.get("prefix"));
+        client.go_on(uri.map(String::as_str), prefix.map(String::as_str))?;
         Ok(Self { client, places_tables: settings.places_tables })
     }
 
@@ -220,13 +222,16 @@ impl Catalog for RestCatalog {
         let namespace = levels(table);
         let path = ["namespaces", namespace.as_str(), "tables"];
         let metadata = &first.metadata;
+        let mut properties = metadata.properties().clone();
+        // The one place where a creation can say it; servers have defaults of their own.
+        properties.insert("format-version".to_owned(), "2".to_owned());
         let body = CreateTable {
             name: table.table(),
             location: Some(metadata.location()).filter(|location| !location.is_empty()),
             schema: metadata.current_schema(),
             partition_spec: metadata.default_partition_spec().as_ref().clone().into_unbound(),
             stage_create: false,
-            properties: metadata.properties(),
+            properties: &properties,
         };
         const DOING: &str = "create a table";
         let mut answer = self.client.send(DOING, Method::POST, &path, &body).await?;
@@ -267,14 +272,15 @@ impl Catalog for RestCatalog {
     }
 }
 
-/// What the requirements of a commit on this state assert. A sequence number never comes back, so neither does a token.
+/// What the requirements of a commit on this state assert, and the sequence number: it never comes back.
 fn token(metadata: &TableMetadata) -> Token {
     Token(format!(
-        "{} main={:?} sequence={} schema={} fields={}",
+        "{} main={:?} sequence={} schema={} fields={} spec={}",
         metadata.uuid(),
         metadata.current_snapshot_id(),
         metadata.last_sequence_number(),
         metadata.current_schema_id(),
         metadata.last_column_id(),
+        metadata.default_partition_spec_id(),
     ))
 }

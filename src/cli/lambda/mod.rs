@@ -1,0 +1,165 @@
+//! `lambda`: the AWS Lambda runtime. An invocation is a small run of the worker, that ends in time.
+//!
+//! Of an SQS batch those messages are reported as failed whose outcomes are not durable; AWS deletes the others.
+
+mod payload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+use super::exit::Usage;
+use super::steps::{told_bronze, told_gold, told_silver};
+use crate::config::environment;
+use crate::error::chain;
+use crate::queue::{InvocationQueue, Message};
+use crate::telemetry;
+use crate::wiring::{Intake, Queues, Wired};
+use crate::worker::{self, Round, announced};
+use payload::{Step, Wanted, wanted};
+
+/// A message that AWS has received stays hidden for as long as its queue says: nothing has to extend that.
+const HIDDEN: Duration = Duration::from_secs(12 * 3_600);
+/// What is kept of an invocation's time for giving back and answering: a quarter, within these bounds.
+const LEAST_MARGIN: Duration = Duration::from_secs(4);
+/// See [`LEAST_MARGIN`].
+const MOST_MARGIN: Duration = Duration::from_secs(30);
+
+/// Serves invocations until the process is ended.
+pub(super) async fn run(wired: Wired) -> anyhow::Result<()> {
+    if !environment::is_lambda() {
+        let why = "`lambda` runs inside AWS Lambda, which sets AWS_LAMBDA_RUNTIME_API; here, use `silversmith run`";
+        return Err(Usage(why.to_owned()).into());
+    }
+    let wired = &wired;
+    let handler = service_fn(async move |event: LambdaEvent<Value>| {
+        let answer = invoked(wired, event).await;
+        // The process is frozen once it has answered.
+        telemetry::flush().await;
+        answer
+    });
+    lambda_runtime::run(handler)
+        .await
+        .map_err(|error| anyhow::anyhow!("the Lambda runtime ended: {error}"))
+}
+
+async fn invoked(wired: &Wired, event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error> {
+    let (payload, context) = event.into_parts();
+    let now = wired.lake.ambient().now().timestamp_millis();
+    let left = Duration::from_millis(context.deadline.saturating_sub(now.max(0) as u64));
+    let margin = (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN);
+    let time = left.saturating_sub(margin);
+    let wanted = wanted(payload)?;
+    tracing::debug!(request_id = context.request_id, ?left, "invoked");
+    if let Wanted::Messages(messages) = wanted {
+        // Begun and cut off, they would only be read for nothing.
+        if time.is_zero() {
+            let ids = messages.into_iter().map(|message| message.id).collect();
+            return Ok(reported(ids));
+        }
+        return Ok(messages_of(wired, messages, time, margin).await?);
+    }
+    // What is cut off is safe to be cut off anywhere; the next invocation goes on from there.
+    let done = tokio::time::timeout(time, steps(wired, wanted)).await;
+    let answer =
+        done.map_err(|_| format!("cut off after {time:?}: give the function more time"))?;
+    answer.map_err(|error| {
+        tracing::error!(error = chain(error.as_ref()), "the step failed");
+        chain(error.as_ref()).into()
+    })
+}
+
+/// Takes messages in, and merges what they bring unless another function does.
+async fn messages_of(
+    wired: &Wired,
+    messages: Vec<Message>,
+    time: Duration,
+    margin: Duration,
+) -> Result<Value, String> {
+    let Intake::Queue(queues) = &wired.intake else {
+        return Err("the function gets messages, and source.queue names no queue".to_owned());
+    };
+    let queue = Arc::new(InvocationQueue::new(queues.queue.clone(), messages));
+    let mut settings = queues.settings.clone();
+    settings.visibility = HIDDEN;
+    let mut wired = wired.clone();
+    wired.intake =
+        Intake::Queue(Queues { settings, queue: queue.clone(), dlq: queues.dlq.clone() });
+    if environment::merges_by_event() {
+        for pipeline in &mut wired.pipelines {
+            (pipeline.silver, pipeline.gold) = (None, vec![]);
+        }
+    }
+    let out_of_time = tokio::time::sleep(time);
+    if let Err(error) = worker::run(&wired, true, margin, out_of_time, log).await {
+        // Those that were not done are told below, and come again.
+        tracing::error!(error = chain(&error), "the invocation ended early");
+    }
+    Ok(reported(queue.failures()))
+}
+
+/// The messages that AWS is to keep.
+fn reported(ids: Vec<String>) -> Value {
+    let ids: Vec<Value> = ids.iter().map(|id| json!({"itemIdentifier": id})).collect();
+    json!({"batchItemFailures": ids})
+}
+
+fn log(round: &Round) {
+    let bronze = &round.bronze;
+    tracing::info!(
+        pipeline = round.pipeline,
+        ingested = bronze.ingested,
+        known = bronze.known,
+        failed = bronze.failed,
+        rows = bronze.rows,
+        merged = round.silver.as_ref().map(|silver| silver.bronze_snapshots),
+        "done"
+    );
+}
+
+async fn steps(wired: &Wired, wanted: Wanted) -> anyhow::Result<Value> {
+    let pipelines: Vec<_> = match &wanted {
+        Wanted::Merge(name) => {
+            wired.pipelines.iter().filter(|p| p.settings.name == *name).collect()
+        }
+        _ => wired.pipelines.iter().collect(),
+    };
+    if let (Wanted::Merge(name), true) = (&wanted, pipelines.is_empty()) {
+        // An event of another lake on the same bus.
+        return Ok(json!({"lines": [format!("there is no pipeline {name} here")]}));
+    }
+    let mut lines = Vec::new();
+    let work = async {
+        for pipeline in &pipelines {
+            let name = &pipeline.settings.name;
+            let does = |step| matches!(&wanted, Wanted::Step(only) if *only == step);
+            let (all, merges) = (wanted == Wanted::All, matches!(wanted, Wanted::Merge(_)));
+            if all || does(Step::Bronze) {
+                let step = pipeline.bronze.step().await;
+                lines.push(told_bronze(name, &step?));
+            }
+            if (all || merges || does(Step::Silver))
+                && let Some(silver) = &pipeline.silver
+            {
+                lines.push(told_silver(name, &silver.step().await?));
+            }
+            if all || merges || does(Step::Gold) {
+                for gold in &pipeline.gold {
+                    lines.push(told_gold(&gold.table().to_string(), &gold.step().await?));
+                }
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let done = announced(&pipelines, work).await;
+    for line in &lines {
+        tracing::info!("{line}");
+    }
+    done?;
+    Ok(match wanted {
+        Wanted::Step(step) => json!({"step": step.as_str(), "lines": lines}),
+        _ => json!({"lines": lines}),
+    })
+}
