@@ -38,7 +38,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("LocalCheckpoints", &["checkpoint/", "wiring.rs", "cli/demo"]),
     ("DirectoryStore", &["source/", "wiring.rs"]),
     ("anyhow", &["cli/"]),
-    ("clap::", &["cli/", "telemetry.rs"]),
+    ("clap::", &["cli/", "telemetry/logs.rs"]),
     ("crate::cli", &["cli/"]),
     ("crate::wiring", &["cli/", "worker/"]),
     ("crate::worker", &["cli/", "worker/"]),

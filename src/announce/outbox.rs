@@ -12,6 +12,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORM
 use crate::lake::diff::Position;
 use crate::lake::{Lake, LakeError, Snapshot, Table, TableName};
 use crate::ledger::rejections;
+use crate::telemetry::metrics;
 
 /// How far the commits of a pipeline were announced (`<pipeline>/announced.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +168,15 @@ impl Announcer {
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<(), AnnounceError> {
+        let published = self.publish_all(notices).await;
+        let outcome = if published.is_ok() { "published" } else { "failed" };
+        for notice in notices {
+            metrics::announcements(notice.kind.as_str(), outcome, 1);
+        }
+        published
+    }
+
+    async fn publish_all(&self, notices: &[Notice]) -> Result<(), AnnounceError> {
         let refused = self.bus.publish(notices).await?;
         let Some(first) = refused.first() else { return Ok(()) };
         // Those refused alone: the others would be told twice for nothing.

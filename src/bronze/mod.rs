@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
+use tracing::Instrument;
 
 use crate::batch::BatchLimits;
 use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
@@ -23,6 +24,7 @@ use crate::error::Kind;
 use crate::lake::{Lake, LakeError, TableName};
 use crate::ledger::{Ledger, ObjectRow};
 use crate::source::{RawStore, ReadError, Wanted};
+use crate::telemetry::metrics;
 
 /// What a pipeline says about its bronze table.
 #[derive(Debug, Clone)]
@@ -202,17 +204,25 @@ impl Bronze {
     /// is harmless (I2).
     pub async fn take_in(&self, batch: &[Wanted]) -> Result<Taken, BronzeError> {
         let id = self.lake.ambient().uuid().to_string();
+        let (pipeline, objects) = (self.settings.pipeline.as_str(), batch.len());
+        let span = tracing::info_span!("batch", pipeline, batch = %id, objects);
+        let taken = self.take_in_as(&id, batch).instrument(span).await?;
+        self.measure(batch, &taken);
+        Ok(taken)
+    }
+
+    async fn take_in_as(&self, id: &str, batch: &[Wanted]) -> Result<Taken, BronzeError> {
         let began = self.lake.ambient().now();
         let announced: u64 = batch.iter().map(Wanted::size).sum();
-        tracing::debug!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes = announced, "reading a batch");
+        tracing::debug!(batch = id, table = %self.settings.table, objects = batch.len(), bytes = announced, "reading a batch");
         loop {
-            let staged = self.stage(&id, batch).await?;
+            let staged = self.stage(id, batch).await?;
             let read = self.lake.ambient().now();
             let bytes = staged.ingested.iter().filter_map(|row| row.size).sum();
-            let done = match self.commit(&id, staged).await? {
+            let done = match self.commit(id, staged).await? {
                 commit::Committed::Done(done) => done,
                 commit::Committed::SchemaMoved => {
-                    tracing::info!(batch = %id, table = %self.settings.table,
+                    tracing::info!(batch = id, table = %self.settings.table,
                         "the table's schema changed meanwhile; reading the batch again under it");
                     continue;
                 }
@@ -232,8 +242,9 @@ impl Bronze {
                 snapshots: done.snapshot.into_iter().collect(),
             };
             let now = self.lake.ambient().now();
+            metrics::step(&self.settings.pipeline, metrics::Layer::Bronze, now - began);
             tracing::info!(
-                pipeline = self.settings.pipeline, batch = %id, table = %self.settings.table,
+                pipeline = self.settings.pipeline, batch = id, table = %self.settings.table,
                 snapshot = done.snapshot, objects = report.ingested, known = report.known,
                 failed = report.failed, postponed = report.postponed, rows = report.rows,
                 rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
@@ -241,6 +252,24 @@ impl Bronze {
             );
             return Ok(Taken { report, fates: done.fates });
         }
+    }
+
+    fn measure(&self, batch: &[Wanted], taken: &Taken) {
+        let (pipeline, now) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
+        for (wanted, fate) in batch.iter().zip(&taken.fates) {
+            let outcome = match fate {
+                Fate::Ingested => "ingested",
+                Fate::Known => "duplicate",
+                Fate::Failed(row) => row.outcome.as_str(),
+                Fate::Postponed { .. } => "postponed",
+            };
+            metrics::objects(pipeline, outcome, 1);
+            if let (Fate::Ingested, Some(written)) = (fate, wanted.last_modified()) {
+                metrics::latency(pipeline, metrics::Layer::Bronze, now - written);
+            }
+        }
+        metrics::rows(pipeline, metrics::Layer::Bronze, taken.report.rows);
+        metrics::rescued(pipeline, taken.report.rescued);
     }
 
     /// Notes the newest object that an event brought (`<pipeline>/bronze.json`). The listings' floor

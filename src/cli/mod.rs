@@ -24,7 +24,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::aws::Aws;
 use crate::config::{self, Settings};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::http::Listen;
+use crate::telemetry::{self, LogFormat, Telemetry};
 use crate::wiring::{Missing, Pipeline, Wired, wire};
 use crate::worker::announced;
 use output::Format;
@@ -56,13 +57,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(
-        after_help = "Examples:\n  silversmith run\n  silversmith run --until-idle --log-format json 2> worker.log"
+        after_help = "Examples:\n  silversmith run\n  silversmith run --http 9464\n  silversmith run --until-idle --log-format json 2> worker.log"
     )]
     /// Run the worker: bronze, silver and gold of every pipeline, as files come
     Run {
         /// Exit once the source is empty and silver and gold have caught up
         #[arg(long)]
         until_idle: bool,
+        /// Serve /metrics, /healthz and /readyz here: an address, or a port on loopback
+        #[arg(long, value_name = "ADDR")]
+        http: Option<Listen>,
     },
     #[command(
         after_help = "Examples:\n  silversmith bronze\n  silversmith bronze --pipeline orders && silversmith silver --pipeline orders"
@@ -172,12 +176,27 @@ pub fn main() -> ExitCode {
         Command::Run { .. } | Command::Lambda => "warn,aws_config=error,silversmith=info",
         _ => "warn,aws_config=error",
     };
-    telemetry::start(cli.log_format, config::environment::log_filter().as_deref(), default);
+    let begun = telemetry::start(&Telemetry {
+        format: cli.log_format,
+        filter: config::environment::log_filter().as_deref(),
+        default_filter: default,
+        otlp: config::environment::has_collector(),
+        service: &config::environment::service_name(),
+        scraped: matches!(cli.command, Command::Run { http: Some(_), .. }),
+    });
+    if let Err(error) = begun {
+        return exit::failed(&error.into());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::failed(&anyhow::Error::from(error).context("no async runtime")),
     };
-    match runtime.block_on(dispatch(cli)) {
+    let done = runtime.block_on(async {
+        let done = dispatch(cli).await;
+        telemetry::flush().await;
+        done
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error),
     }
@@ -187,7 +206,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let config = cli.config.as_str();
     let settings = || settings(config);
     match cli.command {
-        Command::Run { until_idle } => {
+        Command::Run { until_idle, http } => {
+            if let Some(listen) = http {
+                let address = telemetry::http::serve(listen).await;
+                let address = address.with_context(|| "--http: nobody can listen there")?;
+                tracing::info!(%address, "serving /metrics, /healthz and /readyz");
+            }
             let wired = wire(settings().await?, Missing::Make).await?;
             steps::run(&wired, until_idle, cli.log_format == LogFormat::Json).await
         }

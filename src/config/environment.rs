@@ -41,6 +41,17 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// `OTEL_EXPORTER_OTLP_ENDPOINT`: a collector, which the exporters ask for themselves; what it tells us is that there
+/// is one.
+pub fn has_collector() -> bool {
+    variable("OTEL_EXPORTER_OTLP_ENDPOINT").is_some()
+}
+
+/// `OTEL_SERVICE_NAME`: what the service is called in traces and metrics.
+pub fn service_name() -> String {
+    variable("OTEL_SERVICE_NAME").unwrap_or("silversmith".to_owned())
+}
+
 /// `AWS_LAMBDA_RUNTIME_API`: set where the process is a Lambda function.
 pub fn is_lambda() -> bool {
     variable("AWS_LAMBDA_RUNTIME_API").is_some()

@@ -16,6 +16,8 @@ use crate::lake::{
 };
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
+use crate::telemetry::metrics;
+use tracing::Instrument;
 
 /// The name under which the rows are selected from.
 pub const SILVER: &str = "silver";
@@ -115,6 +117,16 @@ impl Gold {
 
     /// Computes the table from silver as it is now, unless it was.
     pub async fn step(&self) -> Result<GoldReport, GoldError> {
+        let (pipeline, began) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
+        let span = tracing::info_span!("refresh", pipeline, table = %self.settings.table);
+        let report = self.refresh().instrument(span).await?;
+        if matches!(report, GoldReport::Refreshed { .. }) {
+            metrics::step(pipeline, metrics::Layer::Gold, self.lake.ambient().now() - began);
+        }
+        Ok(report)
+    }
+
+    async fn refresh(&self) -> Result<GoldReport, GoldError> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(silver) = self.lake.find(&self.settings.silver).await? else {
                 return Ok(GoldReport::UpToDate);

@@ -12,11 +12,13 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tracing::Instrument;
 
 use super::catalog::{CatalogError, Swap};
 use super::change::{Prepared, prepare};
-use super::{Change, Lake, LakeError, Table};
+use super::{Change, Lake, LakeError, Table, marks};
 use crate::error::Kind;
+use crate::telemetry::metrics;
 
 /// How a commit ended, when that could be established.
 #[derive(Debug)]
@@ -51,6 +53,19 @@ impl Lake {
     /// file of the change has to be kept. Any other error: the table was not changed, and the
     /// change's data files are the caller's to discard or use again.
     pub async fn commit(&self, base: &Table, change: &Change) -> Result<Outcome, LakeError> {
+        let span = tracing::info_span!("commit", table = %base.name());
+        let ended = self.commit_quietly(base, change).instrument(span).await;
+        let outcome = match &ended {
+            Ok(Outcome::Committed(_)) => "committed",
+            Ok(Outcome::Conflict(_)) => "conflict",
+            Err(LakeError::Unknown { .. }) => "unknown",
+            Err(_) => "failed",
+        };
+        metrics::commit(&base.name().to_string(), layer(change), outcome);
+        ended
+    }
+
+    async fn commit_quietly(&self, base: &Table, change: &Change) -> Result<Outcome, LakeError> {
         let prepared = prepare(self, base, change).await?;
         let outcome = self.settle(base, &prepared).await?;
         if matches!(outcome, Outcome::Conflict(_)) {
@@ -146,6 +161,17 @@ impl Lake {
         let required = self.catalog.writes_metadata()
             && prepared.proposal.requirements.iter().all(|r| r.check(Some(now.metadata())).is_ok());
         stale || unmoved || required
+    }
+}
+
+/// Which layer a change is of, by its marks.
+fn layer(change: &Change) -> metrics::Layer {
+    let has = |mark: &str| change.marks.contains_key(&format!("{mark}-snapshot-id"));
+    match () {
+        () if change.marks.contains_key(marks::BATCH) => metrics::Layer::Bronze,
+        () if has(marks::MERGED) => metrics::Layer::Silver,
+        () if has(marks::COMPUTED) => metrics::Layer::Gold,
+        () => metrics::Layer::Ledger,
     }
 }
 

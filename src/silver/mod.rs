@@ -4,16 +4,21 @@
 //! - [`newest`]: the newest row per key of a set of rows
 //! - [`engine`]: the port that plans and runs a merge, and the one built in
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
+//! - `lag.rs`: how long bronze has waited
 //! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
 
 pub mod engine;
 mod error;
+mod lag;
 pub mod newest;
 pub mod order;
 mod settings;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tracing::Instrument;
 
 use crate::checkpoint::{self, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint};
 use crate::lake::diff::{Position, Standing, Step, standing};
@@ -65,6 +70,19 @@ impl Silver {
 
     /// Merges what bronze gained since the mark. Nothing to merge is fine.
     pub async fn step(&self) -> Result<SilverReport, SilverError> {
+        let span = tracing::info_span!("merge", pipeline = self.settings.pipeline, table = %self.settings.table);
+        let (began, mut since) = (self.lake.ambient().now(), None);
+        let report = self.step_since(&mut since).instrument(span).await?;
+        if !report.snapshots.is_empty() {
+            self.measure(since, self.lake.ambient().now() - began, &report);
+        }
+        Ok(report)
+    }
+
+    async fn step_since(
+        &self,
+        since: &mut Option<DateTime<Utc>>,
+    ) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
         let mut conflicts = 0;
         loop {
@@ -78,6 +96,7 @@ impl Silver {
                 self.save_checkpoint(rewind).await?;
                 return Ok(report);
             };
+            *since = since.or_else(|| lag::waiting_since(&bronze, range.from.as_ref()));
             match self.merge_in_passes(&bronze, silver, &range, rewind.is_some()).await? {
                 Some((snapshots, counts)) => {
                     conflicts = 0;

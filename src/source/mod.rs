@@ -100,6 +100,14 @@ impl Wanted {
         }
     }
 
+    /// When it was written, as far as that was said.
+    pub fn last_modified(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Listed(object) => Some(object.id.last_modified),
+            Self::Announced(object) => object.event_time,
+        }
+    }
+
     /// The identity under which its outcome is kept when it could not be opened: what was announced
     /// stands in for what is not known.
     pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {

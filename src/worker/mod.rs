@@ -2,11 +2,13 @@
 //! with `--until-idle`, until there is nothing left to do.
 //!
 //! - `rounds.rs`: a folder is listed, round after round
+//! - `lag.rs`: how far silver is behind is watched, too
 //! - `announcing.rs`: what was committed is announced beside the work
 //! - [`mod@events`]: messages of a queue are received, batched, committed and only then deleted (I1)
 
 mod announcing;
 pub mod events;
+mod lag;
 mod rounds;
 
 use std::future::Future;
@@ -17,6 +19,7 @@ use crate::bronze::{BronzeError, BronzeReport};
 use crate::gold::{GoldError, GoldReport};
 use crate::queue::QueueError;
 use crate::silver::{SilverError, SilverReport};
+use crate::telemetry::readiness;
 use crate::wiring::{Intake, Pipeline, Wired};
 use announcing::Announcing;
 pub use announcing::announced;
@@ -113,11 +116,21 @@ pub async fn run(
         announcing.wake(&round.pipeline);
         seen(round);
     };
-    let ended = match &wired.intake {
-        Intake::Directory => rounds::run(wired, until_idle, grace, stop, seen).await,
-        Intake::Queue(queues) => events::run(wired, queues, until_idle, grace, stop, seen).await,
-        Intake::Listing => Err(WorkerError::NothingToWatch),
+    let work = async {
+        match &wired.intake {
+            Intake::Directory => rounds::run(wired, until_idle, grace, stop, seen).await,
+            Intake::Queue(queues) => {
+                events::run(wired, queues, until_idle, grace, stop, seen).await
+            }
+            Intake::Listing => Err(WorkerError::NothingToWatch),
+        }
     };
+    readiness::set_working(true);
+    let ended = tokio::select! {
+        ended = work => ended,
+        () = lag::watch(&wired.pipelines) => Ok(()),
+    };
+    readiness::set_working(false);
     announcing.finish().await;
     ended
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::{Round, WorkerError, merge};
 use crate::backoff::in_trouble;
 use crate::error::chain;
+use crate::telemetry::readiness;
 use crate::wiring::{Pipeline, Wired};
 
 /// How long an idle worker waits before it lists a directory again.
@@ -87,6 +88,7 @@ impl<'a> Route<'a> {
             pipeline = %self.pipeline.settings.name, attempts, again_in = ?delay,
             error = chain(&error), "pipeline in trouble; the others go on"
         );
+        readiness::trouble(&self.pipeline.settings.name, &chain(&error));
         self.trouble = Some(Trouble { error, attempts, again_at: now + delay });
     }
 }
@@ -114,6 +116,7 @@ async fn round_of_all(
         match round(route.pipeline).await {
             Ok(round) => {
                 route.trouble = None;
+                readiness::well(&route.pipeline.settings.name);
                 if !round.idle() {
                     idle = false;
                     seen(&round);

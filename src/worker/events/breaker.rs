@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::telemetry::metrics;
+
 /// See the module. It is open while at least one lane says so.
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -13,6 +15,7 @@ pub(super) struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
+        metrics::breaker(false);
         Self { open: Arc::new(watch::Sender::new(0)) }
     }
 }
@@ -21,6 +24,7 @@ impl Breaker {
     /// Holds the breaker open for as long as the guard lives.
     pub(super) fn open(&self) -> Open {
         self.open.send_modify(|count| *count += 1);
+        metrics::breaker(true);
         Open(self.open.clone())
     }
 
@@ -38,5 +42,6 @@ pub(super) struct Open(Arc<watch::Sender<usize>>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+        metrics::breaker(*self.0.borrow() > 0);
     }
 }

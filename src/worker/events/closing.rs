@@ -11,6 +11,7 @@ use super::delivery::{Close, Closed};
 use crate::backoff::backoff;
 use crate::error::chain;
 use crate::queue::{BATCH, QueueError, Refused};
+use crate::telemetry::metrics;
 
 /// Requests under way at a time.
 const AT_ONCE: usize = 8;
@@ -57,6 +58,8 @@ async fn close(common: &Common, mut messages: Vec<Closed>) {
     for message in &messages {
         common.in_hand.remove(&message.receipt);
     }
+    let deletes = messages.iter().all(|message| matches!(message.close, Close::Delete));
+    let (fate, count) = (if deletes { "deleted" } else { "given_back" }, messages.len());
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             tokio::time::sleep(backoff(PAUSE, attempt, LONGEST)).await;
@@ -74,6 +77,7 @@ async fn close(common: &Common, mut messages: Vec<Closed>) {
                     again.contains(&(index - 1))
                 });
                 if messages.is_empty() {
+                    metrics::messages(fate, count as u64);
                     return;
                 }
             }

@@ -6,6 +6,7 @@ use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::event::{Announcement, DeadLetter, Origin};
 use crate::queue::{BATCH, EventQueue, Outgoing};
+use crate::telemetry::metrics;
 
 /// The way to the queue for dead letters.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ impl DeadLetters {
                             *sent = None;
                         }
                     }
+                    let count = sent.iter().flatten().count();
+                    metrics::messages("dead_lettered", count as u64);
                     for (letter, _) in some.iter().zip(&sent).filter(|(_, sent)| sent.is_some()) {
                         tracing::warn!(
                             letter = letter.id,

@@ -16,6 +16,7 @@ use crate::config::settings::OnUnmatched;
 use crate::error::chain;
 use crate::event::{Announcement, parse};
 use crate::queue::{BATCH, Message, QueueError};
+use crate::telemetry::{metrics, readiness};
 
 /// Receives under way at a time, when there is much to receive.
 const MOST: usize = 8;
@@ -49,6 +50,7 @@ pub(super) async fn run(
         match received {
             Some(Ok(Ok(messages))) => {
                 failures = 0;
+                readiness::well("queue");
                 let full = messages.len() == BATCH;
                 wanted = if full { (wanted * 2).min(MOST) } else { 1 };
                 intake.take_all(messages, full).await;
@@ -58,6 +60,7 @@ pub(super) async fn run(
                 wanted = 1;
                 let again_in = in_trouble(failures);
                 tracing::error!(error = chain(&error), ?again_in, "receiving failed");
+                readiness::trouble("queue", &chain(&error));
                 if let Some(trouble) = &common.trouble {
                     drop(trouble.send(error.into()));
                 }
@@ -85,6 +88,7 @@ async fn receive(common: Arc<Common>, wait: Duration) -> Result<Vec<Message>, Qu
     for message in &messages {
         common.in_hand.add(&message.receipt);
     }
+    metrics::messages("received", messages.len() as u64);
     common.note_poll(messages.is_empty());
     Ok(messages)
 }

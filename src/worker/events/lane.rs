@@ -19,6 +19,7 @@ use crate::error::{Kind, chain};
 use crate::event::Announcement;
 use crate::ledger::{CHANGED, ObjectRow, UNREADABLE};
 use crate::source::Wanted;
+use crate::telemetry::readiness;
 use crate::wiring::Pipeline;
 use crate::worker::WorkerError;
 
@@ -157,7 +158,13 @@ impl Lane {
             }
         }
         self.troubled.send_replace(false);
+        readiness::well(&self.part());
         true
+    }
+
+    /// What this part of the worker is called.
+    fn part(&self) -> String {
+        format!("bronze of {}", self.pipeline.settings.name)
     }
 
     /// Commits a batch, however long that takes, and settles its tickets.
@@ -172,6 +179,7 @@ impl Lane {
                     Some(error) if failures + 1 < HOLDS => error,
                     _ => {
                         self.troubled.send_replace(false);
+                        readiness::well(&self.part());
                         drop(open);
                         return self.settle(batch, taken).await;
                     }
@@ -208,6 +216,7 @@ impl Lane {
                 "bronze in trouble; its objects stay in the queue, and other pipelines go on"
             }
         );
+        readiness::trouble(&self.part(), &chain(&error));
         if let Some(trouble) = &self.common.trouble {
             drop(trouble.send(WorkerError::Bronze { pipeline, source: error }));
         }

@@ -1,0 +1,37 @@
+//! Traces and metrics to a collector, by OTLP over HTTP with protobuf
+//! ([protocol](https://opentelemetry.io/docs/specs/otlp/),
+//! [variables](https://opentelemetry.io/docs/specs/otel/protocol/exporter/)).
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Who tells, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
+pub(super) fn resource(service: &str) -> Resource {
+    Resource::builder().with_service_name(service.to_owned()).build()
+}
+
+pub(super) fn metrics() -> Result<MetricExporter, ExporterBuildError> {
+    MetricExporter::builder().with_http().build()
+}
+
+pub(super) fn tracers(service: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
+    let exporter = SpanExporter::builder().with_http().build()?;
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    Ok(provider.with_resource(resource(service)).build())
+}
+
+/// Our own spans, whatever is logged.
+pub(super) fn layer<S>(tracers: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let ours = Targets::new().with_target("silversmith", LevelFilter::INFO);
+    tracing_opentelemetry::layer().with_tracer(tracers.tracer("silversmith")).with_filter(ours)
+}
