@@ -13,7 +13,7 @@ use silversmith::lake::{FileIO, Lake, TableName, local_files, memory_files, s3_f
 use crate::emulator::stand::{clients_at, config_at};
 
 /// A setting of the suite, made by `tests/run`. A test that needs it fails without it.
-fn setting(name: &str) -> String {
+pub fn setting(name: &str) -> String {
     #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run the suite by `bash tests/run`"))

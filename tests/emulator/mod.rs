@@ -6,6 +6,7 @@ mod dead_letters;
 mod events;
 mod faults;
 mod fleet;
+mod infra;
 mod lambda;
 mod listing;
 mod looking;

@@ -1,0 +1,256 @@
+//! The CloudFormation template, deployed: the pipeline works in what it makes.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::stand::{CREDENTIALS, clients_at, endpoint};
+use crate::contract::backings::{ministack, new_name, setting};
+
+/// A stack in an emulator, and a folder to work in.
+struct Stack {
+    name: String,
+    endpoint: String,
+    outputs: Value,
+    folder: tempfile::TempDir,
+}
+
+impl Stack {
+    fn deploy(endpoint: &str, parameters: &[&str]) -> Self {
+        let name = new_name();
+        let folder = tempfile::tempdir().unwrap();
+        let mut stack = Self { name, endpoint: endpoint.to_owned(), outputs: Value::Null, folder };
+        let deployed = stack.emulate("deploy", parameters);
+        assert_eq!(deployed["status"], "CREATE_COMPLETE");
+        stack.outputs = deployed["outputs"].clone();
+        stack
+    }
+
+    fn output(&self, name: &str) -> &str {
+        self.outputs[name].as_str().unwrap_or_else(|| panic!("no output {name}: {}", self.outputs))
+    }
+
+    fn python(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(setting("SILVERSMITH_TEST_BOTO3"));
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/emulate.py")).args(arguments);
+        self.at_emulator(&mut command);
+        command
+    }
+
+    fn at_emulator(&self, command: &mut Command) {
+        command.env("AWS_ENDPOINT_URL", &self.endpoint).envs(CREDENTIALS);
+        command.env("AWS_DEFAULT_REGION", "eu-west-1").current_dir(self.folder.path());
+    }
+
+    fn emulate(&self, what: &str, arguments: &[&str]) -> Value {
+        let output = self.python(&[&[what, &self.name], arguments].concat()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "emulate.py {what} {arguments:?}: {told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The example's configuration, uploaded to where the template says.
+    async fn configure(&self, change: impl Fn(String) -> String) {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/infra/config/silversmith.toml");
+        let text = change(std::fs::read_to_string(example).unwrap());
+        let place = self.output("ConfigUri").strip_prefix("s3://").unwrap();
+        let (bucket, key) = place.split_once('/').unwrap();
+        let (s3, _) = clients_at(&self.endpoint).await;
+        let request = s3.put_object().bucket(bucket).key(key).body(text.into_bytes().into());
+        request.send().await.unwrap();
+    }
+
+    async fn put(&self, name: &str, text: &str) {
+        let (s3, _) = clients_at(&self.endpoint).await;
+        let request = s3.put_object().bucket(self.output("RawBucketName"));
+        let request = request.key(format!("customers/{name}"));
+        request.body(text.as_bytes().to_vec().into()).send().await.unwrap();
+    }
+
+    /// The program, with what the template gives to its tasks and functions.
+    fn silversmith(&self, catalog: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_silversmith"));
+        command.args(arguments);
+        self.with_variables(catalog, &mut command);
+        command.output().unwrap()
+    }
+
+    fn with_variables(&self, catalog: &str, command: &mut Command) {
+        self.at_emulator(command);
+        command.env("SILVERSMITH_CONFIG", self.output("ConfigUri")).env("CATALOG", catalog);
+        for (variable, output) in [
+            ("CHECKPOINTS", "Checkpoints"),
+            ("WAREHOUSE", "Warehouse"),
+            ("EVENT_BUS", "EventBusName"),
+            ("RAW_QUEUE_URL", "RawQueueUrl"),
+            ("RAW_DLQ_URL", "RawDlqUrl"),
+            ("RAW_BUCKET", "RawBucketName"),
+        ] {
+            if let Some(value) = self.outputs[output].as_str() {
+                command.env(variable, value);
+            }
+        }
+    }
+
+    fn customers(&self, catalog: &str, namespace: &str) -> String {
+        let sql =
+            format!("SELECT customer_id, country FROM {namespace}.customers ORDER BY customer_id");
+        let output = self.silversmith(catalog, &["sql", "--format", "csv", &sql]);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the functions have logged.
+    fn emulate_log(&self) -> String {
+        let script = "import boto3, sys\nlogs = boto3.client('logs')\nfor event in logs.filter_log_events(logGroupName=sys.argv[1])['events']: print(event['message'])";
+        let mut command = Command::new(setting("SILVERSMITH_TEST_BOTO3"));
+        command.args(["-c", script, self.output("LogGroupName")]);
+        self.at_emulator(&mut command);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    }
+
+    /// A machine of one's own, that takes so many steps of the state machine.
+    fn worker(&self, catalog: &str, program: &str, steps: usize, config: &str) -> Worker {
+        let steps = steps.to_string();
+        let mut command = self.python(&[
+            "worker", &self.name, "--binary", program, "--config", config, "--steps", &steps,
+            "--idle", "120",
+        ]);
+        self.with_variables(catalog, &mut command);
+        Worker(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// Ended with the test, whatever becomes of it.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+const SILVERSMITH: &str = env!("CARGO_BIN_EXE_silversmith");
+const FIRST: &str = "customer_id,country,updated_at\n1,de,2026-01-01\n2,fr,2026-01-01\n";
+
+/// Deployed in LocalStack: an object becomes a row in silver; the state machine succeeds, tries again, and fails
+/// with an event on the bus.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_and_the_state_machine_work_in_what_is_deployed() {
+    let stack = Stack::deploy(&endpoint(), &[]);
+    let catalog = format!("sqlite:{}", stack.folder.path().join("catalog.db").display());
+    stack.configure(|text| text.replace("# warehouse =", "warehouse =")).await;
+    stack.put("1.csv", FIRST).await;
+    let (_, sqs) = clients_at(&stack.endpoint).await;
+    for _ in 0..100 {
+        let asked = sqs.get_queue_attributes().queue_url(stack.output("RawQueueUrl"));
+        let asked = asked.attribute_names(aws_sdk_sqs::types::QueueAttributeName::All);
+        let all = asked.send().await.unwrap().attributes.unwrap();
+        let waiting = aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages;
+        if all.get(&waiting).is_some_and(|n| n.parse::<u32>().unwrap() > 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let output = stack.silversmith(&catalog, &["run", "--until-idle"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stack.customers(&catalog, "silver"), "customer_id,country\n1,de\n2,fr\n");
+    let found = stack.silversmith(&catalog, &["check", "--format", "csv"]);
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(!found.contains("failed,") && found.contains("ok,event bus,"), "{found}");
+
+    // What events have missed, the schedule's steps bring.
+    stack.put("2.csv", "customer_id,country,updated_at\n2,it,2026-01-02\n").await;
+    let uri = stack.output("ConfigUri").to_owned();
+    let worker = stack.worker(&catalog, SILVERSMITH, 3, &uri);
+    let done = stack.emulate("execute", &[]);
+    assert_eq!(done["status"], "SUCCEEDED", "{done}");
+    drop(worker);
+    assert_eq!(stack.customers(&catalog, "silver"), "customer_id,country\n1,de\n2,it\n");
+
+    // A step that fails once is tried again.
+    let once = stack.folder.path().join("once.sh");
+    let script = format!(
+        "#!/bin/sh\nif [ \"$3\" = silver ] && [ ! -e failed ]; then touch failed; echo 'the catalog is away' >&2; exit 1; fi\nexec {SILVERSMITH} \"$@\"\n"
+    );
+    std::fs::write(&once, script).unwrap();
+    std::fs::set_permissions(&once, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let worker = stack.worker(&catalog, &once.display().to_string(), 4, &uri);
+    let done = stack.emulate("execute", &[]);
+    assert_eq!(done["status"], "SUCCEEDED", "{done}");
+    assert!(done.to_string().contains("the catalog is away"), "{done}");
+    drop(worker);
+
+    // One that fails for good is told on the bus.
+    let told = stack.emulate("listen", &[]);
+    let worker = stack.worker(&catalog, SILVERSMITH, 1, "nowhere.toml");
+    let done = stack.emulate("execute", &["--expect", "FAILED"]);
+    drop(worker);
+    assert_eq!(done["error"], "silversmith.Configuration", "{done}");
+    let queue = told["queue"].as_str().unwrap();
+    let mut command = stack.python(&["events", queue, "--count", "1", "--timeout", "60"]);
+    let output = command.output().unwrap();
+    let events: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(events[0]["detail-type"], "step.failed");
+    crate::support::schemas::assert_documented("step.failed", &events[0]["detail"]);
+    stack.emulate("delete", &["--data"]);
+}
+
+/// Deployed in ministack, which runs functions and schedules: an object becomes a row in silver without anybody
+/// doing anything, on Glue; and the schedule starts the state machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_take_events_in_and_the_schedule_fires() {
+    let endpoint = ministack();
+    let code = format!("{}-code", new_name());
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("silversmith");
+    // Debug information is most of a development build.
+    let stripped = Command::new("strip").arg("-o").arg(&binary).arg(SILVERSMITH).status().unwrap();
+    assert!(stripped.success());
+    let packer =
+        Stack { name: code.clone(), endpoint: endpoint.clone(), outputs: Value::Null, folder };
+    packer.emulate("package", &["code.zip", "--binary", &binary.display().to_string()]);
+    let stack = Stack::deploy(
+        &endpoint,
+        &[
+            "--set",
+            "Compute=lambda",
+            "--set",
+            "Catalog=glue",
+            "--set",
+            &format!("CodeBucket={code}"),
+            "--set",
+            "CodeKey=code.zip",
+            "--set",
+            "MergeIn=event",
+            "--set",
+            "ScheduleExpression=rate(1 minute)",
+            "--set",
+            "ScheduleState=ENABLED",
+        ],
+    );
+    // The Glue of this emulator is one for all, and outlives a stack.
+    let namespaced = |text: String| {
+        ["bronze", "silver", "gold"].into_iter().fold(text, |text, layer| {
+            text.replace(&format!("\"{layer}."), &format!("\"{}_{layer}.", stack.name))
+        })
+    };
+    stack.configure(|text| namespaced(text.replace("# warehouse =", "warehouse ="))).await;
+    stack.put("1.csv", FIRST).await;
+    let silver = format!("{}_silver", stack.name);
+    let mut rows = String::new();
+    for _ in 0..120 {
+        rows = stack.customers("glue:", &silver);
+        if rows.contains("2,fr") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let log = || stack.emulate_log();
+    assert_eq!(rows, "customer_id,country\n1,de\n2,fr\n", "{}", log());
+    let fired = stack.emulate("executions", &["--count", "1", "--timeout", "120"]);
+    assert!(fired.to_string().contains("schedule"), "{fired}");
+    stack.emulate("update", &["--set", "ScheduleState=DISABLED"]);
+    stack.emulate("delete", &["--data"]);
+}
