@@ -115,7 +115,9 @@ pub enum WiringError {
         set: String,
     },
     /// A secret of the environment is missing.
-    #[error("lake.rest.auth needs the environment variable {0}, which is not set")]
+    #[error(
+        "lake.rest.auth needs the environment variable {0}: it is not set, or not of that form"
+    )]
     NoSecret(&'static str),
     /// There is nothing to look at.
     #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` makes it")]
@@ -370,7 +372,7 @@ fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), Wir
 }
 
 const TOKEN: &str = "SILVERSMITH_REST_TOKEN";
-const CREDENTIAL: &str = "SILVERSMITH_REST_CREDENTIAL (as id:secret)";
+const CREDENTIAL: &str = "SILVERSMITH_REST_CREDENTIAL, as id:secret";
 
 fn make_parent(path: &Path) -> Result<(), WiringError> {
     let Some(parent) = path.parent() else { return Ok(()) };

@@ -1,12 +1,14 @@
 //! Amazon EventBridge ([PutEvents](https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html)).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
 use super::{BusError, EventBus, Notice, Refused};
-use crate::aws::told;
+use crate::aws::{Answer, told};
 
 /// The `source` of every event of ours.
 const SOURCE: &str = "silversmith";
@@ -16,12 +18,37 @@ const SOURCE: &str = "silversmith";
 pub struct EventBridge {
     client: Client,
     bus: String,
+    /// PutEvents says of events for a bus that does not exist that they were taken: it is looked for first.
+    is_there: AtomicBool,
 }
 
 impl EventBridge {
     /// The bus with this name or ARN.
     pub fn new(client: Client, bus: &str) -> Self {
-        Self { client, bus: bus.to_owned() }
+        Self { client, bus: bus.to_owned(), is_there: AtomicBool::new(false) }
+    }
+
+    async fn look(&self) -> Result<(), BusError> {
+        if self.is_there.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let asked = self.client.describe_event_bus().name(&self.bus).send().await;
+        match asked {
+            Err(error) if Answer::of(&error).code == "ResourceNotFoundException" => {
+                return Err(self.failed("looking for it", told(error)));
+            }
+            // Who may not look may well publish.
+            Err(error) => {
+                tracing::debug!(error = %told(error), "the event bus cannot be looked at")
+            }
+            Ok(_) => {}
+        }
+        self.is_there.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn failed(&self, doing: &'static str, source: std::io::Error) -> BusError {
+        BusError { bus: self.bus.clone(), doing, source }
     }
 
     fn entry(&self, notice: &Notice) -> PutEventsRequestEntry {
@@ -39,14 +66,14 @@ impl EventBridge {
 impl EventBus for EventBridge {
     async fn probe(&self) -> Result<(), BusError> {
         let asked = self.client.describe_event_bus().name(&self.bus).send().await;
-        asked.map(drop).map_err(|error| BusError { bus: self.bus.clone(), source: told(error) })
+        asked.map(drop).map_err(|error| self.failed("looking for it", told(error)))
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
+        self.look().await?;
         let entries = notices.iter().map(|notice| self.entry(notice)).collect();
         let answer = self.client.put_events().set_entries(Some(entries)).send().await;
-        let answer =
-            answer.map_err(|error| BusError { bus: self.bus.clone(), source: told(error) })?;
+        let answer = answer.map_err(|error| self.failed("publishing", told(error)))?;
         let results = answer.entries().iter().enumerate();
         Ok(results
             .filter_map(|(index, result)| {

@@ -35,10 +35,12 @@ pub struct Refused {
 
 /// A request that failed as a whole. Whether it had an effect is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("event bus {bus}: publishing failed")]
+#[error("event bus {bus}: {doing} failed")]
 pub struct BusError {
     /// The bus.
     pub bus: String,
+    /// What was being done.
+    pub doing: &'static str,
     /// The bus's account.
     #[source]
     pub source: std::io::Error,
@@ -49,6 +51,7 @@ pub struct BusError {
 /// # Contract
 /// - `publish` takes at most [`BATCH`] notices; those refused are returned, the others are durable and will be
 ///   delivered at least once, in any order.
+/// - A bus that is not there is an error: nothing is given to nobody.
 /// - After an error the effect is unknown: everything may be published again. Receivers tell repetitions by the
 ///   notice's id.
 #[async_trait]

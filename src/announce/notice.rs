@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lake::diff::Position;
 use crate::lake::{Snapshot, Table, marks};
-use crate::ledger::Rejection;
+use crate::ledger::{CHANGED, Rejection, UNREADABLE};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -134,6 +134,7 @@ impl From<'_> {
             "outcome": rejection.outcome.as_str(),
             "reason": rejection.reason,
             "error": error,
+            "final": !may_pass(rejection),
             "batch_id": rejection.batch,
             "finished_at": time(rejection.finished_at),
         });
@@ -148,6 +149,11 @@ impl From<'_> {
         detail.insert("pipeline".to_owned(), self.pipeline.into());
         detail
     }
+}
+
+/// Whether the object is tried again, for a while.
+fn may_pass(rejection: &Rejection) -> bool {
+    matches!(rejection.reason.as_deref(), Some(UNREADABLE | CHANGED))
 }
 
 fn notice(

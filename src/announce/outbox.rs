@@ -10,9 +10,12 @@ use super::notice::From;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
 use crate::lake::diff::Position;
-use crate::lake::{Lake, LakeError, Snapshot, Table, TableName};
+use crate::lake::{Lake, LakeError, Snapshot, Table, TableName, marks};
 use crate::ledger::rejections;
 use crate::telemetry::metrics;
+
+/// Notices after which it is noted how far they went.
+const NOTE_EVERY: usize = 100;
 
 /// How far the commits of a pipeline were announced (`<pipeline>/announced.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,7 @@ struct Through {
 
 impl Checkpoint for AnnouncedCheckpoint {
     const FILE: &'static str = "announced.json";
+    const LOSS: &'static str = "without it, what was committed and not announced is not announced any more: mend it, or delete it";
 }
 
 /// Why something was not announced. It is announced later.
@@ -102,7 +106,14 @@ impl Announcer {
                 through.insert(name.to_string(), Through::of(&table, &tip));
             }
         }
-        self.note(through).await
+        let first = AnnouncedCheckpoint {
+            format_version: FORMAT_VERSION,
+            tables: through,
+            updated_at: self.lake.ambient().now(),
+        };
+        // Another worker that was faster has seen an earlier state, and may have committed since.
+        let begun = |stored: Option<AnnouncedCheckpoint>| stored.is_none().then(|| first.clone());
+        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, begun).await?)
     }
 
     /// Announces what was committed and not announced. How much that was.
@@ -117,9 +128,7 @@ impl Announcer {
         for (kind, name) in &self.tables {
             let mut reached = None;
             let told = self.table(*kind, name, known.get(&name.to_string()), &mut reached).await;
-            if let Some(reached) = reached {
-                through.insert(name.to_string(), reached);
-            }
+            through.extend(reached.map(|reached| (name.to_string(), reached)));
             match told {
                 Ok(told) => count += told,
                 // One table's trouble does not keep the others from being told of.
@@ -140,14 +149,25 @@ impl Announcer {
         reached: &mut Option<Through>,
     ) -> Result<usize, AnnounceError> {
         let Some(table) = self.lake.find(name).await? else { return Ok(0) };
-        let mut count = 0;
-        for snapshot in news(&table, known) {
-            let notices = self.notices(kind, &table, &snapshot).await?;
-            for some in notices.chunks(BATCH) {
+        let (mut count, mut unnoted, mut waiting) = (0, 0, Vec::new());
+        let mut news = news(&table, known).into_iter().peekable();
+        while let Some(snapshot) = news.next() {
+            waiting.extend(self.notices(kind, &table, &snapshot).await?);
+            if waiting.len() < BATCH && news.peek().is_some() {
+                continue;
+            }
+            for some in waiting.chunks(BATCH) {
                 self.publish(some).await?;
             }
-            count += notices.len();
-            *reached = Some(Through::of(&table, &snapshot));
+            (count, unnoted) = (count + waiting.len(), unnoted + waiting.len());
+            waiting.clear();
+            let here = Through::of(&table, &snapshot);
+            // A long backlog is not begun anew by whoever goes on after we were cut off.
+            if unnoted >= NOTE_EVERY {
+                self.note(BTreeMap::from([(name.to_string(), here.clone())])).await?;
+                unnoted = 0;
+            }
+            *reached = Some(here);
         }
         Ok(count)
     }
@@ -161,6 +181,10 @@ impl Announcer {
         let from = From { lake: &self.lake_name, pipeline: &self.pipeline };
         if kind != NoticeKind::ObjectRejected {
             return Ok(from.commit(kind, table, snapshot).into_iter().collect());
+        }
+        // What came with a bronze commit was ingested: nothing has to be read to know that.
+        if snapshot.summary.contains_key(&format!("{}-snapshot-id", marks::PUBLISHED)) {
+            return Ok(vec![]);
         }
         let rejections = rejections(&self.lake, table, snapshot).await?;
         let numbered = rejections.iter().enumerate();

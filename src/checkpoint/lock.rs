@@ -200,6 +200,7 @@ impl Place {
     }
 
     fn malformed(&self, error: &serde_json::Error) -> CheckpointError {
-        CheckpointError::Malformed { key: self.key.clone(), why: error.to_string() }
+        let (key, why) = (self.key.clone(), error.to_string());
+        CheckpointError::Malformed { key, why, loss: "delete it: the next worker makes it anew" }
     }
 }

@@ -8,6 +8,7 @@ mod s3;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -17,6 +18,7 @@ pub use local::LocalCheckpoints;
 pub use memory::MemoryCheckpoints;
 pub use s3::S3Checkpoints;
 
+use crate::backoff::backoff;
 use crate::error::Kind;
 use crate::source::Reached;
 
@@ -112,6 +114,9 @@ pub struct Rewind {
 pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
     /// The file's name within the pipeline's folder.
     const FILE: &'static str;
+    /// What is lost when it is deleted.
+    const LOSS: &'static str =
+        "it only repeats what the tables know: delete it, and the next step writes it anew";
 }
 
 impl Checkpoint for BronzeCheckpoint {
@@ -137,14 +142,14 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// It is not JSON of the known form.
-    #[error(
-        "checkpoint {key} cannot be understood ({why}); it only repeats what the tables know: delete it, and the next step writes it anew"
-    )]
+    #[error("checkpoint {key} cannot be understood ({why}); {loss}")]
     Malformed {
         /// Which.
         key: String,
         /// Why.
         why: String,
+        /// What is lost with it.
+        loss: &'static str,
     },
     /// It was written by a newer version.
     #[error(
@@ -219,8 +224,11 @@ pub async fn load<C: Checkpoint>(
 ) -> Result<Option<(C, Version)>, CheckpointError> {
     let key = format!("{pipeline}/{}", C::FILE);
     let Some((bytes, version)) = store.get(&key).await? else { return Ok(None) };
-    let malformed =
-        |e: serde_json::Error| CheckpointError::Malformed { key: key.clone(), why: e.to_string() };
+    let malformed = |e: serde_json::Error| CheckpointError::Malformed {
+        key: key.clone(),
+        why: e.to_string(),
+        loss: C::LOSS,
+    };
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,
@@ -240,17 +248,27 @@ pub async fn update<C: Checkpoint>(
     change: impl Fn(Option<C>) -> Option<C> + Send,
 ) -> Result<(), CheckpointError> {
     let key = format!("{pipeline}/{}", C::FILE);
+    let mut conflicts = 0;
     loop {
         let (stored, version) = match load::<C>(store, pipeline).await? {
             Some((stored, version)) => (Some(stored), Some(version)),
             None => (None, None),
         };
         let Some(new) = change(stored) else { return Ok(()) };
-        let mut bytes = serde_json::to_vec_pretty(&new)
-            .map_err(|e| CheckpointError::Malformed { key: key.clone(), why: e.to_string() })?;
+        let mut bytes = serde_json::to_vec_pretty(&new).map_err(|e| {
+            CheckpointError::Malformed { key: key.clone(), why: e.to_string(), loss: C::LOSS }
+        })?;
         bytes.push(b'\n');
         if let Put::Stored(_) = store.put(&key, &bytes, version.as_ref()).await? {
             return Ok(());
         }
+        // Others write, too: they get out of each other's way.
+        conflicts += 1;
+        tokio::time::sleep(backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE)).await;
     }
 }
+
+/// The pause after a checkpoint was written by somebody else first, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest of that.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -18,7 +18,7 @@ use crate::lake::Snapshot;
 use crate::sql::session::session;
 use crate::sql::time_travel;
 use crate::wiring::{Missing, Wired, wire};
-use crate::worker::{self, Round};
+use crate::worker::{self, Round, Until};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -159,7 +159,7 @@ async fn rounds(wired: &Wired) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
     let seen = |round: &Round| rounds.push(round.clone());
     let never = std::future::pending();
-    let work = worker::run(wired, true, Duration::from_secs(25), never, seen);
+    let work = worker::run(wired, Until::Idle, Duration::from_secs(25), never, seen);
     watched("the pipeline", work).await?;
     Ok(rounds)
 }

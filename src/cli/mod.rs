@@ -26,9 +26,12 @@ use crate::aws::Aws;
 use crate::config::{self, Settings};
 use crate::telemetry::http::Listen;
 use crate::telemetry::{self, LogFormat, Telemetry};
-use crate::wiring::{Missing, Pipeline, Wired, wire};
+use crate::wiring::{Missing, Pipeline, Wired, WiringError, wire};
 use crate::worker::announced;
 use output::Format;
+
+/// The configuration file where none is named.
+const DEFAULT_CONFIG: &str = "silversmith.toml";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +48,7 @@ Exit codes: 0 done, 1 failed (the message says what to do next), 2 wrong usage o
 #[command(name = "silversmith", version, after_help = EXAMPLES)]
 struct Cli {
     /// The configuration: a file, or s3://bucket/key
-    #[arg(long, global = true, env = config::environment::CONFIG, hide_env_values = true, default_value = "silversmith.toml", value_name = "FILE")]
+    #[arg(long, global = true, env = config::environment::CONFIG, hide_env_values = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
     config: String,
     /// How log lines look; what is logged is set by RUST_LOG
     #[arg(long, global = true, value_enum, env = config::environment::LOG_FORMAT, hide_env_values = true, default_value_t, value_name = "FORMAT")]
@@ -185,7 +188,8 @@ pub fn main() -> ExitCode {
         scraped: matches!(cli.command, Command::Run { http: Some(_), .. }),
     });
     if let Err(error) = begun {
-        return exit::failed(&error.into());
+        // Whoever asks for something wants the answer, collector or not.
+        tracing::warn!("{error}; going on without");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -196,6 +200,8 @@ pub fn main() -> ExitCode {
         telemetry::flush().await;
         done
     });
+    // An exporter that waits for its collector is not waited for.
+    runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::failed(&error),
@@ -203,7 +209,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let config = cli.config.as_str();
+    // Set and empty is as good as unset.
+    let config = if cli.config.is_empty() { DEFAULT_CONFIG } else { cli.config.as_str() };
     let settings = || settings(config);
     match cli.command {
         Command::Run { until_idle, http } => {
@@ -256,6 +263,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             check::run(settings().await?, format.format).await
         }
         Command::Lambda => lambda::run(wire(settings().await?, Missing::Make).await?).await,
+        Command::Init(_) if config.starts_with("s3://") => {
+            let why = "`init` writes a file here: name one with --config, and copy it to S3 after you have made it yours";
+            Err(exit::Usage(why.to_owned()).into())
+        }
         Command::Init(args) => init::run(Path::new(config), args),
         Command::Demo(args) => demo::run(args).await,
     }
@@ -268,6 +279,9 @@ async fn settings(config: &str) -> anyhow::Result<Settings> {
     };
     let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
     let aws = Aws::connect(config::environment::s3_endpoint().as_deref()).await;
+    if !aws.has_region() {
+        return Err(WiringError::NoRegion.into());
+    }
     let text = aws.text(bucket, key).await;
     let text = text.with_context(|| format!("configuration {config} cannot be read"))?;
     Ok(config::fetched(config, &text)?)

@@ -8,11 +8,12 @@ use crate::error::chain;
 use crate::gold::GoldReport;
 use crate::silver::SilverReport;
 use crate::wiring::{Pipeline, Wired};
-use crate::worker::{self, Round};
+use crate::worker::{self, Round, Until};
 
 /// With logs for machines, the log tells everything and nothing else is said.
 pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow::Result<()> {
     let grace = wired.settings.worker.shutdown_grace;
+    let until = if until_idle { Until::Idle } else { Until::Stopped };
     let mut rounds = 0_usize;
     let seen = |round: &Round| {
         rounds += 1;
@@ -21,7 +22,7 @@ pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow:
             drop(tell(round));
         }
     };
-    worker::run(wired, until_idle, grace, stop_signal(), seen).await?;
+    worker::run(wired, until, grace, stop_signal(), seen).await?;
     if rounds == 0 && until_idle && !quiet {
         say("nothing new")?;
     }

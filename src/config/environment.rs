@@ -28,6 +28,11 @@ pub fn rest_token() -> Option<String> {
     variable("SILVERSMITH_REST_TOKEN")
 }
 
+/// Whether there is a `SILVERSMITH_REST_CREDENTIAL`, well-formed or not.
+pub fn has_rest_credential() -> bool {
+    variable("SILVERSMITH_REST_CREDENTIAL").is_some()
+}
+
 /// `SILVERSMITH_REST_CREDENTIAL`: client id and secret for a REST catalog, as `id:secret`.
 pub fn rest_credential() -> Option<(String, String)> {
     let text = variable("SILVERSMITH_REST_CREDENTIAL")?;

@@ -155,7 +155,10 @@ impl Lake {
     /// Whether the table, as it is shown now, does not prove that the swap can never win.
     fn may_still_arrive(&self, base: &Table, prepared: &Prepared, now: &Table) -> bool {
         // Older than what we began with: a replica that lags says nothing.
-        let stale = now.uuid() == base.uuid() && now.last_sequence() < base.last_sequence();
+        let earlier = now.last_sequence() < base.last_sequence()
+            || (now.metadata_location() != base.metadata_location()
+                && base.descends_from(now.metadata_location()));
+        let stale = now.uuid() == base.uuid() && earlier;
         let unmoved = now.pointer().token == base.pointer().token;
         // Such a catalog compares what the requirements say, and nothing else.
         let required = self.catalog.writes_metadata()

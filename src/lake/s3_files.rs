@@ -67,7 +67,7 @@ impl Place {
         let rest = path.strip_prefix("s3://").or_else(|| path.strip_prefix("s3a://"));
         let split = rest.and_then(|rest| rest.split_once('/'));
         let (bucket, key) = split.ok_or_else(|| {
-            Error::new(ErrorKind::DataInvalid, format!("{path} is not of the form s3://bucket/key"))
+            Error::new(ErrorKind::DataInvalid, format!("{path} is not of the form s3://bucket/key; where the catalog keeps tables in a folder, name it as lake.warehouse"))
         })?;
         Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
     }

@@ -92,8 +92,14 @@ impl EventQueue for InvocationQueue {
                 state.failed.extend(id);
             }
         }
-        // Without it they come again all the same, when the batch's own time is over.
-        match self.origin.hide(receipts).await {
+        // Those without a delay of their own come again when the batch's time is over, which outlasts an outage better
+        // than being received again at once, until the queue gives them up.
+        let delayed: Vec<_> =
+            receipts.iter().filter(|(_, delay)| !delay.is_zero()).cloned().collect();
+        if delayed.is_empty() {
+            return Ok(vec![]);
+        }
+        match self.origin.hide(&delayed).await {
             Ok(refused) => {
                 for refused in refused {
                     tracing::debug!(why = refused.why, "a message keeps the delay of its batch");

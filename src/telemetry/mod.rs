@@ -10,6 +10,7 @@ mod otlp;
 pub mod readiness;
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -47,23 +48,41 @@ struct Exporters {
     tracers: Option<SdkTracerProvider>,
 }
 
+/// How long handing over may take: whoever asked for something else does not wait for a collector.
+const FLUSH: Duration = Duration::from_secs(2);
+
 static EXPORTERS: OnceLock<Exporters> = OnceLock::new();
 
 /// Begins to log, and to export what is wanted. A second call changes nothing.
+///
+/// # Errors
+/// When something cannot be exported. Logs are written, and the rest is exported, all the same.
 pub fn start(wanted: &Telemetry<'_>) -> Result<(), TelemetryError> {
-    let failed = |error: &dyn std::fmt::Display| TelemetryError(error.to_string());
     let mut exporters = Exporters::default();
+    let mut trouble: Option<TelemetryError> = None;
+    let mut noted = |error: &dyn std::fmt::Display| {
+        trouble.get_or_insert(TelemetryError(error.to_string()));
+    };
     let mut meters: Option<MeterProviderBuilder> = None;
     if wanted.scraped {
-        let reader = http::reader().map_err(|e| failed(&e))?;
-        meters = Some(SdkMeterProvider::builder().with_reader(reader));
+        match http::reader() {
+            Ok(reader) => meters = Some(SdkMeterProvider::builder().with_reader(reader)),
+            Err(error) => noted(&error),
+        }
     }
     if wanted.otlp {
         crate::tls::use_ring();
-        let builder = meters.take().unwrap_or_else(SdkMeterProvider::builder);
-        let exporter = otlp::metrics().map_err(|e| failed(&e))?;
-        meters = Some(builder.with_periodic_exporter(exporter));
-        exporters.tracers = Some(otlp::tracers(wanted.service).map_err(|e| failed(&e))?);
+        match otlp::metrics() {
+            Ok(exporter) => {
+                let builder = meters.take().unwrap_or_else(SdkMeterProvider::builder);
+                meters = Some(builder.with_periodic_exporter(exporter));
+            }
+            Err(error) => noted(&error),
+        }
+        match otlp::tracers(wanted.service) {
+            Ok(tracers) => exporters.tracers = Some(tracers),
+            Err(error) => noted(&error),
+        }
     }
     if let Some(builder) = meters {
         let provider = builder.with_resource(otlp::resource(wanted.service)).build();
@@ -79,7 +98,7 @@ pub fn start(wanted: &Telemetry<'_>) -> Result<(), TelemetryError> {
     if begun.is_ok() {
         drop(EXPORTERS.set(exporters));
     }
-    Ok(())
+    trouble.map_or(Ok(()), Err)
 }
 
 /// Hands over what was measured and traced so far: before a process is frozen, or ends.
@@ -89,11 +108,15 @@ pub async fn flush() {
         // The exporters block, and have time limits of their own.
         let metrics = exporters.meters.as_ref().map(SdkMeterProvider::force_flush);
         let traces = exporters.tracers.as_ref().map(SdkTracerProvider::force_flush);
-        for error in [metrics, traces].into_iter().flatten().filter_map(Result::err) {
-            tracing::warn!(%error, "telemetry could not be handed over");
+        for (what, done) in [("metrics", metrics), ("traces", traces)] {
+            if let Some(Err(error)) = done {
+                tracing::warn!(%error, "{what} could not be handed over");
+            }
         }
     });
-    if let Err(error) = flushed.await {
-        tracing::warn!(%error, "telemetry could not be handed over");
+    match tokio::time::timeout(FLUSH, flushed).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "telemetry could not be handed over"),
+        Err(_) => tracing::warn!("telemetry could not be handed over in time"),
     }
 }

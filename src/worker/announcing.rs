@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::WorkerError;
+use super::{Until, WorkerError};
 use crate::announce::Announcer;
 use crate::backoff::in_trouble;
 use crate::error::chain;
+use crate::telemetry::readiness;
 use crate::wiring::Pipeline;
 
 /// How often it is looked whether something was committed that nobody woke us for.
@@ -27,15 +29,31 @@ pub(super) struct Announcing {
 }
 
 impl Announcing {
-    /// Starts them, before anything is committed.
-    pub(super) async fn start(pipelines: &[Pipeline]) -> Result<Self, WorkerError> {
+    /// Starts them, before anything is committed. A worker that does not end by itself waits until it can.
+    pub(super) async fn start(pipelines: &[Pipeline], until: Until) -> Result<Self, WorkerError> {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let mut wakes = HashMap::new();
         for pipeline in pipelines {
             let Some(announcer) = &pipeline.announcer else { continue };
             let name = pipeline.settings.name.clone();
-            let prepared = announcer.prepare().await;
-            prepared.map_err(|source| WorkerError::Announce { pipeline: name.clone(), source })?;
+            let mut failures = 0;
+            while let Err(source) = announcer.prepare().await {
+                let error = WorkerError::Announce { pipeline: name.clone(), source };
+                if until != Until::Stopped {
+                    return Err(error);
+                }
+                failures += 1;
+                let again_in = in_trouble(failures);
+                tracing::error!(
+                    failures,
+                    ?again_in,
+                    error = chain(&error),
+                    "the worker cannot begin"
+                );
+                readiness::trouble("announcements", &chain(&error));
+                tokio::time::sleep(again_in).await;
+            }
+            readiness::well("announcements");
             let wake = Arc::new(Notify::new());
             tasks.spawn(run(announcer.clone(), name.clone(), wake.clone(), stop.clone()));
             wakes.insert(name, wake);
@@ -55,7 +73,7 @@ impl Announcing {
         self.stop.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST, all).await.is_err() {
-            tracing::warn!("not everything could be announced; the next run announces it");
+            tracing::warn!("{LATER}");
         }
     }
 }
@@ -97,7 +115,7 @@ async fn run(announcer: Announcer, pipeline: String, wake: Arc<Notify>, stop: Ca
     }
 }
 
-/// Does a step's work, and announces what it has committed, as far as it has come.
+/// Does a step's work, and announces what it has committed, as far as it has come and within a while.
 pub async fn announced<T, E>(
     pipelines: &[&Pipeline],
     work: impl Future<Output = Result<T, E>>,
@@ -113,15 +131,16 @@ where
         })?;
     }
     let done = work.await;
-    for (pipeline, announcer) in announcers() {
+    let all = announcers().map(async |(pipeline, announcer)| {
         if let Err(error) = announcer.announce().await {
             let (pipeline, error) = (&pipeline.settings.name, chain(&error));
-            tracing::warn!(
-                pipeline,
-                error,
-                "not everything could be announced; the next run announces it"
-            );
+            tracing::warn!(pipeline, error, "{LATER}");
         }
+    });
+    if tokio::time::timeout(LAST, join_all(all)).await.is_err() {
+        tracing::warn!("{LATER}");
     }
     done
 }
+
+const LATER: &str = "not everything could be announced; the next run announces it";

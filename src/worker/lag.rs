@@ -25,7 +25,7 @@ pub(super) async fn watch(pipelines: &[Pipeline]) {
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::debug!(
+                    tracing::warn!(
                         pipeline = name,
                         error,
                         "it cannot be told how far silver is behind"

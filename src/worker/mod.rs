@@ -14,6 +14,7 @@ mod rounds;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::ambient::SharedAmbient;
 use crate::announce::AnnounceError;
 use crate::bronze::{BronzeError, BronzeReport};
 use crate::gold::{GoldError, GoldReport};
@@ -101,27 +102,43 @@ impl Round {
     }
 }
 
-/// Runs until `stop` is done; with `until_idle`, until there is nothing left to do. A stop lets what is
+/// When a worker ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Never.
+    Stopped,
+    /// When there is nothing left to do, and at once where something is in trouble.
+    Idle,
+    /// When there is nothing left to do; what is in trouble is tried a few times and given back, and holds up
+    /// nobody else.
+    Done,
+}
+
+/// Runs until `stop` is done, or as `until` says. A stop lets what is
 /// in hand end within `grace`; what is cut off then is safe to be cut off anywhere. `seen` is told
 /// whenever something was done.
 pub async fn run(
     wired: &Wired,
-    until_idle: bool,
+    until: Until,
     grace: Duration,
     stop: impl Future<Output = ()>,
     mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
-    let announcing = Announcing::start(&wired.pipelines).await?;
+    let mut stop = std::pin::pin!(stop);
+    let announcing = tokio::select! {
+        begun = Announcing::start(&wired.pipelines, until) => begun?,
+        () = &mut stop => return Ok(()),
+    };
     let seen = |round: &Round| {
         announcing.wake(&round.pipeline);
         seen(round);
     };
     let work = async {
         match &wired.intake {
-            Intake::Directory => rounds::run(wired, until_idle, grace, stop, seen).await,
-            Intake::Queue(queues) => {
-                events::run(wired, queues, until_idle, grace, stop, seen).await
+            Intake::Directory => {
+                rounds::run(wired, until != Until::Stopped, grace, stop, seen).await
             }
+            Intake::Queue(queues) => events::run(wired, queues, until, grace, stop, seen).await,
             Intake::Listing => Err(WorkerError::NothingToWatch),
         }
     };
@@ -133,6 +150,14 @@ pub async fn run(
     readiness::set_working(false);
     announcing.finish().await;
     ended
+}
+
+/// Silver and gold of one pipeline, when nobody else merges it; waits for whoever does.
+pub async fn merge_alone(
+    pipeline: &Pipeline,
+    ambient: &SharedAmbient,
+) -> Result<Option<Round>, WorkerError> {
+    events::merging::alone(pipeline, ambient).await
 }
 
 /// Silver and gold of one pipeline, once.

@@ -37,6 +37,8 @@ pub(super) async fn run(
     let mut stop = std::pin::pin!(stop);
     let mut routes: Vec<Route<'_>> = wired.pipelines.iter().map(Route::new).collect();
     loop {
+        // Before the round: what settles while it lists is in the next one.
+        let waiting = until_idle && unsettled(wired).await;
         let ended = {
             let mut all = std::pin::pin!(round_of_all(wired, &mut routes, until_idle, &mut seen));
             tokio::select! {
@@ -53,7 +55,7 @@ pub(super) async fn run(
         match ended {
             None => break,
             Some(false) => continue,
-            Some(true) if until_idle && !unsettled(wired).await => break,
+            Some(true) if until_idle && !waiting => break,
             Some(true) => {}
         }
         tokio::select! {

@@ -58,4 +58,9 @@ async fn every_commit_arrives_as_documented() {
     stand.run(&["run", "--until-idle"]);
     let rows = stand.stdout(&["sql", "--format", "csv", "SELECT n FROM gold.orders"]);
     assert_eq!(rows, "n\n2\n");
+    // Nothing was told to nobody: it waits for the bus.
+    let noted = stand.s3.get_object().bucket(&stand.name).key("checkpoints/orders/announced.json");
+    let noted = noted.send().await.unwrap().body.collect().await.unwrap().to_vec();
+    let noted: Value = serde_json::from_slice(&noted).unwrap();
+    assert_eq!(noted["tables"]["bronze.orders"]["sequence_number"], 1, "{noted}");
 }

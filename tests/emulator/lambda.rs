@@ -230,3 +230,22 @@ async fn steps_and_events_of_our_own() {
     let cut = function.invoke(json!({"step": "silver"}), Duration::from_secs(1)).await.unwrap_err();
     assert!(cut["errorMessage"].as_str().unwrap().contains("more time"), "{cut}");
 }
+
+/// Silver that cannot go on holds up no message: bronze takes in, and the log tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn silver_in_trouble_does_not_hold_up_bronze() {
+    let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
+    let (etag, _) = stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
+    stand.send(&stand.event("1.csv", &etag, None)).await;
+    stand.work_off();
+    // Another order needs a rebuild: until then, merges fail.
+    stand.reconfigure("order_by = [\"updated\"]", "order_by = [\"id\"]");
+    let (etag, _) = stand.put("2.csv", "id,updated\n2,2026-01-01\n").await;
+    stand.send(&stand.event("2.csv", &etag, None)).await;
+    let (event, _) = batch(&stand).await;
+    let function = Function::start(&stand, &[]).await;
+    let answer = function.invoke(event, PLENTY).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": []}), "{}", function.log());
+    assert_eq!(rows(&stand, "bronze.orders"), "n\n2\n");
+    assert!(function.log().contains("silver or gold in trouble"), "{}", function.log());
+}

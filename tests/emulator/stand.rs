@@ -193,7 +193,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         self.reconfigure("[source]", &format!("{lines}\n[source]"));
     }
 
-    fn reconfigure(&self, before: &str, after: &str) {
+    pub fn reconfigure(&self, before: &str, after: &str) {
         let path = self.folder.path().join("silversmith.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(before));

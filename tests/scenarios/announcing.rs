@@ -45,7 +45,7 @@ impl EventBus for Weak {
         let fails = |n: usize| n.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
             let source = std::io::Error::other("throttled");
-            return Err(BusError { bus: "weak".to_owned(), source });
+            return Err(BusError { bus: "weak".to_owned(), doing: "publishing", source });
         }
         if self.refuse && notices.len() > 1 {
             let (taken, refused): (Vec<_>, Vec<_>) =
@@ -191,7 +191,9 @@ async fn the_worker_announces_beside_the_work() {
     }
     let never = std::future::pending();
     let grace = std::time::Duration::from_secs(5);
-    silversmith::worker::run(&wired, true, grace, never, |_| {}).await.unwrap();
+    silversmith::worker::run(&wired, silversmith::worker::Until::Idle, grace, never, |_| {})
+        .await
+        .unwrap();
     let published = bus.inner.published();
     let of = |kind: NoticeKind| published.iter().filter(|n| n.kind == kind).count();
     assert!(of(NoticeKind::BronzeCommitted) >= 1, "{published:?}");

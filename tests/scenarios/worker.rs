@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use silversmith::worker;
+use silversmith::worker::{self, Until};
 
 use crate::support::{CUSTOMERS, World};
 
@@ -26,7 +26,7 @@ async fn trouble_of_one_pipeline_does_not_hold_up_the_others() {
     let grace = Duration::from_secs(1);
     let mut seen = Vec::new();
     let told = |round: &worker::Round| seen.push(round.pipeline.clone());
-    let ended = worker::run(&world.wired, true, grace, std::future::pending(), told).await;
+    let ended = worker::run(&world.wired, Until::Idle, grace, std::future::pending(), told).await;
     let error = silversmith::error::chain(&ended.unwrap_err());
     assert!(error.contains("pipeline broken, silver") && error.contains("'x'"), "{error}");
     assert_eq!(seen, ["customers"]);

@@ -13,7 +13,7 @@ use silversmith::queue::{
 };
 use silversmith::source::RawStore;
 use silversmith::wiring::{Intake, Queues};
-use silversmith::worker;
+use silversmith::worker::{self, Until};
 
 use super::{LAKE, World, at, settings_of};
 
@@ -106,13 +106,13 @@ impl QueuedWorld {
     /// Works until the queue is empty.
     pub async fn work_off(&self) -> Result<(), worker::WorkerError> {
         let grace = Duration::from_secs(5);
-        worker::run(&self.world.wired, true, grace, std::future::pending(), |_| {}).await
+        worker::run(&self.world.wired, Until::Idle, grace, std::future::pending(), |_| {}).await
     }
 
     /// Works while something else happens, and stops then.
     pub async fn work_while(&self, happening: impl Future<Output = ()>) {
         let grace = Duration::from_secs(5);
-        let worked = worker::run(&self.world.wired, false, grace, happening, |_| {});
+        let worked = worker::run(&self.world.wired, Until::Stopped, grace, happening, |_| {});
         tokio::time::timeout(Duration::from_secs(60), worked).await.unwrap().unwrap();
     }
 

@@ -17,15 +17,17 @@ use crate::error::chain;
 use crate::queue::{InvocationQueue, Message};
 use crate::telemetry;
 use crate::wiring::{Intake, Queues, Wired};
-use crate::worker::{self, Round, announced};
+use crate::worker::{self, Round, Until, announced, merge_alone};
 use payload::{Step, Wanted, wanted};
 
 /// A message that AWS has received stays hidden for as long as its queue says: nothing has to extend that.
 const HIDDEN: Duration = Duration::from_secs(12 * 3_600);
-/// What is kept of an invocation's time for giving back and answering: a quarter, within these bounds.
-const LEAST_MARGIN: Duration = Duration::from_secs(4);
+/// What is kept of an invocation's time for giving back, announcing and answering: a quarter, within these bounds.
+const LEAST_MARGIN: Duration = Duration::from_secs(12);
 /// See [`LEAST_MARGIN`].
-const MOST_MARGIN: Duration = Duration::from_secs(30);
+const MOST_MARGIN: Duration = Duration::from_secs(40);
+/// Of the margin, what the last announcements (5 s) and telemetry (2 s) may take.
+const LAST: Duration = Duration::from_secs(8);
 
 /// Serves invocations until the process is ended.
 pub(super) async fn run(wired: Wired) -> anyhow::Result<()> {
@@ -61,11 +63,7 @@ async fn invoked(wired: &Wired, event: LambdaEvent<Value>) -> Result<Value, lamb
         }
         return Ok(messages_of(wired, messages, time, margin).await?);
     }
-    // What is cut off is safe to be cut off anywhere; the next invocation goes on from there.
-    let done = tokio::time::timeout(time, steps(wired, wanted)).await;
-    let answer =
-        done.map_err(|_| format!("cut off after {time:?}: give the function more time"))?;
-    answer.map_err(|error| {
+    steps(wired, wanted, time).await.map_err(|error| {
         tracing::error!(error = chain(error.as_ref()), "the step failed");
         chain(error.as_ref()).into()
     })
@@ -93,7 +91,7 @@ async fn messages_of(
         }
     }
     let out_of_time = tokio::time::sleep(time);
-    if let Err(error) = worker::run(&wired, true, margin, out_of_time, log).await {
+    if let Err(error) = worker::run(&wired, Until::Done, margin - LAST, out_of_time, log).await {
         // Those that were not done are told below, and come again.
         tracing::error!(error = chain(&error), "the invocation ended early");
     }
@@ -119,7 +117,7 @@ fn log(round: &Round) {
     );
 }
 
-async fn steps(wired: &Wired, wanted: Wanted) -> anyhow::Result<Value> {
+async fn steps(wired: &Wired, wanted: Wanted, time: Duration) -> anyhow::Result<Value> {
     let pipelines: Vec<_> = match &wanted {
         Wanted::Merge(name) => {
             wired.pipelines.iter().filter(|p| p.settings.name == *name).collect()
@@ -140,12 +138,19 @@ async fn steps(wired: &Wired, wanted: Wanted) -> anyhow::Result<Value> {
                 let step = pipeline.bronze.step().await;
                 lines.push(told_bronze(name, &step?));
             }
-            if (all || merges || does(Step::Silver))
+            if merges {
+                // Each commit invokes one: they take turns.
+                let round = merge_alone(pipeline, wired.lake.ambient()).await?;
+                if let Some(silver) = round.and_then(|round| round.silver) {
+                    lines.push(told_silver(name, &silver));
+                }
+            }
+            if (all || does(Step::Silver))
                 && let Some(silver) = &pipeline.silver
             {
                 lines.push(told_silver(name, &silver.step().await?));
             }
-            if all || merges || does(Step::Gold) {
+            if all || does(Step::Gold) {
                 for gold in &pipeline.gold {
                     lines.push(told_gold(&gold.table().to_string(), &gold.step().await?));
                 }
@@ -153,7 +158,12 @@ async fn steps(wired: &Wired, wanted: Wanted) -> anyhow::Result<Value> {
         }
         Ok::<_, anyhow::Error>(())
     };
-    let done = announced(&pipelines, work).await;
+    // What is cut off is safe to be cut off anywhere; the next invocation goes on from there.
+    let in_time = async {
+        let late = || anyhow::anyhow!("cut off after {time:?}: give the function more time");
+        tokio::time::timeout(time, work).await.map_err(|_| late())?
+    };
+    let done = announced(&pipelines, in_time).await;
     for line in &lines {
         tracing::info!("{line}");
     }

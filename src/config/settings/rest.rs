@@ -56,7 +56,7 @@ pub(super) fn rest(
 fn usual(uri: &str) -> &'static str {
     match () {
         () if is_aws(uri) => "sigv4",
-        () if environment::rest_credential().is_some() => "oauth2",
+        () if environment::has_rest_credential() => "oauth2",
         () if environment::rest_token().is_some() => "token",
         () => "none",
     }

@@ -21,7 +21,7 @@ use crate::ledger::{CHANGED, ObjectRow, UNREADABLE};
 use crate::source::Wanted;
 use crate::telemetry::readiness;
 use crate::wiring::Pipeline;
-use crate::worker::WorkerError;
+use crate::worker::{Until, WorkerError};
 
 /// How long objects for a lane that is in trouble of its own stay away, doubled with every receive: an
 /// outage of hours does not use up ten receives.
@@ -33,6 +33,8 @@ const READS: u32 = 8;
 /// A batch of which nothing can be read is held so many times, over some minutes; then each of its
 /// objects goes its own way.
 const HOLDS: u32 = 8;
+/// Failures in a row after which a worker that is to end gives up.
+const PATIENCE: u32 = 3;
 /// Failures in a row after which it is looked whether others would fail, too.
 const DOUBTS: u32 = 3;
 /// How often the checkpoint notes the newest event.
@@ -229,6 +231,10 @@ impl Lane {
             while let Ok(item) = self.items.try_recv() {
                 item.put_off();
             }
+        }
+        // A worker that is to end leaves what does not pass soon to the next one.
+        if self.common.until == Until::Done && failures >= PATIENCE {
+            return false;
         }
         tokio::select! {
             () = self.common.give_back.cancelled() => false,

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Common;
+use super::{Common, Round, Until};
+use crate::ambient::SharedAmbient;
 use crate::backoff::in_trouble;
 use crate::checkpoint::lock::{Lock, TTL};
 use crate::error::chain;
+use crate::telemetry::readiness;
 use crate::wiring::Pipeline;
 use crate::worker::{WorkerError, merge};
 
@@ -18,6 +20,8 @@ use crate::worker::{WorkerError, merge};
 const LOOK: Duration = Duration::from_secs(30);
 /// The pause while another worker merges: it may merge what we committed, too.
 const WAIT: Duration = Duration::from_millis(300);
+/// Failures in a row after which a worker that is to end gives up.
+const PATIENCE: u32 = 3;
 
 /// Asks for merges, and knows whether they were done.
 #[derive(Debug, Default)]
@@ -47,13 +51,8 @@ pub(super) async fn run(
     wake: Arc<Wake>,
     lane_ended: CancellationToken,
 ) {
-    let mut lock = Lock::new(
-        pipeline.checkpoints.clone(),
-        format!("{}/silver.lock", pipeline.settings.name),
-        common.ambient.uuid().to_string(),
-        TTL,
-        common.ambient.clone(),
-    );
+    let mut lock = lock_of(&pipeline, &common.ambient);
+    let part = format!("silver of {}", pipeline.settings.name);
     let mut failures = 0_u32;
     loop {
         let wanted = wake.wanted.load(Ordering::SeqCst);
@@ -65,13 +64,20 @@ pub(super) async fn run(
             }
             continue;
         }
-        let pause = match merge_once(&common, &pipeline, &mut lock).await {
-            Ok(true) => {
-                failures = 0;
-                wake.done.store(wanted, Ordering::SeqCst);
-                continue;
+        let pause = match merge_once(&pipeline, &mut lock).await {
+            Ok(merged) => {
+                if let Some(round) = merged.round {
+                    // Nobody listens once the worker is cut off.
+                    drop(common.told.send(round));
+                }
+                readiness::well(&part);
+                if merged.done {
+                    failures = 0;
+                    wake.done.store(wanted, Ordering::SeqCst);
+                    continue;
+                }
+                WAIT
             }
-            Ok(false) => WAIT,
             Err(error) => {
                 failures += 1;
                 let again_in = in_trouble(failures);
@@ -82,8 +88,14 @@ pub(super) async fn run(
                     error = chain(&error),
                     "silver or gold in trouble; bronze goes on"
                 );
+                readiness::trouble(&part, &chain(&error));
                 if let Some(trouble) = &common.trouble {
                     drop(trouble.send(error));
+                }
+                if common.until == Until::Done && failures >= PATIENCE {
+                    // The next worker tries again; this one has nothing else to wait for.
+                    wake.done.store(wanted, Ordering::SeqCst);
+                    continue;
                 }
                 again_in
             }
@@ -96,27 +108,56 @@ pub(super) async fn run(
     }
 }
 
-/// Merges what there is to merge. `false`: another worker is at it.
-async fn merge_once(
-    common: &Common,
+fn lock_of(pipeline: &Pipeline, ambient: &SharedAmbient) -> Lock {
+    Lock::new(
+        pipeline.checkpoints.clone(),
+        format!("{}/silver.lock", pipeline.settings.name),
+        ambient.uuid().to_string(),
+        TTL,
+        ambient.clone(),
+    )
+}
+
+/// See [`crate::worker::merge_alone`].
+pub(in crate::worker) async fn alone(
     pipeline: &Pipeline,
-    lock: &mut Lock,
-) -> Result<bool, WorkerError> {
+    ambient: &SharedAmbient,
+) -> Result<Option<Round>, WorkerError> {
+    let mut lock = lock_of(pipeline, ambient);
+    let mut round = None;
+    loop {
+        let merged = merge_once(pipeline, &mut lock).await?;
+        round = merged.round.or(round);
+        if merged.done {
+            return Ok(round);
+        }
+        tokio::time::sleep(WAIT).await;
+    }
+}
+
+/// How a merge ended.
+struct Merged {
+    /// What was done.
+    round: Option<Round>,
+    /// Nothing is left to merge; else another worker is at it.
+    done: bool,
+}
+
+/// Merges what there is to merge, unless another worker is at it.
+async fn merge_once(pipeline: &Pipeline, lock: &mut Lock) -> Result<Merged, WorkerError> {
     let name = || pipeline.settings.name.clone();
     let silver = |source| WorkerError::Silver { pipeline: name(), source };
-    let Some(of) = &pipeline.silver else { return Ok(true) };
+    let ended = |round, done| Ok(Merged { round, done });
+    let Some(of) = &pipeline.silver else { return ended(None, true) };
     if of.is_up_to_date().await.map_err(silver)? && gold_is_up_to_date(pipeline).await? {
-        return Ok(true);
+        return ended(None, true);
     }
     let held = lock.acquire().await.map_err(|error| silver(error.into()))?;
-    let Some(held) = held else { return Ok(false) };
+    let Some(held) = held else { return ended(None, false) };
     let round = lock.hold(held, merge(pipeline)).await?;
-    if !round.idle() {
-        // Nobody listens once the worker is cut off.
-        drop(common.told.send(round));
-    }
     // After the lock is released: what was committed meanwhile is somebody's who waited for it.
-    of.is_up_to_date().await.map_err(silver)
+    let done = of.is_up_to_date().await.map_err(silver)?;
+    ended(Some(round).filter(|round| !round.idle()), done)
 }
 
 async fn gold_is_up_to_date(pipeline: &Pipeline) -> Result<bool, WorkerError> {

@@ -17,7 +17,7 @@ mod delivery;
 mod hand;
 mod intake;
 mod lane;
-mod merging;
+pub(super) mod merging;
 pub mod routing;
 
 use std::future::Future;
@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Round, WorkerError};
+use super::{Round, Until, WorkerError};
 use crate::ambient::SharedAmbient;
 use crate::config::settings::OnUnmatched;
 use crate::lake::Lake;
@@ -64,7 +64,8 @@ struct Common {
     /// How long a poll waits for a message.
     poll: Duration,
     told: mpsc::UnboundedSender<Round>,
-    /// With `--until-idle`, trouble ends the worker.
+    until: Until,
+    /// With [`Until::Idle`], trouble ends the worker.
     trouble: Option<mpsc::UnboundedSender<WorkerError>>,
     /// Polls since the last message that brought none.
     empty_polls: AtomicUsize,
@@ -89,12 +90,12 @@ impl Common {
 pub(super) async fn run(
     wired: &Wired,
     queues: &Queues,
-    until_idle: bool,
+    until: Until,
     grace: Duration,
     stop: impl Future<Output = ()>,
     mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
-    if until_idle {
+    if until == Until::Idle {
         // Before anything is received: else each start in an outage would use up a receive.
         for pipeline in &wired.pipelines {
             let name = pipeline.settings.name.clone();
@@ -104,11 +105,11 @@ pub(super) async fn run(
     }
     let (told, mut rounds) = mpsc::unbounded_channel();
     let (trouble, mut troubles) = mpsc::unbounded_channel();
-    let common = Arc::new(common(wired, queues, until_idle, told, trouble));
+    let common = Arc::new(common(wired, queues, until, told, trouble));
     let mut tasks = Tasks::start(&common, &wired.pipelines);
     let wakes = tasks.wakes.clone();
     let mut stop = std::pin::pin!(stop);
-    let mut idle = std::pin::pin!(idle(&common, &wakes, until_idle));
+    let mut idle = std::pin::pin!(idle(&common, &wakes));
     let ended = loop {
         tokio::select! {
             () = &mut stop => {
@@ -132,7 +133,7 @@ pub(super) async fn run(
 fn common(
     wired: &Wired,
     queues: &Queues,
-    until_idle: bool,
+    until: Until,
     told: mpsc::UnboundedSender<Round>,
     trouble: mpsc::UnboundedSender<WorkerError>,
 ) -> Common {
@@ -149,9 +150,10 @@ fn common(
         breaker: Breaker::default(),
         ambient,
         on_unmatched: queues.settings.on_unmatched,
-        poll: Duration::from_secs(if until_idle { 1 } else { 20 }),
+        poll: Duration::from_secs(if until == Until::Stopped { 20 } else { 1 }),
         told,
-        trouble: until_idle.then_some(trouble),
+        trouble: (until == Until::Idle).then_some(trouble),
+        until,
         empty_polls: AtomicUsize::new(0),
         lake: wired.lake.clone(),
         lanes: wired.pipelines.len(),
@@ -227,8 +229,8 @@ impl Tasks {
 }
 
 /// Returns when the queue is empty, nothing is in hand and silver has caught up.
-async fn idle(common: &Common, wakes: &[Arc<Wake>], until_idle: bool) -> Result<(), WorkerError> {
-    if !until_idle {
+async fn idle(common: &Common, wakes: &[Arc<Wake>]) -> Result<(), WorkerError> {
+    if common.until == Until::Stopped {
         return std::future::pending().await;
     }
     let mut looks = 0;

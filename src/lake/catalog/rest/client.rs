@@ -192,6 +192,15 @@ impl Answer {
         matches!(self.status.as_u16(), 401 | 419)
     }
 
+    fn hint(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 | 403 | 419 => {
+                "; look at lake.rest.auth, SILVERSMITH_REST_TOKEN and SILVERSMITH_REST_CREDENTIAL"
+            }
+            _ => "",
+        }
+    }
+
     fn error(&self) -> CatalogError {
         let parsed: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let message = parsed
@@ -203,8 +212,8 @@ impl Answer {
             catalog: self.catalog.clone(),
             doing: self.doing,
             message: match message {
-                Some(message) => format!("{}: {message}", self.status),
-                None => self.status.to_string(),
+                Some(message) => format!("{}: {message}{}", self.status, self.hint()),
+                None => format!("{}{}", self.status, self.hint()),
             },
             kind: kind_of(self.status.as_u16()),
             certain: is_no(self.status.as_u16()),
