@@ -85,3 +85,16 @@ fn what_does_not_fit_a_catalog_is_told() {
             .bind(|| insta::assert_snapshot!(format!("catalog_{name}"), folder.seen(&["status"])));
     }
 }
+
+/// A Lambda function has the memory that it was given: three quarters of it, unless the file says otherwise.
+#[test]
+fn a_functions_memory_is_its_default() {
+    let folder = Folder::new(&Folder::config("settle = \"0s\"", "max_objects = 1"));
+    let told = |mebibytes: &str| {
+        let mut command = folder.command(&["check"]);
+        let output = command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mebibytes).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(told("256").contains("`worker.memory`: 192.0 MiB is too little"), "{}", told("256"));
+    assert!(!told("512").contains("worker.memory"), "{}", told("512"));
+}
