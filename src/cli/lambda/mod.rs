@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use super::exit::Usage;
 use super::steps::{told_bronze, told_gold, told_silver};
+use crate::ambient::SharedAmbient;
 use crate::config::environment;
 use crate::error::chain;
 use crate::queue::{InvocationQueue, Message};
 use crate::telemetry;
-use crate::wiring::{Intake, Queues, Wired};
+use crate::wiring::{Intake, Pipeline, Queues, Wired};
 use crate::worker::{self, Round, Until, announced, merge_alone};
 use payload::{Step, Wanted, wanted};
 
@@ -131,30 +132,7 @@ async fn steps(wired: &Wired, wanted: Wanted, time: Duration) -> anyhow::Result<
     let mut lines = Vec::new();
     let work = async {
         for pipeline in &pipelines {
-            let name = &pipeline.settings.name;
-            let does = |step| matches!(&wanted, Wanted::Step(only) if *only == step);
-            let (all, merges) = (wanted == Wanted::All, matches!(wanted, Wanted::Merge(_)));
-            if all || does(Step::Bronze) {
-                let step = pipeline.bronze.step().await;
-                lines.push(told_bronze(name, &step?));
-            }
-            if merges {
-                // Each commit invokes one: they take turns.
-                let round = merge_alone(pipeline, wired.lake.ambient()).await?;
-                if let Some(silver) = round.and_then(|round| round.silver) {
-                    lines.push(told_silver(name, &silver));
-                }
-            }
-            if (all || does(Step::Silver))
-                && let Some(silver) = &pipeline.silver
-            {
-                lines.push(told_silver(name, &silver.step().await?));
-            }
-            if all || does(Step::Gold) {
-                for gold in &pipeline.gold {
-                    lines.push(told_gold(&gold.table().to_string(), &gold.step().await?));
-                }
-            }
+            one(pipeline, &wanted, wired.lake.ambient(), &mut lines).await?;
         }
         Ok::<_, anyhow::Error>(())
     };
@@ -172,4 +150,37 @@ async fn steps(wired: &Wired, wanted: Wanted, time: Duration) -> anyhow::Result<
         Wanted::Step(step) => json!({"step": step.as_str(), "lines": lines}),
         _ => json!({"lines": lines}),
     })
+}
+
+/// What is wanted of one pipeline. `lines` gets what was done.
+async fn one(
+    pipeline: &Pipeline,
+    wanted: &Wanted,
+    ambient: &SharedAmbient,
+    lines: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let name = &pipeline.settings.name;
+    let does = |step| match wanted {
+        Wanted::Step(only) => *only == step,
+        Wanted::All => true,
+        Wanted::Messages(_) | Wanted::Merge(_) => false,
+    };
+    if matches!(wanted, Wanted::Merge(_)) {
+        // Each commit invokes one: they take turns.
+        let round = merge_alone(pipeline, ambient).await?;
+        let silver = round.and_then(|round| round.silver);
+        lines.extend(silver.map(|silver| told_silver(name, &silver)));
+    }
+    if does(Step::Bronze) {
+        lines.push(told_bronze(name, &pipeline.bronze.step().await?));
+    }
+    if let (Some(silver), true) = (&pipeline.silver, does(Step::Silver)) {
+        lines.push(told_silver(name, &silver.step().await?));
+    }
+    if does(Step::Gold) {
+        for gold in &pipeline.gold {
+            lines.push(told_gold(&gold.table().to_string(), &gold.step().await?));
+        }
+    }
+    Ok(())
 }
