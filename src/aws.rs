@@ -9,7 +9,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+pub use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::error::SdkError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
 
@@ -100,6 +101,9 @@ impl Aws {
     }
 }
 
+/// An error of any of the SDK's clients.
+pub type Failed<E> = SdkError<E, aws_sdk_s3::config::http::HttpResponse>;
+
 /// What a service answered, as far as it matters: the HTTP status and the error's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -111,9 +115,7 @@ pub struct Answer {
 
 impl Answer {
     /// What an error of the SDK says.
-    pub fn of<E: ProvideErrorMetadata>(
-        error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-    ) -> Self {
+    pub fn of<E: ProvideErrorMetadata>(error: &Failed<E>) -> Self {
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
         Self { status, code: code.unwrap_or_default().to_owned() }
@@ -160,7 +162,7 @@ pub fn kind_of(status: u16) -> Kind {
 }
 
 /// An error of the SDK with all its causes in one line: its own text is only "service error".
-pub fn told<E>(error: SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> std::io::Error
+pub fn told<E>(error: Failed<E>) -> std::io::Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

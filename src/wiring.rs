@@ -291,24 +291,23 @@ async fn catalog(
     missing: Missing,
     aws: Option<&Aws>,
 ) -> Result<Arc<dyn Catalog>, WiringError> {
-    let name = &settings.lake.name;
+    let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
     let connected = || aws.ok_or(WiringError::NoRegion);
-    let url = match &settings.lake.catalog {
-        CatalogSettings::Postgres(url) => url.clone(),
+    Ok(match &settings.lake.catalog {
+        CatalogSettings::Postgres(url) => Arc::new(jdbc(url).await?),
         CatalogSettings::Sqlite(path) => {
             if missing == Missing::Refuse && !path.exists() {
                 return Err(WiringError::NoLake(path.display().to_string()));
             }
             make_parent(path)?;
-            format!("sqlite:{}", path.display())
+            Arc::new(jdbc(&format!("sqlite:{}", path.display())).await?)
         }
         CatalogSettings::S3Tables(arn) => {
-            same_region(arn.split(':').nth(3), connected()?, arn)?;
-            return Ok(Arc::new(S3TablesCatalog::new(connected()?.s3tables(), arn)));
+            let aws = connected()?;
+            same_region(arn.split(':').nth(3), aws, arn)?;
+            Arc::new(S3TablesCatalog::new(aws.s3tables(), arn))
         }
-        CatalogSettings::Glue(id) => {
-            return Ok(Arc::new(GlueCatalog::new(connected()?.glue(), id)));
-        }
+        CatalogSettings::Glue(id) => Arc::new(GlueCatalog::new(connected()?.glue(), id)),
         CatalogSettings::Rest(rest) => {
             let settings = RestSettings {
                 uri: rest.uri.clone(),
@@ -316,10 +315,9 @@ async fn catalog(
                 login: login(&rest.auth, &rest.uri, aws)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
-            return Ok(Arc::new(RestCatalog::connect(settings).await?));
+            Arc::new(RestCatalog::connect(settings).await?)
         }
-    };
-    Ok(Arc::new(JdbcCatalog::connect(&url, name).await?))
+    })
 }
 
 /// How a REST catalog is logged in to, with the secrets of the environment.
@@ -340,9 +338,9 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
                 scope: scope.clone(),
             }
         }
-        RestAuth::SigV4 { service } => {
+        RestAuth::SigV4 { service, region } => {
             let aws = aws.ok_or(WiringError::NoRegion)?;
-            same_region(region_of(uri), aws, uri)?;
+            same_region(region.as_deref(), aws, uri)?;
             Login::SigV4 {
                 credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
                 region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
@@ -350,13 +348,6 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
             }
         }
     })
-}
-
-/// The region in the name of an AWS endpoint: `https://glue.eu-west-1.amazonaws.com/iceberg`.
-fn region_of(uri: &str) -> Option<&str> {
-    let host = uri.split("://").nth(1)?.split(['/', ':']).next()?;
-    let name = host.strip_suffix(".amazonaws.com")?;
-    name.rsplit('.').next()
 }
 
 /// A signature is for a region, and tables' files are read where the catalog is.

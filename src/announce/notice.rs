@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lake::diff::Position;
 use crate::lake::{Snapshot, Table, marks};
-use crate::ledger::{CHANGED, Rejection, UNREADABLE};
+use crate::ledger::{Rejection, may_pass};
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -60,12 +60,12 @@ impl Notice {
 
 /// Where a notice comes from.
 #[derive(Debug, Clone)]
-pub(super) struct From<'a> {
+pub(super) struct Teller<'a> {
     pub(super) lake: &'a str,
     pub(super) pipeline: &'a str,
 }
 
-impl From<'_> {
+impl Teller<'_> {
     /// What a snapshot is told as; none where it is not a commit of this kind.
     pub(super) fn commit(
         &self,
@@ -78,6 +78,7 @@ impl From<'_> {
         let number = |key: &str| {
             facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
+        let rows = |what: &str| number(&format!("{}-{what}", marks::ROWS));
         let position = |prefix: &str| -> Option<Value> {
             Some(json!({
                 "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
@@ -94,9 +95,9 @@ impl From<'_> {
             NoticeKind::SilverMerged => json!({
                 "bronze": position(marks::MERGED)?,
                 "rows": {
-                    "inserted": number("silversmith.rows-inserted"),
-                    "updated": number("silversmith.rows-updated"),
-                    "deleted": number("silversmith.rows-deleted"),
+                    "inserted": rows("inserted"),
+                    "updated": rows("updated"),
+                    "deleted": rows("deleted"),
                     "total": number("total-records"),
                 },
             }),
@@ -134,7 +135,7 @@ impl From<'_> {
             "outcome": rejection.outcome.as_str(),
             "reason": rejection.reason,
             "error": error,
-            "final": !may_pass(rejection),
+            "final": !may_pass(rejection.reason.as_deref()),
             "batch_id": rejection.batch,
             "finished_at": time(rejection.finished_at),
         });
@@ -149,11 +150,6 @@ impl From<'_> {
         detail.insert("pipeline".to_owned(), self.pipeline.into());
         detail
     }
-}
-
-/// Whether the object is tried again, for a while.
-fn may_pass(rejection: &Rejection) -> bool {
-    matches!(rejection.reason.as_deref(), Some(UNREADABLE | CHANGED))
 }
 
 fn notice(

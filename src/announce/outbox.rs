@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::notice::From;
+use super::notice::Teller;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
 use crate::lake::diff::Position;
@@ -178,12 +178,12 @@ impl Announcer {
         table: &Table,
         snapshot: &Snapshot,
     ) -> Result<Vec<Notice>, LakeError> {
-        let from = From { lake: &self.lake_name, pipeline: &self.pipeline };
+        let from = Teller { lake: &self.lake_name, pipeline: &self.pipeline };
         if kind != NoticeKind::ObjectRejected {
             return Ok(from.commit(kind, table, snapshot).into_iter().collect());
         }
         // What came with a bronze commit was ingested: nothing has to be read to know that.
-        if snapshot.summary.contains_key(&format!("{}-snapshot-id", marks::PUBLISHED)) {
+        if marks::has_position(&snapshot.summary, marks::PUBLISHED) {
             return Ok(vec![]);
         }
         let rejections = rejections(&self.lake, table, snapshot).await?;

@@ -169,7 +169,7 @@ impl Lake {
 
 /// Which layer a change is of, by its marks.
 fn layer(change: &Change) -> metrics::Layer {
-    let has = |mark: &str| change.marks.contains_key(&format!("{mark}-snapshot-id"));
+    let has = |prefix| marks::has_position(&change.marks, prefix);
     match () {
         () if change.marks.contains_key(marks::BATCH) => metrics::Layer::Bronze,
         () if has(marks::MERGED) => metrics::Layer::Silver,
@@ -182,39 +182,28 @@ fn layer(change: &Change) -> metrics::Layer {
 const REPLICA_LOOKS: usize = 15;
 
 fn refused(base: &Table) -> CatalogError {
-    CatalogError {
-        catalog: base.name().to_string(),
-        doing: "swap a table's metadata",
-        message: "refused, though nobody else has committed".to_owned(),
-        kind: Kind::Look,
-        certain: false,
-    }
+    let why = "refused, though nobody else has committed";
+    CatalogError::lost(base.name().to_string(), "swap a table's metadata", why, Kind::Look)
 }
 
 fn not_shown(base: &Table) -> CatalogError {
-    CatalogError {
-        catalog: base.name().to_string(),
-        doing: "look for the commit",
-        message: "the catalog has said that it is committed, and does not show it".to_owned(),
-        kind: Kind::Retry,
-        certain: false,
-    }
+    let why = "the catalog has said that it is committed, and does not show it";
+    CatalogError::lost(base.name().to_string(), LOOKING, why, Kind::Retry)
 }
 
 /// The fate of a commit could not be looked up.
 fn unseen(base: &Table, prepared: &Prepared, error: LakeError) -> LakeError {
     let source = match error {
         LakeError::Catalog { source, .. } => source,
-        other => CatalogError {
-            catalog: "the table's metadata".to_owned(),
-            doing: "look for the commit",
-            message: crate::error::chain(&other),
-            kind: other.kind(),
-            certain: false,
-        },
+        other => {
+            let why = crate::error::chain(&other);
+            CatalogError::lost("the table's metadata", LOOKING, why, other.kind())
+        }
     };
     unknown(base, prepared, source)
 }
+
+const LOOKING: &str = "look for the commit";
 
 fn unknown(base: &Table, prepared: &Prepared, source: CatalogError) -> LakeError {
     LakeError::Unknown { table: base.name().clone(), snapshot: prepared.snapshot_id, source }

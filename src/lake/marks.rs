@@ -25,6 +25,8 @@ pub const CONFIGURATION: &str = "silversmith.configuration-hash";
 pub const MERGED: &str = "silversmith.bronze";
 /// Objects table: where bronze was published through (a position's prefix).
 pub const PUBLISHED: &str = "silversmith.published";
+/// Silver: rows by what became of them (the counts' names follow).
+pub const ROWS: &str = "silversmith.rows";
 /// Gold: the silver that it was computed from (a position's prefix).
 pub const COMPUTED: &str = "silversmith.silver";
 
@@ -41,6 +43,11 @@ pub fn set_position(facts: &mut Facts, prefix: &str, position: &Position) {
     facts.insert(format!("{prefix}-table-uuid"), position.table.clone());
     facts.insert(format!("{prefix}-snapshot-id"), position.snapshot.to_string());
     facts.insert(format!("{prefix}-sequence-number"), position.sequence.to_string());
+}
+
+/// Whether there is a position under a prefix.
+pub fn has_position(facts: &Facts, prefix: &str) -> bool {
+    facts.contains_key(&format!("{prefix}-snapshot-id"))
 }
 
 impl Table {

@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 
 pub use rejections::{Rejection, rejections};
-pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of};
+pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of, may_pass};
 pub use view::{Told, View};
 
 use crate::lake::diff::{Position, Standing, standing};

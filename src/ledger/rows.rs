@@ -91,6 +91,11 @@ pub const UNREADABLE: &str = "unreadable";
 /// The reason of an object that was another version before it was read to its end.
 pub const CHANGED: &str = "changed";
 
+/// Whether another attempt at an object that was not ingested for this reason may go otherwise.
+pub fn may_pass(reason: Option<&str>) -> bool {
+    matches!(reason, Some(UNREADABLE | CHANGED))
+}
+
 /// Days since 1970-01-01, in UTC: Iceberg's `day` transform.
 pub fn day_of(time: DateTime<Utc>) -> i32 {
     time.timestamp().div_euclid(86_400) as i32

@@ -10,7 +10,7 @@ use silversmith::lake::catalog::{
 };
 use silversmith::lake::{FileIO, Lake, TableName, local_files, memory_files, s3_files};
 
-use crate::emulator::stand::{clients_at, config_at};
+use crate::emulator::stand::{clients_at, config_at, create_bucket};
 
 /// A setting of the suite, made by `tests/run`. A test that needs it fails without it.
 pub fn setting(name: &str) -> String {
@@ -119,16 +119,7 @@ async fn s3_tables(name: &str) -> Backing {
 pub async fn new_bucket(name: &str) -> (String, aws_sdk_s3::Client) {
     let endpoint = ministack();
     let (s3, _) = clients_at(&endpoint).await;
-    s3.create_bucket()
-        .bucket(name)
-        .create_bucket_configuration(
-            aws_sdk_s3::types::CreateBucketConfiguration::builder()
-                .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
-                .build(),
-        )
-        .send()
-        .await
-        .unwrap();
+    create_bucket(&s3, name).await;
     (endpoint, s3)
 }
 

@@ -9,6 +9,8 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 use silversmith::ambient::{Ambient, SystemAmbient};
 
+use crate::contract::backings::new_name;
+
 /// The emulator's URL. A test that needs it fails without it.
 pub fn endpoint() -> String {
     #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
@@ -48,6 +50,15 @@ pub async fn config_at(endpoint: &str) -> aws_config::SdkConfig {
         .endpoint_url(endpoint)
         .load()
         .await
+}
+
+/// Makes a bucket.
+pub async fn create_bucket(s3: &aws_sdk_s3::Client, name: &str) {
+    use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+    let here = CreateBucketConfiguration::builder();
+    let here = here.location_constraint(BucketLocationConstraint::EuWest1).build();
+    let request = s3.create_bucket().bucket(name).create_bucket_configuration(here);
+    request.send().await.unwrap();
 }
 
 /// What a test wants to have.
@@ -97,22 +108,12 @@ impl Stand {
 
     pub async fn with(wish: Wish) -> Self {
         let (s3, sqs) = clients().await;
-        #[allow(clippy::disallowed_methods, reason = "a name that no other run uses")]
-        let name = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+        let name = new_name();
         let suffix = if wish.fifo { ".fifo" } else { "" };
         let dlq = make_queue(&sqs, &format!("{name}-dlq{suffix}"), None).await;
         let redrive = (dlq.as_str(), wish.max_receives);
         let queue = make_queue(&sqs, &format!("{name}{suffix}"), Some(redrive)).await;
-        s3.create_bucket()
-            .bucket(&name)
-            .create_bucket_configuration(
-                aws_sdk_s3::types::CreateBucketConfiguration::builder()
-                    .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
-                    .build(),
-            )
-            .send()
-            .await
-            .unwrap();
+        create_bucket(&s3, &name).await;
         let folder = tempfile::tempdir().unwrap();
         let stand = Self { s3, sqs, name, queue, dlq, folder, wish };
         if stand.wish.versioned {

@@ -120,6 +120,8 @@ pub enum RestAuth {
     SigV4 {
         /// The service that signatures are for: `s3tables`, `glue`.
         service: String,
+        /// The region that the address names.
+        region: Option<String>,
     },
 }
 

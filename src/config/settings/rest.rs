@@ -33,6 +33,7 @@ pub(super) fn rest(
         },
         "sigv4" => RestAuth::SigV4 {
             service: section.signing_name.clone().unwrap_or(signing_name(uri).to_owned()),
+            region: region(uri).map(str::to_owned),
         },
         other => {
             let why = format!("`{other}` is not one of none, token, oauth2, sigv4");
@@ -63,9 +64,19 @@ fn usual(uri: &str) -> &'static str {
 }
 
 fn is_aws(uri: &str) -> bool {
-    let host = uri.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    aws_name(uri).is_some()
+}
+
+/// What an endpoint of AWS is called within AWS: `glue.eu-west-1`.
+fn aws_name(uri: &str) -> Option<&str> {
     const AWS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
-    host.is_some_and(|host| AWS.iter().any(|aws| host.ends_with(aws)))
+    let host = uri.split("://").nth(1)?.split(['/', ':']).next()?;
+    AWS.iter().find_map(|aws| host.strip_suffix(aws))
+}
+
+/// The region of an endpoint of AWS.
+fn region(uri: &str) -> Option<&str> {
+    aws_name(uri)?.rsplit('.').next()
 }
 
 fn signing_name(uri: &str) -> &'static str {

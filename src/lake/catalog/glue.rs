@@ -10,15 +10,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_glue::Client;
 use aws_sdk_glue::config::Builder;
-use aws_sdk_glue::config::http::HttpResponse;
 use aws_sdk_glue::config::retry::RetryConfig;
-use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::types::{Column, DatabaseInput, StorageDescriptor, Table, TableInput};
 use iceberg::spec::{PrimitiveType, TableMetadata, Type};
 
-use super::s3tables::one_level;
-use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
-use crate::aws::{Answer, told};
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token, aws};
+use crate::aws::{Answer, Failed, ProvideErrorMetadata};
 use crate::error::Kind;
 use crate::lake::TableName;
 
@@ -46,13 +43,11 @@ impl GlueCatalog {
         format!("glue:{}", self.catalog_id.as_deref().unwrap_or_default())
     }
 
-    fn failed<E>(&self, doing: &'static str, error: SdkError<E, HttpResponse>) -> CatalogError
+    fn failed<E>(&self, doing: &'static str, error: Failed<E>) -> CatalogError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let answer = Answer::of(&error);
-        let (kind, certain, message) = (answer.kind(), answer.is_no(), told(error).to_string());
-        CatalogError { catalog: self.shown(), doing, message, kind, certain }
+        aws::failed(&self.shown(), doing, error)
     }
 
     async fn table(&self, table: &TableName) -> Result<Option<Table>, CatalogError> {
@@ -113,10 +108,7 @@ impl GlueCatalog {
                 }
                 Err(error) => return Err(self.failed("list tables", error)),
             };
-            let iceberg = page.table_list().iter().filter(|table| {
-                let kind = table.parameters().and_then(|p| p.get(TABLE_TYPE));
-                kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
-            });
+            let iceberg = page.table_list().iter().filter(|table| is_iceberg(table));
             found.extend(iceberg.map(|table| TableName::new(database, table.name())));
         }
         Ok(found)
@@ -149,8 +141,7 @@ impl GlueCatalog {
     }
 
     fn unbuildable(&self, doing: &'static str, error: &dyn std::error::Error) -> CatalogError {
-        let message = error.to_string();
-        CatalogError { catalog: self.shown(), doing, message, kind: Kind::Bug, certain: true }
+        CatalogError::no(self.shown(), doing, error.to_string(), Kind::Bug)
     }
 }
 
@@ -164,18 +155,15 @@ impl Catalog for GlueCatalog {
                 let pointer = Pointer { metadata_location: location.to_owned(), token };
                 Ok(Some(Entry { pointer, metadata: None }))
             }
-            None => Err(CatalogError {
-                catalog: self.shown(),
-                doing: "load a table",
-                message: format!("{table} is there and is not an Iceberg table"),
-                kind: Kind::Configuration,
-                certain: true,
-            }),
+            None => {
+                let message = format!("{table} is there and is not an Iceberg table");
+                Err(CatalogError::no(self.shown(), "load a table", message, Kind::Configuration))
+            }
         }
     }
 
     async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
-        one_level(&self.shown(), table)?;
+        aws::one_level(&self.shown(), table)?;
         let input = input(table, first, None)
             .map_err(|error| self.unbuildable("create a table", &error))?;
         if let Some(answer) = self.send_creation(table, input.clone()).await? {
@@ -248,10 +236,13 @@ impl Catalog for GlueCatalog {
 
 /// Where an entry points to, and its version; none where it is no Iceberg table.
 fn pointer_of(table: &Table) -> Option<(&str, &str)> {
-    let parameters = table.parameters()?;
-    let is_iceberg = parameters.get(TABLE_TYPE)?.eq_ignore_ascii_case(ICEBERG);
-    let location = parameters.get(METADATA_LOCATION).filter(|_| is_iceberg)?;
+    let location = table.parameters()?.get(METADATA_LOCATION).filter(|_| is_iceberg(table))?;
     Some((location, table.version_id()?))
+}
+
+fn is_iceberg(table: &Table) -> bool {
+    let kind = table.parameters().and_then(|parameters| parameters.get(TABLE_TYPE));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
 }
 
 /// Versions begin again for a table that is made anew; its location is another.

@@ -49,13 +49,7 @@ impl JdbcCatalog {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
-        let failed = |message: String| CatalogError {
-            catalog: shown.clone(),
-            doing: "connect",
-            message,
-            kind: Kind::Look,
-            certain: false,
-        };
+        let failed = |message: String| CatalogError::lost(&shown, "connect", message, Kind::Look);
         let url =
             if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
         let options = AnyConnectOptions::from_str(&url).map_err(|e| failed(e.to_string()))?;
@@ -98,9 +92,7 @@ impl JdbcCatalog {
     }
 
     fn failed(&self, doing: &'static str, error: &sqlx::Error) -> CatalogError {
-        let catalog = self.shown.clone();
-        let message = error.to_string();
-        CatalogError { catalog, doing, message, kind: Kind::Retry, certain: false }
+        CatalogError::lost(&self.shown, doing, error.to_string(), Kind::Retry)
     }
 
     async fn ensure_namespace(&self, namespace: &str) -> Result<(), CatalogError> {

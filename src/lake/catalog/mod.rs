@@ -8,6 +8,7 @@
 //! | [`RestCatalog`] | what the requirements assert | the requirements | the catalog |
 //! | [`MemoryCatalog`]: the fake | a counter | the counter | silversmith |
 
+mod aws;
 mod glue;
 mod jdbc;
 mod memory;
@@ -97,6 +98,28 @@ pub struct CatalogError {
     pub kind: Kind,
     /// The catalog has said no: what was asked was not carried out, and will not be.
     pub certain: bool,
+}
+
+impl CatalogError {
+    /// There was no answer, or none that settles what became of what was asked.
+    pub fn lost(
+        catalog: impl Into<String>,
+        doing: &'static str,
+        message: impl Into<String>,
+        kind: Kind,
+    ) -> Self {
+        Self { catalog: catalog.into(), doing, message: message.into(), kind, certain: false }
+    }
+
+    /// What was asked was not carried out, and will not be.
+    pub fn no(
+        catalog: impl Into<String>,
+        doing: &'static str,
+        message: impl Into<String>,
+        kind: Kind,
+    ) -> Self {
+        Self { certain: true, ..Self::lost(catalog, doing, message, kind) }
+    }
 }
 
 /// Names tables and swaps their metadata pointer by compare-and-swap.

@@ -7,14 +7,12 @@
 use async_trait::async_trait;
 use aws_sdk_s3tables::Client;
 use aws_sdk_s3tables::config::Builder;
-use aws_sdk_s3tables::config::http::HttpResponse;
 use aws_sdk_s3tables::config::retry::RetryConfig;
-use aws_sdk_s3tables::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3tables::operation::get_table_metadata_location::GetTableMetadataLocationOutput;
 use aws_sdk_s3tables::types::OpenTableFormat;
 
-use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
-use crate::aws::{Answer, told};
+use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token, aws};
+use crate::aws::{Answer, Failed, ProvideErrorMetadata};
 use crate::error::Kind;
 use crate::lake::TableName;
 
@@ -34,13 +32,11 @@ impl S3TablesCatalog {
         Self { client, bucket_arn: bucket_arn.to_owned() }
     }
 
-    fn failed<E>(&self, doing: &'static str, error: SdkError<E, HttpResponse>) -> CatalogError
+    fn failed<E>(&self, doing: &'static str, error: Failed<E>) -> CatalogError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let answer = Answer::of(&error);
-        let (kind, certain, message) = (answer.kind(), answer.is_no(), told(error).to_string());
-        CatalogError { catalog: self.bucket_arn.clone(), doing, message, kind, certain }
+        aws::failed(&self.bucket_arn, doing, error)
     }
 
     async fn table(
@@ -146,7 +142,7 @@ impl S3TablesCatalog {
 #[async_trait]
 impl Catalog for S3TablesCatalog {
     async fn place(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
-        one_level(&self.bucket_arn, table)?;
+        aws::one_level(&self.bucket_arn, table)?;
         if let Some(there) = self.table(table).await? {
             return Ok(Some(there.warehouse_location().to_owned()));
         }
@@ -156,13 +152,10 @@ impl Catalog for S3TablesCatalog {
         }
         match self.table(table).await? {
             Some(there) => Ok(Some(there.warehouse_location().to_owned())),
-            None => Err(CatalogError {
-                catalog: self.bucket_arn.clone(),
-                doing: "create a table",
-                message: format!("{table} was made and is not there"),
-                kind: Kind::Retry,
-                certain: false,
-            }),
+            None => {
+                let message = format!("{table} was made and is not there");
+                Err(CatalogError::lost(&self.bucket_arn, "create a table", message, Kind::Retry))
+            }
         }
     }
 
@@ -216,18 +209,4 @@ impl Catalog for S3TablesCatalog {
         found.sort();
         Ok(found)
     }
-}
-
-/// Namespaces of S3 Tables and Glue have one level.
-pub(super) fn one_level(catalog: &str, table: &TableName) -> Result<(), CatalogError> {
-    if !table.namespace().contains('.') {
-        return Ok(());
-    }
-    Err(CatalogError {
-        catalog: catalog.to_owned(),
-        doing: "create a table",
-        message: format!("{table}: this catalog has no namespaces within namespaces"),
-        kind: Kind::Configuration,
-        certain: true,
-    })
 }

@@ -18,7 +18,7 @@ pub use local::LocalEngine;
 use super::newest::Share;
 use super::{SilverError, SilverSettings};
 use crate::lake::scan::FileTask;
-use crate::lake::{DataFile, Facts, Table, TableSchema};
+use crate::lake::{DataFile, Facts, Table, TableSchema, marks};
 
 /// A merge to be done.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ impl Counts {
             ("late", self.late),
             ("null-keys", self.null_keys),
         ]
-        .map(|(name, count)| (format!("silversmith.rows-{name}"), count.to_string()))
+        .map(|(name, count)| (format!("{}-{name}", marks::ROWS), count.to_string()))
         .into()
     }
 }

@@ -17,11 +17,11 @@ use crate::batch::Batcher;
 use crate::bronze::{BronzeError, Fate, Taken};
 use crate::error::{Kind, chain};
 use crate::event::Announcement;
-use crate::ledger::{CHANGED, ObjectRow, UNREADABLE};
+use crate::ledger::{UNREADABLE, may_pass};
 use crate::source::Wanted;
 use crate::telemetry::readiness;
 use crate::wiring::Pipeline;
-use crate::worker::{Until, WorkerError};
+use crate::worker::WorkerError;
 
 /// How long objects for a lane that is in trouble of its own stay away, doubled with every receive: an
 /// outage of hours does not use up ten receives.
@@ -33,8 +33,6 @@ const READS: u32 = 8;
 /// A batch of which nothing can be read is held so many times, over some minutes; then each of its
 /// objects goes its own way.
 const HOLDS: u32 = 8;
-/// Failures in a row after which a worker that is to end gives up.
-const PATIENCE: u32 = 3;
 /// Failures in a row after which it is looked whether others would fail, too.
 const DOUBTS: u32 = 3;
 /// How often the checkpoint notes the newest event.
@@ -233,7 +231,7 @@ impl Lane {
             }
         }
         // A worker that is to end leaves what does not pass soon to the next one.
-        if self.common.until == Until::Done && failures >= PATIENCE {
+        if self.common.gives_up(failures) {
             return false;
         }
         tokio::select! {
@@ -280,7 +278,7 @@ impl Lane {
                 }
                 Fate::Failed(row) => match Durable::skipped(fate) {
                     Some(durable) => item.ticket.done(durable),
-                    None if may_pass(row) && receives < READS => {
+                    None if may_pass(row.reason) && receives < READS => {
                         item.ticket.give_back(delay(receives));
                     }
                     None => {
@@ -327,11 +325,6 @@ impl Lane {
             );
         }
     }
-}
-
-/// Whether another attempt may go otherwise.
-fn may_pass(row: &ObjectRow) -> bool {
-    matches!(row.reason, Some(UNREADABLE | CHANGED))
 }
 
 /// When nothing of a batch could be read, the trouble is hardly that of one object: the store is away, or

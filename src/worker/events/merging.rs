@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, Round, Until};
+use super::{Common, Round};
 use crate::ambient::SharedAmbient;
 use crate::backoff::in_trouble;
 use crate::checkpoint::lock::{Lock, TTL};
@@ -20,8 +20,6 @@ use crate::worker::{WorkerError, merge};
 const LOOK: Duration = Duration::from_secs(30);
 /// The pause while another worker merges: it may merge what we committed, too.
 const WAIT: Duration = Duration::from_millis(300);
-/// Failures in a row after which a worker that is to end gives up.
-const PATIENCE: u32 = 3;
 
 /// Asks for merges, and knows whether they were done.
 #[derive(Debug, Default)]
@@ -92,7 +90,7 @@ pub(super) async fn run(
                 if let Some(trouble) = &common.trouble {
                     drop(trouble.send(error));
                 }
-                if common.until == Until::Done && failures >= PATIENCE {
+                if common.gives_up(failures) {
                     // The next worker tries again; this one has nothing else to wait for.
                     wake.done.store(wanted, Ordering::SeqCst);
                     continue;

@@ -77,7 +77,15 @@ struct Common {
     give_back: CancellationToken,
 }
 
+/// Failures in a row after which a worker that is to end gives up.
+const PATIENCE: u32 = 3;
+
 impl Common {
+    /// Whether what has failed so often is left to the next worker.
+    fn gives_up(&self, failures: u32) -> bool {
+        self.until == Until::Done && failures >= PATIENCE
+    }
+
     fn note_poll(&self, empty: bool) {
         match empty {
             true => drop(self.empty_polls.fetch_add(1, Ordering::SeqCst)),

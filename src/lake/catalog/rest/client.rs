@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::super::CatalogError;
 use super::login::{Login, Session};
 use crate::aws::{is_no, kind_of};
-use crate::error::Kind;
+use crate::error::{Kind, chain};
 
 /// What a path segment may have unencoded (RFC 3986, "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -51,13 +51,7 @@ impl Client {
             // A redirected commit would be sent twice.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|e| CatalogError {
-                catalog: uri.clone(),
-                doing: "connect",
-                message: told(&e),
-                kind: Kind::Look,
-                certain: true,
-            })?;
+            .map_err(|e| CatalogError::no(&uri, "connect", chain(&e), Kind::Look))?;
         Ok(Self { http, session: Session::new(login), uri, prefix: None })
     }
 
@@ -113,7 +107,7 @@ impl Client {
             .request(method, url)
             .json(body)
             .build()
-            .map_err(|e| self.failed(doing, told(&e), Kind::Bug))?;
+            .map_err(|e| self.failed(doing, chain(&e), Kind::Bug))?;
         self.carry(doing, request).await
     }
 
@@ -139,7 +133,7 @@ impl Client {
             certain: true,
             ..self.failed(doing, unsigned.why, unsigned.kind)
         })?;
-        let lost = |error: reqwest::Error| self.failed(doing, told(&error), Kind::Retry);
+        let lost = |error: reqwest::Error| self.failed(doing, chain(&error), Kind::Retry);
         let answer = self.http.execute(request).await.map_err(lost)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(lost)?.to_vec();
@@ -161,7 +155,7 @@ impl Client {
     }
 
     fn failed(&self, doing: &'static str, message: String, kind: Kind) -> CatalogError {
-        CatalogError { catalog: self.uri.clone(), doing, message, kind, certain: false }
+        CatalogError::lost(&self.uri, doing, message, kind)
     }
 }
 
@@ -173,12 +167,9 @@ impl Answer {
 
     /// What the body says.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CatalogError> {
-        serde_json::from_slice(&self.body).map_err(|e| CatalogError {
-            catalog: self.catalog.clone(),
-            doing: self.doing,
-            message: format!("the answer cannot be read: {e}"),
-            kind: Kind::Look,
-            certain: false,
+        serde_json::from_slice(&self.body).map_err(|e| {
+            let why = format!("the answer cannot be read: {e}");
+            CatalogError::lost(&self.catalog, self.doing, why, Kind::Look)
         })
     }
 
@@ -219,15 +210,4 @@ impl Answer {
             certain: is_no(self.status.as_u16()),
         }
     }
-}
-
-/// An error of the HTTP client with its causes.
-pub(super) fn told(error: &reqwest::Error) -> String {
-    let mut said = Vec::new();
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = next {
-        said.push(cause.to_string());
-        next = cause.source();
-    }
-    said.join(": ")
 }

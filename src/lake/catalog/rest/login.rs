@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::aws::kind_of;
-use crate::error::Kind;
+use crate::error::{Kind, chain};
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,13 +61,41 @@ pub enum Login {
     },
 }
 
-/// A login, and the token that it has got.
+/// A login, and what it has got.
 #[derive(Debug)]
 pub(super) struct Session {
     login: Login,
-    token: Mutex<Option<Token>>,
+    token: Held<Secret>,
     /// The chain behind them may ask a service each time.
-    credentials: Mutex<Option<(Credentials, Instant)>>,
+    credentials: Held<Credentials>,
+}
+
+/// Something that is good for a while, with the time when a new one is asked for.
+#[derive(Debug)]
+struct Held<T>(Mutex<Option<(T, Instant)>>);
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Clone> Held<T> {
+    /// What is held, or else what `ask` brings, with how long it is good.
+    async fn get(
+        &self,
+        ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
+    ) -> Result<T, Unsigned> {
+        let mut held = self.0.lock().await;
+        match &*held {
+            Some((value, stale)) if Instant::now() < *stale => Ok(value.clone()),
+            _ => {
+                let (fresh, lifetime) = ask.await?;
+                *held = Some((fresh.clone(), stale(lifetime)));
+                Ok(fresh)
+            }
+        }
+    }
 }
 
 /// Why a request was not signed, and so not sent.
@@ -81,13 +109,6 @@ impl Unsigned {
     fn look(why: String) -> Self {
         Self { why, kind: Kind::Look }
     }
-}
-
-#[derive(Debug, Clone)]
-struct Token {
-    text: Secret,
-    /// When a new one is asked for.
-    stale: Instant,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +128,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 impl Session {
     pub(super) fn new(login: Login) -> Self {
-        Self { login, token: Mutex::new(None), credentials: Mutex::new(None) }
+        Self { login, token: Held::default(), credentials: Held::default() }
     }
 
     /// Whether a refused token may be replaced by a fresh one.
@@ -117,7 +138,7 @@ impl Session {
 
     /// Forgets the token.
     pub(super) async fn renew(&self) {
-        *self.token.lock().await = None;
+        *self.token.0.lock().await = None;
     }
 
     /// Puts the proof to a request.
@@ -133,38 +154,27 @@ impl Session {
             Login::None => Ok(()),
             Login::Token(token) => bear(request, token).map_err(Unsigned::look),
             Login::OAuth2 { server, client_id, client_secret, scope } => {
-                let mut held = self.token.lock().await;
-                let token = match &*held {
-                    Some(token) if Instant::now() < token.stale => token.text.clone(),
-                    _ => {
-                        let fresh = ask(http, server, client_id, client_secret, scope).await?;
-                        held.insert(fresh).text.clone()
-                    }
-                };
+                let fresh = ask(http, server, client_id, client_secret, scope);
+                let token = self.token.get(fresh).await?;
                 bear(request, &token).map_err(Unsigned::look)
             }
             Login::SigV4 { credentials, region, service } => {
-                let credentials = self.held(credentials).await.map_err(Unsigned::look)?;
+                let credentials = self.credentials.get(provided(credentials)).await?;
                 sign_v4(request, credentials, region, service).map_err(Unsigned::look)
             }
         }
     }
+}
 
-    async fn held(&self, chain: &SharedCredentialsProvider) -> Result<Credentials, String> {
-        let mut held = self.credentials.lock().await;
-        if let Some((credentials, stale)) = &*held
-            && Instant::now() < *stale
-        {
-            return Ok(credentials.clone());
-        }
-        let asked = tokio::time::timeout(CREDENTIALS, chain.provide_credentials()).await;
-        let fresh = asked
-            .map_err(|_| format!("no AWS credentials within {CREDENTIALS:?}"))?
-            .map_err(|e| format!("no AWS credentials: {}", crate::error::chain(&e)))?;
-        let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
-        *held = Some((fresh.clone(), stale(left)));
-        Ok(fresh)
-    }
+async fn provided(
+    provider: &SharedCredentialsProvider,
+) -> Result<(Credentials, Option<Duration>), Unsigned> {
+    let asked = tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await;
+    let fresh = asked
+        .map_err(|_| Unsigned::look(format!("no AWS credentials within {CREDENTIALS:?}")))?
+        .map_err(|e| Unsigned::look(format!("no AWS credentials: {}", chain(&e))))?;
+    let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
+    Ok((fresh, left))
 }
 
 /// The time that signatures are dated by.
@@ -196,7 +206,7 @@ async fn ask(
     client_id: &str,
     client_secret: &Secret,
     scope: &str,
-) -> Result<Token, Unsigned> {
+) -> Result<(Secret, Option<Duration>), Unsigned> {
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", client_id),
@@ -204,7 +214,7 @@ async fn ask(
         ("scope", scope),
     ];
     let told = |error: reqwest::Error| Unsigned {
-        why: format!("no token from {server}: {}", super::client::told(&error)),
+        why: format!("no token from {server}: {}", chain(&error)),
         kind: Kind::Retry,
     };
     let answer = http.post(server).form(&form).send().await.map_err(told)?;
@@ -220,8 +230,7 @@ async fn ask(
         return Err(Unsigned { why, kind });
     }
     let answer: TokenAnswer = answer.json().await.map_err(told)?;
-    let stale = stale(answer.expires_in.map(Duration::from_secs));
-    Ok(Token { text: Secret(answer.access_token), stale })
+    Ok((Secret(answer.access_token), answer.expires_in.map(Duration::from_secs)))
 }
 
 fn sign_v4(
@@ -230,9 +239,7 @@ fn sign_v4(
     region: &str,
     service: &str,
 ) -> Result<(), String> {
-    let text = |error: &(dyn std::error::Error + 'static)| {
-        format!("signing: {}", crate::error::chain(error))
-    };
+    let text = |error: &(dyn std::error::Error + 'static)| format!("signing: {}", chain(error));
     let identity = credentials.into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)

@@ -8,18 +8,18 @@
 mod client;
 mod login;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use iceberg::spec::{Schema, TableMetadata, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
 use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
 use crate::lake::TableName;
-use client::Client;
+use client::{Answer, Client};
 pub use login::{Login, Secret};
 
 /// Where a REST catalog is, and how to log in.
@@ -82,22 +82,17 @@ struct CommitTable<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Namespaces {
-    namespaces: Vec<Vec<String>>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct Identifier {
     namespace: Vec<String>,
     name: String,
 }
 
+/// A page of a list: of namespaces, or of tables.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Tables {
-    identifiers: Vec<Identifier>,
+struct Page<T> {
+    #[serde(alias = "namespaces", alias = "identifiers")]
+    items: Vec<T>,
     next_page_token: Option<String>,
 }
 
@@ -135,55 +130,64 @@ impl RestCatalog {
     }
 
     async fn namespaces(&self) -> Result<Vec<Vec<String>>, CatalogError> {
-        let mut found: Vec<Vec<String>> = Vec::new();
-        let mut parents: Vec<Option<Vec<String>>> = vec![None];
-        while let Some(parent) = parents.pop() {
-            let above = parent.as_ref().map(|levels| levels.join(SEPARATOR));
-            let mut token: Option<String> = None;
-            loop {
-                let mut query = Vec::new();
-                query.extend(above.as_deref().map(|above| ("parent", above)));
-                query.extend(token.as_deref().map(|token| ("pageToken", token)));
-                let answer = self.client.read("list namespaces", &["namespaces"], &query).await?;
-                // Catalogs of one level may refuse to look below a namespace.
-                if parent.is_some() && answer.status.is_client_error() {
-                    break;
-                }
-                let page: Namespaces = answer.ok()?.json()?;
-                for namespace in page.namespaces {
-                    let below = parent.as_ref().is_none_or(|parent| {
-                        namespace.len() > parent.len() && namespace.starts_with(parent)
-                    });
-                    if below && !found.contains(&namespace) {
-                        parents.push(Some(namespace.clone()));
-                        found.push(namespace);
-                    }
-                }
-                match page.next_page_token.filter(|token| !token.is_empty()) {
-                    Some(next) => token = Some(next),
-                    None => break,
+        let mut found = self.children(None).await?;
+        let mut looked_into = 0;
+        while let Some(parent) = found.get(looked_into).cloned() {
+            looked_into += 1;
+            for child in self.children(Some(&parent)).await? {
+                // A catalog of one level may show all of them again.
+                let below = child.len() > parent.len() && child.starts_with(&parent);
+                if below && !found.contains(&child) {
+                    found.push(child);
                 }
             }
         }
         Ok(found)
     }
 
+    async fn children(
+        &self,
+        parent: Option<&Vec<String>>,
+    ) -> Result<Vec<Vec<String>>, CatalogError> {
+        let above = parent.map(|levels| levels.join(SEPARATOR));
+        let query = above.as_deref().map(|above| ("parent", above));
+        let listed = self.list("list namespaces", &["namespaces"], query).await?;
+        match listed {
+            // … or refuse to look below a namespace.
+            Err(refused) if parent.is_some() && refused.status.is_client_error() => Ok(vec![]),
+            Err(refused) => refused.ok().map(|_| vec![]),
+            Ok(namespaces) => Ok(namespaces),
+        }
+    }
+
     async fn tables_of(&self, namespace: &[String]) -> Result<Vec<TableName>, CatalogError> {
         let joined = namespace.join(SEPARATOR);
-        let mut found = Vec::new();
-        let mut token: Option<String> = None;
+        let path = ["namespaces", joined.as_str(), "tables"];
+        let listed = self.list::<Identifier>("list tables", &path, None).await?;
+        let identifiers = listed.or_else(|refused| refused.ok().map(|_| vec![]))?;
+        Ok(identifiers.into_iter().map(|i| TableName::new(i.namespace.join("."), i.name)).collect())
+    }
+
+    /// All pages of a list, or the answer that is none.
+    async fn list<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        path: &[&str],
+        query: Option<(&str, &str)>,
+    ) -> Result<Result<Vec<T>, Answer>, CatalogError> {
+        let (mut found, mut token) = (Vec::new(), None::<String>);
         loop {
-            let query: Vec<_> =
-                token.as_deref().map(|token| ("pageToken", token)).into_iter().collect();
-            let path = ["namespaces", joined.as_str(), "tables"];
-            let answer = self.client.read("list tables", &path, &query).await?;
-            let page: Tables = answer.ok()?.json()?;
-            found.extend(
-                page.identifiers.into_iter().map(|i| TableName::new(i.namespace.join("."), i.name)),
-            );
+            let mut query: Vec<_> = query.into_iter().collect();
+            query.extend(token.as_deref().map(|token| ("pageToken", token)));
+            let answer = self.client.read(doing, path, &query).await?;
+            if !answer.status.is_success() {
+                return Ok(Err(answer));
+            }
+            let page: Page<T> = answer.json()?;
+            found.extend(page.items);
             match page.next_page_token.filter(|token| !token.is_empty()) {
                 Some(next) => token = Some(next),
-                None => return Ok(found),
+                None => return Ok(Ok(found)),
             }
         }
     }
