@@ -56,6 +56,7 @@ pub mod csv;
 pub mod dead_letters;
 pub mod error;
 pub mod event;
+pub mod features;
 pub mod gold;
 pub mod lake;
 pub mod ledger;

@@ -6,16 +6,25 @@ use std::sync::Arc;
 use crate::ambient::{SharedAmbient, SystemAmbient};
 use crate::announce::{Announcer, EventBridge, EventBus, NoticeKind};
 use crate::aws::Aws;
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+use crate::aws::service::ServiceError;
+use crate::aws::signing::Signer;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
 use crate::config::settings::{
     CatalogSettings, LakeSettings, PipelineSettings, Place, QueueSettings, RestAuth, SourceSettings,
 };
 use crate::config::{Settings, environment};
+use crate::error::Kind;
+#[cfg(not(all(feature = "glue", feature = "s3tables")))]
+use crate::features::{NotBuilt, Part};
 use crate::gold::Gold;
+#[cfg(feature = "glue")]
+use crate::lake::catalog::GlueCatalog;
+#[cfg(feature = "s3tables")]
+use crate::lake::catalog::S3TablesCatalog;
 use crate::lake::catalog::{
-    Catalog, CatalogError, GlueCatalog, JdbcCatalog, Login, RestCatalog, RestSettings,
-    S3TablesCatalog, Secret,
+    Catalog, CatalogError, JdbcCatalog, Login, RestCatalog, RestSettings, Secret,
 };
 use crate::lake::{FileIO, Lake, local_files, s3_files};
 use crate::queue::{EventQueue, SqsQueue};
@@ -96,6 +105,14 @@ pub enum WiringError {
         #[source]
         source: std::io::Error,
     },
+    /// A catalog of AWS cannot be called.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The catalog is of a kind that this build is without.
+    #[cfg(not(all(feature = "glue", feature = "s3tables")))]
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// AWS is needed, and nobody has said where.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
@@ -124,6 +141,16 @@ pub enum WiringError {
     NoLake(String),
 }
 
+impl WiringError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Catalog(_) | Self::Folder { .. } | Self::NoLake(_) => Kind::Look,
+            _ => Kind::Configuration,
+        }
+    }
+}
+
 /// Whether a lake that is not there is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -138,7 +165,7 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let aws = aws(&settings).await?;
     let aws = aws.as_ref();
-    let catalog = catalog(&settings, missing, aws).await?;
+    let catalog = catalog(&settings, missing, aws, &ambient).await?;
     let (source, intake) = source(&settings, aws, &ambient)?;
     let files = files(&settings, aws)?;
     let warehouse = settings.lake.warehouse.as_ref().map(Place::to_string);
@@ -290,6 +317,7 @@ async fn catalog(
     settings: &Settings,
     missing: Missing,
     aws: Option<&Aws>,
+    ambient: &SharedAmbient,
 ) -> Result<Arc<dyn Catalog>, WiringError> {
     let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
     let connected = || aws.ok_or(WiringError::NoRegion);
@@ -302,17 +330,25 @@ async fn catalog(
             make_parent(path)?;
             Arc::new(jdbc(&format!("sqlite:{}", path.display())).await?)
         }
+        #[cfg(feature = "s3tables")]
         CatalogSettings::S3Tables(arn) => {
             let aws = connected()?;
             same_region(arn.split(':').nth(3), aws, arn)?;
-            Arc::new(S3TablesCatalog::new(aws.s3tables(), arn))
+            Arc::new(S3TablesCatalog::new(aws.service("S3Tables", ambient.clone())?, arn))
         }
-        CatalogSettings::Glue(id) => Arc::new(GlueCatalog::new(connected()?.glue(), id)),
+        #[cfg(not(feature = "s3tables"))]
+        CatalogSettings::S3Tables(_) => return Err(Part::S3Tables.missing().into()),
+        #[cfg(feature = "glue")]
+        CatalogSettings::Glue(id) => {
+            Arc::new(GlueCatalog::new(connected()?.service("Glue", ambient.clone())?, id))
+        }
+        #[cfg(not(feature = "glue"))]
+        CatalogSettings::Glue(_) => return Err(Part::Glue.missing().into()),
         CatalogSettings::Rest(rest) => {
             let settings = RestSettings {
                 uri: rest.uri.clone(),
                 warehouse: rest.warehouse.clone(),
-                login: login(&rest.auth, &rest.uri, aws)?,
+                login: login(&rest.auth, &rest.uri, aws, ambient)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
             Arc::new(RestCatalog::connect(settings).await?)
@@ -321,7 +357,12 @@ async fn catalog(
 }
 
 /// How a REST catalog is logged in to, with the secrets of the environment.
-fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringError> {
+fn login(
+    auth: &RestAuth,
+    uri: &str,
+    aws: Option<&Aws>,
+    ambient: &SharedAmbient,
+) -> Result<Login, WiringError> {
     Ok(match auth {
         RestAuth::None => Login::None,
         RestAuth::Token => {
@@ -341,11 +382,9 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
         RestAuth::SigV4 { service, region } => {
             let aws = aws.ok_or(WiringError::NoRegion)?;
             same_region(region.as_deref(), aws, uri)?;
-            Login::SigV4 {
-                credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
-                region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
-                service: service.clone(),
-            }
+            let credentials = aws.credentials().ok_or(WiringError::NoCredentials)?;
+            let region = aws.region().ok_or(WiringError::NoRegion)?;
+            Login::SigV4(Arc::new(Signer::new(credentials, region, service, ambient.clone())))
         }
     })
 }

@@ -8,6 +8,7 @@ mod demo;
 mod dlq;
 mod exit;
 mod init;
+#[cfg(feature = "lambda")]
 mod lambda;
 mod look;
 mod output;
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::aws::Aws;
 use crate::config::{self, Settings};
+use crate::features::Part;
 use crate::telemetry::http::Listen;
 use crate::telemetry::{self, LogFormat, Telemetry};
 use crate::wiring::{Missing, Pipeline, Wired, WiringError, wire};
@@ -179,11 +181,16 @@ pub fn main() -> ExitCode {
         Command::Run { .. } | Command::Lambda => "warn,aws_config=error,silversmith=info",
         _ => "warn,aws_config=error",
     };
+    let collector = config::environment::has_collector();
+    if let (true, Err(missing)) = (collector, Part::Otlp.needed()) {
+        let error = anyhow::Error::from(missing).context("OTEL_EXPORTER_OTLP_ENDPOINT is set");
+        return exit::failed(&error);
+    }
     let begun = telemetry::start(&Telemetry {
         format: cli.log_format,
         filter: config::environment::log_filter().as_deref(),
         default_filter: default,
-        otlp: config::environment::has_collector(),
+        otlp: collector,
         service: &config::environment::service_name(),
         scraped: matches!(cli.command, Command::Run { http: Some(_), .. }),
     });
@@ -262,6 +269,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Check { infer: None, format } => {
             check::run(settings().await?, format.format).await
         }
+        #[cfg(not(feature = "lambda"))]
+        Command::Lambda => Err(Part::Lambda.missing().into()),
+        #[cfg(feature = "lambda")]
         Command::Lambda => lambda::run(wire(settings().await?, Missing::Make).await?).await,
         Command::Init(_) if config.starts_with("s3://") => {
             let why = "`init` writes a file here: name one with --config, and copy it to S3 after you have made it yours";

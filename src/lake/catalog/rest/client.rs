@@ -3,18 +3,16 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::{Method, Request, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::CatalogError;
 use super::login::{Login, Session};
-use crate::aws::{is_no, kind_of};
+use crate::aws::{SEGMENT, is_no, kind_of};
 use crate::error::{Kind, chain};
 
-/// What a path segment may have unencoded (RFC 3986, "unreserved").
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// A connection has to be made within this.
 const CONNECT: Duration = Duration::from_secs(5);
 /// An answer has to come within this: a commit is more than a look-up.

@@ -1,18 +1,15 @@
 //! How requests to a REST catalog prove who sends them.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
+use crate::aws::held::Held;
 use crate::aws::kind_of;
+use crate::aws::signing::{Signer, Unsigned};
 use crate::error::{Kind, chain};
 
 /// A text that is never shown.
@@ -51,14 +48,7 @@ pub enum Login {
         scope: String,
     },
     /// By AWS Signature Version 4, for the endpoints of S3 Tables and Glue.
-    SigV4 {
-        /// Who we are.
-        credentials: SharedCredentialsProvider,
-        /// Such as `eu-west-1`.
-        region: String,
-        /// `s3tables` or `glue`.
-        service: String,
-    },
+    SigV4(Arc<Signer>),
 }
 
 /// A login, and what it has got.
@@ -66,49 +56,6 @@ pub enum Login {
 pub(super) struct Session {
     login: Login,
     token: Held<Secret>,
-    /// The chain behind them may ask a service each time.
-    credentials: Held<Credentials>,
-}
-
-/// Something that is good for a while, with the time when a new one is asked for.
-#[derive(Debug)]
-struct Held<T>(Mutex<Option<(T, Instant)>>);
-
-impl<T> Default for Held<T> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-impl<T: Clone> Held<T> {
-    /// What is held, or else what `ask` brings, with how long it is good.
-    async fn get(
-        &self,
-        ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
-    ) -> Result<T, Unsigned> {
-        let mut held = self.0.lock().await;
-        match &*held {
-            Some((value, stale)) if Instant::now() < *stale => Ok(value.clone()),
-            _ => {
-                let (fresh, lifetime) = ask.await?;
-                *held = Some((fresh.clone(), stale(lifetime)));
-                Ok(fresh)
-            }
-        }
-    }
-}
-
-/// Why a request was not signed, and so not sent.
-#[derive(Debug)]
-pub(super) struct Unsigned {
-    pub(super) why: String,
-    pub(super) kind: Kind,
-}
-
-impl Unsigned {
-    fn look(why: String) -> Self {
-        Self { why, kind: Kind::Look }
-    }
 }
 
 #[derive(Deserialize)]
@@ -117,18 +64,9 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// How long a token is used whose end nobody tells: RFC 6749 leaves it to other means.
-const LIFETIME: Duration = Duration::from_secs(600);
-/// Nothing is used for longer without asking again.
-const LONGEST: Duration = Duration::from_secs(86_400);
-/// The chain of credentials has to answer within this.
-const CREDENTIALS: Duration = Duration::from_secs(10);
-/// A token is renewed this long before its end.
-const MARGIN: Duration = Duration::from_secs(30);
-
 impl Session {
     pub(super) fn new(login: Login) -> Self {
-        Self { login, token: Held::default(), credentials: Held::default() }
+        Self { login, token: Held::default() }
     }
 
     /// Whether a refused token may be replaced by a fresh one.
@@ -138,7 +76,7 @@ impl Session {
 
     /// Forgets the token.
     pub(super) async fn renew(&self) {
-        *self.token.0.lock().await = None;
+        self.token.forget().await;
     }
 
     /// Puts the proof to a request.
@@ -158,38 +96,9 @@ impl Session {
                 let token = self.token.get(fresh).await?;
                 bear(request, &token).map_err(Unsigned::look)
             }
-            Login::SigV4 { credentials, region, service } => {
-                let credentials = self.credentials.get(provided(credentials)).await?;
-                sign_v4(request, credentials, region, service).map_err(Unsigned::look)
-            }
+            Login::SigV4(signer) => signer.sign(request).await,
         }
     }
-}
-
-async fn provided(
-    provider: &SharedCredentialsProvider,
-) -> Result<(Credentials, Option<Duration>), Unsigned> {
-    let asked = tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await;
-    let fresh = asked
-        .map_err(|_| Unsigned::look(format!("no AWS credentials within {CREDENTIALS:?}")))?
-        .map_err(|e| Unsigned::look(format!("no AWS credentials: {}", chain(&e))))?;
-    let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
-    Ok((fresh, left))
-}
-
-/// The time that signatures are dated by.
-fn now() -> SystemTime {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "signatures are dated by the machine, as the SDKs date theirs"
-    )]
-    SystemTime::now()
-}
-
-/// When something is renewed that is good for so long.
-fn stale(lifetime: Option<Duration>) -> Instant {
-    let lifetime = lifetime.unwrap_or(LIFETIME).min(LONGEST);
-    Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2))
 }
 
 fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
@@ -231,37 +140,4 @@ async fn ask(
     }
     let answer: TokenAnswer = answer.json().await.map_err(told)?;
     Ok((Secret(answer.access_token), answer.expires_in.map(Duration::from_secs)))
-}
-
-fn sign_v4(
-    request: &mut reqwest::Request,
-    credentials: Credentials,
-    region: &str,
-    service: &str,
-) -> Result<(), String> {
-    let text = |error: &(dyn std::error::Error + 'static)| format!("signing: {}", chain(error));
-    let identity = credentials.into();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(service)
-        .time(now())
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|e| text(&e))?
-        .into();
-    let headers = request.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
-    let (method, url) = (request.method().as_str(), request.url().as_str());
-    let signable = SignableRequest::new(method, url, headers, SignableBody::Bytes(body))
-        .map_err(|e| text(&e))?;
-    let (instructions, _) = sign(signable, &parameters).map_err(|e| text(&e))?.into_parts();
-    for (name, value) in instructions.headers() {
-        let name = HeaderName::try_from(name).map_err(|e| text(&e))?;
-        let mut value = HeaderValue::try_from(value).map_err(|e| text(&e))?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(name, value);
-    }
-    Ok(())
 }

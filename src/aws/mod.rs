@@ -3,23 +3,35 @@
 //! ([credentials](https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html),
 //! [endpoints](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+mod endpoint;
+pub(crate) mod held;
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+pub mod service;
+pub mod signing;
+
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-pub use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+use crate::ambient::SharedAmbient;
 use crate::error::Kind;
 
 /// A connection that cannot be made within this is tried again.
 const CONNECT: Duration = Duration::from_secs(5);
 /// An answer, or the next part of it, has to come within this. A long poll waits for 20 s.
 const READ: Duration = Duration::from_secs(30);
+/// What a segment of a path may have unencoded (RFC 3986, "unreserved").
+pub(crate) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Attempts of the SDK's standard retry.
 const ATTEMPTS: u32 = 4;
 
@@ -75,14 +87,17 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// A client for S3 Tables.
-    pub fn s3tables(&self) -> aws_sdk_s3tables::Client {
-        aws_sdk_s3tables::Client::new(&self.config)
-    }
-
-    /// A client for the Glue Data Catalog.
-    pub fn glue(&self) -> aws_sdk_glue::Client {
-        aws_sdk_glue::Client::new(&self.config)
+    /// A service that is called without an SDK, by its id: `Glue`, `S3Tables`.
+    ///
+    /// # Errors
+    /// What the configuration lacks.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    pub fn service(
+        &self,
+        id: &str,
+        ambient: SharedAmbient,
+    ) -> Result<service::Service, service::ServiceError> {
+        service::Service::new(&self.config, id, ambient)
     }
 
     /// A client for EventBridge.
@@ -123,6 +138,12 @@ impl Answer {
 }
 
 impl Answer {
+    /// The code, or that there is none.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    fn named(&self) -> &str {
+        if self.code.is_empty() { "an error without a code" } else { &self.code }
+    }
+
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         if self.is_passing() { Kind::Retry } else { kind_of(self.status) }
