@@ -320,7 +320,6 @@ async fn catalog(
     ambient: &SharedAmbient,
 ) -> Result<Arc<dyn Catalog>, WiringError> {
     let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
-    let connected = || aws.ok_or(WiringError::NoRegion);
     Ok(match &settings.lake.catalog {
         CatalogSettings::Postgres(url) => Arc::new(jdbc(url).await?),
         CatalogSettings::Sqlite(path) => {
@@ -332,7 +331,7 @@ async fn catalog(
         }
         #[cfg(feature = "s3tables")]
         CatalogSettings::S3Tables(arn) => {
-            let aws = connected()?;
+            let aws = aws.ok_or(WiringError::NoRegion)?;
             same_region(arn.split(':').nth(3), aws, arn)?;
             Arc::new(S3TablesCatalog::new(aws.service("S3Tables", ambient.clone())?, arn))
         }
@@ -340,7 +339,8 @@ async fn catalog(
         CatalogSettings::S3Tables(_) => return Err(Part::S3Tables.missing().into()),
         #[cfg(feature = "glue")]
         CatalogSettings::Glue(id) => {
-            Arc::new(GlueCatalog::new(connected()?.service("Glue", ambient.clone())?, id))
+            let aws = aws.ok_or(WiringError::NoRegion)?;
+            Arc::new(GlueCatalog::new(aws.service("Glue", ambient.clone())?, id))
         }
         #[cfg(not(feature = "glue"))]
         CatalogSettings::Glue(_) => return Err(Part::Glue.missing().into()),
