@@ -47,7 +47,10 @@ installed=$scratch/venv/bin/silversmith
 cmp -s "$binary" "$installed" || fail "what was installed is not what was tested"
 [ "$("$installed" --version)" = "silversmith ${name#silversmith-}" ] ||
   fail "the wheel is $name, and the program says $("$installed" --version)"
+# Released wheels have every part.
 cd "$scratch"
+said=$("$installed" lambda 2>&1) && fail "silversmith lambda runs outside of AWS Lambda"
+[[ $said != *"this build has no"* ]] || fail "the program that was tested has not everything: $said"
 PATH=$scratch/venv/bin:$PATH silversmith demo >"$scratch/demo" || fail "silversmith demo failed: $(cat "$scratch/demo")"
 grep -q . "$scratch/demo" || fail "silversmith demo printed nothing"
 say "$(basename "$scratch"/*.whl): installed, and the demo ran"

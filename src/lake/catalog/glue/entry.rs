@@ -16,17 +16,19 @@ const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
 /// The longest comment that Glue takes.
 const COMMENT_BYTES: usize = 255;
 
+/// The parameters of an entry.
+pub(super) type Parameters = BTreeMap<String, String>;
+
 /// An entry of the catalog ([Table](https://docs.aws.amazon.com/glue/latest/webapi/API_Table.html)), as far as it is
 /// read or carried over.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Table {
-    pub(super) name: String,
     description: Option<String>,
     owner: Option<String>,
     retention: Option<i64>,
     version_id: Option<String>,
-    parameters: Option<BTreeMap<String, String>>,
+    parameters: Option<Parameters>,
     storage_descriptor: Option<StorageDescriptor>,
 }
 
@@ -42,7 +44,7 @@ pub(super) struct TableInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     retention: i64,
-    parameters: BTreeMap<String, String>,
+    parameters: Parameters,
     storage_descriptor: StorageDescriptor,
 }
 
@@ -66,21 +68,21 @@ struct Column {
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<BTreeMap<String, String>>,
+    parameters: Option<Parameters>,
 }
 
 impl Table {
     /// Where the entry points to, and its version; none where it is no Iceberg table.
     pub(super) fn pointer(&self) -> Option<(&str, &str)> {
-        let parameters = self.parameters.as_ref().filter(|_| self.is_iceberg())?;
+        let parameters = self.parameters.as_ref().filter(|it| is_iceberg(Some(it)))?;
         Some((parameters.get(METADATA_LOCATION)?, self.version_id.as_deref()?))
     }
+}
 
-    /// Whether it is an Iceberg table.
-    pub(super) fn is_iceberg(&self) -> bool {
-        let kind = self.parameters.as_ref().and_then(|parameters| parameters.get(TABLE_TYPE));
-        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
-    }
+/// Whether the parameters are those of an Iceberg table.
+pub(super) fn is_iceberg(parameters: Option<&Parameters>) -> bool {
+    let kind = parameters.and_then(|parameters| parameters.get(TABLE_TYPE));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
 }
 
 impl TableInput {
@@ -173,5 +175,100 @@ fn hive_type(field: &Type) -> String {
         PrimitiveType::Fixed(_) | PrimitiveType::Binary => "binary".to_owned(),
         PrimitiveType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
         PrimitiveType::Time | PrimitiveType::String | PrimitiveType::Uuid => "string".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::lake::catalog::Token;
+
+    /// A table of one column, as a metadata file has it.
+    fn metadata() -> TableMetadata {
+        let text = json!({
+            "format-version": 2, "table-uuid": "5117e250-0000-4000-8000-000000000001",
+            "location": "s3://lake/orders", "last-sequence-number": 0, "last-updated-ms": 0,
+            "last-column-id": 1, "current-schema-id": 0, "default-spec-id": 0,
+            "last-partition-id": 999, "default-sort-order-id": 0,
+            "schemas": [{"type": "struct", "schema-id": 0, "fields": [
+                {"id": 1, "name": "id", "required": false, "type": "long", "doc": "the\nnumber"}
+            ]}],
+            "partition-specs": [{"spec-id": 0, "fields": []}],
+            "sort-orders": [{"order-id": 0, "fields": []}]
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    fn proposal() -> Proposal {
+        let metadata_location = "s3://lake/orders/metadata/2.json".to_owned();
+        Proposal { metadata: metadata(), metadata_location, requirements: vec![], updates: vec![] }
+    }
+
+    #[test]
+    fn a_new_entry_has_the_columns_and_the_pointer() {
+        let input = TableInput::new(&TableName::new("silver", "orders"), &proposal(), None);
+        let expected = json!({
+            "Name": "orders", "TableType": "EXTERNAL_TABLE", "Retention": 0,
+            "Parameters": {
+                "table_type": "ICEBERG", "metadata_location": "s3://lake/orders/metadata/2.json"
+            },
+            "StorageDescriptor": {"Location": "s3://lake/orders", "Columns": [{
+                "Name": "id", "Type": "bigint", "Comment": "the number", "Parameters": {
+                    "iceberg.field.id": "1", "iceberg.field.current": "true",
+                    "iceberg.field.optional": "true"
+                }
+            }]}
+        });
+        assert_eq!(serde_json::to_value(input).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_others_have_put_into_an_entry_is_carried_over() {
+        let there: Table = serde_json::from_value(json!({
+            "Name": "orders", "Description": "all orders", "Owner": "sales", "Retention": 7,
+            "VersionId": "3", "CreateTime": 1.5, "CreatedBy": "an engine",
+            "Parameters": {
+                "table_type": "iceberg", "metadata_location": "s3://lake/orders/metadata/1.json",
+                "theirs": "kept"
+            },
+            "StorageDescriptor": {
+                "Columns": [{"Name": "id", "Type": "int", "Comment": "written by hand"}],
+                "SerdeInfo": {"SerializationLibrary": "a library"}
+            }
+        }))
+        .unwrap();
+        let (location, version) = there.pointer().unwrap();
+        assert_eq!((location, version), ("s3://lake/orders/metadata/1.json", "3"));
+        let base =
+            Pointer { metadata_location: location.to_owned(), token: Token::new("of this test") };
+        let before = Some((&there, &base));
+        let input = TableInput::new(&TableName::new("silver", "orders"), &proposal(), before);
+        let input = serde_json::to_value(input).unwrap();
+        for (path, expected) in [
+            ("/Description", json!("all orders")),
+            ("/Owner", json!("sales")),
+            ("/Retention", json!(7)),
+            ("/Parameters/theirs", json!("kept")),
+            ("/Parameters/previous_metadata_location", json!("s3://lake/orders/metadata/1.json")),
+            ("/Parameters/metadata_location", json!("s3://lake/orders/metadata/2.json")),
+            ("/StorageDescriptor/SerdeInfo/SerializationLibrary", json!("a library")),
+            ("/StorageDescriptor/Columns/0/Comment", json!("written by hand")),
+            ("/StorageDescriptor/Columns/0/Type", json!("bigint")),
+        ] {
+            assert_eq!(input.pointer(path), Some(&expected), "{path}");
+        }
+        // Glue refuses what is not a TableInput's.
+        assert_eq!(input.get("CreateTime"), None);
+        assert_eq!(input.get("VersionId"), None);
+    }
+
+    #[test]
+    fn an_entry_of_another_format_points_nowhere() {
+        let parameters = json!({"classification": "csv", "metadata_location": "s3://b/1.json"});
+        let entry = json!({"VersionId": "1", "Parameters": parameters});
+        let there: Table = serde_json::from_value(entry).unwrap();
+        assert_eq!(there.pointer(), None);
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::entry::{Table, TableInput};
+use self::entry::{Parameters, Table, TableInput, is_iceberg};
 use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token, aws};
 use crate::aws::service::{Call, CallError, Reply, Service};
 use crate::error::Kind;
@@ -33,8 +33,16 @@ struct TableAnswer {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct TablePage {
-    table_list: Option<Vec<Table>>,
+    table_list: Option<Vec<Listed>>,
     next_token: Option<String>,
+}
+
+/// What a list needs of an entry: entries of other formats have anything else.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    name: String,
+    parameters: Option<Parameters>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,7 +136,7 @@ impl GlueCatalog {
                 Err(error) => return Err(failed(error)),
             };
             let tables = page.table_list.unwrap_or_default();
-            let iceberg = tables.iter().filter(|table| table.is_iceberg());
+            let iceberg = tables.iter().filter(|table| is_iceberg(table.parameters.as_ref()));
             found.extend(iceberg.map(|table| TableName::new(database, &table.name)));
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
