@@ -8,7 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
-use super::stage::{Staged, StagedFile};
+use super::stage::{OWN_BOUNDS, Staged, StagedFile};
 use super::{Bronze, BronzeError, Fate};
 use crate::lake::scan::FileTask;
 use crate::lake::writer::{DataWriter, FileRef};
@@ -167,7 +167,8 @@ impl Bronze {
             file.schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
         let task = FileTask::whole(&file.file, &file.schema);
         let mut rows = self.lake.read_file(&table, &file.schema, &task, &columns)?;
-        let mut writer = DataWriter::new(&self.lake, &table, &file.schema)?;
+        let writer = DataWriter::new(&self.lake, &table, &file.schema)?;
+        let mut writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
         while let Some(batch) = rows.try_next().await? {
             let (Some(uri), Some(version), Some(time)) = (
                 batch.column_by_name("_source_uri"),

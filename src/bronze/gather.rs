@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::stage::{Held, Parsed, Staged, StagedFile};
+use super::stage::{Held, OWN_BOUNDS, Parsed, Staged, StagedFile};
 use super::{Bronze, BronzeError, Fate, OnMissing};
 use crate::csv::CsvError;
 use crate::lake::writer::DataWriter;
@@ -114,6 +114,7 @@ impl<'a> Gathering<'a> {
                 }
                 if self.shared.is_none() {
                     let writer = DataWriter::new(&self.bronze.lake, &table, &schema)?;
+                    let writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
                     self.shared = Some((writer, schema.clone(), HashSet::new()));
                 }
                 let Some((writer, _, objects)) = &mut self.shared else { return Ok(()) };

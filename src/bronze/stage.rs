@@ -317,7 +317,8 @@ impl Bronze {
             bytes += rows.get_array_memory_size();
             held.push(rows);
             if writer.is_none() && bytes > self.settings.buffer_bytes {
-                writer = Some(DataWriter::new(&self.lake, table, schema)?);
+                let bounded = OWN_BOUNDS.map(str::to_owned);
+                writer = Some(DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&bounded));
             }
             if let Some(writer) = &mut writer {
                 for rows in held.drain(..) {
@@ -368,6 +369,9 @@ impl Bronze {
         scan::conform(&self.settings.table, rows, schema)
     }
 }
+
+/// Of silversmith's own columns, those that rows are looked for by.
+pub(super) const OWN_BOUNDS: [&str; 2] = ["_event_time", "_source_uri"];
 
 /// The columns that silversmith adds to every bronze table.
 pub(super) fn own_columns() -> Vec<FieldRef> {

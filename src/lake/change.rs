@@ -10,6 +10,7 @@ use iceberg::spec::{
 
 use super::catalog::Proposal;
 use super::error::Doing;
+use super::live::SURE_BOUNDS;
 use super::manifests::Manifests;
 use super::{Facts, Lake, LakeError, Table, TableSchema};
 
@@ -117,7 +118,7 @@ pub(super) async fn prepare(
     }
     let mut builder = builder
         .set_branch_snapshot(snapshot, MAIN)
-        .and_then(|b| b.set_properties(change.property_marks.clone().into_iter().collect()))
+        .and_then(|b| b.set_properties(properties(table, change)))
         .doing(name, "making its new metadata")?;
     if let Some(reference) = own_retention(table, snapshot_id) {
         builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
@@ -131,6 +132,16 @@ pub(super) async fn prepare(
     };
     wrote.extend(lake.write_metadata(name, &proposal).await?);
     Ok(Prepared { snapshot_id, proposal, wrote })
+}
+
+/// The table properties that a commit sets. On a table from before, it says that the bounds of its files are sure.
+fn properties(table: &Table, change: &Change) -> HashMap<String, String> {
+    let mut properties: HashMap<_, _> = change.property_marks.clone().into_iter().collect();
+    if table.property(SURE_BOUNDS).is_none() {
+        let sequence = table.metadata().next_sequence_number();
+        properties.insert(SURE_BOUNDS.to_owned(), sequence.to_string());
+    }
+    properties
 }
 
 /// What a change that was prepared on this state asserts of it: no snapshot, column or layout came in between.

@@ -3,7 +3,6 @@
 //! Only an entry that is `ADDED` *by the snapshot in question* counts: manifests are carried from
 //! snapshot to snapshot with their old `ADDED` entries (Iceberg spec, "Manifests").
 
-use iceberg::scan::FileScanTask;
 use iceberg::spec::{ManifestContentType, ManifestEntry, ManifestStatus};
 
 use super::error::Doing;
@@ -181,22 +180,7 @@ impl Lake {
                 manifest.load_manifest(&self.files).await.doing(name, "reading a manifest")?;
             let spec = std::sync::Arc::new(loaded.metadata().partition_spec().clone());
             for entry in loaded.entries().iter().filter(|entry| wanted(entry)) {
-                let file = entry.data_file();
-                files.push(FileTask(
-                    FileScanTask::builder()
-                        .with_file_size_in_bytes(file.file_size_in_bytes())
-                        .with_start(0)
-                        .with_length(0)
-                        .with_record_count(Some(file.record_count()))
-                        .with_data_file_path(file.file_path().to_owned())
-                        .with_data_file_format(file.file_format())
-                        .with_schema(table.schema().iceberg().clone())
-                        .with_project_field_ids(vec![])
-                        .with_partition(Some(file.partition().clone()))
-                        .with_partition_spec(Some(spec.clone()))
-                        .with_case_sensitive(true)
-                        .build(),
-                ));
+                files.push(FileTask::live(entry.data_file(), table.schema(), &spec, vec![]));
             }
         }
         Ok(files)

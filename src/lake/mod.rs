@@ -12,8 +12,10 @@ mod change;
 mod commit;
 pub mod diff;
 mod error;
+mod live;
 mod manifests;
 pub mod marks;
+mod metrics;
 mod name;
 pub mod provider;
 mod s3_files;
@@ -55,6 +57,7 @@ fn first_properties() -> HashMap<String, String> {
         ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
         ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
         ("write.format.default".to_owned(), "parquet".to_owned()),
+        (live::SURE_BOUNDS.to_owned(), "1".to_owned()),
     ])
 }
 

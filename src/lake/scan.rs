@@ -8,11 +8,10 @@ use arrow::datatypes::{
     DataType, Date32Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
     TimestampMicrosecondType,
 };
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use iceberg::expr::{Predicate, Reference};
-use iceberg::scan::FileScanTask;
-use iceberg::spec::{DataFile, Datum};
+use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
+use iceberg::spec::{DataFile, Datum, PartitionSpec};
 
 use super::error::Doing;
 use super::{Lake, LakeError, Table, TableName, TableSchema};
@@ -40,6 +39,20 @@ impl FileTask {
                 .with_case_sensitive(true)
                 .build(),
         )
+    }
+
+    /// A live file of a table, with the deletes that apply to it.
+    pub(super) fn live(
+        file: &DataFile,
+        schema: &TableSchema,
+        spec: &Arc<PartitionSpec>,
+        deletes: Vec<FileScanTaskDeleteFile>,
+    ) -> Self {
+        let mut task = Self::whole(file, schema);
+        task.0.deletes = deletes;
+        task.0.partition = Some(file.partition().clone());
+        task.0.partition_spec = Some(spec.clone());
+        task
     }
 
     /// The file's location.
@@ -89,36 +102,6 @@ pub struct Bounds {
 }
 
 impl Lake {
-    /// The live files of a snapshot of `table` (the current one unless given). Files that hold no
-    /// row within `bounds`, by their metrics, are left out.
-    pub async fn files_of(
-        &self,
-        table: &Table,
-        snapshot: Option<i64>,
-        bounds: &[Bounds],
-    ) -> Result<Vec<FileTask>, LakeError> {
-        const DOING: &str = "planning a scan";
-        let name = table.name();
-        let mut scan = table.inner().scan().select_all();
-        if let Some(id) = snapshot {
-            scan = scan.snapshot_id(id);
-        }
-        if let Some(filter) = filter(bounds) {
-            scan = scan.with_filter(filter);
-        }
-        let tasks = scan.build().doing(name, DOING)?.plan_files().await.doing(name, DOING)?;
-        let mut files: Vec<FileTask> = tasks
-            .map_ok(|mut task| {
-                task.predicate = None;
-                FileTask(task)
-            })
-            .try_collect()
-            .await
-            .doing(name, DOING)?;
-        files.sort_by(|a, b| a.path().cmp(b.path()));
-        Ok(files)
-    }
-
     /// The schema of the table as it was at a snapshot.
     pub fn schema_at(&self, table: &Table, snapshot: i64) -> Result<TableSchema, LakeError> {
         let found = table.metadata().snapshot_by_id(snapshot).ok_or_else(|| {
@@ -213,21 +196,9 @@ pub(crate) fn conform(
         .doing(table, "shaping rows")
 }
 
-fn filter(bounds: &[Bounds]) -> Option<Predicate> {
-    bounds
-        .iter()
-        .filter_map(|b| {
-            let column = || Reference::new(b.column.clone());
-            let least = column().greater_than_or_equal_to(datum(&b.least)?);
-            let greatest = column().less_than_or_equal_to(datum(&b.greatest)?);
-            Some(least.and(greatest))
-        })
-        .reduce(Predicate::and)
-}
-
 /// The value as Iceberg compares it with a file's metrics; `None` where pruning by it is not safe
 /// (floats with their NaN, types without bounds).
-fn datum(value: &ArrayRef) -> Option<Datum> {
+pub(super) fn datum(value: &ArrayRef) -> Option<Datum> {
     if value.len() != 1 || value.is_null(0) {
         return None;
     }

@@ -1,16 +1,22 @@
 //! Writing Parquet data files: zstd, field ids, metrics, and a new file when one is large enough.
 
+use std::collections::HashMap;
+
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use iceberg::io::FileWrite;
 use iceberg::scan::FileScanTask;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct};
-use iceberg::writer::CurrentFileStatus;
-use iceberg::writer::file_writer::{
-    FileWriter, FileWriterBuilder, ParquetWriter, ParquetWriterBuilder,
-};
+use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::error::Doing;
+use super::metrics::{self, MetricsConfig};
 use super::scan::FileTask;
 use super::{Lake, LakeError, Table, TableName, TableSchema};
 
@@ -18,6 +24,8 @@ use super::{Lake, LakeError, Table, TableName, TableSchema};
 const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
 /// Rows of a row group: what a writer holds in memory, and what a reader can skip.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// The table property for the size of row groups; no larger than [`ROW_GROUP_BYTES`].
+const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
 /// Bytes of a row group, where rows are wide: the writer's memory does not follow them (I7).
 const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
@@ -32,8 +40,35 @@ pub struct DataWriter {
     schema: TableSchema,
     spec_id: i32,
     partition: Struct,
-    open: Option<(String, ParquetWriter)>,
+    properties: HashMap<String, String>,
+    metrics: MetricsConfig,
+    open: Option<OpenFile>,
     closed: Vec<DataFile>,
+}
+
+/// A Parquet file being written.
+struct OpenFile {
+    path: String,
+    writer: AsyncArrowWriter<Output>,
+    /// NaN values so far, by field id.
+    nans: HashMap<i32, u64>,
+}
+
+/// A file of the lake as Parquet writes it.
+struct Output(Box<dyn FileWrite>);
+
+impl AsyncFileWriter for Output {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
+        self.0.write(bytes).map(|done| done.map_err(external)).boxed()
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
+        self.0.close().map(|done| done.map_err(external)).boxed()
+    }
+}
+
+fn external(error: iceberg::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
 }
 
 impl std::fmt::Debug for DataWriter {
@@ -63,9 +98,18 @@ impl DataWriter {
             schema: schema.clone(),
             spec_id: table.metadata().default_partition_spec_id(),
             partition: Struct::empty(),
+            properties: table.metadata().properties().clone(),
+            metrics: MetricsConfig::of(table.metadata().properties(), schema, &[]),
             open: None,
             closed: Vec::new(),
         }
+    }
+
+    /// The same, with bounds on these columns however many columns the table has: readers look for rows by
+    /// them.
+    pub fn with_bounds_on(mut self, columns: &[String]) -> Self {
+        self.metrics = MetricsConfig::of(&self.properties, &self.schema, columns);
+        self
     }
 
     /// A writer for one day (days since 1970-01-01) of a table partitioned by day.
@@ -87,42 +131,55 @@ impl DataWriter {
         if self.open.is_none() {
             self.open_file().await?;
         }
-        let Some((_, writer)) = self.open.as_mut() else { return Ok(()) };
-        writer.write(batch).await.doing(&self.table, "writing a data file")?;
-        if writer.current_written_size() >= TARGET_FILE_BYTES {
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
+        metrics::count_nans(&self.schema, batch, &mut open.nans);
+        open.writer.write(batch).await.doing(&self.table, "writing a data file")?;
+        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_FILE_BYTES {
             self.roll().await?;
         }
         Ok(())
     }
 
     async fn open_file(&mut self) -> Result<(), LakeError> {
+        const DOING: &str = "opening a data file";
         let path = format!("{}/{}.parquet", self.folder, self.lake.ambient.uuid());
+        let group_bytes = self.properties.get(ROW_GROUP_PROPERTY).and_then(|v| v.parse().ok());
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .set_max_row_group_bytes(Some(
+                group_bytes.unwrap_or(ROW_GROUP_BYTES).clamp(1, ROW_GROUP_BYTES),
+            ))
             .build();
-        let output = self.lake.files.new_output(&path).doing(&self.table, "opening a data file")?;
-        let writer = ParquetWriterBuilder::new(properties, self.schema.iceberg().clone())
-            .build(output)
-            .await
-            .doing(&self.table, "opening a data file")?;
-        self.open = Some((path, writer));
+        let output = self.lake.files.new_output(&path).doing(&self.table, DOING)?;
+        let output = Output(output.writer().await.doing(&self.table, DOING)?);
+        let schema = self.schema.arrow().clone();
+        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
+            .doing(&self.table, DOING)?;
+        self.open = Some(OpenFile { path, writer, nans: HashMap::new() });
         Ok(())
     }
 
     async fn roll(&mut self) -> Result<(), LakeError> {
-        let Some((_, writer)) = self.open.take() else { return Ok(()) };
-        let builders = writer.close().await.doing(&self.table, "closing a data file")?;
-        for mut builder in builders {
-            let file = builder
-                .partition(self.partition.clone())
-                .partition_spec_id(self.spec_id)
-                .build()
-                .map_err(|e| iceberg::Error::new(iceberg::ErrorKind::Unexpected, e.to_string()))
-                .doing(&self.table, "describing a data file")?;
-            self.closed.push(file);
-        }
+        const DOING: &str = "closing a data file";
+        let Some(OpenFile { path, mut writer, nans }) = self.open.take() else { return Ok(()) };
+        let written = writer.finish().await.doing(&self.table, DOING)?;
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(DataContentType::Data)
+            .file_path(path)
+            .file_format(DataFileFormat::Parquet)
+            .partition(self.partition.clone())
+            .partition_spec_id(self.spec_id)
+            .record_count(written.file_metadata().num_rows().max(0) as u64)
+            .file_size_in_bytes(writer.bytes_written() as u64);
+        metrics::describe(&mut builder, &written, &self.schema, &self.metrics, &nans)
+            .doing(&self.table, DOING)?;
+        let file = builder
+            .build()
+            .map_err(|e| iceberg::Error::new(iceberg::ErrorKind::Unexpected, e.to_string()))
+            .doing(&self.table, DOING)?;
+        self.closed.push(file);
         Ok(())
     }
 
@@ -135,7 +192,7 @@ impl DataWriter {
     /// Drops what was written.
     pub async fn abandon(mut self) {
         let closed = std::mem::take(&mut self.closed);
-        let open = self.open.take().map(|(path, _)| path);
+        let open = self.open.take().map(|open| open.path);
         let paths = closed.iter().map(|f| f.file_path().to_owned()).chain(open);
         self.lake.discard(paths.collect()).await;
     }

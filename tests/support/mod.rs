@@ -215,6 +215,23 @@ impl World {
         .await;
     }
 
+    /// Sets a table property, as any engine may.
+    pub async fn set_property(&self, name: &str, key: &str, value: &str) {
+        let set = [(key.to_owned(), value.to_owned())];
+        self.change_metadata(name, |builder, _| {
+            builder.set_properties(set.clone().into()).unwrap()
+        })
+        .await;
+    }
+
+    /// Takes a table property away.
+    pub async fn remove_property(&self, name: &str, key: &str) {
+        self.change_metadata(name, |builder, _| {
+            builder.remove_properties(&[key.to_owned()]).unwrap()
+        })
+        .await;
+    }
+
     async fn change_metadata(
         &self,
         name: &str,

@@ -52,7 +52,7 @@ impl DeletesWriter {
             table.schema().extended(&name, &wanted, last_id)?
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
-        let writer = DataWriter::new(lake, &table, &schema)?;
+        let writer = DataWriter::new(lake, &table, &schema)?.with_bounds_on(&columns);
         Ok(Some(Self { place: DeletesTable { table, schema, changed }, writer }))
     }
 

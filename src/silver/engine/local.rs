@@ -96,7 +96,8 @@ impl LocalEngine {
     ) -> Result<Vec<DataFile>, SilverError> {
         let cost: u64 = task.files.iter().map(FileTask::merge_cost).sum();
         let passes = cost.div_ceil(task.settings.merge_cost.max(1)).clamp(1, MAX_PASSES);
-        let mut writer = DataWriter::new(&self.lake, target, schema)?;
+        let writer = DataWriter::new(&self.lake, target, schema)?;
+        let mut writer = writer.with_bounds_on(&task.settings.kept());
         for index in 0..passes {
             let (_, rows) = self.source(task).await?;
             let share = Share { index, of: passes };

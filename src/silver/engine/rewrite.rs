@@ -44,7 +44,7 @@ pub(super) async fn rewrite(
             schema: schema.clone(),
             settings: settings.clone(),
             newest: newest.clone(),
-            writer: DataWriter::new(lake, target, schema)?,
+            writer: DataWriter::new(lake, target, schema)?.with_bounds_on(&settings.kept()),
         };
         let work: Vec<Rewrite> =
             share.iter().filter_map(|file| by_path.remove(file.path())).collect();
