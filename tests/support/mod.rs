@@ -18,11 +18,12 @@ use silversmith::config::{self, Settings};
 use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
 use silversmith::lake::{FileIO, Lake, Table, TableName, memory_files};
+use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
-use silversmith::wiring::{Intake, Pipeline, Wired, assemble};
+use silversmith::wiring::assemble;
 
 /// A time on the day of the tests.
 pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
