@@ -34,7 +34,7 @@
 //! | **I4** | *silver knows where it stands*: the position merged through is in the commit of the merge | `tests/scenarios/checkpoints.rs`, `tests/scenarios/ledger.rs` |
 //! | **I5** | *convergent*: silver is a function of the set of bronze rows | `tests/scenarios/convergence.rs` |
 //! | **I6** | *unknown is not failed*: a commit whose answer was lost is settled by looking | `tests/contract/commit.rs`, `tests/contract/rest.rs` |
-//! | **I7** | *bounded*: memory follows the settings | `tests/scenarios/silver.rs` (passes), `src/csv/reader.rs` (limits), `src/worker/events/hand.rs` (in hand) |
+//! | **I7** | *bounded*: memory follows the settings | `tests/scenarios/silver.rs` (passes), `tests/contract/row_reader.rs` (limits), `src/worker/events/hand.rs` (in hand) |
 //! | **I8** | *bad input is contained*: a clear outcome, the others go on | `tests/scenarios/bad_input.rs`, `tests/scenarios/schema.rs`, `tests/emulator/dead_letters.rs` |
 //!
 //! # Modules
@@ -63,6 +63,7 @@ pub mod ledger;
 pub mod merge;
 pub mod pipeline;
 pub mod queue;
+pub mod reason;
 pub mod silver;
 pub mod source;
 pub mod sql;

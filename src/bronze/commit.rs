@@ -8,8 +8,10 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
-use super::stage::{OWN_BOUNDS, Staged, StagedFile};
-use super::{Bronze, BronzeError, Fate};
+use super::provenance::OWN_BOUNDS;
+use super::staged::{Staged, StagedFile};
+use super::{Bronze, BronzeError, ObjectEnd};
+use crate::batch::BatchId;
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::{DataWriter, FileRef};
 use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, properties};
@@ -33,14 +35,14 @@ pub(super) struct Done {
     pub(super) failed: usize,
     pub(super) rows: u64,
     pub(super) rescued: u64,
-    /// What became of each object of the batch, in its order.
-    pub(super) fates: Vec<Fate>,
+    /// How each object of the batch ended, in its order.
+    pub(super) ends: Vec<ObjectEnd>,
 }
 
 impl Bronze {
     pub(super) async fn commit(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         mut staged: Staged,
     ) -> Result<Committed, BronzeError> {
         let mut done = Done { failed: staged.failed.len(), ..Done::default() };
@@ -60,11 +62,15 @@ impl Bronze {
             rest.append(&mut staged.ingested);
         }
         self.ledger.record(&rest).await?;
-        done.fates = staged.fates;
+        done.ends = staged.ends;
         Ok(Committed::Done(done))
     }
 
-    async fn append(&self, batch_id: &str, staged: &mut Staged) -> Result<Appended, BronzeError> {
+    async fn append(
+        &self,
+        batch_id: &BatchId,
+        staged: &mut Staged,
+    ) -> Result<Appended, BronzeError> {
         let objects = self.ledger.open().await?;
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
         let mut base = self.lake.load(&self.settings.table).await?;
@@ -108,7 +114,7 @@ impl Bronze {
 
     fn change(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         staged: &Staged,
         ledger_files: &[FileRef],
         schema: Option<TableSchema>,
@@ -118,7 +124,7 @@ impl Bronze {
             what: e.to_string(),
         })?;
         let mut facts: Facts = properties::marks(&self.settings.pipeline);
-        facts.insert(properties::BATCH.to_owned(), batch_id.to_owned());
+        facts.insert(properties::BATCH.to_owned(), batch_id.to_string());
         facts.insert(properties::OBJECTS.to_owned(), staged.ingested.len().to_string());
         facts.insert(properties::LEDGER.to_owned(), named);
         Ok(Change {
@@ -231,9 +237,9 @@ fn schema_change(staged: &Staged, base: &Table) -> Option<Option<TableSchema>> {
     unmoved.then(|| Some(schema.clone()))
 }
 
-fn committed_as(table: &Table, batch_id: &str) -> i64 {
+fn committed_as(table: &Table, batch_id: &BatchId) -> i64 {
     let is_ours = |s: &&crate::lake::Snapshot| {
-        s.summary.get(properties::BATCH).is_some_and(|b| b == batch_id)
+        s.summary.get(properties::BATCH).is_some_and(|b| b == batch_id.as_str())
     };
     let snapshots = table.snapshots();
     snapshots.iter().find(is_ours).map_or(0, |s| s.id)

@@ -1,9 +1,11 @@
 //! Silver: the newest row of each key, merged from what bronze gained (I4, I5).
 //!
+//! - `checkpoint.rs`: its JSON
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
 //! - `lag.rs`: how long bronze has waited
 //! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
 
+mod checkpoint;
 mod error;
 mod lag;
 mod settings;
@@ -14,13 +16,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
-use crate::checkpoint::{self, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint};
+use crate::checkpoint::{CheckpointStore, FORMAT_VERSION, load, update};
 use crate::lake::read::diff::{Position, Standing, Step, standing};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, properties};
 use crate::merge::newest::Share;
 use crate::merge::{self, MAX_PASSES, MergeEngine, MergeTask, Merged};
 
+pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
 pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
 
@@ -411,9 +414,7 @@ impl Silver {
     }
 
     async fn rewind(&self) -> Result<Option<Rewind>, SilverError> {
-        let stored =
-            checkpoint::load::<SilverCheckpoint>(&*self.checkpoints, &self.settings.pipeline)
-                .await?;
+        let stored = load::<SilverCheckpoint>(&*self.checkpoints, &self.settings.pipeline).await?;
         Ok(stored.and_then(|(checkpoint, _)| checkpoint.rewind))
     }
 
@@ -438,7 +439,7 @@ impl Silver {
             let same = stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
             (!same).then_some(new)
         };
-        checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
+        update(&*self.checkpoints, &self.settings.pipeline, change).await?;
         Ok(())
     }
 }
