@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::stage::{Held, OWN_BOUNDS, Parsed, Staged, StagedFile};
+use super::stage::{FileContents, Held, OWN_BOUNDS, Parsed, Staged};
 use super::{Bronze, BronzeError, Fate, OnMissing};
 use crate::format::CsvError;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{Table, TableSchema};
+use crate::lake::{Table, TableSchema, Uncommitted};
 use crate::ledger::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, View};
 use crate::source::{ObjectId, RawObject, ReadError, Requested};
 
@@ -73,7 +73,8 @@ pub(super) struct Gathering<'a> {
     bronze: &'a Bronze,
     batch_id: &'a str,
     shared: Option<(DataWriter, TableSchema, HashSet<ObjectId>)>,
-    files: Vec<StagedFile>,
+    files: Uncommitted,
+    contents: Vec<FileContents>,
     ingested: Vec<ObjectRow>,
     /// For each object of the batch, in its order: under which identity it is dealt with.
     order: Vec<ObjectId>,
@@ -88,7 +89,8 @@ impl<'a> Gathering<'a> {
             bronze,
             batch_id,
             shared: None,
-            files: vec![],
+            files: Uncommitted::nothing(&bronze.lake),
+            contents: vec![],
             ingested: vec![],
             order: vec![],
             fates: HashMap::new(),
@@ -100,11 +102,7 @@ impl<'a> Gathering<'a> {
         let id = parsed.object.id.clone();
         match (parsed.held, parsed.place) {
             (Held::Files(files), Some((_, schema))) => {
-                self.files.extend(files.into_iter().map(|file| StagedFile {
-                    file,
-                    schema: schema.clone(),
-                    objects: HashSet::from([id.clone()]),
-                }));
+                self.keep(files, &schema, &HashSet::from([id]));
             }
             (Held::Memory(batches), Some((table, schema))) => {
                 // Files are written under one schema: a column more means another file.
@@ -212,12 +210,19 @@ impl<'a> Gathering<'a> {
 
     async fn close_shared(&mut self) -> Result<(), BronzeError> {
         if let Some((writer, schema, objects)) = self.shared.take() {
-            for file in writer.close().await? {
-                let objects = objects.clone();
-                self.files.push(StagedFile { file, schema: schema.clone(), objects });
-            }
+            let files = writer.close().await?;
+            self.keep(files, &schema, &objects);
         }
         Ok(())
+    }
+
+    fn keep(&mut self, files: Uncommitted, schema: &TableSchema, objects: &HashSet<ObjectId>) {
+        self.contents.extend(files.files().iter().map(|file| FileContents {
+            path: file.file_path().to_owned(),
+            schema: schema.clone(),
+            objects: objects.clone(),
+        }));
+        self.files.extend(files);
     }
 
     pub(super) async fn finish(
@@ -226,17 +231,14 @@ impl<'a> Gathering<'a> {
         schema: Option<TableSchema>,
     ) -> Result<Staged, BronzeError> {
         self.close_shared().await?;
-        let Self { files, ingested, order, fates, .. } = self;
+        let Self { files, contents, ingested, order, fates, .. } = self;
         let failed = fates.values().filter_map(Fate::failed).cloned().collect();
         let fates = order.iter().map(|id| fates.get(id).cloned().unwrap_or(Fate::Known)).collect();
-        Ok(Staged { base, schema, files, ingested, failed, fates })
+        Ok(Staged { base, schema, files, contents, ingested, failed, fates })
     }
 
-    pub(super) async fn abandon(mut self) {
-        if let Some((writer, _, _)) = self.shared.take() {
-            writer.abandon().await;
-        }
-        let paths = self.files.iter().map(|f| f.file.file_path().to_owned());
-        self.bronze.lake.discard(paths.collect()).await;
+    /// Deletes what was written.
+    pub(super) async fn abandon(self) {
+        self.files.discard().await;
     }
 }

@@ -9,6 +9,8 @@ mod gather;
 mod listing;
 mod stage;
 
+pub use commit::{BATCH, OBJECTS};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore
 use crate::error::Kind;
 use crate::format::layout::SchemaChange;
 use crate::format::{Dialect, Limits};
-use crate::lake::{Lake, LakeError, TableName};
+use crate::lake::{Lake, LakeError, SnapshotId, TableName};
 use crate::ledger::{Ledger, ObjectRow};
 use crate::source::{RawStore, ReadError, Requested};
 use crate::telemetry::metrics;
@@ -160,7 +162,7 @@ pub struct BronzeReport {
     /// Bytes of the objects that were ingested, as they are stored.
     pub bytes: u64,
     /// The snapshots that were committed.
-    pub snapshots: Vec<i64>,
+    pub snapshots: Vec<SnapshotId>,
 }
 
 /// One pipeline's way from the raw zone to bronze.
@@ -245,7 +247,7 @@ impl Bronze {
             metrics::step(&self.settings.pipeline, metrics::Layer::Bronze, now - began);
             tracing::info!(
                 pipeline = self.settings.pipeline, batch = id, table = %self.settings.table,
-                snapshot = done.snapshot, objects = report.ingested, known = report.known,
+                snapshot = done.snapshot.map(|id| id.0), objects = report.ingested, known = report.known,
                 failed = report.failed, postponed = report.postponed, rows = report.rows,
                 rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
                 commit_ms = (now - read).num_milliseconds(), "bronze committed"
@@ -303,8 +305,8 @@ impl Bronze {
                 updated_at: now,
             });
             new.table = self.settings.table.to_string();
-            new.snapshot_id = tip.as_ref().map(|s| s.id);
-            new.sequence_number = tip.as_ref().map(|s| s.sequence);
+            new.snapshot_id = tip.as_ref().map(|s| s.id.0);
+            new.sequence_number = tip.as_ref().map(|s| s.sequence.0);
             change(&mut new);
             let same = stored
                 .is_some_and(|s| s == BronzeCheckpoint { updated_at: s.updated_at, ..new.clone() });

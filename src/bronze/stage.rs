@@ -22,14 +22,14 @@ use crate::format::layout::{Layout, lay_out};
 use crate::format::typed::{TypedBatch, typed};
 use crate::lake::read::arrow::conform;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{DataFile, LakeError, Table, TableSchema};
+use crate::lake::{LakeError, Table, TableSchema, Uncommitted};
 use crate::ledger::{ObjectRow, View};
 use crate::source::{ObjectId, Opened, RawObject, ReadError, Requested};
 
-/// Data files of a batch, and which objects' rows are in them.
+/// Which objects' rows are in a data file of a batch.
 #[derive(Debug)]
-pub(super) struct StagedFile {
-    pub(super) file: DataFile,
+pub(super) struct FileContents {
+    pub(super) path: String,
     pub(super) schema: TableSchema,
     pub(super) objects: HashSet<ObjectId>,
 }
@@ -41,7 +41,8 @@ pub(super) struct Staged {
     pub(super) base: Option<Table>,
     /// The schema that the files need.
     pub(super) schema: Option<TableSchema>,
-    pub(super) files: Vec<StagedFile>,
+    pub(super) files: Uncommitted,
+    pub(super) contents: Vec<FileContents>,
     pub(super) ingested: Vec<ObjectRow>,
     pub(super) failed: Vec<ObjectRow>,
     /// What became of each object of the batch, in its order.
@@ -77,7 +78,7 @@ pub(super) struct Parsed {
 
 pub(super) enum Held {
     Memory(Vec<RecordBatch>),
-    Files(Vec<DataFile>),
+    Files(Uncommitted),
 }
 
 /// An error is shared trouble; an `End` concerns one object.
@@ -299,8 +300,7 @@ impl Bronze {
             (Ok(()), Ok(Ok(())), Ok(())) => return Ok(Ok(parsed)),
         };
         if let Held::Files(files) = parsed.held {
-            let paths = files.iter().map(|f| f.file_path().to_owned()).collect();
-            self.lake.discard(paths).await;
+            files.discard().await;
         }
         outcome
     }

@@ -10,7 +10,7 @@ use arrow::array::{
 use super::output::{Format, print, say};
 use crate::error::chain;
 use crate::lake::read::diff::Position;
-use crate::lake::{LakeError, Snapshot, Table, properties};
+use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::ObjectOutcome;
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
@@ -119,11 +119,11 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
 }
 
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
-    let mark: Option<Position> = match silver {
-        Some(silver) => silver.marked_position(properties::MERGED)?,
+    let through: Option<Position> = match silver {
+        Some(silver) => silver.position(crate::silver::MERGED)?,
         None => None,
     };
-    let merged = mark.map_or(0, |m| m.sequence);
+    let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
     let newer = bronze.ancestry().snapshots.iter().filter(|s| s.sequence > merged).count();
     Ok(newer as i64)
 }

@@ -45,7 +45,7 @@ pub async fn rejections(
 ) -> Result<Vec<Rejection>, LakeError> {
     let columns = COLUMNS.map(str::to_owned);
     let mut found = Vec::new();
-    for file in lake.step(objects, snapshot).await?.files {
+    for file in lake.step(objects, snapshot).await?.added {
         let mut rows = lake.read_file(objects, objects.schema(), &file, &columns)?;
         while let Some(batch) = rows.try_next().await? {
             let text = |at: usize| batch.column(at).as_string::<i32>();
