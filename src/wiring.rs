@@ -8,6 +8,7 @@ use crate::announce::{Announcer, EventBridge, EventBus, NoticeKind};
 use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
+use crate::config::environment::Variable;
 use crate::config::settings::{
     CatalogSettings, LakeSettings, PipelineSettings, Place, QueueSettings, RestAuth, SourceSettings,
 };
@@ -116,9 +117,11 @@ pub enum WiringError {
     },
     /// A secret of the environment is missing.
     #[error(
-        "lake.rest.auth needs the environment variable {0}: it is not set, or not of that form"
+        "lake.rest.auth needs the environment variable {}, as {}: it is not set, or not of that form",
+        .0.name,
+        .0.form.replace('`', "")
     )]
-    NoSecret(&'static str),
+    NoSecret(&'static Variable),
     /// There is nothing to look at.
     #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` makes it")]
     NoLake(String),
@@ -325,12 +328,13 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
     Ok(match auth {
         RestAuth::None => Login::None,
         RestAuth::Token => {
-            let token = environment::rest_token().ok_or(WiringError::NoSecret(TOKEN))?;
+            let token =
+                environment::rest_token().ok_or(WiringError::NoSecret(&environment::REST_TOKEN))?;
             Login::Token(Secret::new(token))
         }
         RestAuth::OAuth2 { server, scope } => {
-            let (client_id, secret) =
-                environment::rest_credential().ok_or(WiringError::NoSecret(CREDENTIAL))?;
+            let (client_id, secret) = environment::rest_credential()
+                .ok_or(WiringError::NoSecret(&environment::REST_CREDENTIAL))?;
             Login::OAuth2 {
                 server: server.clone(),
                 client_id,
@@ -361,9 +365,6 @@ fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), Wir
         _ => Ok(()),
     }
 }
-
-const TOKEN: &str = "SILVERSMITH_REST_TOKEN";
-const CREDENTIAL: &str = "SILVERSMITH_REST_CREDENTIAL, as id:secret";
 
 fn make_parent(path: &Path) -> Result<(), WiringError> {
     let Some(parent) = path.parent() else { return Ok(()) };
