@@ -1,5 +1,8 @@
 //! The README is short, and what it shows is what the program prints.
 
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::{lines, read};
 use crate::cli::Folder;
 
@@ -31,6 +34,12 @@ fn what_the_demo_prints_is_what_it_prints() {
     }
 }
 
+/// Makes a file look as if it had not changed for long.
+fn settle(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_767_225_600)).unwrap();
+}
+
 /// The four commands for a CSV of one's own, on the files that the README shows.
 #[test]
 fn the_four_commands_work_as_shown() {
@@ -40,6 +49,9 @@ fn the_four_commands_work_as_shown() {
     let first = "1,ordered,2026-01-01T10:00:00Z\n2,ordered,2026-01-01T10:05:00Z\n";
     folder.write("raw/orders.csv", &format!("{header}{first}"));
     folder.write("raw/orders-2.csv", &format!("{header}2,shipped,2026-01-01T11:00:00Z\n"));
+    for file in ["raw/orders.csv", "raw/orders-2.csv"] {
+        settle(&folder.path().join(file));
+    }
     let readme = read("README.md");
     let shown = lines(&readme).into_iter().filter(|line| line.code == Some("console"));
     let (mut printed, mut commands) = (String::new(), 0);
