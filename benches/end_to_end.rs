@@ -33,7 +33,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use silversmith::ambient::SystemAmbient;
 use silversmith::lake::catalog::JdbcCatalog;
-use silversmith::lake::{Lake, Table, local_files, marks, s3_files};
+use silversmith::lake::{Lake, Table, local_files, properties, s3_files};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -296,7 +296,7 @@ async fn rows(lake: &Lake, name: &str) -> usize {
 async fn merged_at(lake: &Lake) -> Vec<(usize, DateTime<Utc>)> {
     let (bronze, silver) =
         (table(lake, "bronze.c").await.unwrap(), table(lake, "silver.c").await.unwrap());
-    let key = format!("{}-sequence-number", marks::MERGED);
+    let key = format!("{}-sequence-number", properties::MERGED);
     let merges: BTreeMap<i64, DateTime<Utc>> = silver
         .snapshots()
         .iter()
@@ -304,7 +304,7 @@ async fn merged_at(lake: &Lake) -> Vec<(usize, DateTime<Utc>)> {
         .collect();
     let commits = bronze.snapshots();
     let counted = commits.iter().filter_map(|s| {
-        let objects = s.summary.get(marks::OBJECTS)?.parse().unwrap();
+        let objects = s.summary.get(properties::OBJECTS)?.parse().unwrap();
         merges.range(s.sequence..).next().map(|(_, at)| (objects, *at))
     });
     counted.collect()

@@ -19,15 +19,16 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use silversmith::ambient::SystemAmbient;
 use silversmith::checkpoint::MemoryCheckpoints;
 use silversmith::config;
-use silversmith::csv::layout::{SchemaChange, lay_out};
-use silversmith::csv::reader::CsvReader;
-use silversmith::csv::typed::typed;
-use silversmith::csv::{Dialect, Limits};
+use silversmith::format::csv::CsvReader;
+use silversmith::format::layout::{SchemaChange, lay_out};
+use silversmith::format::typed::typed;
+use silversmith::format::{Dialect, Limits};
 use silversmith::lake::catalog::MemoryCatalog;
-use silversmith::lake::writer::DataWriter;
+use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{Change, Lake, Outcome, TableName, local_files};
+use silversmith::pipeline::Intake;
 use silversmith::source::MemoryStore;
-use silversmith::wiring::{Intake, assemble};
+use silversmith::wiring::assemble;
 use tokio::runtime::Runtime;
 
 /// Rows of customers: id, name, city, amount, active, updated.

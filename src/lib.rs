@@ -4,16 +4,16 @@
 //! # How data flows
 //!
 //! ```text
-//!  queue ──► event ──► worker::events (route, lanes, tickets) ──┐       ┌──► settle: delete, or dead letter
+//!  queue ──► event ──► worker::queue (route, lanes, tickets) ──┐       ┌──► settle: delete, or dead letter
 //!  (messages)  (pure)                                          ▼       │    (only what is durable, I1)
 //!  source ──list──► batch ──► bronze::stage ──► bronze::commit ──► ledger::publish
 //!  (raw files)      (pure)    csv → Parquet      one append,         (objects table)
 //!                                                checked against           │
 //!                                                the ledger                ▼
 //!                                                    │              checkpoint (JSON)
-//!                             lake::diff (start, end]│                     ▲
+//!                             lake::read::diff (start, end]│                     ▲
 //!                                                    ▼                     │
-//!                     silver::engine: select → newest per key → probe → rewrite ──► silver commit + mark
+//!                     merge: select → newest per key → probe → rewrite ──► silver commit + mark
 //!                                                                                      │
 //!                                                       gold: SQL over silver ◄────────┘
 //!
@@ -52,13 +52,16 @@ pub mod bronze;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
-pub mod csv;
 pub mod dead_letters;
 pub mod error;
 pub mod event;
+pub mod format;
 pub mod gold;
 pub mod lake;
+mod lambda;
 pub mod ledger;
+pub mod merge;
+pub mod pipeline;
 pub mod queue;
 pub mod silver;
 pub mod source;

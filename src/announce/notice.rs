@@ -6,8 +6,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::lake::diff::Position;
-use crate::lake::{Snapshot, Table, marks};
+use crate::lake::read::diff::Position;
+use crate::lake::{Snapshot, Table, properties};
 use crate::ledger::{Rejection, may_pass};
 
 /// The version of the JSON.
@@ -74,11 +74,11 @@ impl Teller<'_> {
         snapshot: &Snapshot,
     ) -> Option<Notice> {
         let facts = &snapshot.summary;
-        facts.get(marks::PIPELINE)?;
+        facts.get(properties::PIPELINE)?;
         let number = |key: &str| {
             facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
-        let rows = |what: &str| number(&format!("{}-{what}", marks::ROWS));
+        let rows = |what: &str| number(&format!("{}-{what}", properties::ROWS));
         let position = |prefix: &str| -> Option<Value> {
             Some(json!({
                 "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
@@ -88,12 +88,12 @@ impl Teller<'_> {
         };
         let more = match kind {
             NoticeKind::BronzeCommitted => json!({
-                "batch_id": facts.get(marks::BATCH)?,
-                "objects": number(marks::OBJECTS),
+                "batch_id": facts.get(properties::BATCH)?,
+                "objects": number(properties::OBJECTS),
                 "rows": number("added-records"),
             }),
             NoticeKind::SilverMerged => json!({
-                "bronze": position(marks::MERGED)?,
+                "bronze": position(properties::MERGED)?,
                 "rows": {
                     "inserted": rows("inserted"),
                     "updated": rows("updated"),
@@ -102,7 +102,7 @@ impl Teller<'_> {
                 },
             }),
             NoticeKind::GoldRefreshed => json!({
-                "silver": position(marks::COMPUTED)?,
+                "silver": position(properties::COMPUTED)?,
                 "rows": number("total-records"),
             }),
             NoticeKind::ObjectRejected => return None,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::notice::Teller;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
-use crate::lake::diff::Position;
-use crate::lake::{Lake, LakeError, Snapshot, Table, TableName, marks};
+use crate::lake::read::diff::Position;
+use crate::lake::{Lake, LakeError, Snapshot, Table, TableName, properties};
 use crate::ledger::rejections;
 use crate::telemetry::metrics;
 
@@ -183,7 +183,7 @@ impl Announcer {
             return Ok(from.commit(kind, table, snapshot).into_iter().collect());
         }
         // What came with a bronze commit was ingested: nothing has to be read to know that.
-        if marks::has_position(&snapshot.summary, marks::PUBLISHED) {
+        if properties::has_position(&snapshot.summary, properties::PUBLISHED) {
             return Ok(vec![]);
         }
         let rejections = rejections(&self.lake, table, snapshot).await?;

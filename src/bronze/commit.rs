@@ -8,11 +8,11 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
-use super::stage::{Staged, StagedFile};
+use super::stage::{OWN_BOUNDS, Staged, StagedFile};
 use super::{Bronze, BronzeError, Fate};
-use crate::lake::scan::FileTask;
-use crate::lake::writer::{DataWriter, FileRef};
-use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, marks};
+use crate::lake::read::scan::FileTask;
+use crate::lake::write::data::{DataWriter, FileRef};
+use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, properties};
 use crate::ledger::ObjectOutcome;
 use crate::source::ObjectId;
 
@@ -117,10 +117,10 @@ impl Bronze {
             table: self.settings.table.clone(),
             what: e.to_string(),
         })?;
-        let mut facts: Facts = marks::marks(&self.settings.pipeline);
-        facts.insert(marks::BATCH.to_owned(), batch_id.to_owned());
-        facts.insert(marks::OBJECTS.to_owned(), staged.ingested.len().to_string());
-        facts.insert(marks::LEDGER.to_owned(), named);
+        let mut facts: Facts = properties::marks(&self.settings.pipeline);
+        facts.insert(properties::BATCH.to_owned(), batch_id.to_owned());
+        facts.insert(properties::OBJECTS.to_owned(), staged.ingested.len().to_string());
+        facts.insert(properties::LEDGER.to_owned(), named);
         Ok(Change {
             add: staged.files.iter().map(|f| f.file.clone()).collect(),
             schema,
@@ -167,7 +167,8 @@ impl Bronze {
             file.schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
         let task = FileTask::whole(&file.file, &file.schema);
         let mut rows = self.lake.read_file(&table, &file.schema, &task, &columns)?;
-        let mut writer = DataWriter::new(&self.lake, &table, &file.schema)?;
+        let writer = DataWriter::new(&self.lake, &table, &file.schema)?;
+        let mut writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
         while let Some(batch) = rows.try_next().await? {
             let (Some(uri), Some(version), Some(time)) = (
                 batch.column_by_name("_source_uri"),
@@ -231,8 +232,9 @@ fn schema_change(staged: &Staged, base: &Table) -> Option<Option<TableSchema>> {
 }
 
 fn committed_as(table: &Table, batch_id: &str) -> i64 {
-    let is_ours =
-        |s: &&crate::lake::Snapshot| s.summary.get(marks::BATCH).is_some_and(|b| b == batch_id);
+    let is_ours = |s: &&crate::lake::Snapshot| {
+        s.summary.get(properties::BATCH).is_some_and(|b| b == batch_id)
+    };
     let snapshots = table.snapshots();
     snapshots.iter().find(is_ours).map_or(0, |s| s.id)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::stage::{Held, Parsed, Staged, StagedFile};
+use super::stage::{Held, OWN_BOUNDS, Parsed, Staged, StagedFile};
 use super::{Bronze, BronzeError, Fate, OnMissing};
-use crate::csv::CsvError;
-use crate::lake::writer::DataWriter;
+use crate::format::CsvError;
+use crate::lake::write::data::DataWriter;
 use crate::lake::{Table, TableSchema};
 use crate::ledger::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, View};
-use crate::source::{ObjectId, RawObject, ReadError, Wanted};
+use crate::source::{ObjectId, RawObject, ReadError, Requested};
 
 /// Why an object of a batch goes no further.
 pub(super) enum End {
@@ -17,7 +17,7 @@ pub(super) enum End {
     /// The batch has it already.
     Twice(ObjectId),
     /// It is gone. Whether it had been ingested before is looked up for all of them at once.
-    Missing { wanted: Wanted, error: String },
+    Missing { wanted: Requested, error: String },
     /// It cannot be taken in, on its own account.
     Failed(Failed),
     /// It could not be read now, and nothing is said about it.
@@ -79,7 +79,7 @@ pub(super) struct Gathering<'a> {
     order: Vec<ObjectId>,
     fates: HashMap<ObjectId, Fate>,
     /// The objects that are gone, and their place in the order.
-    missing: Vec<(usize, Wanted, String)>,
+    missing: Vec<(usize, Requested, String)>,
 }
 
 impl<'a> Gathering<'a> {
@@ -96,7 +96,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    pub(super) async fn take_in(&mut self, parsed: Parsed) -> Result<(), BronzeError> {
+    pub(super) async fn ingest(&mut self, parsed: Parsed) -> Result<(), BronzeError> {
         let id = parsed.object.id.clone();
         match (parsed.held, parsed.place) {
             (Held::Files(files), Some((_, schema))) => {
@@ -114,6 +114,7 @@ impl<'a> Gathering<'a> {
                 }
                 if self.shared.is_none() {
                     let writer = DataWriter::new(&self.bronze.lake, &table, &schema)?;
+                    let writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
                     self.shared = Some((writer, schema.clone(), HashSet::new()));
                 }
                 let Some((writer, _, objects)) = &mut self.shared else { return Ok(()) };

@@ -14,7 +14,7 @@ use super::{Bronze, BronzeError, BronzeReport, Fate};
 use crate::batch::Batcher;
 use crate::checkpoint::{self, BronzeCheckpoint, ListingProgress, Replay};
 use crate::ledger::{ObjectOutcome, UNREADABLE};
-use crate::source::{Listing, RawObject, Wanted};
+use crate::source::{Listing, RawObject, Requested};
 
 /// Listed objects are looked up in the ledger and taken in this many at a time at most, so that memory
 /// does not follow the listing (I7).
@@ -200,8 +200,8 @@ impl Bronze {
         course: &mut Course,
     ) -> Result<(), BronzeError> {
         let times: Vec<_> = batch.iter().map(|object| object.id.last_modified).collect();
-        let wanted: Vec<Wanted> = batch.into_iter().map(Wanted::Listed).collect();
-        let taken = self.take_in(&wanted).await?;
+        let wanted: Vec<Requested> = batch.into_iter().map(Requested::Listed).collect();
+        let taken = self.ingest(&wanted).await?;
         for (fate, at) in taken.fates.iter().zip(times) {
             match fate {
                 Fate::Postponed { error } => {
@@ -237,7 +237,7 @@ impl Bronze {
                 Some(attempt) if attempt.again => {
                     course.unresolved(object.id.last_modified);
                     now - attempt.finished_at >= RETRY_PAUSE
-                        && self.source.open(&Wanted::Listed(object.clone())).await.is_ok()
+                        && self.source.open(&Requested::Listed(object.clone())).await.is_ok()
                 }
                 Some(_) => false,
             };

@@ -18,12 +18,12 @@ use tracing::Instrument;
 
 use crate::batch::BatchLimits;
 use crate::checkpoint::{self, BronzeCheckpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
-use crate::csv::layout::SchemaChange;
-use crate::csv::{Dialect, Limits};
 use crate::error::Kind;
+use crate::format::layout::SchemaChange;
+use crate::format::{Dialect, Limits};
 use crate::lake::{Lake, LakeError, TableName};
 use crate::ledger::{Ledger, ObjectRow};
-use crate::source::{RawStore, ReadError, Wanted};
+use crate::source::{RawStore, ReadError, Requested};
 use crate::telemetry::metrics;
 
 /// What a pipeline says about its bronze table.
@@ -96,7 +96,7 @@ impl Fate {
 
 /// A batch that was taken in.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct IngestedBatch {
     /// What was done.
     pub report: BronzeReport,
     /// What became of each object, in the order of the batch.
@@ -202,18 +202,18 @@ impl Bronze {
     /// Takes in one batch of objects, whatever brought them up. When this returns, every fate but a
     /// postponement is durable. After an error nothing is known about any; taking the batch in again
     /// is harmless (I2).
-    pub async fn take_in(&self, batch: &[Wanted]) -> Result<Taken, BronzeError> {
+    pub async fn ingest(&self, batch: &[Requested]) -> Result<IngestedBatch, BronzeError> {
         let id = self.lake.ambient().uuid().to_string();
         let (pipeline, objects) = (self.settings.pipeline.as_str(), batch.len());
         let span = tracing::info_span!("batch", pipeline, batch = %id, objects);
-        let taken = self.take_in_as(&id, batch).instrument(span).await?;
+        let taken = self.ingest_as(&id, batch).instrument(span).await?;
         self.measure(batch, &taken);
         Ok(taken)
     }
 
-    async fn take_in_as(&self, id: &str, batch: &[Wanted]) -> Result<Taken, BronzeError> {
+    async fn ingest_as(&self, id: &str, batch: &[Requested]) -> Result<IngestedBatch, BronzeError> {
         let began = self.lake.ambient().now();
-        let announced: u64 = batch.iter().map(Wanted::size).sum();
+        let announced: u64 = batch.iter().map(Requested::size).sum();
         tracing::debug!(batch = id, table = %self.settings.table, objects = batch.len(), bytes = announced, "reading a batch");
         loop {
             let staged = self.stage(id, batch).await?;
@@ -250,11 +250,11 @@ impl Bronze {
                 rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
                 commit_ms = (now - read).num_milliseconds(), "bronze committed"
             );
-            return Ok(Taken { report, fates: done.fates });
+            return Ok(IngestedBatch { report, fates: done.fates });
         }
     }
 
-    fn measure(&self, batch: &[Wanted], taken: &Taken) {
+    fn measure(&self, batch: &[Requested], taken: &IngestedBatch) {
         let (pipeline, now) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
         for (wanted, fate) in batch.iter().zip(&taken.fates) {
             let outcome = match fate {

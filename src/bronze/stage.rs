@@ -16,14 +16,15 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::gather::{End, Gathering};
 use super::{Bronze, BronzeError, Fate};
-use crate::csv::CsvError;
-use crate::csv::layout::{Layout, lay_out};
-use crate::csv::reader::CsvReader;
-use crate::csv::typed::{TypedBatch, typed};
-use crate::lake::writer::DataWriter;
-use crate::lake::{DataFile, LakeError, Table, TableSchema, scan};
+use crate::format::CsvError;
+use crate::format::csv::CsvReader;
+use crate::format::layout::{Layout, lay_out};
+use crate::format::typed::{TypedBatch, typed};
+use crate::lake::read::arrow::conform;
+use crate::lake::write::data::DataWriter;
+use crate::lake::{DataFile, LakeError, Table, TableSchema};
 use crate::ledger::{ObjectRow, View};
-use crate::source::{ObjectId, Opened, RawObject, ReadError, Wanted};
+use crate::source::{ObjectId, Opened, RawObject, ReadError, Requested};
 
 /// Data files of a batch, and which objects' rows are in them.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Bronze {
     pub(super) async fn stage(
         &self,
         batch_id: &str,
-        batch: &[Wanted],
+        batch: &[Requested],
     ) -> Result<Staged, BronzeError> {
         let at_once = self.settings.read_concurrency.max(1);
         let table = self.lake.find(&self.settings.table).await?;
@@ -130,7 +131,7 @@ impl Bronze {
             match parsed.try_next().await {
                 // SUBTLE: `growing` is not locked here: who holds it goes on only when the stream is polled.
                 Ok(Some(Ok(parsed))) => {
-                    if let Err(error) = gathering.take_in(parsed).await {
+                    if let Err(error) = gathering.ingest(parsed).await {
                         gathering.abandon().await;
                         return Err(error);
                     }
@@ -153,7 +154,11 @@ impl Bronze {
     }
 
     /// Opens an object and reads its header; what the ledger has as ingested is not read again.
-    async fn open(&self, wanted: Wanted, view: Option<&View>) -> OneObject<(RawObject, CsvReader)> {
+    async fn open(
+        &self,
+        wanted: Requested,
+        view: Option<&View>,
+    ) -> OneObject<(RawObject, CsvReader)> {
         let Opened { object, input } = match self.source.open(&wanted).await {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(self.not_opened(wanted, error))),
@@ -173,7 +178,7 @@ impl Bronze {
         })
     }
 
-    fn not_opened(&self, wanted: Wanted, error: ReadError) -> End {
+    fn not_opened(&self, wanted: Requested, error: ReadError) -> End {
         let id = wanted.presumed(self.lake.ambient().now());
         match error {
             ReadError::Missing(_) => End::Missing { wanted, error: error.to_string() },
@@ -242,7 +247,7 @@ impl Bronze {
     /// Reads an object to its end, for nothing but to know that it can be: only then do its columns
     /// become the table's. That is once in the life of a column.
     async fn prove(&self, object: &RawObject) -> OneObject<()> {
-        let (again, mut reader) = match self.open(Wanted::Listed(object.clone()), None).await? {
+        let (again, mut reader) = match self.open(Requested::Listed(object.clone()), None).await? {
             Ok(opened) => opened,
             Err(end) => return Ok(Err(end)),
         };
@@ -317,7 +322,8 @@ impl Bronze {
             bytes += rows.get_array_memory_size();
             held.push(rows);
             if writer.is_none() && bytes > self.settings.buffer_bytes {
-                writer = Some(DataWriter::new(&self.lake, table, schema)?);
+                let bounded = OWN_BOUNDS.map(str::to_owned);
+                writer = Some(DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&bounded));
             }
             if let Some(writer) = &mut writer {
                 for rows in held.drain(..) {
@@ -365,9 +371,12 @@ impl Bronze {
             doing: "making rows",
             source,
         })?;
-        scan::conform(&self.settings.table, rows, schema)
+        conform(&self.settings.table, rows, schema)
     }
 }
+
+/// Of silversmith's own columns, those that rows are looked for by.
+pub(super) const OWN_BOUNDS: [&str; 2] = ["_event_time", "_source_uri"];
 
 /// The columns that silversmith adds to every bronze table.
 pub(super) fn own_columns() -> Vec<FieldRef> {

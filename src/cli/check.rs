@@ -9,20 +9,22 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use futures::StreamExt;
 
-use super::output::{Format, counted, print};
+use super::output::{Format, print};
 use crate::checkpoint;
 use crate::config::settings::{Place, SourceSettings};
 use crate::config::{self, Settings};
-use crate::csv::infer::infer as infer_type;
-use crate::csv::reader::CsvReader;
-use crate::csv::{Dialect, Limits};
 use crate::error::chain;
+use crate::format::csv::CsvReader;
+use crate::format::infer::infer as infer_type;
+use crate::format::{Dialect, Limits};
 use crate::lake::{LakeError, type_name};
+use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::SilverSettings;
 use crate::source::Listing;
-use crate::sql::rowwise::BRONZE;
+use crate::sql::select::BRONZE;
 use crate::sql::session::{query, session};
-use crate::wiring::{Intake, Missing, Pipeline, Queues, Wired, wire};
+use crate::wiring::{Missing, wire};
+use crate::worker::report::counted;
 
 /// What was looked at, and what was found.
 #[derive(Default)]
@@ -178,7 +180,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         if let Some(silver) = &pipeline.settings.silver {
             // A table that cannot be read is a finding like any other.
             if let Err(error) = self::silver(wired, silver, findings).await {
-                findings.fail(format!("silver {}", silver.table), chain(error.as_ref()));
+                findings.fail(format!("silver {}", silver.rules.table), chain(error.as_ref()));
             } else if let Err(error) = gold(wired, pipeline, silver, findings).await {
                 findings.fail(format!("gold of {name}"), chain(error.as_ref()));
             }
@@ -248,23 +250,25 @@ async fn silver(
     settings: &SilverSettings,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let what = format!("silver {}", settings.table);
+    let what = format!("silver {}", settings.rules.table);
     let Some(bronze) = wired.lake.find(&settings.bronze).await? else {
         findings.ok(what, "not checked against bronze, which does not exist yet");
         return Ok(());
     };
     let context = session((wired.settings.worker.memory / 4) as usize)?;
-    let schema = crate::lake::provider::plain(bronze.schema().arrow());
+    let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
-    match settings.rows.query(&context, &schema, &settings.kept()).await {
+    match settings.rules.rows.query(&context, &schema, &settings.rules.kept()).await {
         Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
         Err(error) => findings.fail(&what, chain(&error)),
     }
-    if let Some(silver) = wired.lake.find(&settings.table).await? {
+    if let Some(silver) = wired.lake.find(&settings.rules.table).await? {
         let lacks: Vec<String> = settings
-            .order()
-            .into_iter()
+            .rules
+            .order
+            .iter()
+            .cloned()
             .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
             .collect();
         if !lacks.is_empty() {
@@ -286,9 +290,9 @@ async fn gold(
     silver: &SilverSettings,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let Some(table) = wired.lake.find(&silver.table).await? else { return Ok(()) };
+    let Some(table) = wired.lake.find(&silver.rules.table).await? else { return Ok(()) };
     let context = session((wired.settings.worker.memory / 4) as usize)?;
-    let schema = crate::lake::provider::plain(table.schema().arrow());
+    let schema = crate::lake::read::provider::plain(table.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;
     for gold in &pipeline.settings.gold {

@@ -9,7 +9,7 @@ use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
 use crate::checkpoint::{self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::wiring::Wired;
+use crate::pipeline::Wired;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {
@@ -102,7 +102,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     let change = |stored: Option<SilverCheckpoint>| {
         let stored = stored.unwrap_or(SilverCheckpoint {
             format_version: FORMAT_VERSION,
-            table: silver.table.to_string(),
+            table: silver.rules.table.to_string(),
             bronze_table_uuid: None,
             bronze_snapshot_id: None,
             bronze_sequence_number: None,

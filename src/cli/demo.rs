@@ -12,12 +12,13 @@ use clap::Args;
 use super::exit::Usage;
 use super::output::{Format, tell, write};
 use super::progress::watched;
-use super::steps::{told_bronze, told_gold, told_silver};
 use crate::config;
 use crate::lake::Snapshot;
+use crate::pipeline::Wired;
 use crate::sql::session::session;
 use crate::sql::time_travel;
-use crate::wiring::{Missing, Wired, wire};
+use crate::wiring::{Missing, wire};
+use crate::worker::report::{bronze_line, gold_line, silver_line};
 use crate::worker::{self, Round, Until};
 
 #[derive(Debug, Args)]
@@ -101,7 +102,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     drop_files(&dir, &WAVES[2])?;
     // The content, the size and the time of each file are those that the ledger knows.
     let again = wired.pipelines[0].bronze.step().await?;
-    tell(&format!("  {}", told_bronze("flights", &again)))?;
+    tell(&format!("  {}", bronze_line("flights", &again)))?;
     tell(
         "  The ledger, itself a table (bronze.flights_objects), knows every version of every file, for good.",
     )?;
@@ -165,12 +166,12 @@ async fn rounds(wired: &Wired) -> anyhow::Result<Vec<Round>> {
 }
 
 async fn explain(wired: &Wired, round: &Round) -> anyhow::Result<()> {
-    tell(&format!("  {}", told_bronze(&round.pipeline, &round.bronze)))?;
+    tell(&format!("  {}", bronze_line(&round.pipeline, &round.bronze)))?;
     for snapshot in &round.bronze.snapshots {
         tell(&format!("    → snapshot {snapshot} of bronze.flights: one append for all of them"))?;
     }
     if let Some(silver) = &round.silver {
-        tell(&format!("  {}", told_silver(&round.pipeline, silver)))?;
+        tell(&format!("  {}", silver_line(&round.pipeline, silver)))?;
         if let Some(tip) = tip(wired, "silver.flights").await? {
             tell(&format!(
                 "    → snapshot {} of silver.flights ({}), which says in its own summary how far bronze is merged",
@@ -179,7 +180,7 @@ async fn explain(wired: &Wired, round: &Round) -> anyhow::Result<()> {
         }
     }
     for (table, gold) in &round.gold {
-        tell(&format!("  {}", told_gold(table, gold)))?;
+        tell(&format!("  {}", gold_line(table, gold)))?;
     }
     Ok(())
 }

@@ -9,13 +9,14 @@ use clap::{Args, Subcommand};
 use globset::GlobBuilder;
 
 use super::exit::Usage;
-use super::output::{Format, counted, print, quiet, say, tell};
+use super::output::{Format, print, quiet, say, tell};
 use super::progress::{Told, watched_telling};
 use crate::dead_letters::queued::{self, Action, Counts};
 use crate::dead_letters::recorded::{self, Recorded};
 use crate::dead_letters::{Entry, Filter, REDRIVEN};
 use crate::ledger::ObjectOutcome;
-use crate::wiring::{Intake, Pipeline, Queues, Wired};
+use crate::pipeline::{Intake, Pipeline, Queues, Wired};
+use crate::worker::report::counted;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DlqCommand {

@@ -12,8 +12,8 @@ use clap::Args;
 use super::check::columns_of;
 use super::exit::Usage;
 use super::output::say;
-use crate::csv::reader::CsvReader;
-use crate::csv::{Dialect, Limits};
+use crate::format::csv::CsvReader;
+use crate::format::{Dialect, Limits};
 use crate::lake::type_name;
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
         return Err(Usage(format!("{} is empty: it tells nothing", file.display())).into());
     }
     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = crate::csv::names::column_names([stem.as_str()]).remove(0);
+    let name = crate::format::names::column_names([stem.as_str()]).remove(0);
     let folder = folder_of(config, file)?;
     let keys = key(file, &dialect)?;
     let order: Vec<&str> = columns

@@ -17,9 +17,9 @@ use super::output::{Format, print, print_stream};
 use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
 use crate::ledger::states;
+use crate::pipeline::Wired;
 use crate::sql::session::{query, session};
 use crate::sql::time_travel;
-use crate::wiring::Wired;
 
 pub(super) async fn history(
     wired: &Wired,

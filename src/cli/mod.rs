@@ -8,7 +8,6 @@ mod demo;
 mod dlq;
 mod exit;
 mod init;
-mod lambda;
 mod look;
 mod output;
 mod progress;
@@ -24,9 +23,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::aws::Aws;
 use crate::config::{self, Settings};
+use crate::pipeline::{Pipeline, Wired};
 use crate::telemetry::http::Listen;
 use crate::telemetry::{self, LogFormat, Telemetry};
-use crate::wiring::{Missing, Pipeline, Wired, WiringError, wire};
+use crate::wiring::{Missing, WiringError, wire};
 use crate::worker::announced;
 use output::Format;
 
@@ -262,7 +262,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Check { infer: None, format } => {
             check::run(settings().await?, format.format).await
         }
-        Command::Lambda => lambda::run(wire(settings().await?, Missing::Make).await?).await,
+        Command::Lambda if !config::environment::is_lambda() => {
+            let why = "`lambda` runs inside AWS Lambda, which sets AWS_LAMBDA_RUNTIME_API; here, use `silversmith run`";
+            Err(exit::Usage(why.to_owned()).into())
+        }
+        Command::Lambda => crate::lambda::run(wire(settings().await?, Missing::Make).await?).await,
         Command::Init(_) if config.starts_with("s3://") => {
             let why = "`init` writes a file here: name one with --config, and copy it to S3 after you have made it yours";
             Err(exit::Usage(why.to_owned()).into())

@@ -128,12 +128,6 @@ fn write_more(
     }
 }
 
-/// `1 row`, `2 rows`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
 /// Prints a line that is the command's result.
 pub(super) fn tell(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -7,9 +7,9 @@ use super::exit::Usage;
 use super::output::print_stream;
 use super::progress::watched;
 use crate::lake::TableName;
+use crate::pipeline::Wired;
 use crate::sql::session::{query, session};
 use crate::sql::time_travel;
-use crate::wiring::Wired;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

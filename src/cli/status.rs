@@ -9,12 +9,12 @@ use arrow::array::{
 
 use super::output::{Format, print, say};
 use crate::error::chain;
-use crate::lake::diff::Position;
-use crate::lake::{LakeError, Snapshot, Table, marks};
+use crate::lake::read::diff::Position;
+use crate::lake::{LakeError, Snapshot, Table, properties};
 use crate::ledger::ObjectOutcome;
+use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, RawObject};
-use crate::wiring::{Intake, Pipeline, Wired};
 
 /// Where a pipeline stands.
 struct Standing {
@@ -96,7 +96,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     };
     let failed = known.values().filter(|a| a.outcome != ObjectOutcome::Ingested).count();
     let silver = match &pipeline.settings.silver {
-        Some(settings) => wired.lake.find(&settings.table).await?,
+        Some(settings) => wired.lake.find(&settings.rules.table).await?,
         None => None,
     };
     let mut gold_up_to_date = None;
@@ -120,7 +120,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
 
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
     let mark: Option<Position> = match silver {
-        Some(silver) => silver.marked_position(marks::MERGED)?,
+        Some(silver) => silver.marked_position(properties::MERGED)?,
         None => None,
     };
     let merged = mark.map_or(0, |m| m.sequence);

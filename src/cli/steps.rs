@@ -1,13 +1,11 @@
 //! `run`, `bronze`, `silver`, `gold`.
 
 use super::exit::Usage;
-use super::output::{counted, say};
+use super::output::say;
 use super::progress::{watched, watched_telling};
-use crate::bronze::BronzeReport;
 use crate::error::chain;
-use crate::gold::GoldReport;
-use crate::silver::SilverReport;
-use crate::wiring::{Pipeline, Wired};
+use crate::pipeline::{Pipeline, Wired};
+use crate::worker::report::{bronze_line, gold_line, silver_line};
 use crate::worker::{self, Round, Until};
 
 /// With logs for machines, the log tells everything and nothing else is said.
@@ -44,13 +42,13 @@ async fn stop_signal() {
 
 fn tell(round: &Round) -> anyhow::Result<()> {
     if round.bronze.listed > 0 {
-        say(&told_bronze(&round.pipeline, &round.bronze))?;
+        say(&bronze_line(&round.pipeline, &round.bronze))?;
     }
     if let Some(silver) = &round.silver {
-        say(&told_silver(&round.pipeline, silver))?;
+        say(&silver_line(&round.pipeline, silver))?;
     }
     for (table, gold) in &round.gold {
-        say(&told_gold(table, gold))?;
+        say(&gold_line(table, gold))?;
     }
     Ok(())
 }
@@ -59,10 +57,10 @@ pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let report = watched_telling(&format!("bronze of {name}"), |told| {
-            pipeline.bronze.step_telling(move |so_far| told.tell(told_bronze(name, so_far)))
+            pipeline.bronze.step_telling(move |so_far| told.tell(bronze_line(name, so_far)))
         })
         .await?;
-        say(&told_bronze(name, &report))?;
+        say(&bronze_line(name, &report))?;
     }
     Ok(())
 }
@@ -80,10 +78,10 @@ pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> any
         };
         any = true;
         let report = watched_telling(&format!("backfill of {name}"), |told| {
-            pipeline.bronze.backfill(root, move |so_far| told.tell(told_bronze(name, so_far)))
+            pipeline.bronze.backfill(root, move |so_far| told.tell(bronze_line(name, so_far)))
         })
         .await?;
-        say(&told_bronze(name, &report))?;
+        say(&bronze_line(name, &report))?;
     }
     if !any {
         let asked = root.unwrap_or_default();
@@ -102,7 +100,7 @@ pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Re
         } else {
             watched(&what, silver.step()).await?
         };
-        say(&told_silver(name, &report))?;
+        say(&silver_line(name, &report))?;
     }
     Ok(())
 }
@@ -111,7 +109,7 @@ pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     let mut trouble = None;
     for gold in pipelines.iter().flat_map(|pipeline| &pipeline.gold) {
         match watched(&format!("gold table {}", gold.table()), gold.step()).await {
-            Ok(report) => say(&told_gold(&gold.table().to_string(), &report))?,
+            Ok(report) => say(&gold_line(&gold.table().to_string(), &report))?,
             Err(error) => {
                 say(&format!("{}: failed: {}", gold.table(), chain(&error)))?;
                 trouble.get_or_insert(error);
@@ -119,57 +117,4 @@ pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
         }
     }
     trouble.map_or(Ok(()), |error| Err(error.into()))
-}
-
-pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
-    let mut text = format!(
-        "{pipeline} bronze: {} of {} ingested, {}",
-        report.ingested,
-        counted(report.listed as u64, "object"),
-        counted(report.rows, "row")
-    );
-    for (count, what) in [
-        (report.known as u64, "known already"),
-        (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
-        (report.rescued, "with something rescued"),
-        (report.postponed as u64, "not readable now"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
-}
-
-pub(super) fn told_silver(pipeline: &str, report: &SilverReport) -> String {
-    if report.snapshots.is_empty() {
-        return format!("{pipeline} silver: up to date");
-    }
-    let counts = &report.counts;
-    let mut text = format!(
-        "{pipeline} silver: {} merged: {} inserted, {} updated",
-        counted(report.bronze_snapshots as u64, "bronze snapshot"),
-        counts.inserted,
-        counts.updated
-    );
-    for (count, what) in [
-        (counts.deleted, "deleted"),
-        (counts.late, "late and older than what is there"),
-        (counts.unchanged, "there already"),
-        (counts.null_keys, "rows with a null key left in bronze"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
-}
-
-pub(super) fn told_gold(table: &str, report: &GoldReport) -> String {
-    match report {
-        GoldReport::UpToDate => format!("{table}: up to date"),
-        GoldReport::Refreshed { rows, .. } => {
-            format!("{table}: refreshed, {}", counted(*rows, "row"))
-        }
-    }
 }

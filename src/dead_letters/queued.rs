@@ -17,8 +17,8 @@ use tokio::sync::Mutex;
 
 use super::{Entry, Filter, REDRIVEN};
 use crate::ambient::SharedAmbient;
-use crate::event::{Announcement, DeadLetter, Record, parse};
-use crate::queue::{BATCH, EventQueue, InHand, Message, Outgoing, QueueError, ReceiptHandle};
+use crate::event::{DeadLetter, ObjectEvent, Record, parse};
+use crate::queue::{BATCH, EventQueue, Heartbeat, Message, Outgoing, QueueError, ReceiptHandle};
 
 /// Receivers side by side.
 const RECEIVERS: usize = 8;
@@ -60,7 +60,7 @@ pub fn entry(message: &Message) -> Entry {
             reason: letter.reason,
             error: letter.error,
             pipeline: letter.pipeline,
-            uris: letter.object.iter().map(Announcement::uri).collect(),
+            uris: letter.object.iter().map(ObjectEvent::uri).collect(),
             body: message.body.clone(),
         };
     }
@@ -95,7 +95,7 @@ pub async fn work(
     found: impl FnMut(Entry) + Send,
     told: impl FnMut(Counts) + Send,
 ) -> Result<Counts, QueueError> {
-    let in_hand = Arc::new(InHand::new(HIDE, ambient.clone()));
+    let in_hand = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
     let heartbeat = in_hand.keep_hidden(queue.clone());
     let search = Search {
         queue,
@@ -139,7 +139,7 @@ struct Search<'a, F, T> {
     queue: &'a Arc<dyn EventQueue>,
     filter: &'a Filter,
     action: &'a Action,
-    in_hand: &'a InHand,
+    in_hand: &'a Heartbeat,
     began: DateTime<Utc>,
     meant: AtomicUsize,
     over: AtomicBool,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Announcement;
+use super::ObjectEvent;
 
 /// The version of the envelope that this program writes, and the newest that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -31,7 +31,7 @@ pub struct DeadLetter {
     /// The pipeline that could not take the object; none when it never got so far.
     pub pipeline: Option<String>,
     /// The object.
-    pub object: Option<Announcement>,
+    pub object: Option<ObjectEvent>,
     /// The message that brought it.
     pub message: Origin,
     /// The message's body, where no object could be read out of it.
@@ -56,7 +56,7 @@ impl DeadLetter {
     pub fn of_object(
         (id, at): (String, DateTime<Utc>),
         pipeline: Option<&str>,
-        object: Announcement,
+        object: ObjectEvent,
         (reason, error): (&str, &str),
         message: Origin,
     ) -> Self {

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Announcement, DeadLetter, NotAnEvent, Record, dead_letter};
+use super::{DeadLetter, NotAnEvent, ObjectEvent, Record, dead_letter};
 
 /// More than the largest object that S3 takes (50 TB).
 const MOST_BYTES: u64 = 1 << 46;
@@ -119,7 +119,7 @@ fn s3(record: &Value) -> Record {
     let Some(key) = decode_key(&record.s3.object.key) else {
         return Record::Bad(format!("key `{}` is not UTF-8", record.s3.object.key));
     };
-    announced(Announcement {
+    announced(ObjectEvent {
         bucket: record.s3.bucket.name,
         key,
         etag: record.s3.object.e_tag,
@@ -164,7 +164,7 @@ fn event_bridge(value: &Value) -> Record {
         Ok(detail) => detail,
         Err(error) => return Record::Bad(format!("an S3 event of EventBridge: {error}")),
     };
-    announced(Announcement {
+    announced(ObjectEvent {
         bucket: detail.bucket.name,
         // Keys from EventBridge are not encoded.
         key: detail.object.key,
@@ -197,7 +197,7 @@ fn own(version: &Value, value: &Value, depth: usize) -> Result<Vec<Record>, NotA
     }
 }
 
-fn announced(mut object: Announcement) -> Record {
+fn announced(mut object: ObjectEvent) -> Record {
     if object.bucket.is_empty() || object.bucket.contains('/') || object.key.is_empty() {
         return Record::Bad(format!("no object is named by `{}`", object.uri()));
     }

@@ -139,7 +139,7 @@ fn the_sqs_event_of_lambda() {
 
 #[test]
 fn a_dead_letter_goes_to_its_pipeline_only() {
-    let object = Announcement {
+    let object = ObjectEvent {
         bucket: "raw".into(),
         key: "a\u{FFFF}\u{1}é+%41.csv".into(),
         etag: Some("e".into()),

@@ -17,7 +17,7 @@ pub use envelope::{decode_key, parse};
 
 /// An object version as an event announces it. What it does not say is found out by reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement {
+pub struct ObjectEvent {
     /// The bucket.
     pub bucket: String,
     /// The key, decoded.
@@ -36,7 +36,7 @@ pub struct Announcement {
     pub event_time: Option<DateTime<Utc>>,
 }
 
-impl Announcement {
+impl ObjectEvent {
     /// `s3://bucket/key`.
     pub fn uri(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.key)
@@ -49,7 +49,7 @@ pub enum Record {
     /// An object came into being.
     Created {
         /// Which.
-        object: Announcement,
+        object: ObjectEvent,
         /// The one pipeline that it is for, where a dead letter says so; else all that match.
         pipeline: Option<String>,
     },

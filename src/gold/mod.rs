@@ -7,12 +7,12 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Kind;
-use crate::lake::diff::Position;
-use crate::lake::provider::LakeTable;
-use crate::lake::scan::conform;
-use crate::lake::writer::DataWriter;
+use crate::lake::read::arrow::conform;
+use crate::lake::read::diff::Position;
+use crate::lake::read::provider::LakeTable;
+use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    Change, DataFile, Lake, LakeError, Outcome, Removal, Table, TableName, marks, storable,
+    Change, DataFile, Lake, LakeError, Outcome, Removal, Table, TableName, properties, storable,
 };
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
@@ -109,10 +109,11 @@ impl Gold {
 
     fn computed_from(&self, gold: Option<&Table>, silver: &Table) -> Result<bool, GoldError> {
         let Some(gold) = gold else { return Ok(false) };
-        let facts = gold.newest_marks(marks::CONFIGURATION)?;
-        let same_sql = facts.is_some_and(|f| f.get(marks::CONFIGURATION) == Some(&self.hash()));
+        let facts = gold.newest_marks(properties::CONFIGURATION)?;
+        let same_sql =
+            facts.is_some_and(|f| f.get(properties::CONFIGURATION) == Some(&self.hash()));
         let tip = silver.current().map(|s| Position::of(silver, &s));
-        Ok(same_sql && tip.is_some() && gold.marked_position(marks::COMPUTED)? == tip)
+        Ok(same_sql && tip.is_some() && gold.marked_position(properties::COMPUTED)? == tip)
     }
 
     /// Computes the table from silver as it is now, unless it was.
@@ -137,9 +138,13 @@ impl Gold {
                 return Ok(GoldReport::UpToDate);
             }
             let computed = self.compute(&silver, tip.id, gold).await?;
-            let mut facts = marks::marks(&self.settings.pipeline);
-            facts.insert(marks::CONFIGURATION.to_owned(), self.hash());
-            marks::set_position(&mut facts, marks::COMPUTED, &Position::of(&silver, &tip));
+            let mut facts = properties::marks(&self.settings.pipeline);
+            facts.insert(properties::CONFIGURATION.to_owned(), self.hash());
+            properties::set_position(
+                &mut facts,
+                properties::COMPUTED,
+                &Position::of(&silver, &tip),
+            );
             let change = Change {
                 remove: Removal::All,
                 property_marks: facts.clone(),

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::catalog::{CatalogError, Swap};
 use super::change::{Prepared, prepare};
-use super::{Change, Lake, LakeError, Table, marks};
+use super::{Change, Lake, LakeError, Table, properties};
 use crate::error::Kind;
 use crate::telemetry::metrics;
 
@@ -169,11 +169,11 @@ impl Lake {
 
 /// Which layer a change is of, by its marks.
 fn layer(change: &Change) -> metrics::Layer {
-    let has = |prefix| marks::has_position(&change.marks, prefix);
+    let has = |prefix| properties::has_position(&change.marks, prefix);
     match () {
-        () if change.marks.contains_key(marks::BATCH) => metrics::Layer::Bronze,
-        () if has(marks::MERGED) => metrics::Layer::Silver,
-        () if has(marks::COMPUTED) => metrics::Layer::Gold,
+        () if change.marks.contains_key(properties::BATCH) => metrics::Layer::Bronze,
+        () if has(properties::MERGED) => metrics::Layer::Silver,
+        () if has(properties::COMPUTED) => metrics::Layer::Gold,
         () => metrics::Layer::Ledger,
     }
 }

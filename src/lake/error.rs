@@ -1,5 +1,7 @@
 //! What can go wrong with a table.
 
+use parquet::errors::ParquetError;
+
 use crate::error::Kind;
 
 use super::TableName;
@@ -156,6 +158,22 @@ impl<T> Doing<T> for Result<T, iceberg::Error> {
 impl<T> Doing<T> for Result<T, arrow::error::ArrowError> {
     fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
         self.map_err(|source| LakeError::Arrow { table: table.clone(), doing, source })
+    }
+}
+
+impl<T> Doing<T> for Result<T, ParquetError> {
+    fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
+        let failed = self.map_err(|error| match error {
+            // The table's files failed below Parquet.
+            ParquetError::External(source) => match source.downcast::<iceberg::Error>() {
+                Ok(source) => *source,
+                Err(source) => {
+                    iceberg::Error::new(iceberg::ErrorKind::Unexpected, source.to_string())
+                }
+            },
+            error => iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.to_string()),
+        });
+        failed.doing(table, doing)
     }
 }
 

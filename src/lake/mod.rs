@@ -10,17 +10,14 @@
 pub mod catalog;
 mod change;
 mod commit;
-pub mod diff;
 mod error;
-mod manifests;
-pub mod marks;
+mod files;
 mod name;
-pub mod provider;
-mod s3_files;
-pub mod scan;
+pub mod properties;
+pub mod read;
 mod schema;
 mod table;
-pub mod writer;
+pub mod write;
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
@@ -29,10 +26,10 @@ use std::sync::Arc;
 pub use change::{Change, Operation, Removal};
 pub use commit::Outcome;
 pub use error::LakeError;
+pub use files::s3_files;
 pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use name::{BadTableName, TableName};
-pub use s3_files::s3_files;
 pub use schema::{TableSchema, arrow_type, storable, type_name};
 pub use table::{Ancestry, Snapshot, Table};
 
@@ -55,6 +52,7 @@ fn first_properties() -> HashMap<String, String> {
         ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
         ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
         ("write.format.default".to_owned(), "parquet".to_owned()),
+        (read::plan::SURE_BOUNDS.to_owned(), "1".to_owned()),
     ])
 }
 

@@ -23,10 +23,10 @@ pub use rejections::{Rejection, rejections};
 pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of, may_pass};
 pub use view::{Told, View};
 
-use crate::lake::diff::{Position, Standing, standing};
-use crate::lake::provider::LakeTable;
-use crate::lake::writer::{DataWriter, FileRef};
-use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, marks};
+use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::read::provider::LakeTable;
+use crate::lake::write::data::{DataWriter, FileRef};
+use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, properties};
 use crate::source::ObjectId;
 
 /// How the newest attempt at an object version ended.
@@ -100,7 +100,7 @@ impl Ledger {
         line.retain(|snapshot| snapshot.sequence > after);
         let mut files = Vec::new();
         for snapshot in line.iter().rev() {
-            if let Some(json) = snapshot.summary.get(marks::LEDGER) {
+            if let Some(json) = snapshot.summary.get(properties::LEDGER) {
                 let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
                     bronze.bad_mark(format!("the mark of snapshot {}: {e}", snapshot.id))
                 })?;
@@ -115,7 +115,7 @@ impl Ledger {
         bronze: &Table,
         objects: &Table,
     ) -> Result<Option<Position>, LakeError> {
-        let through = objects.marked_position(marks::PUBLISHED)?;
+        let through = objects.marked_position(properties::PUBLISHED)?;
         let Some(position) = &through else { return Ok(None) };
         let set_back = match standing(bronze, position) {
             Standing::InHistory | Standing::Expired => false,
@@ -168,7 +168,7 @@ impl Ledger {
         }
         let mut objects = self.open().await?;
         let add = self.write(&objects, rows).await?.into_iter().map(|(file, _)| file).collect();
-        let change = Change { add, marks: marks::marks(&self.pipeline), ..Change::default() };
+        let change = Change { add, marks: properties::marks(&self.pipeline), ..Change::default() };
         loop {
             match self.lake.commit(&objects, &change).await? {
                 Outcome::Committed(_) => return Ok(()),

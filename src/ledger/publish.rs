@@ -13,9 +13,9 @@ use futures::TryStreamExt;
 
 use super::rows::time;
 use super::{Ledger, ObjectOutcome, ObjectRow, READ_FILES};
-use crate::lake::diff::{Position, Standing, standing};
-use crate::lake::scan::FileTask;
-use crate::lake::{Change, LakeError, Outcome, Table, marks};
+use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::read::scan::FileTask;
+use crate::lake::{Change, LakeError, Outcome, Table, properties};
 use crate::source::ObjectId;
 
 /// The batch that rebuilt rows name.
@@ -46,8 +46,12 @@ impl Ledger {
             let (Some(tip), false) = (bronze.current(), nothing) else { return Ok(0) };
 
             let added = add.len();
-            let mut facts = marks::marks(&self.pipeline);
-            marks::set_position(&mut facts, marks::PUBLISHED, &Position::of(bronze, &tip));
+            let mut facts = properties::marks(&self.pipeline);
+            properties::set_position(
+                &mut facts,
+                properties::PUBLISHED,
+                &Position::of(bronze, &tip),
+            );
             let change =
                 Change { add, property_marks: facts.clone(), marks: facts, ..Change::default() };
             match self.lake.commit(&objects, &change).await? {

@@ -11,7 +11,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use chrono::{DateTime, TimeZone, Utc};
 
 use super::Attempt;
-use crate::lake::{LakeError, TableName, scan};
+use crate::lake::read::arrow::conform;
+use crate::lake::{LakeError, TableName};
 use crate::source::ObjectId;
 
 /// How an attempt at an object version ended.
@@ -154,7 +155,7 @@ pub(super) fn batch(
         doing: "making its rows",
         source,
     })?;
-    scan::conform(table, batch, schema)
+    conform(table, batch, schema)
 }
 
 /// An object's state, as one row tells it.

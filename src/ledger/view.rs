@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::rows::{self, day_of};
 use super::{Attempt, Known, Ledger, ObjectOutcome, READ_FILES};
-use crate::lake::scan::{Bounds, FileTask};
+use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::{LakeError, Table};
 use crate::source::ObjectId;
 
@@ -308,7 +308,7 @@ impl View {
         Ok(())
     }
 
-    fn batches(&self, files: Vec<FileTask>) -> crate::lake::scan::Batches {
+    fn batches(&self, files: Vec<FileTask>) -> crate::lake::read::scan::Batches {
         let columns = rows::STATE_COLUMNS.map(str::to_owned);
         let lake = &self.ledger.lake;
         lake.read_files(&self.objects, self.objects.schema(), files, &columns, READ_FILES)

@@ -3,7 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::error::Kind;
 use crate::lake::{LakeError, TableName};
-use crate::sql::SqlError;
+use crate::merge::MergeError;
 
 /// Why a merge did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +11,9 @@ pub enum SilverError {
     /// A table.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// `select` or `delete_when`.
+    /// The merge.
     #[error(transparent)]
-    Sql(#[from] SqlError),
+    Merge(#[from] MergeError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -46,14 +46,6 @@ pub enum SilverError {
         /// Its operation.
         operation: String,
     },
-    /// A column that the merge needs.
-    #[error("silver table {table}: {why}")]
-    Columns {
-        /// The table.
-        table: TableName,
-        /// What is wrong.
-        why: String,
-    },
     /// Others keep committing to silver.
     #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
     Contended {
@@ -69,11 +61,9 @@ impl SilverError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Lake(error) => error.kind(),
-            Self::Sql(error) => error.kind(),
+            Self::Merge(error) => error.kind(),
             Self::Checkpoint(error) => error.kind(),
-            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } | Self::Columns { .. } => {
-                Kind::Configuration
-            }
+            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } => Kind::Configuration,
             Self::BronzeRolledBack { .. } => Kind::Corrupt,
             Self::Contended { .. } => Kind::Retry,
         }

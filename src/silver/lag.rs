@@ -6,14 +6,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Silver, SilverError, SilverReport};
 use crate::lake::Table;
-use crate::lake::diff::Position;
+use crate::lake::read::diff::Position;
 use crate::telemetry::metrics;
 
 impl Silver {
     /// How long the oldest bronze commit that is not merged has waited; none where silver has caught up.
     pub async fn lag(&self) -> Result<Option<Duration>, SilverError> {
         // Silver first, as in a step.
-        let silver = self.lake.find(&self.settings.table).await?;
+        let silver = self.lake.find(&self.settings.rules.table).await?;
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(None) };
         let mark = match &silver {
             Some(silver) => self.mark(silver).await?,

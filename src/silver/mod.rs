@@ -1,17 +1,11 @@
 //! Silver: the newest row of each key, merged from what bronze gained (I4, I5).
 //!
-//! - [`order`]: the one total order, and keys, as comparable bytes
-//! - [`newest`]: the newest row per key of a set of rows
-//! - [`engine`]: the port that plans and runs a merge, and the one built in
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
 //! - `lag.rs`: how long bronze has waited
 //! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
 
-pub mod engine;
 mod error;
 mod lag;
-pub mod newest;
-pub mod order;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -21,14 +15,14 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use crate::checkpoint::{self, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::lake::diff::{Position, Standing, Step, standing};
-use crate::lake::scan::FileTask;
-use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, marks};
-use engine::{MergeEngine, MergeTask, Merged};
-use newest::Share;
+use crate::lake::read::diff::{Position, Standing, Step, standing};
+use crate::lake::read::scan::FileTask;
+use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, properties};
+use crate::merge::newest::Share;
+use crate::merge::{self, MAX_PASSES, MergeEngine, MergeTask, Merged};
 
 pub use error::SilverError;
-pub use settings::{NullKeys, OWN_ORDER, OnBronzeDelete, SilverSettings};
+pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
 
 /// What a step did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -36,7 +30,7 @@ pub struct SilverReport {
     /// Bronze snapshots merged.
     pub bronze_snapshots: usize,
     /// What the merges counted.
-    pub counts: engine::Counts,
+    pub counts: merge::Counts,
     /// Silver snapshots committed.
     pub snapshots: Vec<i64>,
     /// The start had expired: rows already merged were offered again.
@@ -54,8 +48,6 @@ pub struct Silver {
 
 /// Merges in a row that may meet another commit before the step gives up.
 const MAX_ATTEMPTS: usize = 10;
-/// Passes over one range, at most.
-const MAX_PASSES: u64 = 65_536;
 
 impl Silver {
     /// See [`Silver`].
@@ -70,7 +62,7 @@ impl Silver {
 
     /// Merges what bronze gained since the mark. Nothing to merge is fine.
     pub async fn step(&self) -> Result<SilverReport, SilverError> {
-        let span = tracing::info_span!("merge", pipeline = self.settings.pipeline, table = %self.settings.table);
+        let span = tracing::info_span!("merge", pipeline = self.settings.pipeline, table = %self.settings.rules.table);
         let (began, mut since) = (self.lake.ambient().now(), None);
         let report = self.step_since(&mut since).instrument(span).await?;
         if !report.snapshots.is_empty() {
@@ -87,7 +79,7 @@ impl Silver {
         let mut conflicts = 0;
         loop {
             // Silver first: the mark that is read is then never ahead of bronze as it is read.
-            let silver = self.lake.find(&self.settings.table).await?;
+            let silver = self.lake.find(&self.settings.rules.table).await?;
             let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
                 return Ok(report);
             };
@@ -107,7 +99,7 @@ impl Silver {
                     self.save_checkpoint(rewind).await?;
                 }
                 None if conflicts + 1 == MAX_ATTEMPTS => {
-                    let table = self.settings.table.clone();
+                    let table = self.settings.rules.table.clone();
                     return Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS });
                 }
                 None => conflicts += 1,
@@ -123,10 +115,10 @@ impl Silver {
         mut silver: Option<Table>,
         range: &Range,
         refresh_equal: bool,
-    ) -> Result<Option<(Vec<i64>, engine::Counts)>, SilverError> {
+    ) -> Result<Option<(Vec<i64>, merge::Counts)>, SilverError> {
         let cost: u64 = range.files.iter().map(FileTask::merge_cost).sum();
-        let passes = cost.div_ceil(self.settings.merge_cost.max(1)).clamp(1, MAX_PASSES);
-        let (mut snapshots, mut counts) = (Vec::new(), engine::Counts::default());
+        let passes = cost.div_ceil(self.settings.rules.merge_cost.max(1)).clamp(1, MAX_PASSES);
+        let (mut snapshots, mut counts) = (Vec::new(), merge::Counts::default());
         for index in 0..passes {
             let mut task = self.task(bronze, silver, range, refresh_equal);
             task.share = Share { index, of: passes };
@@ -146,7 +138,7 @@ impl Silver {
     pub async fn rebuild(&self) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
         for _ in 0..MAX_ATTEMPTS {
-            let silver = self.lake.find(&self.settings.table).await?;
+            let silver = self.lake.find(&self.settings.rules.table).await?;
             let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
                 return Ok(report);
             };
@@ -168,7 +160,7 @@ impl Silver {
                 return Ok(report);
             }
         }
-        let table = self.settings.table.clone();
+        let table = self.settings.rules.table.clone();
         Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS })
     }
 
@@ -177,7 +169,7 @@ impl Silver {
     /// # Errors
     /// [`SilverError::OtherConfiguration`] when it was not.
     pub async fn check_configuration(&self) -> Result<(), SilverError> {
-        if let Some(silver) = self.lake.find(&self.settings.table).await? {
+        if let Some(silver) = self.lake.find(&self.settings.rules.table).await? {
             self.mark(&silver).await?;
         }
         Ok(())
@@ -186,7 +178,7 @@ impl Silver {
     /// Whether all of bronze, as it is now, is merged. A rewind that was asked for is still to be done.
     pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
         // Silver first, as in a step.
-        let silver = self.lake.find(&self.settings.table).await?;
+        let silver = self.lake.find(&self.settings.rules.table).await?;
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(true) };
         let Some(tip) = bronze.current() else { return Ok(true) };
         let mark = match &silver {
@@ -207,7 +199,7 @@ impl Silver {
             bronze: bronze.clone(),
             files: range.files.clone(),
             target: silver,
-            settings: self.settings.clone(),
+            rules: self.settings.rules.clone(),
             share: Share::ALL,
             from_nothing: false,
             refresh_equal,
@@ -234,7 +226,7 @@ impl Silver {
         {
             return Err(SilverError::BronzeRolledBack {
                 bronze: bronze.name().clone(),
-                silver: self.settings.table.clone(),
+                silver: self.settings.rules.table.clone(),
                 snapshot: mark.snapshot,
             });
         }
@@ -282,7 +274,7 @@ impl Silver {
                 superset,
                 from: None,
             });
-            let full = range.snapshots > 0 && bytes + more > self.settings.merge_cost;
+            let full = range.snapshots > 0 && bytes + more > self.settings.rules.merge_cost;
             if full && range.end.sequence > floor {
                 break;
             }
@@ -305,13 +297,13 @@ impl Silver {
 
     /// Where silver stands, once it is sure that it was merged under this configuration.
     async fn mark(&self, silver: &Table) -> Result<Option<Position>, SilverError> {
-        let mark = silver.marked_position(marks::MERGED)?;
-        let deletes = self.lake.find(&self.settings.deletes()).await?;
+        let mark = silver.marked_position(properties::MERGED)?;
+        let deletes = self.lake.find(&self.settings.rules.tombstones).await?;
         for table in [Some(silver), deletes.as_ref()].into_iter().flatten() {
-            let facts = table.newest_marks(marks::CONFIGURATION)?;
-            let hash = facts.and_then(|f| f.get(marks::CONFIGURATION).cloned());
+            let facts = table.newest_marks(properties::CONFIGURATION)?;
+            let hash = facts.and_then(|f| f.get(properties::CONFIGURATION).cloned());
             if hash.is_some_and(|hash| hash != self.settings.hash()) {
-                return Err(SilverError::OtherConfiguration(self.settings.table.clone()));
+                return Err(SilverError::OtherConfiguration(self.settings.rules.table.clone()));
             }
         }
         Ok(mark)
@@ -325,9 +317,9 @@ impl Silver {
         range: &Range,
         end: Option<&Position>,
         rebuild: bool,
-    ) -> Result<Option<(Table, engine::Counts)>, SilverError> {
+    ) -> Result<Option<(Table, merge::Counts)>, SilverError> {
         tracing::info!(
-            table = %self.settings.table, bronze_snapshots = range.snapshots, files = task.files.len(),
+            table = %self.settings.rules.table, bronze_snapshots = range.snapshots, files = task.files.len(),
             pass = task.share.index + 1, passes = task.share.of, "merging"
         );
         let merged = self.engine.merge(task).await?;
@@ -344,7 +336,7 @@ impl Silver {
         }
         let mut facts = self.facts();
         if let Some(end) = end {
-            marks::set_position(&mut facts, marks::MERGED, end);
+            properties::set_position(&mut facts, properties::MERGED, end);
         }
         let mut summary = facts.clone();
         summary.extend(merged.counts.facts());
@@ -359,7 +351,7 @@ impl Silver {
             Ok(Outcome::Committed(table)) => {
                 let counts = &merged.counts;
                 tracing::info!(
-                    table = %self.settings.table, snapshot = table.current().map(|s| s.id),
+                    table = %self.settings.rules.table, snapshot = table.current().map(|s| s.id),
                     bronze_snapshot = end.map(|end| end.snapshot), inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
                     null_keys = counts.null_keys, "silver merged"
@@ -384,8 +376,8 @@ impl Silver {
     }
 
     fn facts(&self) -> Facts {
-        let mut facts = marks::marks(&self.settings.pipeline);
-        facts.insert(marks::CONFIGURATION.to_owned(), self.settings.hash());
+        let mut facts = properties::marks(&self.settings.pipeline);
+        facts.insert(properties::CONFIGURATION.to_owned(), self.settings.hash());
         facts
     }
 
@@ -427,8 +419,8 @@ impl Silver {
 
     /// The checkpoint follows the mark. A rewind that was carried out is taken out of it.
     async fn save_checkpoint(&self, carried_out: Option<Rewind>) -> Result<(), SilverError> {
-        let mark = match self.lake.find(&self.settings.table).await? {
-            Some(silver) => silver.marked_position(marks::MERGED)?,
+        let mark = match self.lake.find(&self.settings.rules.table).await? {
+            Some(silver) => silver.marked_position(properties::MERGED)?,
             None => None,
         };
         let now = self.lake.ambient().now();
@@ -436,7 +428,7 @@ impl Silver {
             let asked = stored.as_ref().and_then(|s| s.rewind);
             let new = SilverCheckpoint {
                 format_version: FORMAT_VERSION,
-                table: self.settings.table.to_string(),
+                table: self.settings.rules.table.to_string(),
                 bronze_table_uuid: mark.as_ref().map(|m| m.table.clone()),
                 bronze_snapshot_id: mark.as_ref().map(|m| m.snapshot),
                 bronze_sequence_number: mark.as_ref().map(|m| m.sequence),

@@ -12,7 +12,7 @@ use chrono::{DateTime, Datelike, Utc};
 use futures::stream::{self, BoxStream};
 use walkdir::WalkDir;
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
 use crate::ambient::SharedAmbient;
 
 /// See the module. URIs are paths relative to `base`, so that a lake can be moved with its files.
@@ -183,15 +183,15 @@ impl RawStore for DirectoryStore {
         Ok(moving.map(|(object, _)| object.id.uri).collect())
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         let uri = wanted.uri();
         let path = self.path(&uri);
         let object = match wanted {
-            Wanted::Listed(object) => {
+            Requested::Listed(object) => {
                 self.check(object)?;
                 object.clone()
             }
-            Wanted::Announced(_) => {
+            Requested::ByEvent(_) => {
                 let metadata = std::fs::metadata(&path).map_err(|e| failure(&uri, &e))?;
                 self.object(&path, &metadata)?
             }

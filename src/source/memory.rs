@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
 
 /// See the module. Versions are hashes of the content.
 #[derive(Debug, Default)]
@@ -77,10 +77,10 @@ impl RawStore for MemoryStore {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         let (object, content) = match wanted {
-            Wanted::Listed(object) => self.same(object)?,
-            Wanted::Announced(object) => self.current(&object.uri())?,
+            Requested::Listed(object) => self.same(object)?,
+            Requested::ByEvent(object) => self.current(&object.uri())?,
         };
         Ok(Opened { object, input: Box::new(Cursor::new(content)) })
     }

@@ -19,7 +19,7 @@ pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
 pub use s3::S3Store;
 
-use crate::event::Announcement;
+use crate::event::ObjectEvent;
 
 /// The identity of one upload of one object: what GET, HEAD and LIST all report.
 ///
@@ -76,19 +76,19 @@ pub struct RawObject {
 
 /// An object to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Requested {
     /// As a listing showed it.
     Listed(RawObject),
     /// As an event announced it: its identity is known only once it is opened.
-    Announced(Announcement),
+    ByEvent(ObjectEvent),
 }
 
-impl Wanted {
+impl Requested {
     /// Where it is.
     pub fn uri(&self) -> String {
         match self {
             Self::Listed(object) => object.id.uri.clone(),
-            Self::Announced(object) => object.uri(),
+            Self::ByEvent(object) => object.uri(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Wanted {
     pub fn size(&self) -> u64 {
         match self {
             Self::Listed(object) => object.size,
-            Self::Announced(object) => object.size.unwrap_or(0),
+            Self::ByEvent(object) => object.size.unwrap_or(0),
         }
     }
 
@@ -104,7 +104,7 @@ impl Wanted {
     pub fn last_modified(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Listed(object) => Some(object.id.last_modified),
-            Self::Announced(object) => object.event_time,
+            Self::ByEvent(object) => object.event_time,
         }
     }
 
@@ -113,7 +113,7 @@ impl Wanted {
     pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {
         match self {
             Self::Listed(object) => object.id.clone(),
-            Self::Announced(object) => ObjectId {
+            Self::ByEvent(object) => ObjectId {
                 uri: object.uri(),
                 version: object.etag.clone().unwrap_or_default(),
                 last_modified: object.event_time.unwrap_or(now),
@@ -222,7 +222,7 @@ pub trait RawStore: Debug + Send + Sync {
     async fn pending(&self) -> Result<Vec<String>, ReadError>;
 
     /// The bytes of an object version.
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError>;
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError>;
 
     /// Whether what was read is the object version as `open` named it.
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError>;

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
 use crate::aws::{Answer, told};
 use crate::backoff::backoff;
 use crate::event::decode_key;
@@ -87,15 +87,15 @@ struct At {
 }
 
 impl At {
-    fn of(wanted: &Wanted) -> Result<Self, ReadError> {
+    fn of(wanted: &Requested) -> Result<Self, ReadError> {
         match wanted {
-            Wanted::Announced(object) => Ok(Self {
+            Requested::ByEvent(object) => Ok(Self {
                 bucket: object.bucket.clone(),
                 key: object.key.clone(),
                 etag: object.etag.clone(),
                 version_id: object.version_id.clone(),
             }),
-            Wanted::Listed(object) => {
+            Requested::Listed(object) => {
                 let (bucket, key) = bucket_and_key(&object.id.uri)?;
                 Ok(Self {
                     bucket: bucket.to_owned(),
@@ -282,7 +282,7 @@ impl RawStore for S3Store {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         let at = At::of(wanted)?;
         let uri = at.uri();
         let error = match self.get(&at, false).await {

@@ -1,7 +1,7 @@
 //! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and
 //! time travel for people who ask.
 
-pub mod rowwise;
+pub mod select;
 pub mod session;
 pub mod time_travel;
 

@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::SqlError;
-use crate::lake::provider::LakeTable;
+use crate::lake::read::provider::LakeTable;
 use crate::lake::{Lake, LakeError, Snapshot, Table, TableName};
 
 const WHAT: &str = "the query";
@@ -363,7 +363,7 @@ pub async fn register_changes(
             .ok_or_else(|| LakeError::NoSnapshot { table: name.clone(), what: id.to_string() })
     };
     let start = from.map(find).transpose()?;
-    let start = start.map(|s| crate::lake::diff::Position::of(&table, &s));
+    let start = start.map(|s| crate::lake::read::diff::Position::of(&table, &s));
     let end = to.map(find).transpose()?.map_or(i64::MAX, |s| s.sequence);
     if start.as_ref().is_some_and(|start| start.sequence > end) {
         return Err(not_allowed("--from has to be older than --to"));

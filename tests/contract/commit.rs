@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::future::join_all;
 use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::lake::catalog::Catalog;
-use silversmith::lake::writer::DataWriter;
+use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{
     Change, DataFile, FileIO, Lake, LakeError, Outcome, Removal, Table, TableName, memory_files,
 };
@@ -220,7 +220,8 @@ async fn small_manifests_are_merged_and_the_diff_still_knows_who_added_what() {
     assert_eq!(numbers(&lake, &name).await.len(), 12);
     let diff = lake.diff(&table, None).await.unwrap();
     assert!(diff.steps.iter().all(|step| step.files.len() == 1), "one file for each snapshot");
-    let start = silversmith::lake::diff::Position::of(&table, &table.snapshot(ids[8]).unwrap());
+    let start =
+        silversmith::lake::read::diff::Position::of(&table, &table.snapshot(ids[8]).unwrap());
     let diff = lake.diff(&table, Some(&start)).await.unwrap();
     let ends: Vec<i64> = diff.steps.iter().map(|step| step.end.snapshot).collect();
     assert_eq!(ends, ids[9..]);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use silversmith::ambient::{Ambient, SystemAmbient};
-use silversmith::event::Announcement;
+use silversmith::event::ObjectEvent;
 use silversmith::source::{
-    DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, S3Store,
-    Wanted, all,
+    DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, Requested,
+    S3Store, all,
 };
 
 use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
@@ -91,7 +91,7 @@ async fn every_raw_store_keeps_the_contract() {
         assert_eq!(all(&*store, &format!("{root}a/")).await.unwrap().len(), 2);
 
         for object in &listed {
-            let opened = store.open(&Wanted::Listed(object.clone())).await.unwrap();
+            let opened = store.open(&Requested::Listed(object.clone())).await.unwrap();
             assert_eq!(opened.object.id, object.id);
             assert_eq!(opened.object.size, object.size);
             let name = &object.id.uri[root.len()..];
@@ -102,7 +102,7 @@ async fn every_raw_store_keeps_the_contract() {
         // Another version, where the first is asked for.
         let first = listed.iter().find(|o| o.id.uri.ends_with("2.csv")).unwrap().clone();
         zone.put("b/2.csv", "something else").await;
-        match store.open(&Wanted::Listed(first.clone())).await {
+        match store.open(&Requested::Listed(first.clone())).await {
             Ok(opened) => {
                 assert_ne!(opened.object.id, first.id, "it says what it is");
                 assert_eq!(text(opened).await, "something else");
@@ -111,7 +111,7 @@ async fn every_raw_store_keeps_the_contract() {
             Err(other) => panic!("{kind}: {other}"),
         }
         zone.delete("b/2.csv").await;
-        let gone = store.open(&Wanted::Listed(first)).await.map(|opened| opened.object);
+        let gone = store.open(&Requested::Listed(first)).await.map(|opened| opened.object);
         assert!(matches!(gone, Err(ReadError::Missing(_))), "{kind}: {gone:?}");
     }
 }
@@ -125,7 +125,7 @@ async fn s3_reads_at_the_announced_version() {
         let (old, old_version) = stand.put("1.csv", "old").await;
         let (new, _) = stand.put("1.csv", "new one").await;
         let announced = |etag: &str, version_id: Option<String>| {
-            Wanted::Announced(Announcement {
+            Requested::ByEvent(ObjectEvent {
                 bucket: stand.name.clone(),
                 key: "raw/1.csv".into(),
                 etag: Some(etag.into()),
@@ -158,7 +158,7 @@ async fn s3_takes_up_a_broken_body_where_it_broke() {
     stand.put("long.csv", &long).await;
     let through = breaking_off_after(700_000).await;
     let store = S3Store::new(clients_at(&through).await.0);
-    let wanted = Wanted::Announced(Announcement {
+    let wanted = Requested::ByEvent(ObjectEvent {
         bucket: stand.name.clone(),
         key: "raw/long.csv".into(),
         etag: None,

@@ -173,3 +173,23 @@ fn a_lake_on_postgres_is_opened_by_name() {
         check_on(&url, &name, &folder, &["read", table]);
     }
 }
+
+/// Engines skip files by the bounds of their columns: a long text in a file of several row groups is found.
+#[test]
+fn a_filter_of_another_engine_finds_a_long_text() {
+    let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));
+    let long = format!("z{}", "é".repeat(80));
+    let mut rows = "id,name,updated\n".to_owned();
+    for id in 0..140_000 {
+        rows.push_str(&format!("{id},a{id},2026-01-31T10:00:00Z\n"));
+    }
+    rows.push_str(&format!("900000,{long},2026-01-31T10:00:00Z\n"));
+    folder.write("raw/long.csv", &rows);
+    folder.run(&["run", "--until-idle"]);
+    for table in ["bronze.orders", "silver.orders"] {
+        let found = check(&folder, &["find", table, "--column", "name", "--value", &long]);
+        let found: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(found, serde_json::json!({"pyiceberg": 1, "duckdb": 1}), "{table}");
+        check(&folder, &["verify-manifests", table]);
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use silversmith::announce::{BusError, EventBus, MemoryBus, Notice, NoticeKind, Refused};
-use silversmith::wiring::Wired;
+use silversmith::pipeline::Wired;
 use silversmith::worker::announced;
 
 use crate::support::World;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use silversmith::ambient::{Ambient, SystemAmbient};
-use silversmith::source::{DirectoryStore, RawStore, ReadError, Wanted, all};
+use silversmith::source::{DirectoryStore, RawStore, ReadError, Requested, all};
 
 use crate::support::meddled::Meddled;
 use crate::support::{CUSTOMERS, World};
@@ -78,7 +78,7 @@ async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
     let store = DirectoryStore::new(folder.path(), &raw, Duration::ZERO, ambient.clone());
     let object = all(&store, "").await.unwrap().remove(0);
     assert_eq!(object.id.uri, "raw/growing.csv");
-    let wanted = Wanted::Listed(object.clone());
+    let wanted = Requested::Listed(object.clone());
     let mut input = store.open(&wanted).await.unwrap().input;
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"2\n").unwrap();
     let mut read = String::new();
@@ -108,7 +108,7 @@ async fn an_object_that_is_gone_is_missing() {
         raw.delete("raw/gone.csv");
         raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
     });
-    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
+    world.rewire(settings, source, silversmith::pipeline::Intake::Directory);
     let report = world.bronze().await;
     assert_eq!((report.ingested, report.failed), (1, 2));
     assert_eq!(
@@ -130,7 +130,7 @@ async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
     store.locked.store(true, Ordering::SeqCst);
     let settings = (*world.wired.settings).clone();
     let source = store.clone();
-    world.rewire(settings, source, silversmith::wiring::Intake::Directory);
+    world.rewire(settings, source, silversmith::pipeline::Intake::Directory);
     assert_eq!(world.bronze().await.failed, 1);
     assert_eq!(world.bronze().await.known, 1, "still locked: no news");
     assert_eq!(outcomes(&world).await, ["raw/1.csv|rejected|0|unreadable"]);

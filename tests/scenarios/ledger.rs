@@ -184,8 +184,8 @@ async fn die_after_the_bronze_commit(world: &World) {
     );
     let objects = silversmith::source::all(&*world.raw, "").await.unwrap();
     let newest = objects.into_iter().max_by_key(|o| o.id.last_modified).unwrap();
-    let batch = [silversmith::source::Wanted::Listed(newest)];
-    let step = bronze.take_in(&batch);
+    let batch = [silversmith::source::Requested::Listed(newest)];
+    let step = bronze.ingest(&batch);
     let died = tokio::time::timeout(std::time::Duration::from_millis(300), step).await;
     assert!(died.is_err(), "it was to hang at the publishing");
     assert_eq!(world.table("bronze.customers").await.snapshots().len(), before + 1);
@@ -194,7 +194,7 @@ async fn die_after_the_bronze_commit(world: &World) {
 #[tokio::test]
 async fn others_append_to_bronze_and_nothing_breaks() {
     use silversmith::lake::Change;
-    use silversmith::lake::writer::DataWriter;
+    use silversmith::lake::write::data::DataWriter;
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
     world.bronze().await;
@@ -329,9 +329,9 @@ async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
     let wanted = listed.into_iter().map(|o| o.id).collect();
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
     let mark = world.table("silver.customers").await;
-    let mark = mark.marked_position(silversmith::lake::marks::MERGED).unwrap().unwrap();
-    let standing = silversmith::lake::diff::standing(&behind, &mark);
-    assert_eq!(standing, silversmith::lake::diff::Standing::Ahead);
+    let mark = mark.marked_position(silversmith::lake::properties::MERGED).unwrap().unwrap();
+    let standing = silversmith::lake::read::diff::standing(&behind, &mark);
+    assert_eq!(standing, silversmith::lake::read::diff::Standing::Ahead);
 }
 
 /// Rows that were deleted are told of, also when the start of the merge has expired.

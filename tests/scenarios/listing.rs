@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use silversmith::checkpoint::{self, BronzeCheckpoint};
+use silversmith::pipeline::Intake;
 use silversmith::source::{
-    Listing, MemoryStore, Opened, Page, RawObject, RawStore, Reached, ReadError, Wanted, all,
+    Listing, MemoryStore, Opened, Page, RawObject, RawStore, Reached, ReadError, Requested, all,
 };
-use silversmith::wiring::Intake;
 
 use crate::support::queued::CUSTOMERS;
 use crate::support::{LAKE, World, at, settings_of};
@@ -67,7 +67,7 @@ impl RawStore for Paged {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         self.inner.open(wanted).await
     }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use silversmith::source::{
-    Listing, MemoryStore, Opened, Page, RawObject, RawStore, ReadError, Wanted,
+    Listing, MemoryStore, Opened, Page, RawObject, RawStore, ReadError, Requested,
 };
 
 /// See the module.
@@ -60,7 +60,7 @@ impl RawStore for Meddled {
         self.inner.pending().await
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
+    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         let uri = wanted.uri();
         if self.down.load(Ordering::SeqCst) {
             let source = std::io::Error::other("connection refused");

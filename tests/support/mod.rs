@@ -18,11 +18,12 @@ use silversmith::config::{self, Settings};
 use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
 use silversmith::lake::{FileIO, Lake, Table, TableName, memory_files};
+use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
-use silversmith::wiring::{Intake, Pipeline, Wired, assemble};
+use silversmith::wiring::assemble;
 
 /// A time on the day of the tests.
 pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
@@ -211,6 +212,23 @@ impl World {
         self.change_metadata(name, |builder, _| {
             let retention = SnapshotRetention::branch(None, None, None);
             builder.set_ref("main", SnapshotReference::new(snapshot, retention)).unwrap()
+        })
+        .await;
+    }
+
+    /// Sets a table property, as any engine may.
+    pub async fn set_property(&self, name: &str, key: &str, value: &str) {
+        let set = [(key.to_owned(), value.to_owned())];
+        self.change_metadata(name, |builder, _| {
+            builder.set_properties(set.clone().into()).unwrap()
+        })
+        .await;
+    }
+
+    /// Takes a table property away.
+    pub async fn remove_property(&self, name: &str, key: &str) {
+        self.change_metadata(name, |builder, _| {
+            builder.remove_properties(&[key.to_owned()]).unwrap()
         })
         .await;
     }

@@ -257,8 +257,8 @@ fn tables(pipelines: &[PipelineSettings]) -> Vec<(usize, String, TableName)> {
             ("bronze.table".to_owned(), bronze.with_suffix("_objects")),
         ];
         if let Some(silver) = &pipeline.silver {
-            used.push(("silver.table".to_owned(), silver.table.clone()));
-            used.push(("silver.table".to_owned(), silver.deletes()));
+            used.push(("silver.table".to_owned(), silver.rules.table.clone()));
+            used.push(("silver.table".to_owned(), silver.rules.tombstones.clone()));
         }
         for (number, gold) in pipeline.gold.iter().enumerate() {
             used.push((format!("gold[{number}].table"), gold.table.clone()));

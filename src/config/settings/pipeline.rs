@@ -9,12 +9,13 @@ use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
-use crate::csv::layout::SchemaChange;
-use crate::csv::{Dialect, Limits};
+use crate::format::layout::SchemaChange;
+use crate::format::{Dialect, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
-use crate::silver::{NullKeys, OnBronzeDelete, SilverSettings};
-use crate::sql::rowwise::Rowwise;
+use crate::merge::{MergeRules, NullKeys};
+use crate::silver::{OnBronzeDelete, SilverSettings, whole_order};
+use crate::sql::select::Rowwise;
 
 /// What pipelines have in common.
 pub(super) struct Shared<'a> {
@@ -92,7 +93,8 @@ pub(super) fn pipeline(
         resolver
             .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
     }
-    let silver_table = silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.table.clone());
+    let silver_table =
+        silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.rules.table.clone());
     let gold = section
         .gold
         .iter()
@@ -136,7 +138,7 @@ fn csv(
         });
     let mut declared = BTreeMap::new();
     for (column, kind) in &section.columns {
-        let plain = crate::csv::names::column_names([column.as_str()]);
+        let plain = crate::format::names::column_names([column.as_str()]);
         if plain != [column.clone()] {
             resolver.say(
                 key(&format!("columns.{column}")),
@@ -239,17 +241,22 @@ fn silver(
         "keys": section.keys, "order_by": section.order_by, "select": select,
         "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
     });
+    let table = resolver.table(&key("table"), &section.table);
     SilverSettings {
         pipeline: pipeline.name.clone(),
         bronze: bronze.clone(),
-        table: resolver.table(&key("table"), &section.table),
-        keys: section.keys.clone(),
+        rules: MergeRules {
+            tombstones: table.with_suffix("_deletes"),
+            table,
+            keys: section.keys.clone(),
+            order: whole_order(&section.order_by),
+            rows: rows.unwrap_or_default(),
+            null_keys,
+            merge_cost: worker.memory / 8,
+        },
         order_by: section.order_by.clone(),
-        rows: rows.unwrap_or_default(),
         identity: identity.to_string(),
-        null_keys,
         on_bronze_delete,
-        merge_cost: worker.memory / 8,
     }
 }
 

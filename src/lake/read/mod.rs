@@ -1,0 +1,7 @@
+//! Reading tables: which files are live, what a snapshot added and removed, and the rows of files.
+
+pub mod arrow;
+pub mod diff;
+pub(in crate::lake) mod plan;
+pub mod provider;
+pub mod scan;

@@ -1,0 +1,4 @@
+//! Writing data files: Parquet with field ids and metrics.
+
+pub mod data;
+mod metrics;

@@ -1,0 +1,95 @@
+//! The catalog of the settings, with its login.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Missing, WiringError};
+use crate::aws::Aws;
+use crate::config::settings::{CatalogSettings, RestAuth};
+use crate::config::{Settings, environment};
+use crate::lake::catalog::{
+    Catalog, GlueCatalog, JdbcCatalog, Login, RestCatalog, RestSettings, S3TablesCatalog, Secret,
+};
+
+pub(super) async fn catalog(
+    settings: &Settings,
+    missing: Missing,
+    aws: Option<&Aws>,
+) -> Result<Arc<dyn Catalog>, WiringError> {
+    let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
+    let connected = || aws.ok_or(WiringError::NoRegion);
+    Ok(match &settings.lake.catalog {
+        CatalogSettings::Postgres(url) => Arc::new(jdbc(url).await?),
+        CatalogSettings::Sqlite(path) => {
+            if missing == Missing::Refuse && !path.exists() {
+                return Err(WiringError::NoLake(path.display().to_string()));
+            }
+            make_parent(path)?;
+            Arc::new(jdbc(&format!("sqlite:{}", path.display())).await?)
+        }
+        CatalogSettings::S3Tables(arn) => {
+            let aws = connected()?;
+            same_region(arn.split(':').nth(3), aws, arn)?;
+            Arc::new(S3TablesCatalog::new(aws.s3tables(), arn))
+        }
+        CatalogSettings::Glue(id) => Arc::new(GlueCatalog::new(connected()?.glue(), id)),
+        CatalogSettings::Rest(rest) => {
+            let settings = RestSettings {
+                uri: rest.uri.clone(),
+                warehouse: rest.warehouse.clone(),
+                login: login(&rest.auth, &rest.uri, aws)?,
+                places_tables: settings.lake.warehouse.is_some(),
+            };
+            Arc::new(RestCatalog::connect(settings).await?)
+        }
+    })
+}
+
+/// How a REST catalog is logged in to, with the secrets of the environment.
+fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringError> {
+    Ok(match auth {
+        RestAuth::None => Login::None,
+        RestAuth::Token => {
+            let token =
+                environment::rest_token().ok_or(WiringError::NoSecret(&environment::REST_TOKEN))?;
+            Login::Token(Secret::new(token))
+        }
+        RestAuth::OAuth2 { server, scope } => {
+            let (client_id, secret) = environment::rest_credential()
+                .ok_or(WiringError::NoSecret(&environment::REST_CREDENTIAL))?;
+            Login::OAuth2 {
+                server: server.clone(),
+                client_id,
+                client_secret: Secret::new(secret),
+                scope: scope.clone(),
+            }
+        }
+        RestAuth::SigV4 { service, region } => {
+            let aws = aws.ok_or(WiringError::NoRegion)?;
+            same_region(region.as_deref(), aws, uri)?;
+            Login::SigV4 {
+                credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
+                region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
+                service: service.clone(),
+            }
+        }
+    })
+}
+
+/// A signature is for a region, and tables' files are read where the catalog is.
+fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), WiringError> {
+    match (region, aws.region()) {
+        (Some(region), Some(set)) if region != set => Err(WiringError::OtherRegion {
+            catalog: catalog.to_owned(),
+            region: region.to_owned(),
+            set: set.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn make_parent(path: &Path) -> Result<(), WiringError> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent)
+        .map_err(|source| WiringError::Folder { path: parent.display().to_string(), source })
+}
