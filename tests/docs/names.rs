@@ -84,8 +84,14 @@ fn documented_properties_are_those_of_the_code() {
 #[test]
 fn variables_that_are_named_are_read() {
     // Of the tests, the benchmark and the installer.
-    const OTHERS: [&str; 4] =
-        ["SILVERSMITH_TEST_", "SILVERSMITH_BENCH_", "SILVERSMITH_BLESS", "SILVERSMITH_REPOSITORY"];
+    const OTHERS: [&str; 6] = [
+        "SILVERSMITH_TEST_",
+        "SILVERSMITH_BENCH_",
+        "SILVERSMITH_BLESS",
+        "SILVERSMITH_REPOSITORY",
+        "SILVERSMITH_VERSION",
+        "SILVERSMITH_BIN",
+    ];
     let texts = documents().into_iter().map(|(path, text)| (path.display().to_string(), text));
     let code = files("src", "rs").into_iter().map(|path| path.display().to_string());
     let code = code.map(|path| (path.clone(), read(&path)));
