@@ -6,7 +6,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{Snapshot, Table, properties};
 use crate::ledger::{Rejection, may_pass};
 

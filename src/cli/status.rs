@@ -9,7 +9,7 @@ use arrow::array::{
 
 use super::output::{Format, print, say};
 use crate::error::chain;
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::ObjectOutcome;
 use crate::pipeline::{Intake, Pipeline, Wired};

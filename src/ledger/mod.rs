@@ -23,7 +23,7 @@ pub use rejections::{Rejection, rejections};
 pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of, may_pass};
 pub use view::{Told, View};
 
-use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;

@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 
 use super::rows::time;
 use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES};
-use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{
     Change, CommitOutcome, CommitProperties, LakeError, SequenceNumber, Table, properties,

@@ -2,7 +2,7 @@
 
 use super::{Silver, SilverError};
 use crate::checkpoint::{self, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 
 impl Silver {
     /// The rewind that was requested, if one was.

@@ -333,8 +333,8 @@ async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
     let mark = world.table("silver.customers").await;
     let mark = mark.position(silversmith::silver::MERGED).unwrap().unwrap();
-    let standing = silversmith::lake::read::diff::standing(&behind, &mark);
-    assert_eq!(standing, silversmith::lake::read::diff::Standing::Ahead);
+    let standing = silversmith::lake::position::standing(&behind, &mark);
+    assert_eq!(standing, silversmith::lake::position::Standing::Ahead);
 }
 
 /// Rows that were deleted are told of, also when the start of the merge has expired.
