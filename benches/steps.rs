@@ -24,9 +24,12 @@ use silversmith::format::typed::typed;
 use silversmith::format::{self, FormatSettings, Limits};
 use silversmith::lake::catalog::MemoryCatalog;
 use silversmith::lake::write::data::DataWriter;
-use silversmith::lake::{Change, Lake, Outcome, TableName, local_files};
+use silversmith::lake::{
+    Change, CommitOutcome, CommitProperties, Lake, Properties, TableName, local_files,
+};
 use silversmith::pipeline::Intake;
 use silversmith::source::MemoryStore;
+use silversmith::telemetry::metrics::Layer;
 use silversmith::wiring::assemble;
 use tokio::runtime::Runtime;
 
@@ -93,10 +96,11 @@ fn append_commit(criterion: &mut Criterion) {
                         .unwrap();
                     let add = writer.close().await.unwrap();
                     let started = Instant::now();
-                    let outcome =
-                        lake.commit(&table, &Change { add, ..Change::default() }).await.unwrap();
+                    let outcome = lake.commit(&table, Change::append(add, unsaid())).await.unwrap();
                     took += started.elapsed();
-                    let Outcome::Committed(next) = outcome else { unreachable!("nobody else") };
+                    let CommitOutcome::Committed { table: next, .. } = outcome else {
+                        unreachable!("there is no other writer")
+                    };
                     table = next;
                 }
                 took
@@ -170,7 +174,7 @@ order_by = ["updated"]
                     put(number, customers(updates.chain(inserts), number));
                     pipeline.bronze.step().await.unwrap();
                     let started = Instant::now();
-                    let report = silver.step().await.unwrap();
+                    let report = silver.step().await.unwrap().report;
                     took += started.elapsed();
                     assert_eq!(report.counts.updated as usize, CHANGE / 2);
                     assert_eq!(report.counts.inserted as usize, CHANGE / 2);
@@ -180,6 +184,10 @@ order_by = ["updated"]
         });
     });
     group.finish();
+}
+
+fn unsaid() -> CommitProperties {
+    CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
 }
 
 criterion_group!(benches, csv_to_arrow, append_commit, merge);

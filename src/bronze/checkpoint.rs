@@ -107,8 +107,8 @@ impl Bronze {
             let first = || BronzeCheckpoint::first(table.clone(), now);
             let mut new = stored.clone().unwrap_or_else(first);
             new.table = table.clone();
-            new.snapshot_id = tip.as_ref().map(|s| s.id);
-            new.sequence_number = tip.as_ref().map(|s| s.sequence);
+            new.snapshot_id = tip.as_ref().map(|s| s.id.0);
+            new.sequence_number = tip.as_ref().map(|s| s.sequence.0);
             change(&mut new);
             let same = stored
                 .is_some_and(|s| s == BronzeCheckpoint { updated_at: s.updated_at, ..new.clone() });

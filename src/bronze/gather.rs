@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::outcome::ObjectEnd;
 use super::provenance::OWN_BOUNDS;
-use super::staged::{Parsed, ParsedRows, Staged, StagedFile};
+use super::staged::{FileContents, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError, OnMissing};
 use crate::batch::BatchId;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{LakeError, Table, TableSchema};
+use crate::lake::{LakeError, Table, TableSchema, Uncommitted};
 use crate::ledger::{ObjectOutcome, ObjectRow, View};
 use crate::reason::Reason;
 use crate::source::ObjectId;
@@ -18,7 +18,8 @@ pub(super) struct Gathering<'a> {
     bronze: &'a Bronze,
     batch_id: &'a BatchId,
     shared: Option<SharedFile>,
-    files: Vec<StagedFile>,
+    files: Uncommitted,
+    contents: Vec<FileContents>,
     ingested: Vec<ObjectRow>,
     /// For each object of the batch, in its order: the identity of its end.
     order: Vec<ObjectId>,
@@ -39,7 +40,8 @@ impl<'a> Gathering<'a> {
             bronze,
             batch_id,
             shared: None,
-            files: vec![],
+            files: Uncommitted::nothing(&bronze.lake),
+            contents: vec![],
             ingested: vec![],
             order: vec![],
             ends: HashMap::new(),
@@ -51,11 +53,7 @@ impl<'a> Gathering<'a> {
         let id = parsed.object.id.clone();
         match (parsed.rows, parsed.target) {
             (ParsedRows::Files(files), Some((_, schema))) => {
-                self.files.extend(files.into_iter().map(|file| StagedFile {
-                    file,
-                    schema: schema.clone(),
-                    objects: HashSet::from([id.clone()]),
-                }));
+                self.keep(files, &schema, &HashSet::from([id.clone()]));
             }
             (ParsedRows::Memory(batches), Some((table, schema))) => {
                 let shared = self.shared(&table, &schema).await?;
@@ -147,12 +145,19 @@ impl<'a> Gathering<'a> {
 
     async fn close_shared(&mut self) -> Result<(), LakeError> {
         if let Some(SharedFile { writer, schema, objects }) = self.shared.take() {
-            for file in writer.close().await? {
-                let (schema, objects) = (schema.clone(), objects.clone());
-                self.files.push(StagedFile { file, schema, objects });
-            }
+            let files = writer.close().await?;
+            self.keep(files, &schema, &objects);
         }
         Ok(())
+    }
+
+    fn keep(&mut self, files: Uncommitted, schema: &TableSchema, objects: &HashSet<ObjectId>) {
+        self.contents.extend(files.files().iter().map(|file| FileContents {
+            path: file.file_path().to_owned(),
+            schema: schema.clone(),
+            objects: objects.clone(),
+        }));
+        self.files.extend(files);
     }
 
     /// The batch, read: with the table's state and the schema that its files need.
@@ -163,14 +168,14 @@ impl<'a> Gathering<'a> {
     ) -> Result<Staged, BronzeError> {
         self.close_shared().await?;
         let failed = self.failed();
-        let Self { files, ingested, order, ends, .. } = self;
+        let Self { files, contents, ingested, order, ends, .. } = self;
         let end = |id| match ends.get(id) {
             Some((_, end)) => end.clone(),
             // Nothing may be claimed about it.
             None => ObjectEnd::Postponed { error: format!("{id} was not read") },
         };
         let ends = order.iter().map(end).collect();
-        Ok(Staged { base, schema, files, ingested, failed, ends })
+        Ok(Staged { base, schema, files, contents, ingested, failed, ends })
     }
 
     /// The ledger's rows of the objects that were not ingested, in the order of the batch.
@@ -197,12 +202,8 @@ impl<'a> Gathering<'a> {
             .collect()
     }
 
-    /// Drops what was written.
-    pub(super) async fn abandon(mut self) {
-        if let Some(shared) = self.shared.take() {
-            shared.writer.abandon().await;
-        }
-        let paths = self.files.iter().map(|f| f.file.file_path().to_owned());
-        self.bronze.lake.discard(paths.collect()).await;
+    /// Deletes what was written.
+    pub(super) async fn abandon(self) {
+        self.files.discard().await;
     }
 }

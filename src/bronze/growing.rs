@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Bronze;
 use super::outcome::Stop;
 use super::provenance::with_own_columns;
-use super::read::OpenObject;
+use super::staged::{LaidOut, OpenObject};
 use crate::format::RowReader;
 use crate::format::layout::{Layout, lay_out};
 use crate::lake::{LakeError, Table, TableSchema};
@@ -20,15 +20,6 @@ pub(super) struct Growing {
     pub(super) schema: Option<TableSchema>,
     /// One object version twice in a batch is one object.
     seen: HashSet<ObjectId>,
-}
-
-/// An object with a column of the table, or none, for each of its own.
-pub(super) struct LaidOut {
-    pub(super) object: RawObject,
-    pub(super) reader: Box<dyn RowReader>,
-    pub(super) layout: Layout,
-    /// The table, and the schema of the object's rows; none for an object without rows.
-    pub(super) target: Option<(Table, TableSchema)>,
 }
 
 impl Growing {

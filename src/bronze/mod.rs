@@ -38,6 +38,7 @@ use crate::source::{RawStore, Requested};
 use crate::telemetry::metrics;
 
 pub use checkpoint::{BronzeCheckpoint, ListingProgress, Replay};
+pub use commit::{BATCH, OBJECTS};
 pub use error::BronzeError;
 pub use outcome::ObjectEnd;
 pub use report::{BronzeReport, IngestedBatch};
@@ -157,7 +158,7 @@ impl Bronze {
             metrics::step(&self.settings.pipeline, metrics::Layer::Bronze, now - began);
             tracing::info!(
                 pipeline = self.settings.pipeline, batch = %id, table = %self.settings.table,
-                snapshot = done.snapshot, objects = report.ingested, known = report.known,
+                snapshot = done.snapshot.map(|id| id.0), objects = report.ingested, known = report.known,
                 failed = report.failed, postponed = report.postponed, rows = report.rows,
                 rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
                 commit_ms = (now - read).num_milliseconds(), "bronze committed"

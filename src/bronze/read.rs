@@ -5,29 +5,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{Mutex, mpsc};
 
 use super::gather::Gathering;
-use super::growing::{Growing, LaidOut};
+use super::growing::Growing;
 use super::outcome::{ObjectEnd, Stop};
 use super::provenance::{OWN_BOUNDS, rows};
-use super::staged::{Parsed, ParsedRows, Staged};
+use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError, RowReader};
+use crate::format::{self, FormatError};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
 use crate::source::{Opened, RawObject, ReadError, Requested};
-
-/// An object whose header and sample were read.
-pub(super) struct OpenObject {
-    pub(super) object: RawObject,
-    pub(super) reader: Box<dyn RowReader>,
-}
 
 impl Bronze {
     /// Reads a batch. After an error no file of it is left.
@@ -149,11 +142,13 @@ impl Bronze {
             (Ok(()), Err(changed)) => Err(changed),
             (Ok(()), Ok(())) => Stop::joined(&parsed.object, read),
         };
-        if let (Err(_), ParsedRows::Files(files)) = (&ended, &parsed.rows) {
-            let paths = files.iter().map(|f| f.file_path().to_owned()).collect();
-            self.lake.discard(paths).await;
+        match (ended, parsed.rows) {
+            (Err(stop), ParsedRows::Files(files)) => {
+                files.discard().await;
+                Err(stop)
+            }
+            (ended, rows) => ended.map(|()| Parsed { rows, ..parsed }),
         }
-        ended.map(|()| parsed)
     }
 
     /// Keeps the rows of an object in memory while they are few, else in files of their own.
@@ -162,32 +157,9 @@ impl Bronze {
         parsed: &mut Parsed,
         batches: &mut mpsc::Receiver<TypedBatch>,
     ) -> Result<(), LakeError> {
-        let mut writer: Option<DataWriter> = None;
-        let in_memory = match self.receive(parsed, batches, &mut writer).await {
-            Ok(in_memory) => in_memory,
-            Err(error) => {
-                if let Some(writer) = writer {
-                    writer.abandon().await;
-                }
-                return Err(error);
-            }
-        };
-        parsed.rows = match writer {
-            Some(writer) => ParsedRows::Files(writer.close().await?),
-            None => ParsedRows::Memory(in_memory),
-        };
-        Ok(())
-    }
-
-    /// The rows of an object, as long as they fit in memory; from then on all of them go to a writer.
-    async fn receive(
-        &self,
-        parsed: &mut Parsed,
-        batches: &mut mpsc::Receiver<TypedBatch>,
-        writer: &mut Option<DataWriter>,
-    ) -> Result<Vec<RecordBatch>, LakeError> {
         let ingested_at = self.lake.ambient().now();
         let (mut in_memory, mut bytes) = (Vec::new(), 0);
+        let mut writer: Option<DataWriter> = None;
         while let Some(batch) = batches.recv().await {
             let Some((table, schema)) = &parsed.target else { continue };
             parsed.rescued += batch.rescued_rows() as u64;
@@ -197,16 +169,19 @@ impl Bronze {
             in_memory.push(rows);
             if writer.is_none() && bytes > self.settings.buffer_bytes {
                 let bounded = OWN_BOUNDS.map(str::to_owned);
-                *writer =
-                    Some(DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&bounded));
+                writer = Some(DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&bounded));
             }
-            if let Some(writer) = writer {
+            if let Some(writer) = &mut writer {
                 for rows in in_memory.drain(..) {
                     writer.write(&rows).await?;
                 }
             }
         }
-        Ok(in_memory)
+        parsed.rows = match writer {
+            Some(writer) => ParsedRows::Files(writer.close().await?),
+            None => ParsedRows::Memory(in_memory),
+        };
+        Ok(())
     }
 }
 

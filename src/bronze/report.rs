@@ -1,6 +1,7 @@
 //! What a batch, or a step of many, did.
 
 use super::ObjectEnd;
+use crate::lake::SnapshotId;
 
 /// A batch that was ingested.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub struct BronzeReport {
     /// Bytes of the objects that were ingested, as they are stored.
     pub bytes: u64,
     /// The snapshots that were committed.
-    pub snapshots: Vec<i64>,
+    pub snapshots: Vec<SnapshotId>,
 }
 
 impl BronzeReport {

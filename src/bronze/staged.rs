@@ -1,13 +1,31 @@
-//! What reading a batch gives: files that no commit names yet, and how each object ended.
+//! An object on its way from the raw store to a batch, and what reading a batch gives: files that no
+//! commit names yet, and how each object ended.
 
 use std::collections::HashSet;
 
 use arrow::array::RecordBatch;
 
 use super::ObjectEnd;
-use crate::lake::{DataFile, Table, TableSchema};
+use crate::format::RowReader;
+use crate::format::layout::Layout;
+use crate::lake::{Table, TableSchema, Uncommitted};
 use crate::ledger::ObjectRow;
 use crate::source::{ObjectId, RawObject};
+
+/// An object whose header and sample were read.
+pub(super) struct OpenObject {
+    pub(super) object: RawObject,
+    pub(super) reader: Box<dyn RowReader>,
+}
+
+/// An object with a column of the table, or none, for each of its own.
+pub(super) struct LaidOut {
+    pub(super) object: RawObject,
+    pub(super) reader: Box<dyn RowReader>,
+    pub(super) layout: Layout,
+    /// The table, and the schema of the object's rows; none for an object without rows.
+    pub(super) target: Option<(Table, TableSchema)>,
+}
 
 /// An object, read to its end and verified.
 pub(super) struct Parsed {
@@ -26,13 +44,13 @@ pub(super) enum ParsedRows {
     /// In memory: they go to a file that objects share.
     Memory(Vec<RecordBatch>),
     /// In files of their own.
-    Files(Vec<DataFile>),
+    Files(Uncommitted),
 }
 
-/// A data file of a batch, and whose rows are in it.
+/// Which objects' rows are in a data file of a batch.
 #[derive(Debug)]
-pub(super) struct StagedFile {
-    pub(super) file: DataFile,
+pub(super) struct FileContents {
+    pub(super) path: String,
     pub(super) schema: TableSchema,
     pub(super) objects: HashSet<ObjectId>,
 }
@@ -44,7 +62,8 @@ pub(super) struct Staged {
     pub(super) base: Option<Table>,
     /// The schema that the files need.
     pub(super) schema: Option<TableSchema>,
-    pub(super) files: Vec<StagedFile>,
+    pub(super) files: Uncommitted,
+    pub(super) contents: Vec<FileContents>,
     pub(super) ingested: Vec<ObjectRow>,
     pub(super) failed: Vec<ObjectRow>,
     /// How each object of the batch ended, in its order.

@@ -255,7 +255,7 @@ async fn silver(
         findings.ok(what, "not checked against bronze, which does not exist yet");
         return Ok(());
     };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
@@ -291,7 +291,7 @@ async fn gold(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let Some(table) = wired.lake.find(&silver.rules.table).await? else { return Ok(()) };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let schema = crate::lake::read::provider::plain(table.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;

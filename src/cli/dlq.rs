@@ -286,7 +286,7 @@ async fn all_recorded<'a>(
     wired: &'a Wired,
     filter: &Filter,
 ) -> anyhow::Result<Vec<(&'a Pipeline, Vec<Recorded>)>> {
-    let memory = (wired.settings.worker.memory / 2) as usize;
+    let memory = wired.settings.memory().queries_of_a_command();
     let (mut all, mut left) = (Vec::new(), filter.limit.unwrap_or(usize::MAX));
     for pipeline in &wired.pipelines {
         let (ledger, name) = (pipeline.bronze.ledger(), &pipeline.settings.name);

@@ -9,8 +9,8 @@ use arrow::array::{
 
 use super::output::{Format, print, say};
 use crate::error::chain;
-use crate::lake::read::diff::Position;
-use crate::lake::{LakeError, Snapshot, Table, properties};
+use crate::lake::position::Position;
+use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::{Known, ObjectOutcome};
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
@@ -126,7 +126,7 @@ async fn known(
             Ok(Some(ledger.known(None, listed).await?))
         }
         // A row of a newer version, for instance.
-        Err(error @ LakeError::Mark { .. }) => {
+        Err(error @ LakeError::Property { .. }) => {
             say(&format!("warning: {}", chain(&error)))?;
             Ok(None)
         }
@@ -139,11 +139,11 @@ fn failed(known: &Known) -> usize {
 }
 
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
-    let mark: Option<Position> = match silver {
-        Some(silver) => silver.marked_position(properties::MERGED)?,
+    let through: Option<Position> = match silver {
+        Some(silver) => silver.position(crate::silver::MERGED)?,
         None => None,
     };
-    let merged = mark.map_or(0, |m| m.sequence);
+    let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
     let newer = bronze.ancestry().snapshots.iter().filter(|s| s.sequence > merged).count();
     Ok(newer as i64)
 }

@@ -98,7 +98,7 @@ pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Re
         let report = if rebuild {
             watched(&what, silver.rebuild()).await?
         } else {
-            watched(&what, silver.step()).await?
+            watched(&what, silver.step()).await?.report
         };
         say(&silver_line(name, &report))?;
     }
@@ -108,7 +108,7 @@ pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Re
 pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     let mut trouble = None;
     for gold in pipelines.iter().flat_map(|pipeline| &pipeline.gold) {
-        match watched(&format!("gold table {}", gold.table()), gold.step()).await {
+        match watched(&format!("gold table {}", gold.table()), gold.step(None)).await {
             Ok(report) => say(&gold_line(&gold.table().to_string(), &report))?,
             Err(error) => {
                 say(&format!("{}: failed: {}", gold.table(), chain(&error)))?;

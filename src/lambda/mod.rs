@@ -171,11 +171,11 @@ async fn one(
         lines.push(bronze_line(name, &pipeline.bronze.step().await?));
     }
     if let (Some(silver), true) = (&pipeline.silver, does(Step::Silver)) {
-        lines.push(silver_line(name, &silver.step().await?));
+        lines.push(silver_line(name, &silver.step().await?.report));
     }
     if does(Step::Gold) {
         for gold in &pipeline.gold {
-            lines.push(gold_line(&gold.table().to_string(), &gold.step().await?));
+            lines.push(gold_line(&gold.table().to_string(), &gold.step(None).await?));
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ pub async fn rejections(
     let fields = rows::schema();
     let columns: Vec<String> = fields.fields().iter().map(|field| field.name().clone()).collect();
     let mut found = Vec::new();
-    for file in lake.step(objects, snapshot).await?.files {
+    for file in lake.step(objects, snapshot).await?.added {
         let mut batches = lake.read_file(objects, objects.schema(), &file, &columns)?;
         while let Some(batch) = batches.try_next().await? {
             found.extend(rows::read(objects.name(), &batch)?.into_iter().filter(is_rejection));

@@ -262,7 +262,7 @@ pub(super) fn words(batch: &RecordBatch, uris: &HashSet<&str>) -> Vec<(String, R
 }
 
 fn unknown(table: &TableName, id: &ObjectId, error: &UnknownWord) -> LakeError {
-    LakeError::Mark { table: table.clone(), what: format!("its row of {id}: {error}") }
+    LakeError::Property { table: table.clone(), what: format!("its row of {id}: {error}") }
 }
 
 pub(super) fn time(micros: i64) -> DateTime<Utc> {

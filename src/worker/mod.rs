@@ -172,9 +172,10 @@ async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
         }
         None => None,
     };
+    let loaded = silver.as_ref().and_then(|step| step.silver.as_ref());
     let (mut refreshed, mut trouble) = (Vec::new(), None);
     for gold in &pipeline.gold {
-        match gold.step().await {
+        match gold.step(loaded).await {
             Ok(report) => refreshed.push((gold.table().to_string(), report)),
             // One table's trouble does not hold up those listed after it.
             Err(source) => {
@@ -186,6 +187,7 @@ async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
         Some(trouble) => Err(trouble),
         None => {
             let bronze = BronzeReport::default();
+            let silver = silver.map(|step| step.report);
             Ok(Round { pipeline: name(), bronze, silver, gold: refreshed })
         }
     }

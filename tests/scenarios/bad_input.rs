@@ -63,7 +63,7 @@ async fn bad_objects_alone_make_a_ledger_and_no_rows() {
     let report = world.bronze().await;
     assert_eq!((report.ingested, report.failed), (1, 1));
     assert_eq!(outcomes(&world).await.len(), 2);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
 /// A file that grows while it is read is another version by then: its rows are dropped, and its new

@@ -218,7 +218,7 @@ async fn trouble_of_one_pipeline_does_not_hold_up_the_others() {
                     let objects = "bronze.other".parse().unwrap();
                     let there = queued.world.lake().find(&objects).await.unwrap();
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    there.and_then(|t| t.current()).is_some_and(|s| s.sequence > 2) && number > 60
+                    there.and_then(|t| t.current()).is_some_and(|s| s.sequence.0 > 2) && number > 60
                 })
                 .await;
         })

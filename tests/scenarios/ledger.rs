@@ -8,7 +8,7 @@ use silversmith::lake::LakeError;
 use silversmith::silver::SilverError;
 
 use crate::support::faulty::{Fate, Fateful};
-use crate::support::{CUSTOMERS, World};
+use crate::support::{CUSTOMERS, World, unsaid};
 
 /// Two workers list the same objects and commit at the same time: the one that loses drops the objects
 /// that the other has ingested, and keeps the rest.
@@ -194,8 +194,8 @@ async fn die_after_the_bronze_commit(world: &World) {
 
 #[tokio::test]
 async fn rows_that_another_engine_appends_to_bronze_are_merged() {
-    use silversmith::lake::Change;
     use silversmith::lake::write::data::DataWriter;
+    use silversmith::lake::{Change, CommitOutcome};
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
     world.bronze().await;
@@ -211,7 +211,8 @@ async fn rows_that_another_engine_appends_to_bronze_are_merged() {
         arrow::array::RecordBatch::try_new(table.schema().arrow().clone(), columns.collect());
     writer.write(&rows.unwrap()).await.unwrap();
     let add = writer.close().await.unwrap();
-    world.lake().commit(&table, &Change { add, ..Change::default() }).await.unwrap();
+    let outcome = world.lake().commit(&table, Change::append(add, unsaid())).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.put("2.csv", "id,name,updated\n2,b,2026-01-01\n", 1);
     world.bronze().await;
     assert_eq!(world.silver().await.counts.inserted, 2);
@@ -243,7 +244,7 @@ async fn a_merge_whose_start_has_expired_reads_a_superset() {
         world.sql("SELECT id, name FROM silver.customers ORDER BY id").await,
         ["0|n3", "1|n4", "2|n2"]
     );
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
 /// Silver whose own snapshots have expired still has its position, in a table property.
@@ -258,7 +259,7 @@ async fn the_position_survives_the_expiry_of_silver() {
     world.expire_all_but_current("silver.customers").await;
     world.expire_all_but_current("bronze.customers_objects").await;
     assert_eq!(world.bronze().await.known, 2);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
 #[tokio::test]
@@ -297,14 +298,16 @@ async fn a_rolled_back_silver_catches_up() {
 
 #[tokio::test]
 async fn rows_deleted_from_bronze_stop_the_merge_or_are_ignored() {
-    use silversmith::lake::{Change, Removal};
+    use silversmith::lake::{Change, CommitOutcome, Removed, Uncommitted};
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     world.bronze().await;
     world.silver().await;
     let table = world.table("bronze.customers").await;
-    let change = Change { remove: Removal::All, ..Change::default() };
-    world.lake().commit(&table, &change).await.unwrap();
+    let nothing = Uncommitted::nothing(world.lake());
+    let change = Change::overwrite(nothing, Removed::All, unsaid());
+    let outcome = world.lake().commit(&table, change).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
     world.bronze().await;
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
@@ -330,15 +333,15 @@ async fn an_older_state_is_no_rollback() {
     let wanted = listed.into_iter().map(|o| o.id).collect();
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
     let mark = world.table("silver.customers").await;
-    let mark = mark.marked_position(silversmith::lake::properties::MERGED).unwrap().unwrap();
-    let standing = silversmith::lake::read::diff::standing(&behind, &mark);
-    assert_eq!(standing, silversmith::lake::read::diff::Standing::Ahead);
+    let mark = mark.position(silversmith::silver::MERGED).unwrap().unwrap();
+    let standing = silversmith::lake::position::standing(&behind, &mark);
+    assert_eq!(standing, silversmith::lake::position::Standing::Ahead);
 }
 
 /// Deleted rows stop the merge also when its start has expired.
 #[tokio::test]
 async fn an_expired_start_does_not_hide_a_delete() {
-    use silversmith::lake::{Change, Removal};
+    use silversmith::lake::{Change, CommitOutcome, Removed, Uncommitted};
     let world = World::new(CUSTOMERS);
     for number in 1..3 {
         world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
@@ -349,8 +352,11 @@ async fn an_expired_start_does_not_hide_a_delete() {
     world.bronze().await;
     let table = world.table("bronze.customers").await;
     let file = world.lake().files_of(&table, None, &[]).await.unwrap()[0].path().to_owned();
-    let remove = Removal::Files([file].into());
-    world.lake().commit(&table, &Change { remove, ..Change::default() }).await.unwrap();
+    let remove = Removed::Files([file].into());
+    let nothing = Uncommitted::nothing(world.lake());
+    let change = Change::overwrite(nothing, remove, unsaid());
+    let outcome = world.lake().commit(&table, change).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.expire_all_but_current("bronze.customers").await;
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
     assert!(matches!(error, SilverError::BronzeDeleted { .. }), "{error}");

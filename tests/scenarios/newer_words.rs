@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
-use silversmith::lake::Change;
 use silversmith::lake::write::data::DataWriter;
+use silversmith::lake::{Change, CommitOutcome};
 use silversmith::ledger::{day_of, rejections};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
 
-use crate::support::{CUSTOMERS, World, at};
+use crate::support::{CUSTOMERS, World, at, unsaid};
 
 /// Appends the row of an object to the objects table again, later, with other words.
 async fn say(world: &World, uri: &str, outcome: &str, reason: Option<&str>) {
@@ -38,7 +38,8 @@ async fn say(world: &World, uri: &str, outcome: &str, reason: Option<&str>) {
     let mut writer = DataWriter::for_day(world.lake(), &objects, day_of(at(11, 0)));
     writer.write(&batch).await.unwrap();
     let add = writer.close().await.unwrap();
-    world.lake().commit(&objects, &Change { add, ..Change::default() }).await.unwrap();
+    let outcome = world.lake().commit(&objects, Change::append(add, unsaid())).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
 }
 
 /// One good object and one bad one, ingested and rejected.
