@@ -33,6 +33,7 @@ const FLOORS: &[&str] = &[
     "telemetry",
     "backoff",
     "ambient",
+    "reason",
     "error",
     "tls",
 ];

@@ -26,6 +26,7 @@ use crate::merge::newest::Share;
 use crate::merge::{Counts, MAX_PASSES, MergeEngine, MergeTask};
 use range::Range;
 
+pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
 pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
 

@@ -1,6 +1,8 @@
 //! The named cases of the design talk, and rewinding.
 
-use silversmith::checkpoint::{self, BronzeCheckpoint, Rewind, SilverCheckpoint};
+use silversmith::bronze::BronzeCheckpoint;
+use silversmith::checkpoint;
+use silversmith::silver::{Rewind, SilverCheckpoint};
 
 use crate::support::{CUSTOMERS, World, at};
 

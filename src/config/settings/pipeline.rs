@@ -10,8 +10,9 @@ use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
 use crate::config::memory::Memory;
+use crate::format::csv::Dialect;
 use crate::format::layout::SchemaChange;
-use crate::format::{Dialect, Limits};
+use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
 use crate::merge::{MergeRules, NullKeys};
@@ -73,7 +74,7 @@ pub(super) fn pipeline(
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
-        dialect,
+        format: FormatSettings::Csv(dialect),
         declared,
         schema_change,
         glob: glob.to_owned(),
