@@ -19,10 +19,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use silversmith::ambient::SystemAmbient;
 use silversmith::checkpoint::MemoryCheckpoints;
 use silversmith::config;
-use silversmith::format::csv::CsvReader;
 use silversmith::format::layout::{SchemaChange, lay_out};
 use silversmith::format::typed::typed;
-use silversmith::format::{Dialect, Limits};
+use silversmith::format::{self, FormatSettings, Limits};
 use silversmith::lake::catalog::MemoryCatalog;
 use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{
@@ -57,8 +56,9 @@ fn csv_to_arrow(criterion: &mut Criterion) {
         bencher.iter(|| {
             let input = Box::new(std::io::Cursor::new(text.clone()));
             let mut reader =
-                CsvReader::open(input, &Dialect::default(), Limits::default()).unwrap();
-            let layout = lay_out(&reader, &Default::default(), None, SchemaChange::Evolve).unwrap();
+                format::open(&FormatSettings::default(), input, Limits::default()).unwrap();
+            let layout =
+                lay_out(&*reader, &Default::default(), None, SchemaChange::Evolve).unwrap();
             let mut rows = 0;
             while let Some(raw) = reader.next_batch().unwrap() {
                 rows += typed(raw, &layout).unwrap().rescued.len();

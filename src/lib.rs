@@ -64,6 +64,7 @@ pub mod ledger;
 pub mod merge;
 pub mod pipeline;
 pub mod queue;
+pub mod reason;
 pub mod silver;
 pub mod source;
 pub mod sql;

@@ -6,9 +6,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{Snapshot, Table, properties};
-use crate::ledger::{Rejection, may_pass};
+use crate::ledger::ObjectRow;
+use crate::reason::Reason;
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -123,7 +124,7 @@ impl Teller<'_> {
         table: &Table,
         snapshot: &Snapshot,
         number: usize,
-        rejection: &Rejection,
+        rejection: &ObjectRow,
     ) -> Notice {
         let detail = self.detail(format!("{}/{}/{number}", table.uuid(), snapshot.id));
         let error: Option<String> =
@@ -133,10 +134,10 @@ impl Teller<'_> {
             "etag": rejection.id.version,
             "last_modified": time(rejection.id.last_modified),
             "outcome": rejection.outcome.as_str(),
-            "reason": rejection.reason,
+            "reason": rejection.reason.map(Reason::as_str),
             "error": error,
-            "final": !may_pass(rejection.reason.as_deref()),
-            "batch_id": rejection.batch,
+            "final": !rejection.reason.is_some_and(Reason::is_transient),
+            "batch_id": rejection.batch.as_str(),
             "finished_at": time(rejection.finished_at),
         });
         notice(NoticeKind::ObjectRejected, rejection.finished_at, detail, more)

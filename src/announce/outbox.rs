@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::notice::Teller;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, properties};
 use crate::ledger::rejections;
 use crate::telemetry::metrics;

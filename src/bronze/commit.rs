@@ -9,8 +9,10 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 
-use super::stage::{FileContents, OWN_BOUNDS, Staged};
-use super::{Bronze, BronzeError, Fate};
+use super::provenance::OWN_BOUNDS;
+use super::staged::{FileContents, Staged};
+use super::{Bronze, BronzeError, ObjectEnd};
+use crate::batch::BatchId;
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
@@ -46,14 +48,14 @@ pub(super) struct Done {
     pub(super) failed: usize,
     pub(super) rows: u64,
     pub(super) rescued: u64,
-    /// What became of each object of the batch, in its order.
-    pub(super) fates: Vec<Fate>,
+    /// How each object of the batch ended, in its order.
+    pub(super) ends: Vec<ObjectEnd>,
 }
 
 impl Bronze {
     pub(super) async fn commit(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         mut staged: Staged,
     ) -> Result<Committed, BronzeError> {
         let mut done = Done { failed: staged.failed.len(), ..Done::default() };
@@ -73,11 +75,15 @@ impl Bronze {
             rest.append(&mut staged.ingested);
         }
         self.ledger.record(&rest).await?;
-        done.fates = staged.fates;
+        done.ends = staged.ends;
         Ok(Committed::Done(done))
     }
 
-    async fn append(&self, batch_id: &str, staged: &mut Staged) -> Result<Appended, BronzeError> {
+    async fn append(
+        &self,
+        batch_id: &BatchId,
+        staged: &mut Staged,
+    ) -> Result<Appended, BronzeError> {
         let objects = self.ledger.open().await?;
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
         let mut base = self.lake.load(&self.settings.table).await?;
@@ -131,7 +137,7 @@ impl Bronze {
 
     fn properties(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         staged: &Staged,
         ledger_files: &[FileRef],
     ) -> Result<CommitProperties, LakeError> {
@@ -140,7 +146,7 @@ impl Bronze {
             what: e.to_string(),
         })?;
         let mut own = properties::of_pipeline(&self.settings.pipeline);
-        own.insert(BATCH.to_owned(), batch_id.to_owned());
+        own.insert(BATCH.to_owned(), batch_id.to_string());
         own.insert(OBJECTS.to_owned(), staged.ingested.len().to_string());
         own.insert(ledger::FILES.to_owned(), named);
         Ok(CommitProperties::of_both(Layer::Bronze, own))

@@ -8,8 +8,10 @@ use clap::Subcommand;
 use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
-use crate::checkpoint::{self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint};
+use crate::bronze::BronzeCheckpoint;
+use crate::checkpoint::{self, FORMAT_VERSION};
 use crate::pipeline::Wired;
+use crate::silver::{Rewind, SilverCheckpoint};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {

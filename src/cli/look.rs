@@ -86,7 +86,7 @@ pub(super) struct ObjectsArgs {
 }
 
 pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let mut parts = Vec::new();
     for (index, pipeline) in chosen(wired, &args.only)?.into_iter().enumerate() {
         let Some(ledger) = pipeline.bronze.ledger().as_table().await? else { continue };

@@ -37,7 +37,7 @@ pub(super) struct SqlArgs {
 }
 
 pub(super) async fn run(wired: &Wired, args: SqlArgs) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let lake = &wired.lake;
     let rows = async {
         let frame = match (&args.changes, &args.query) {

@@ -5,6 +5,7 @@
 pub mod environment;
 pub mod file;
 mod keys;
+pub mod memory;
 pub mod reference;
 pub mod settings;
 mod variables;

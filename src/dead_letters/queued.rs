@@ -15,10 +15,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::{Entry, Filter, REDRIVEN};
+use super::{Entry, Filter};
 use crate::ambient::SharedAmbient;
 use crate::event::{DeadLetter, ObjectEvent, Record, parse};
 use crate::queue::{BATCH, EventQueue, Heartbeat, Message, Outgoing, QueueError, ReceiptHandle};
+use crate::reason::Reason;
 
 /// Receivers side by side.
 const RECEIVERS: usize = 8;
@@ -77,7 +78,7 @@ pub fn entry(message: &Message) -> Entry {
     Entry {
         id: message.id.clone(),
         at: message.sent_at,
-        reason: REDRIVEN.to_owned(),
+        reason: Reason::Redriven.to_string(),
         error,
         pipeline: None,
         uris,
@@ -205,7 +206,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
     /// Whether a letter came only after we began: one that we have sent round and that came back, or one
     /// of many that keep coming. It stays, or this would never end.
     fn came_later(&self, message: &Message, entry: &Entry, acted: &mut HashSet<[u8; 32]>) -> bool {
-        let about = match entry.uris.is_empty() || entry.reason == REDRIVEN {
+        let about = match entry.uris.is_empty() || entry.reason == Reason::Redriven.as_str() {
             // A letter's own id and time are new each time: what it is about is in its body.
             true => serde_json::from_str::<DeadLetter>(&message.body)
                 .map_or_else(|_| message.body.clone(), |letter| letter.body.unwrap_or_default()),

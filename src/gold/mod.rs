@@ -8,8 +8,8 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Kind;
+use crate::lake::position::Position;
 use crate::lake::read::arrow::conform;
-use crate::lake::read::diff::Position;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{

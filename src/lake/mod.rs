@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod ids;
 mod name;
+pub mod position;
 pub mod properties;
 pub mod read;
 mod schema;
@@ -34,9 +35,8 @@ pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use ids::{SequenceNumber, SnapshotId};
 pub use name::{BadTableName, TableName};
-pub use properties::Properties;
 pub use schema::{TableSchema, arrow_type, storable, type_name};
-pub use table::{Ancestry, Snapshot, Table};
+pub use table::{Ancestry, Properties, Snapshot, Table};
 pub use write::Uncommitted;
 
 use catalog::{Catalog, Proposal};

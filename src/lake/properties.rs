@@ -4,14 +4,9 @@
 //! The line of ancestors is asked first, so that a table that was rolled back says where it stands now; the
 //! table property answers when expiry has taken the snapshot that said it.
 
-use std::collections::BTreeMap;
-
-use super::read::diff::Position;
-use super::table::view;
+use super::position::Position;
+use super::table::{Properties, view};
 use super::{LakeError, SequenceNumber, SnapshotId, Table};
-
-/// Properties, by key.
-pub type Properties = BTreeMap<String, String>;
 
 /// The format of the properties that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

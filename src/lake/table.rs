@@ -1,5 +1,7 @@
 //! A table as it was loaded.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeZone, Utc};
 use iceberg::Runtime;
 use iceberg::io::FileIO;
@@ -7,7 +9,10 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 
 use super::catalog::Pointer;
 use super::error::Doing;
-use super::{LakeError, Properties, SequenceNumber, SnapshotId, TableName, TableSchema};
+use super::{LakeError, SequenceNumber, SnapshotId, TableName, TableSchema};
+
+/// Properties, by key: of a table, or of a snapshot (its summary).
+pub type Properties = BTreeMap<String, String>;
 
 /// One state of a table: a metadata file and the catalog's token for it. It never changes;
 /// [`super::Lake::load`] looks again.

@@ -8,6 +8,7 @@
 //!
 //! and a crash between any two steps loses nothing (I3).
 
+mod outcome;
 mod publish;
 mod rejections;
 mod rows;
@@ -17,13 +18,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Utc};
 
-pub use rejections::{Rejection, rejections};
-pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of, may_pass};
-pub use view::{Told, View};
+pub use outcome::ObjectOutcome;
+pub use rejections::rejections;
+pub use rows::{Attempt, ObjectRow, day_of};
+pub use view::View;
 
-use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
@@ -38,18 +39,7 @@ pub const FILES: &str = "silversmith.ledger-files";
 /// Objects table: where bronze was published through (a position's prefix).
 pub const PUBLISHED: &str = "silversmith.published";
 
-/// How the newest attempt at an object version ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
-    /// Its outcome. `Ingested` is final.
-    pub outcome: ObjectOutcome,
-    /// Whether a listing that shows the object tries again: it had been missing, or could not be read.
-    pub again: bool,
-    /// When the attempt ended.
-    pub finished_at: DateTime<Utc>,
-}
-
-/// What the ledger knows of object versions.
+/// What the ledger knows of object versions: the attempt that counts.
 pub type Known = HashMap<ObjectId, Attempt>;
 
 /// The ledger of one pipeline.

@@ -13,7 +13,8 @@ use futures::TryStreamExt;
 
 use super::rows::time;
 use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES};
-use crate::lake::read::diff::{Position, Standing, standing};
+use crate::batch::BatchId;
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{
     Change, CommitOutcome, CommitProperties, LakeError, SequenceNumber, Table, properties,
@@ -109,7 +110,7 @@ impl Ledger {
                 error: None,
                 rows,
                 rescued: None,
-                batch: REBUILT.to_owned(),
+                batch: BatchId::new(REBUILT),
                 finished_at: now,
             })
             .collect())

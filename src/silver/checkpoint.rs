@@ -1,8 +1,42 @@
 //! The JSON checkpoint of silver: it follows the position in the commits, and holds a requested rewind.
 
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
 use super::{Silver, SilverError};
-use crate::checkpoint::{self, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::lake::read::diff::Position;
+use crate::checkpoint::{self, Checkpoint, FORMAT_VERSION};
+use crate::lake::position::Position;
+
+/// How far bronze was merged into silver (`<pipeline>/silver.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilverCheckpoint {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The silver table.
+    pub table: String,
+    /// UUID of the bronze table.
+    pub bronze_table_uuid: Option<String>,
+    /// The bronze snapshot merged through.
+    pub bronze_snapshot_id: Option<i64>,
+    /// Its sequence number.
+    pub bronze_sequence_number: Option<i64>,
+    /// The next merge starts after this bronze snapshot instead, once (`checkpoint rewind`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind: Option<Rewind>,
+    /// When this was written.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Where the next merge starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewind {
+    /// After this bronze snapshot; none: from the beginning.
+    pub after_snapshot_id: Option<i64>,
+}
+
+impl Checkpoint for SilverCheckpoint {
+    const FILE: &'static str = "silver.json";
+}
 
 impl Silver {
     /// The rewind that was requested, if one was.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::range::Range;
 use super::{MERGED, Silver, SilverError, Tables};
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{
     Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, Uncommitted,
     properties,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Silver, SilverError, SilverReport};
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{SequenceNumber, Table};
 use crate::telemetry::metrics;
 

@@ -20,12 +20,13 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use crate::checkpoint::CheckpointStore;
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{Lake, SnapshotId, Table, properties};
 use crate::merge::newest::Share;
 use crate::merge::{Counts, MAX_PASSES, MergeEngine, MergeTask};
 use range::Range;
 
+pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
 pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
 

@@ -1,8 +1,9 @@
 //! Where a merge starts and ends: what bronze gained since silver's position, as much as one commit takes.
 
+use super::checkpoint::Rewind;
 use super::{OnBronzeDelete, Silver, SilverError, Tables};
-use crate::checkpoint::Rewind;
-use crate::lake::read::diff::{Position, Standing, Step, standing};
+use crate::lake::position::{Position, Standing, standing};
+use crate::lake::read::diff::Step;
 use crate::lake::read::scan::FileTask;
 use crate::lake::{LakeError, SequenceNumber, SnapshotId, Table};
 

@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 
 use super::SqlError;
 use super::time_travel::{WHAT, not_allowed};
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::{Lake, LakeError, SequenceNumber, SnapshotId, TableName};
 

@@ -268,8 +268,7 @@ async fn small_manifests_are_merged_and_the_diff_still_knows_who_added_what() {
     assert_eq!(numbers(&lake, &name).await.len(), 12);
     let diff = lake.diff(&table, None).await.unwrap();
     assert!(diff.steps.iter().all(|step| step.added.len() == 1), "one file for each snapshot");
-    let start =
-        silversmith::lake::read::diff::Position::of(&table, &table.snapshot(ids[8]).unwrap());
+    let start = silversmith::lake::position::Position::of(&table, &table.snapshot(ids[8]).unwrap());
     let diff = lake.diff(&table, Some(&start)).await.unwrap();
     let ends: Vec<SnapshotId> = diff.steps.iter().map(|step| step.end.snapshot).collect();
     assert_eq!(ends, ids[9..]);

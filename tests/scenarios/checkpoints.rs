@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use silversmith::checkpoint::{
-    self, BronzeCheckpoint, MemoryCheckpoints, Rewind, SilverCheckpoint,
-};
+use silversmith::bronze::BronzeCheckpoint;
+use silversmith::checkpoint::{self, MemoryCheckpoints};
 use silversmith::pipeline::Intake;
+use silversmith::silver::{Rewind, SilverCheckpoint};
 
 use crate::support::{CUSTOMERS, LAKE, World, at, queued, settings, settings_of};
 

@@ -1,4 +1,4 @@
-//! A raw zone in which something happens between listing and reading, or that refuses to be read.
+//! A raw zone that changes between listing and reading, or while it is read, or that cannot be read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +21,19 @@ pub struct Meddled {
     pub locked: AtomicBool,
     /// Whether the store cannot be reached.
     pub down: AtomicBool,
+    /// Whether objects are deleted while they are read.
+    pub vanishing: AtomicBool,
 }
 
 impl Meddled {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
-        let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { inner: inner.clone(), after_list, locked, down })
+        Arc::new(Self {
+            inner: inner.clone(),
+            after_list,
+            locked: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+            vanishing: AtomicBool::new(false),
+        })
     }
 }
 
@@ -51,25 +58,29 @@ impl RawStore for Meddled {
     async fn oldest_incomplete(
         &self,
         root: &str,
-        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
-        self.inner.oldest_incomplete(root, wanted).await
+        self.inner.oldest_incomplete(root, is_match).await
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {
         self.inner.pending().await
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        let uri = wanted.uri();
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let uri = requested.uri();
         if self.down.load(Ordering::SeqCst) {
             let source = std::io::Error::other("connection refused");
-            return Err(ReadError::Trouble { uri, source });
+            return Err(ReadError::Store { uri, source });
         }
         if self.locked.load(Ordering::SeqCst) {
             return Err(ReadError::Unreadable { uri, why: "permission denied".to_owned() });
         }
-        self.inner.open(wanted).await
+        let opened = self.inner.open(requested).await?;
+        if self.vanishing.load(Ordering::SeqCst) {
+            self.inner.delete(&uri);
+        }
+        Ok(opened)
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

@@ -6,6 +6,7 @@ use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::event::{DeadLetter, ObjectEvent, Origin};
 use crate::queue::{BATCH, EventQueue, Outgoing};
+use crate::reason::Reason;
 use crate::telemetry::metrics;
 
 /// The way to the queue for dead letters.
@@ -29,14 +30,19 @@ impl DeadLetters {
         &self,
         pipeline: Option<&str>,
         object: ObjectEvent,
-        why: (&str, &str),
+        why: (Reason, &str),
         message: &Origin,
     ) -> DeadLetter {
         DeadLetter::of_object(self.stamp(), pipeline, object, why, message.clone())
     }
 
     /// A letter about a body that is no event.
-    pub(super) fn about_body(&self, body: &str, why: (&str, &str), message: &Origin) -> DeadLetter {
+    pub(super) fn about_body(
+        &self,
+        body: &str,
+        why: (Reason, &str),
+        message: &Origin,
+    ) -> DeadLetter {
         DeadLetter::of_body(self.stamp(), body, why, message.clone())
     }
 

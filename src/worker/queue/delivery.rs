@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::admission::Held;
 use super::dead_letters::Sent;
 use crate::backoff::backoff;
-use crate::bronze::Fate;
+use crate::bronze::ObjectEnd;
 use crate::event::Origin;
+use crate::ledger::ObjectOutcome;
 use crate::queue::{Message, ReceiptHandle};
 
 /// Proof that the outcome of an object, or of a message without one, is durable.
@@ -19,8 +20,8 @@ pub(super) struct Durable(());
 
 impl Durable {
     /// A committed batch says what became of an object; what failed needs a dead letter as well.
-    pub(super) fn in_bronze(fate: &Fate) -> Option<Self> {
-        matches!(fate, Fate::Ingested | Fate::Known).then_some(Self(()))
+    pub(super) fn in_bronze(end: &ObjectEnd) -> Option<Self> {
+        end.is_in_bronze().then_some(Self(()))
     }
 
     /// The dead letter is in its queue.
@@ -29,10 +30,9 @@ impl Durable {
     }
 
     /// The object is recorded as skipped, and nobody wants to be told.
-    pub(super) fn skipped(fate: &Fate) -> Option<Self> {
-        let skipped =
-            |row: &crate::ledger::ObjectRow| row.outcome == crate::ledger::ObjectOutcome::Skipped;
-        fate.failed().is_some_and(skipped).then_some(Self(()))
+    pub(super) fn skipped(end: &ObjectEnd) -> Option<Self> {
+        let skipped = matches!(end, ObjectEnd::Failed { outcome: ObjectOutcome::Skipped, .. });
+        skipped.then_some(Self(()))
     }
 
     /// There is nothing to be done: a test event, a folder marker, an object that nobody wants.

@@ -16,6 +16,7 @@ use crate::config::settings::OnUnmatched;
 use crate::error::chain;
 use crate::event::{ObjectEvent, parse};
 use crate::queue::{BATCH, Message, QueueError};
+use crate::reason::Reason;
 use crate::telemetry::{metrics, readiness};
 
 /// Receives under way at a time, when there is much to receive.
@@ -202,7 +203,7 @@ impl Intake {
 
     async fn bad(&self, message: &Message, why: &str, tickets: Vec<Ticket>) {
         let letter = |ticket: &Ticket| {
-            let why = ("not-an-event", why);
+            let why = (Reason::NotAnEvent, why);
             self.common.dead_letters.about_body(&message.body, why, ticket.origin())
         };
         let letters = tickets.iter().map(letter).collect();
@@ -223,7 +224,7 @@ impl Intake {
     }
 
     async fn unmatched(&self, objects: Vec<ObjectEvent>, tickets: Vec<Ticket>) {
-        let why = ("unmatched", "no pipeline's source matches this object");
+        let why = (Reason::Unmatched, "no pipeline's source matches this object");
         let letters: Vec<_> = objects
             .into_iter()
             .zip(&tickets)

@@ -13,11 +13,11 @@ use super::intake::settle_told;
 use super::{Common, Round};
 use crate::backoff::{backoff, retry_delay};
 use crate::batch::Batcher;
-use crate::bronze::{BronzeError, Fate, IngestedBatch};
+use crate::bronze::{BronzeError, IngestedBatch, ObjectEnd};
 use crate::error::{Kind, chain};
 use crate::event::ObjectEvent;
-use crate::ledger::{UNREADABLE, may_pass};
 use crate::pipeline::Pipeline;
+use crate::reason::Reason;
 use crate::source::Requested;
 use crate::telemetry::readiness;
 use crate::worker::WorkerError;
@@ -256,16 +256,16 @@ impl Lane {
 
     async fn settle(&mut self, batch: Vec<Item>, taken: IngestedBatch) {
         let (mut letters, mut told) = (Vec::new(), Vec::new());
-        for (item, fate) in batch.into_iter().zip(&taken.fates) {
+        for (item, end) in batch.into_iter().zip(&taken.ends) {
             self.newest = self.newest.max(item.object.event_time);
             let receives = item.ticket.origin().receive_count;
-            match fate {
-                Fate::Ingested | Fate::Known => {
-                    if let Some(durable) = Durable::in_bronze(fate) {
+            match end {
+                ObjectEnd::Ingested | ObjectEnd::Known => {
+                    if let Some(durable) = Durable::in_bronze(end) {
                         item.ticket.done(durable);
                     }
                 }
-                Fate::Postponed { error } => {
+                ObjectEnd::Postponed { error } => {
                     let again_in = delay(receives);
                     tracing::warn!(
                         uri = item.object.uri(),
@@ -276,16 +276,13 @@ impl Lane {
                     );
                     item.ticket.give_back(again_in);
                 }
-                Fate::Failed(row) => match Durable::skipped(fate) {
+                ObjectEnd::Failed { reason, error, .. } => match Durable::skipped(end) {
                     Some(durable) => item.ticket.done(durable),
-                    None if may_pass(row.reason) && receives < READS => {
+                    None if reason.is_transient() && receives < READS => {
                         item.ticket.give_back(delay(receives));
                     }
                     None => {
-                        let why = (
-                            row.reason.unwrap_or("rejected"),
-                            row.error.as_deref().unwrap_or("no account of it"),
-                        );
+                        let why = (*reason, error.as_str());
                         let name = Some(self.pipeline.settings.name.as_str());
                         let letters_of = &self.common.dead_letters;
                         letters.push(letters_of.about(
@@ -330,19 +327,19 @@ impl Lane {
 /// When nothing of a batch could be read, the trouble is hardly that of one object: the store is away, or
 /// we may no longer read it.
 fn all_in_trouble(taken: &IngestedBatch) -> Option<BronzeError> {
-    let unreadable = |fate: &Fate| fate.failed().is_some_and(|row| row.reason == Some(UNREADABLE));
-    let retry_delay = |fate: &Fate| match fate {
-        Fate::Postponed { .. } => true,
+    let unread = |end: &ObjectEnd| match end {
+        ObjectEnd::Postponed { .. } => true,
         // One alone may well be unreadable by itself: archived, or encrypted.
-        fate => taken.fates.len() > 1 && unreadable(fate),
+        ObjectEnd::Failed { reason: Reason::Unreadable, .. } => taken.ends.len() > 1,
+        _ => false,
     };
-    if !taken.fates.iter().all(retry_delay) {
+    if !taken.ends.iter().all(unread) {
         return None;
     }
-    let error = match taken.fates.first()? {
-        Fate::Postponed { error } => error.clone(),
-        fate => fate.failed()?.error.clone().unwrap_or_default(),
+    let error = match taken.ends.first()? {
+        ObjectEnd::Postponed { error } | ObjectEnd::Failed { error, .. } => error.clone(),
+        ObjectEnd::Ingested | ObjectEnd::Known => return None,
     };
-    let count = taken.fates.len();
+    let count = taken.ends.len();
     Some(BronzeError::Postponed { count, listed: count, error })
 }
