@@ -1,4 +1,4 @@
-//! `status`: where every pipeline stands.
+//! `status`: how far every pipeline is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, RawObject};
 
-/// Where a pipeline stands.
+/// How far a pipeline is.
 struct Standing {
     pipeline: String,
-    /// None where a queue knows, or nobody does without listing S3.
+    /// Known for a folder only: on S3 the queue counts, or a listing would.
     waiting: Option<i64>,
     failed: Option<i64>,
     bronze: Option<Snapshot>,
@@ -43,7 +43,7 @@ pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
     print(&[rows], format)
 }
 
-/// A queue that cannot be reached is said so; to look at the rest is most wanted then.
+/// A queue that cannot be reached is a warning: during an outage the rest is needed most.
 fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<Description>> {
     match answer {
         Ok(description) => Ok(Some(description)),
@@ -51,7 +51,7 @@ fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<D
     }
 }
 
-/// What the pipelines have in common: the queues.
+/// Adds the columns of the queues, which all pipelines share.
 fn with_queues(
     rows: &RecordBatch,
     queue: Option<&Description>,
@@ -62,7 +62,7 @@ fn with_queues(
         Arc::new((0..rows.num_rows()).map(|_| value).collect::<Int64Array>())
     };
     let schema = rows.schema();
-    // What a folder's listing would tell is told by the queue.
+    // The counts of a folder's listing are replaced by those of the queue.
     let own = schema.fields().iter().zip(rows.columns());
     let own = own.filter(|(field, _)| !field.name().starts_with("objects_"));
     let mut columns: Vec<(&str, ArrayRef, bool)> =
@@ -75,20 +75,20 @@ fn with_queues(
 
 async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing> {
     let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
-    // On S3 what waits is in the queue, or told by a listing: a look at all of it would take too long.
+    // On S3 the queue has what waits; listing all objects would take too long.
     let listed = match &wired.intake {
         Intake::Directory => source::all(&*wired.source, &pipeline.settings.bronze.root).await?,
         Intake::Queue(_) | Intake::Listing => vec![],
     };
     let local = matches!(wired.intake, Intake::Directory);
-    let is_wanted = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
-    let wanted: HashSet<_> = listed.into_iter().filter(is_wanted).map(|o| o.id).collect();
+    let matches = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
+    let matching: HashSet<_> = listed.into_iter().filter(matches).map(|o| o.id).collect();
     let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
-        Some(_) => match pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await {
-            // To look is most wanted when something is wrong: what is published is told.
+        Some(_) => match pipeline.bronze.ledger().known(bronze.as_ref(), &matching).await {
+            // A warning, not an error: the status is needed most when something is wrong.
             Err(error @ LakeError::RolledBack { .. }) => {
                 say(&format!("warning: {}", chain(&error)))?;
-                pipeline.bronze.ledger().known(None, &wanted).await?
+                pipeline.bronze.ledger().known(None, &matching).await?
             }
             known => known?,
         },
@@ -106,7 +106,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     }
     Ok(Standing {
         pipeline: pipeline.settings.name.clone(),
-        waiting: local.then_some((wanted.len() - known.len()) as i64),
+        waiting: local.then_some((matching.len() - known.len()) as i64),
         failed: local.then_some(failed as i64),
         behind: match (&bronze, &pipeline.settings.silver) {
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
