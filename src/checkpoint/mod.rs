@@ -1,5 +1,5 @@
-//! Checkpoints: what the commits' marks say, as JSON that people read, and the wishes that people
-//! put there (`rewind`). Where a checkpoint and a mark disagree, the mark is right (I4).
+//! Checkpoints: the positions in the commits, repeated as JSON for people, and the requests of people
+//! (`rewind`). Where a checkpoint and a position disagree, the position is right (I4).
 
 mod local;
 pub mod lock;
@@ -114,9 +114,8 @@ pub struct Rewind {
 pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
     /// The file's name within the pipeline's folder.
     const FILE: &'static str;
-    /// What is lost when it is deleted.
-    const LOSS: &'static str =
-        "it only repeats what the tables know: delete it, and the next step writes it anew";
+    /// What to do about a malformed file, and what is lost when it is deleted.
+    const LOSS: &'static str = "delete it: the next step writes it again from the tables";
 }
 
 impl Checkpoint for BronzeCheckpoint {
@@ -127,7 +126,7 @@ impl Checkpoint for SilverCheckpoint {
     const FILE: &'static str = "silver.json";
 }
 
-/// Trouble with a checkpoint.
+/// What can go wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// It could not be read or written.
@@ -142,18 +141,18 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// It is not JSON of the known form.
-    #[error("checkpoint {key} cannot be understood ({why}); {loss}")]
+    #[error("checkpoint {key} is malformed ({why}); {loss}")]
     Malformed {
         /// Which.
         key: String,
         /// Why.
         why: String,
-        /// What is lost with it.
+        /// What to do, and what is lost when it is deleted.
         loss: &'static str,
     },
-    /// It was written by a newer version.
+    /// A newer silversmith wrote it.
     #[error(
-        "checkpoint {key} has format version {found}, this program knows {FORMAT_VERSION}: upgrade silversmith"
+        "checkpoint {key} has format version {found}; this program reads up to {FORMAT_VERSION}: upgrade silversmith"
     )]
     TooNew {
         /// Which.
@@ -174,7 +173,7 @@ impl CheckpointError {
     }
 }
 
-/// A stored value's version, opaque: what a conditional write compares.
+/// The version of a stored value, opaque: what a conditional write compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub String);
 
@@ -193,7 +192,7 @@ pub enum Put {
 /// - `get` returns the newest stored value, whole: never part of one.
 /// - `put` with `expected = None` writes only where there is nothing; with `Some(v)` only over
 ///   the version `v`. Of concurrent puts with the same expectation one is stored.
-/// - After an error from `put` the value may or may not be stored; `get` tells. Putting again is safe.
+/// - After an error from `put` the value may or may not be stored; `get` shows it. Putting again is safe.
 #[async_trait]
 pub trait CheckpointStore: Debug + Send + Sync {
     /// The value and its version.
@@ -208,11 +207,11 @@ pub trait CheckpointStore: Debug + Send + Sync {
     ) -> Result<Put, CheckpointError>;
 }
 
-/// Whether checkpoints can be written, under a condition, and read again.
+/// Checks that checkpoints can be written, under a condition, and read again.
 pub async fn probe(store: &dyn CheckpointStore) -> Result<(), CheckpointError> {
     const KEY: &str = "check.json";
     let version = store.get(KEY).await?.map(|(_, version)| version);
-    // Another `check` may have been first: that will do.
+    // A conflict with another `check` is a success, too.
     store.put(KEY, b"{}\n", version.as_ref()).await?;
     store.get(KEY).await.map(drop)
 }
@@ -240,8 +239,8 @@ pub async fn load<C: Checkpoint>(
     Ok(Some((serde_json::from_slice(&bytes).map_err(malformed)?, version)))
 }
 
-/// Changes a pipeline's checkpoint: `change` gets the stored one and returns the new one, or none
-/// to leave it. Where another worker writes first, it is asked again.
+/// Changes a pipeline's checkpoint: `change` gets the stored one and returns the new one, or none to leave it.
+/// Where another worker writes first, `change` is called again.
 pub async fn update<C: Checkpoint>(
     store: &dyn CheckpointStore,
     pipeline: &str,
@@ -262,13 +261,13 @@ pub async fn update<C: Checkpoint>(
         if let Put::Stored(_) = store.put(&key, &bytes, version.as_ref()).await? {
             return Ok(());
         }
-        // Others write, too: they get out of each other's way.
+        // A growing pause keeps concurrent writers apart.
         conflicts += 1;
         tokio::time::sleep(backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE)).await;
     }
 }
 
-/// The pause after a checkpoint was written by somebody else first, doubled each time.
+/// The pause after another writer was first, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest of that.
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -298,7 +298,7 @@ async fn gold(
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;
     for gold in &pipeline.settings.gold {
         let what = format!("gold {}", gold.table);
-        match query(&context, &what, &gold.sql).await {
+        match query(&context, "its SQL", &gold.sql).await {
             Ok(_) => findings.ok(&what, "its SQL fits silver"),
             Err(error) => findings.fail(&what, chain(&error)),
         }

@@ -111,7 +111,7 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
         parts.join(" UNION ALL "),
         conditions.join(" AND ")
     );
-    let rows = query(&context, "objects", &sql).await?.execute_stream().await?;
+    let rows = query(&context, "the query of the ledger", &sql).await?.execute_stream().await?;
     print_stream(matching(rows, args.matching.as_deref())?, args.format.format).await
 }
 

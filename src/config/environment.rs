@@ -30,7 +30,7 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Its name, for people.
+    /// Its name in the documentation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Silversmith => "silversmith",
