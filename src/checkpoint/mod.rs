@@ -44,7 +44,7 @@ pub struct BronzeCheckpoint {
     /// The newest object that an event brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_event: Option<DateTime<Utc>>,
-    /// The glob that the floor holds for.
+    /// The glob that `floor` holds for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The listing under way, or broken off.

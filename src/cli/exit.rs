@@ -1,4 +1,4 @@
-//! Exit codes and hints, in one place.
+//! Exit codes, and the hints of all commands.
 
 use std::fmt;
 use std::io::Write;

@@ -15,7 +15,7 @@ use silversmith::source::{
 
 use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
 
-/// A raw zone, and how things get there.
+/// A raw zone, and how objects get there.
 enum Zone {
     Memory(Arc<MemoryStore>),
     Folder(tempfile::TempDir),
@@ -99,7 +99,7 @@ async fn every_raw_store_keeps_the_contract() {
             store.verify(object).await.unwrap();
         }
 
-        // Another version, where the first is asked for.
+        // Another version, where the first one is requested.
         let first = listed.iter().find(|o| o.id.uri.ends_with("2.csv")).unwrap().clone();
         zone.put("b/2.csv", "something else").await;
         match store.open(&Requested::Listed(first.clone())).await {
@@ -116,15 +116,15 @@ async fn every_raw_store_keeps_the_contract() {
     }
 }
 
-/// S3 reads the version that was announced, by id or by ETag, and says which one it was.
+/// S3 reads the version in the event, by id or by ETag, and returns which one it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_reads_at_the_announced_version() {
+async fn s3_reads_the_version_in_the_event() {
     for versioned in [false, true] {
         let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
         let store = S3Store::new(stand.s3.clone());
         let (old, old_version) = stand.put("1.csv", "old").await;
         let (new, _) = stand.put("1.csv", "new one").await;
-        let announced = |etag: &str, version_id: Option<String>| {
+        let by_event = |etag: &str, version_id: Option<String>| {
             Requested::ByEvent(ObjectEvent {
                 bucket: stand.name.clone(),
                 key: "raw/1.csv".into(),
@@ -134,13 +134,13 @@ async fn s3_reads_at_the_announced_version() {
                 event_time: None,
             })
         };
-        let opened = store.open(&announced(&old, old_version)).await.unwrap();
+        let opened = store.open(&by_event(&old, old_version)).await.unwrap();
         let version = opened.object.id.version.clone();
         match versioned {
             true => assert_eq!((version, text(opened).await), (old, "old".into())),
             false => assert_eq!((version, text(opened).await), (new.clone(), "new one".into())),
         }
-        let nothing = store.open(&announced(&new, Some("no-such-version".into()))).await;
+        let nothing = store.open(&by_event(&new, Some("no-such-version".into()))).await;
         let nothing = nothing.map(|opened| opened.object);
         assert!(
             matches!(nothing, Err(ReadError::Missing(_) | ReadError::Unreadable { .. })),
@@ -149,16 +149,16 @@ async fn s3_reads_at_the_announced_version() {
     }
 }
 
-/// A body that breaks off is taken up where it broke, of the same version, as long as each attempt brings
-/// something; one that is overwritten meanwhile has changed.
+/// A body that breaks off is resumed there, of the same version, as long as each attempt makes progress. An
+/// object that is overwritten meanwhile has changed.
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_takes_up_a_broken_body_where_it_broke() {
+async fn s3_resumes_a_broken_body_where_it_broke() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let long: String = (0..400_000).map(|n| format!("{n:07}\n")).collect();
     stand.put("long.csv", &long).await;
     let through = breaking_off_after(700_000).await;
     let store = S3Store::new(clients_at(&through).await.0);
-    let wanted = Requested::ByEvent(ObjectEvent {
+    let requested = Requested::ByEvent(ObjectEvent {
         bucket: stand.name.clone(),
         key: "raw/long.csv".into(),
         etag: None,
@@ -166,9 +166,9 @@ async fn s3_takes_up_a_broken_body_where_it_broke() {
         size: None,
         event_time: None,
     });
-    assert_eq!(text(store.open(&wanted).await.unwrap()).await, long);
+    assert_eq!(text(store.open(&requested).await.unwrap()).await, long);
 
-    let mut opened = store.open(&wanted).await.unwrap();
+    let mut opened = store.open(&requested).await.unwrap();
     let mut start = vec![0; 1_000];
     opened = tokio::task::spawn_blocking(move || {
         opened.input.read_exact(&mut start).unwrap();
@@ -185,7 +185,7 @@ async fn s3_takes_up_a_broken_body_where_it_broke() {
 
 /// Lanes that were reached before are not listed again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_of_s3_is_taken_up_where_it_was_left() {
+async fn a_listing_of_s3_resumes_where_it_stopped() {
     const FOLDERS: usize = 40;
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     for number in 0..3 * FOLDERS {

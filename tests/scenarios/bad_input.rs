@@ -8,7 +8,7 @@ use std::time::Duration;
 use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::source::{DirectoryStore, RawStore, ReadError, Requested, all};
 
-use crate::support::meddled::Meddled;
+use crate::support::failing_store::FailingStore;
 use crate::support::{CUSTOMERS, World};
 
 async fn outcomes(world: &World) -> Vec<String> {
@@ -104,7 +104,7 @@ async fn an_object_that_is_gone_is_missing() {
         world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
     }
     let settings = (*world.wired.settings).clone();
-    let source = Meddled::new(&world.raw, |raw| {
+    let source = FailingStore::new(&world.raw, |raw| {
         raw.delete("raw/gone.csv");
         raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
     });
@@ -126,7 +126,7 @@ async fn an_object_that_is_gone_is_missing() {
 async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
     let mut world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
-    let store = Meddled::new(&world.raw, |_| {});
+    let store = FailingStore::new(&world.raw, |_| {});
     store.locked.store(true, Ordering::SeqCst);
     let settings = (*world.wired.settings).clone();
     let source = store.clone();

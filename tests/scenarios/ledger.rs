@@ -7,7 +7,7 @@ use silversmith::bronze::BronzeError;
 use silversmith::lake::LakeError;
 use silversmith::silver::SilverError;
 
-use crate::support::faulty::{Fate, Fateful};
+use crate::support::faulty::{FailingCatalog, Fate};
 use crate::support::{CUSTOMERS, World, unsaid};
 
 /// Two workers list the same objects and commit at the same time: the one that loses drops what
@@ -31,7 +31,8 @@ async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
         }
         .boxed()
     };
-    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let catalog =
+        FailingCatalog::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
     let ours = World::on(
         CUSTOMERS,
         Arc::new(catalog),
@@ -78,7 +79,8 @@ async fn a_shared_file_is_written_again_without_what_is_known() {
         async move { drop(rival.bronze().await) }.boxed()
     };
     // The first swap is that of the objects' … bronze's append: nothing else swaps before it.
-    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let catalog =
+        FailingCatalog::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
     let ours = World::on(
         CUSTOMERS,
         Arc::new(catalog),

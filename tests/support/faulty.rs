@@ -248,7 +248,7 @@ pub enum Fate {
 type Rival = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// A catalog that treats swaps as told, one fate after the other; then all are fine.
-pub struct Fateful {
+pub struct FailingCatalog {
     pub inner: Arc<dyn Catalog>,
     fates: std::sync::Mutex<Vec<Fate>>,
     rival: Option<Rival>,
@@ -258,13 +258,13 @@ pub struct Fateful {
     late: AtomicUsize,
 }
 
-impl std::fmt::Debug for Fateful {
+impl std::fmt::Debug for FailingCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fateful")
+        f.write_str("FailingCatalog")
     }
 }
 
-impl Fateful {
+impl FailingCatalog {
     pub fn new(inner: Arc<dyn Catalog>, fates: &[Fate]) -> Arc<Self> {
         Arc::new(Self::with(inner, fates, None))
     }
@@ -285,7 +285,7 @@ impl Fateful {
 }
 
 #[async_trait]
-impl Catalog for Fateful {
+impl Catalog for FailingCatalog {
     fn writes_metadata(&self) -> bool {
         self.inner.writes_metadata()
     }

@@ -93,7 +93,7 @@ pub enum CatalogSettings {
     Postgres(String),
     /// An S3 table bucket, by its ARN.
     S3Tables(String),
-    /// A Glue Data Catalog, by its id; empty for the account's own.
+    /// A Glue Data Catalog, by its id; empty for that of the AWS account.
     Glue(String),
     /// A catalog that speaks the Iceberg REST protocol.
     Rest(RestCatalogSettings),

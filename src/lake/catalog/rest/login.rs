@@ -181,7 +181,7 @@ async fn provided(
 fn now() -> SystemTime {
     #[allow(
         clippy::disallowed_methods,
-        reason = "signatures are dated by the machine, as the SDKs date theirs"
+        reason = "the machine's clock dates signatures, as in the SDKs"
     )]
     SystemTime::now()
 }

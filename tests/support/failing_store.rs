@@ -1,4 +1,4 @@
-//! A raw zone in which something happens between listing and reading, or that refuses to be read.
+//! A raw zone that changes between listing and reading, refuses to be read, or is down.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use silversmith::source::{
 };
 
 /// See the module.
-pub struct Meddled {
+pub struct FailingStore {
     pub inner: Arc<MemoryStore>,
     /// What happens right after a listing.
     pub after_list: fn(&MemoryStore),
-    /// Whether objects are refused: the suite may run as root, whom no permission stops.
+    /// Whether objects are refused: the suite may run as root, which no permission stops.
     pub locked: AtomicBool,
     /// Whether the store cannot be reached.
     pub down: AtomicBool,
 }
 
-impl Meddled {
+impl FailingStore {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
         let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self { inner: inner.clone(), after_list, locked, down })
     }
 }
 
-impl fmt::Debug for Meddled {
+impl fmt::Debug for FailingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meddled").finish_non_exhaustive()
+        f.debug_struct("FailingStore").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl RawStore for Meddled {
+impl RawStore for FailingStore {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
         let listed = self.inner.list(listing);
         listed
