@@ -121,7 +121,7 @@ enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// List files with what happened to them: outcome, rows, rescued rows, batch, error
+    /// List files and what happened to them: outcome, rows, rescued rows, batch, error
     Objects(look::ObjectsArgs),
     #[command(
         after_help = "Examples:\n  silversmith status\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
@@ -140,7 +140,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  silversmith check\n  silversmith check --infer raw/orders.csv"
     )]
-    /// Validate the configuration and test the access to everything that it names
+    /// Validate the configuration and test access to everything that it names
     Check {
         /// Instead, print the columns and types that are inferred from this CSV file
         #[arg(long, value_name = "FILE.csv")]

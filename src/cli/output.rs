@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 /// The format of printed rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Format {
-    /// Table for people
+    /// Aligned table
     #[default]
     Table,
     /// CSV with a header

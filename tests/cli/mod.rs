@@ -113,6 +113,8 @@ pub fn redacted() -> insta::Settings {
         (r"\b\d{15,19}\b", "[id]"),
         (r"\b[0-9a-f]{16}\b", "[hash]"),
         (r"Done in \d+\.\d s", "Done in [seconds]"),
+        // Progress, on a slow machine.
+        (r"[^\n]*: still running after \d+ s\n", ""),
         (r" +\|", " |"),
         (r"-{3,}\+", "---+"),
     ] {
