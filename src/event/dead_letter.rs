@@ -8,10 +8,10 @@ use crate::reason::Reason;
 
 /// The version of the envelope that this program writes, and the newest that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
-/// The field by which the envelope is known; its value is the format version.
+/// The field that identifies the envelope; its value is the format version.
 pub(super) const MARKER: &str = "silversmith_dead_letter";
-/// Bytes of a message body that are kept where the body is all there is. Encoded as JSON it may be
-/// six times as long, and SQS takes 256 KiB.
+/// Bytes of a message body that are kept where no object could be read from it. Encoded as JSON it may be six
+/// times as long, and SQS accepts 256 KiB.
 pub const BODY_LIMIT: usize = 40 * 1024;
 /// Bytes of an error's text that are kept.
 const ERROR_LIMIT: usize = 4 * 1024;
@@ -29,7 +29,7 @@ pub struct DeadLetter {
     pub reason: String,
     /// The error in full.
     pub error: String,
-    /// The pipeline that could not take the object; none when it never got so far.
+    /// The pipeline that could not ingest the object; none where no pipeline was involved.
     pub pipeline: Option<String>,
     /// The object.
     pub object: Option<ObjectEvent>,
@@ -53,7 +53,7 @@ pub struct Origin {
 }
 
 impl DeadLetter {
-    /// For an object that a pipeline, or none, could take.
+    /// For an object that a pipeline could not ingest, or that no pipeline matches.
     pub fn of_object(
         (id, at): (String, DateTime<Utc>),
         pipeline: Option<&str>,
@@ -75,7 +75,7 @@ impl DeadLetter {
         }
     }
 
-    /// For a body, or one record of it, that is no event.
+    /// For a body, or one record of a body, that is not an event.
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
@@ -97,7 +97,7 @@ impl DeadLetter {
         }
     }
 
-    /// The envelope, with every character escaped that a queue refuses
+    /// The envelope. Every character that a queue refuses is escaped
     /// ([SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html):
     /// control characters, U+FFFE and U+FFFF).
     pub fn to_json(&self) -> String {
@@ -108,7 +108,7 @@ impl DeadLetter {
     }
 }
 
-/// As many whole characters as fit.
+/// The longest prefix of whole characters within a limit of bytes.
 fn cut(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {

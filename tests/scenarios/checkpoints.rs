@@ -1,4 +1,4 @@
-//! The named cases of the design talk, and rewinding.
+//! What listings and merges read after a checkpoint, and rewinding.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ keys = ["id"]
 order_by = ["updated"]
 "#;
 
-/// order1.csv 2:00 and order2.csv 3:00 are ingested, order3.csv comes at 4:00, the checkpoint says
+/// order1.csv of 2:00 and order2.csv of 3:00 are ingested, order3.csv arrives at 4:00, and the checkpoint is at
 /// 3:00: only order3.csv is read.
 #[tokio::test]
 async fn only_the_object_after_the_checkpoint_is_read() {
@@ -68,12 +68,12 @@ async fn only_the_third_snapshot_is_merged() {
     let (stored, _) =
         checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
     assert_eq!(stored.bronze_snapshot_id, Some(third.0));
-    let mark = world.table("silver.orders").await.current().unwrap().summary;
-    assert_eq!(mark["silversmith.bronze-snapshot-id"], third.to_string());
+    let summary = world.table("silver.orders").await.current().unwrap().summary;
+    assert_eq!(summary["silversmith.bronze-snapshot-id"], third.to_string());
     assert_eq!(world.silver().await.snapshots, Vec::new(), "nothing to merge, nothing committed");
 }
 
-async fn ask_for_rewind(world: &World, after: Option<i64>) {
+async fn request_rewind(world: &World, after: Option<i64>) {
     checkpoint::update::<SilverCheckpoint>(&*world.checkpoints, "customers", |stored| {
         let rewind = Some(Rewind { after_snapshot_id: after });
         Some(SilverCheckpoint { rewind, ..stored.unwrap() })
@@ -82,9 +82,9 @@ async fn ask_for_rewind(world: &World, after: Option<i64>) {
     .unwrap();
 }
 
-/// A rewind merges again, once, mends what somebody broke, and the mark does not go back.
+/// A rewind merges again, once, writes the rows again, and the position does not go back.
 #[tokio::test]
-async fn a_rewind_merges_again_once_and_the_mark_stays() {
+async fn a_rewind_merges_again_once_and_the_position_stays() {
     let world = World::new(CUSTOMERS);
     for number in 1..4 {
         world.put(
@@ -97,16 +97,16 @@ async fn a_rewind_merges_again_once_and_the_mark_stays() {
     }
     let first = world.table("bronze.customers").await.snapshots()[0].id;
     let before = world.sql("SELECT * FROM silver.customers ORDER BY id").await;
-    let mark = world.table("silver.customers").await.own_properties();
+    let properties = world.table("silver.customers").await.own_properties();
 
-    ask_for_rewind(&world, Some(first.0)).await;
+    request_rewind(&world, Some(first.0)).await;
     let report = world.silver().await;
     assert_eq!((report.bronze_snapshots, report.counts.updated), (2, 2));
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
-    assert_eq!(world.table("silver.customers").await.own_properties(), mark);
+    assert_eq!(world.table("silver.customers").await.own_properties(), properties);
     assert_eq!(world.silver().await.snapshots, Vec::new(), "once");
 
-    ask_for_rewind(&world, None).await;
+    request_rewind(&world, None).await;
     assert_eq!(world.silver().await.bronze_snapshots, 3);
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
 }

@@ -1,4 +1,4 @@
-//! Readable scenarios: what users were promised, step by step, on a lake in memory.
+//! Readable scenarios: what users are promised, step by step, on a lake in memory.
 
 mod announcing;
 mod bad_input;

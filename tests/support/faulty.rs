@@ -250,7 +250,7 @@ pub enum Fate {
 type Rival = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
 
 /// A catalog in which swaps meet their fates, one after the other; then all are fine.
-pub struct Fateful {
+pub struct FailingCatalog {
     pub inner: Arc<dyn Catalog>,
     /// The one table whose swaps are treated so, its creation being the first; none: every table's.
     only: Option<TableName>,
@@ -262,13 +262,13 @@ pub struct Fateful {
     late: AtomicUsize,
 }
 
-impl std::fmt::Debug for Fateful {
+impl std::fmt::Debug for FailingCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fateful")
+        f.write_str("FailingCatalog")
     }
 }
 
-impl Fateful {
+impl FailingCatalog {
     pub fn new(inner: Arc<dyn Catalog>, fates: &[Fate]) -> Arc<Self> {
         Arc::new(Self::with(inner, fates, None))
     }
@@ -345,7 +345,7 @@ impl Fateful {
 }
 
 #[async_trait]
-impl Catalog for Fateful {
+impl Catalog for FailingCatalog {
     fn writes_metadata(&self) -> bool {
         self.inner.writes_metadata()
     }

@@ -11,7 +11,7 @@ use silversmith::pipeline::Intake;
 use silversmith::silver::MERGED;
 use silversmith::source::MemoryStore;
 
-use super::faulty::{Fate, Fateful};
+use super::faulty::{FailingCatalog, Fate};
 use super::warehouse::Warehouse;
 use super::{World, at};
 
@@ -49,7 +49,7 @@ impl Rivals {
         let acted = Arc::new(AtomicUsize::new(0));
         let (other, count) = (rival.clone(), acted.clone());
         let act = move || acts(other.clone(), count.fetch_add(1, Ordering::SeqCst)).boxed();
-        let fateful = Fateful::with(catalog, fates, Some(Box::new(act))).only_for(table);
+        let fateful = FailingCatalog::with(catalog, fates, Some(Box::new(act))).only_for(table);
         let world = world(Arc::new(fateful));
         Self { world, rival, warehouse, acted }
     }

@@ -13,11 +13,11 @@ use silversmith::source::{
 };
 
 /// See the module.
-pub struct Meddled {
+pub struct FailingStore {
     pub inner: Arc<MemoryStore>,
     /// What happens right after a listing.
     pub after_list: fn(&MemoryStore),
-    /// Whether objects are refused: the suite may run as root, whom no permission stops.
+    /// Whether objects are refused: the suite may run as root, which no permission stops.
     pub locked: AtomicBool,
     /// Whether the store cannot be reached.
     pub down: AtomicBool,
@@ -25,7 +25,7 @@ pub struct Meddled {
     pub vanishing: AtomicBool,
 }
 
-impl Meddled {
+impl FailingStore {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
         Arc::new(Self {
             inner: inner.clone(),
@@ -37,14 +37,14 @@ impl Meddled {
     }
 }
 
-impl fmt::Debug for Meddled {
+impl fmt::Debug for FailingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meddled").finish_non_exhaustive()
+        f.debug_struct("FailingStore").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl RawStore for Meddled {
+impl RawStore for FailingStore {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
         let listed = self.inner.list(listing);
         listed
