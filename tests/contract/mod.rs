@@ -6,6 +6,7 @@ mod checkpoints;
 mod commit;
 mod files;
 mod lock;
+mod merge_engine;
 mod metrics;
 mod queue;
 mod raw_store;

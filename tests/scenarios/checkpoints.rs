@@ -1,10 +1,13 @@
 //! The named cases of the design talk, and rewinding.
 
+use std::sync::Arc;
+
 use silversmith::bronze::BronzeCheckpoint;
-use silversmith::checkpoint;
+use silversmith::checkpoint::{self, MemoryCheckpoints};
+use silversmith::pipeline::Intake;
 use silversmith::silver::{Rewind, SilverCheckpoint};
 
-use crate::support::{CUSTOMERS, World, at};
+use crate::support::{CUSTOMERS, LAKE, World, at, queued, settings, settings_of};
 
 const ORDERS: &str = r#"
 [[pipeline]]
@@ -108,9 +111,8 @@ async fn a_rewind_merges_again_once_and_the_mark_stays() {
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
 }
 
-/// A checkpoint that was lost is written again from the mark; one from the future is refused.
 #[tokio::test]
-async fn checkpoints_follow_the_marks() {
+async fn a_checkpoint_of_a_newer_format_is_refused() {
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-31\n", 0);
     world.bronze().await;
@@ -120,4 +122,42 @@ async fn checkpoints_follow_the_marks() {
     world.checkpoints.put(key, br#"{"format_version": 99}"#, Some(&version)).await.unwrap();
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
     assert!(error.to_string().contains("upgrade silversmith"), "{error}");
+}
+
+/// The JSON of both checkpoints; none where there is none.
+async fn stored(world: &World) -> [Option<String>; 2] {
+    let json = |key| async move {
+        let stored = world.checkpoints.get(key).await.unwrap();
+        stored.map(|(bytes, _)| String::from_utf8(bytes).unwrap())
+    };
+    [json("customers/bronze.json").await, json("customers/silver.json").await]
+}
+
+/// Both are deleted: the next steps write the same again, and ingest and merge nothing twice.
+#[tokio::test]
+async fn a_lost_checkpoint_is_written_again() {
+    let folder = (settings(CUSTOMERS), "raw/", Intake::Directory);
+    let bucket = format!("{LAKE}{}", queued::CUSTOMERS);
+    let bucket = (settings_of(&bucket), "s3://zone/raw/", Intake::Listing);
+    for (settings, root, intake) in [folder, bucket] {
+        let mut world = World::new(CUSTOMERS);
+        let source = world.raw.clone();
+        world.rewire(settings.clone(), source.clone(), intake.clone());
+        for number in 1..4 {
+            let (uri, row) = (format!("{root}{number}.csv"), format!("id,updated\n{number},1\n"));
+            world.raw.put(&uri, row, at(9, number));
+            assert_eq!(world.bronze().await.ingested, 1);
+            assert_eq!(world.silver().await.counts.inserted, 1);
+        }
+        let before = stored(&world).await;
+        assert!(before.iter().all(Option::is_some), "{before:?}");
+
+        world.checkpoints = Arc::new(MemoryCheckpoints::new());
+        world.rewire(settings, source, intake);
+        assert_eq!(stored(&world).await, [None, None], "{root}");
+        let report = world.bronze().await;
+        assert_eq!((report.listed, report.known, report.ingested), (3, 3, 0), "{root}");
+        assert_eq!(world.silver().await.snapshots, Vec::new(), "{root}");
+        assert_eq!(stored(&world).await, before, "{root}");
+    }
 }

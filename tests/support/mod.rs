@@ -1,9 +1,13 @@
 //! A whole lake in memory, driven step by step.
 
+pub mod deletes;
 pub mod faulty;
+pub mod logged;
 pub mod meddled;
 pub mod queued;
+pub mod rivals;
 pub mod schemas;
+pub mod warehouse;
 
 use std::path::Path;
 use std::sync::Arc;
