@@ -1,7 +1,6 @@
 //! Publishing the ledger comes after the bronze commit, which is durable: where it fails, nothing is lost (I3).
 
-use silversmith::bronze::Fate as Outcome;
-use silversmith::bronze::IngestedBatch;
+use silversmith::bronze::{IngestedBatch, ObjectEnd};
 use silversmith::source::{Requested, all};
 
 use crate::support::faulty::Fate;
@@ -45,7 +44,7 @@ async fn a_ledger_that_was_not_published_is_published_with_the_next_batch() {
     let world = &rivals.world;
     world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
     let batch = ingest_all(world).await;
-    assert!(matches!(batch.fates[..], [Outcome::Known, Outcome::Ingested]), "{:?}", batch.fates);
+    assert!(matches!(batch.ends[..], [ObjectEnd::Known, ObjectEnd::Ingested]), "{:?}", batch.ends);
     assert_eq!(world.table("bronze.customers_objects").await.snapshots().len(), 1);
     assert_eq!(world.sql(OBJECTS).await, ["raw/1.csv", "raw/2.csv"]);
     assert_eq!(world.sql("SELECT id FROM bronze.customers ORDER BY 1").await, ["1", "2"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use silversmith::gold::{COMPUTED, GoldReport};
 use silversmith::lake::SnapshotId;
-use silversmith::lake::read::diff::Position;
+use silversmith::lake::position::Position;
 
 use crate::support::faulty::Fate;
 use crate::support::rivals::Rivals;
