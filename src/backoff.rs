@@ -10,7 +10,7 @@ pub fn backoff(first: Duration, failures: u32, longest: Duration) -> Duration {
 }
 
 /// Between the attempts of a part of the worker that is in trouble: 1 s, 2 s, 4 s, … a minute.
-pub fn in_trouble(failures: u32) -> Duration {
+pub fn retry_delay(failures: u32) -> Duration {
     backoff(Duration::from_secs(1), failures, Duration::from_secs(60))
 }
 
@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn it_doubles_and_ends() {
-        let seconds = |failures| in_trouble(failures).as_secs();
+        let seconds = |failures| retry_delay(failures).as_secs();
         assert_eq!([0, 1, 2, 3, 6, 7, 1_000].map(seconds), [1, 1, 2, 4, 32, 60, 60]);
         let whole_hour = Duration::from_secs(3_600);
         assert_eq!(backoff(Duration::MAX, u32::MAX, whole_hour), whole_hour);

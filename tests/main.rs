@@ -14,6 +14,7 @@ compile_error!("the tests are for a build with everything: cargo test --all-feat
 
 mod cli;
 mod contract;
+mod docs;
 mod emulator;
 mod engines;
 mod faults;

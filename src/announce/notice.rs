@@ -1,4 +1,4 @@
-//! What is told: a commit, or an object that was not taken in, as JSON. Pure.
+//! What is announced: a commit, or an object that was not ingested, as JSON. Pure.
 //!
 //! `infra/events/` has a JSON Schema for each kind. Snapshot ids are texts: they have 63 bits, and many readers
 //! of JSON keep 53.
@@ -6,25 +6,26 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::lake::diff::Position;
-use crate::lake::{Snapshot, Table, marks};
-use crate::ledger::{Rejection, may_pass};
+use crate::lake::position::Position;
+use crate::lake::{Snapshot, Table, properties};
+use crate::ledger::ObjectRow;
+use crate::reason::Reason;
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
-/// How much of an error's text is told.
+/// Characters of an error's text that are announced.
 const ERROR_CHARS: usize = 1_000;
 
-/// What is told of: the event's `detail-type`.
+/// What an event announces: its `detail-type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A batch is in bronze.
+    /// A batch was committed to bronze.
     BronzeCommitted,
     /// Bronze was merged into silver.
     SilverMerged,
-    /// A gold table was computed anew.
+    /// A gold table was recomputed.
     GoldRefreshed,
-    /// An object was not taken in.
+    /// An object was not ingested.
     ObjectRejected,
 }
 
@@ -40,10 +41,10 @@ impl NoticeKind {
     }
 }
 
-/// Something to be told.
+/// An event to publish.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// Of what.
+    /// What it announces.
     pub kind: NoticeKind,
     /// When it happened.
     pub at: DateTime<Utc>,
@@ -58,42 +59,42 @@ impl Notice {
     }
 }
 
-/// Where a notice comes from.
+/// Makes the notices of one pipeline.
 #[derive(Debug, Clone)]
-pub(super) struct Teller<'a> {
+pub(super) struct NoticeBuilder<'a> {
     pub(super) lake: &'a str,
     pub(super) pipeline: &'a str,
 }
 
-impl Teller<'_> {
-    /// What a snapshot is told as; none where it is not a commit of this kind.
+impl NoticeBuilder<'_> {
+    /// The notice of a snapshot; none where it is not a commit of this kind.
     pub(super) fn commit(
         &self,
         kind: NoticeKind,
         table: &Table,
         snapshot: &Snapshot,
     ) -> Option<Notice> {
-        let facts = &snapshot.summary;
-        facts.get(marks::PIPELINE)?;
+        let summary = &snapshot.summary;
+        summary.get(properties::PIPELINE)?;
         let number = |key: &str| {
-            facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
+            summary.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
-        let rows = |what: &str| number(&format!("{}-{what}", marks::ROWS));
+        let rows = |what: &str| number(&format!("{}-{what}", crate::merge::ROWS));
         let position = |prefix: &str| -> Option<Value> {
             Some(json!({
-                "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
-                "snapshot_id": facts.get(&format!("{prefix}-snapshot-id"))?,
+                "table_uuid": summary.get(&format!("{prefix}-table-uuid"))?,
+                "snapshot_id": summary.get(&format!("{prefix}-snapshot-id"))?,
                 "sequence_number": number(&format!("{prefix}-sequence-number")),
             }))
         };
         let more = match kind {
             NoticeKind::BronzeCommitted => json!({
-                "batch_id": facts.get(marks::BATCH)?,
-                "objects": number(marks::OBJECTS),
+                "batch_id": summary.get(crate::bronze::BATCH)?,
+                "objects": number(crate::bronze::OBJECTS),
                 "rows": number("added-records"),
             }),
             NoticeKind::SilverMerged => json!({
-                "bronze": position(marks::MERGED)?,
+                "bronze": position(crate::silver::MERGED)?,
                 "rows": {
                     "inserted": rows("inserted"),
                     "updated": rows("updated"),
@@ -102,7 +103,7 @@ impl Teller<'_> {
                 },
             }),
             NoticeKind::GoldRefreshed => json!({
-                "silver": position(marks::COMPUTED)?,
+                "silver": position(crate::gold::COMPUTED)?,
                 "rows": number("total-records"),
             }),
             NoticeKind::ObjectRejected => return None,
@@ -112,18 +113,18 @@ impl Teller<'_> {
         detail.insert("table".to_owned(), table.name().to_string().into());
         detail.insert("table_uuid".to_owned(), at.table.into());
         detail.insert("snapshot_id".to_owned(), at.snapshot.to_string().into());
-        detail.insert("sequence_number".to_owned(), at.sequence.into());
+        detail.insert("sequence_number".to_owned(), at.sequence.0.into());
         detail.insert("committed_at".to_owned(), time(snapshot.at));
         Some(notice(kind, snapshot.at, detail, more))
     }
 
-    /// What an object that was not taken in is told as: the `number`th of its snapshot of the objects table.
+    /// The `object.rejected` event of the `number`-th rejection in this ledger snapshot.
     pub(super) fn rejection(
         &self,
         table: &Table,
         snapshot: &Snapshot,
         number: usize,
-        rejection: &Rejection,
+        rejection: &ObjectRow,
     ) -> Notice {
         let detail = self.detail(format!("{}/{}/{number}", table.uuid(), snapshot.id));
         let error: Option<String> =
@@ -133,10 +134,10 @@ impl Teller<'_> {
             "etag": rejection.id.version,
             "last_modified": time(rejection.id.last_modified),
             "outcome": rejection.outcome.as_str(),
-            "reason": rejection.reason,
+            "reason": rejection.reason.map(Reason::as_str),
             "error": error,
-            "final": !may_pass(rejection.reason.as_deref()),
-            "batch_id": rejection.batch,
+            "final": !rejection.reason.is_some_and(Reason::is_transient),
+            "batch_id": rejection.batch.as_str(),
             "finished_at": time(rejection.finished_at),
         });
         notice(NoticeKind::ObjectRejected, rejection.finished_at, detail, more)

@@ -1,4 +1,4 @@
-//! `check`: the configuration, and everything that it names; `--infer`: what a file's columns are.
+//! `check`: tests the configuration and everything that it names; `--infer`: the columns of a file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,22 +9,24 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use futures::StreamExt;
 
-use super::output::{Format, counted, print};
+use super::output::{Format, print};
+use crate::bronze::BronzeCheckpoint;
 use crate::checkpoint;
-use crate::config::settings::{Place, SourceSettings};
+use crate::config::settings::{Location, SourceSettings};
 use crate::config::{self, Settings};
-use crate::csv::infer::infer as infer_type;
-use crate::csv::reader::CsvReader;
-use crate::csv::{Dialect, Limits};
 use crate::error::chain;
+use crate::format::infer::infer as infer_type;
+use crate::format::{self, FormatSettings, Limits};
 use crate::lake::{LakeError, type_name};
-use crate::silver::SilverSettings;
+use crate::pipeline::{Intake, Pipeline, Queues, Wired};
+use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
-use crate::sql::rowwise::BRONZE;
+use crate::sql::select::BRONZE;
 use crate::sql::session::{query, session};
-use crate::wiring::{Intake, Missing, Pipeline, Queues, Wired, wire};
+use crate::wiring::{Missing, wire};
+use crate::worker::report::counted;
 
-/// What was looked at, and what was found.
+/// What was tested, and what was found.
 #[derive(Default)]
 struct Findings {
     lines: Vec<[String; 3]>,
@@ -61,18 +63,18 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
     let columns = names.into_iter().enumerate().map(|(index, name)| (name, column(index)));
     print(&[RecordBatch::try_from_iter(columns)?], format)?;
     if findings.failed {
-        anyhow::bail!("the check failed: mend what the lines marked `failed` name");
+        anyhow::bail!("check failed: fix the items marked `failed` above");
     }
     Ok(())
 }
 
-/// Whether what is to be written can be written, and what is to be read is there, on this machine.
+/// Whether the folders that are written can be written, and the source folder can be read.
 fn folders(settings: &Settings, findings: &mut Findings) {
-    for (what, place) in [
+    for (what, location) in [
         ("warehouse", settings.lake.warehouse.as_ref()),
         ("checkpoints", Some(&settings.lake.checkpoints)),
     ] {
-        let Some(Place::Folder(folder)) = place else { continue };
+        let Some(Location::Folder(folder)) = location else { continue };
         let probe = folder.join(".silversmith-check");
         let written = std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&probe, b"x"))
@@ -90,17 +92,17 @@ fn folders(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Whether the warehouse on S3 can be written, read and emptied, and checkpoints on S3 be written
-/// under a condition.
+/// Whether files of the warehouse on S3 can be written, read and deleted, and whether S3 takes conditional
+/// writes of checkpoints.
 async fn buckets(wired: &Wired, findings: &mut Findings) {
     let lake = &wired.settings.lake;
-    if let Some(warehouse @ Place::S3 { .. }) = &lake.warehouse {
+    if let Some(warehouse @ Location::S3 { .. }) = &lake.warehouse {
         match wired.lake.probe().await {
             Ok(()) => findings.ok("warehouse", format!("{warehouse} can be written")),
             Err(error) => findings.fail("warehouse", chain(&error)),
         }
     }
-    if let Place::S3 { .. } = &lake.checkpoints {
+    if let Location::S3 { .. } = &lake.checkpoints {
         match checkpoint::probe(&*wired.checkpoints).await {
             Ok(()) => findings.ok("checkpoints", format!("{} can be written", lake.checkpoints)),
             Err(error) => findings.fail("checkpoints", chain(&error)),
@@ -108,7 +110,7 @@ async fn buckets(wired: &Wired, findings: &mut Findings) {
     }
 }
 
-/// Fewer receives than this, and the queue's own redrive takes messages that only had to wait.
+/// With fewer receives than this, the queue's redrive policy moves messages that only had to wait.
 const MIN_RECEIVES: u32 = 10;
 
 async fn queues(queues: &Queues, findings: &mut Findings) {
@@ -118,11 +120,11 @@ async fn queues(queues: &Queues, findings: &mut Findings) {
             match queue.max_receive_count {
                 None => findings.warn(
                     "queue",
-                    "it has no redrive policy: a message that crashes workers comes again for ever",
+                    "no redrive policy: a message that crashes workers is redelivered for ever",
                 ),
                 Some(count) if count < MIN_RECEIVES => findings.warn(
                     "queue",
-                    format!("maxReceiveCount is {count}; with less than {MIN_RECEIVES} an outage makes dead letters"),
+                    format!("maxReceiveCount is {count}: below {MIN_RECEIVES}, an outage can dead-letter good messages"),
                 ),
                 Some(_) => {}
             }
@@ -150,7 +152,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     buckets(wired, findings).await;
     if let (Some(bus), Some(name)) = (&wired.bus, &wired.settings.lake.event_bus) {
         match bus.probe().await {
-            Ok(()) => findings.ok("event bus", format!("{name} is there")),
+            Ok(()) => findings.ok("event bus", format!("{name} exists")),
             Err(error) => findings.fail("event bus", chain(&error)),
         }
     }
@@ -160,8 +162,9 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     if let Ok(pending) = wired.source.pending().await
         && !pending.is_empty()
     {
-        let settling = counted(pending.len() as u64, "file");
-        findings.ok("source", format!("{settling} settling: too new to be taken in"));
+        let pending = counted(pending.len() as u64, "file");
+        let found = format!("{pending} changed less than source.settle ago: ingested later");
+        findings.ok("source", found);
     }
     for pipeline in &wired.pipelines {
         let name = &pipeline.settings.name;
@@ -178,7 +181,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         if let Some(silver) = &pipeline.settings.silver {
             // A table that cannot be read is a finding like any other.
             if let Err(error) = self::silver(wired, silver, findings).await {
-                findings.fail(format!("silver {}", silver.table), chain(error.as_ref()));
+                findings.fail(format!("silver {}", silver.rules.table), chain(error.as_ref()));
             } else if let Err(error) = gold(wired, pipeline, silver, findings).await {
                 findings.fail(format!("gold of {name}"), chain(error.as_ref()));
             }
@@ -187,10 +190,10 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// How far a raw zone is looked through for a first object of a pipeline.
-const LOOKED_THROUGH: usize = 10_000;
+/// Objects of a raw zone that are listed to find the first one of a pipeline.
+const LISTED: usize = 10_000;
 
-/// How many objects there are for a pipeline; of a large raw zone, only whether there is one.
+/// The number of objects that match a pipeline; in a large raw zone, only whether one does.
 async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
     let (what, glob) = (format!("pipeline {}", pipeline.settings.name), &pipeline.settings.glob);
     let bronze = &pipeline.settings.bronze;
@@ -207,7 +210,7 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
             Some(Err(error)) => return findings.fail(what, chain(&error)),
             None => break,
         }
-        if seen >= LOOKED_THROUGH {
+        if seen >= LISTED {
             all = false;
             break;
         }
@@ -223,7 +226,7 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
     }
 }
 
-/// Whether the ledger fits bronze as it is: it does not once bronze was rolled back.
+/// Whether the ledger agrees with bronze; after a rollback of bronze it does not.
 async fn ledger(wired: &Wired, pipeline: &Pipeline) -> Result<(), LakeError> {
     let ledger = pipeline.bronze.ledger();
     let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
@@ -235,43 +238,45 @@ async fn ledger(wired: &Wired, pipeline: &Pipeline) -> Result<(), LakeError> {
 
 async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {
     let store = &*wired.checkpoints;
-    let bronze = checkpoint::load::<checkpoint::BronzeCheckpoint>(store, pipeline).await;
-    let silver = checkpoint::load::<checkpoint::SilverCheckpoint>(store, pipeline).await;
+    let bronze = checkpoint::load::<BronzeCheckpoint>(store, pipeline).await;
+    let silver = checkpoint::load::<SilverCheckpoint>(store, pipeline).await;
     for error in [bronze.err(), silver.err()].into_iter().flatten() {
         findings.fail(format!("checkpoints of {pipeline}"), chain(&error));
     }
 }
 
-/// Whether select, keys and order fit bronze as it is, and silver what they give.
+/// Whether select, keys and order fit the columns of bronze, and silver fits their result.
 async fn silver(
     wired: &Wired,
     settings: &SilverSettings,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let what = format!("silver {}", settings.table);
+    let what = format!("silver {}", settings.rules.table);
     let Some(bronze) = wired.lake.find(&settings.bronze).await? else {
-        findings.ok(what, "not checked against bronze, which does not exist yet");
+        findings.ok(what, "not checked: its bronze table does not exist yet");
         return Ok(());
     };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
-    let schema = crate::lake::provider::plain(bronze.schema().arrow());
+    let context = session(wired.settings.memory().queries_of_a_command())?;
+    let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
-    match settings.rows.query(&context, &schema, &settings.kept()).await {
+    match settings.rules.rows.query(&context, &schema, &settings.rules.kept()).await {
         Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
         Err(error) => findings.fail(&what, chain(&error)),
     }
-    if let Some(silver) = wired.lake.find(&settings.table).await? {
+    if let Some(silver) = wired.lake.find(&settings.rules.table).await? {
         let lacks: Vec<String> = settings
-            .order()
-            .into_iter()
+            .rules
+            .order
+            .iter()
+            .cloned()
             .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
             .collect();
         if !lacks.is_empty() {
             findings.warn(
                 &what,
                 format!(
-                    "the table has no {}: rows that it holds already count as oldest and are updated unconditionally, so convergence (I5) is not claimed for them",
+                    "the table has no column {}: its rows count as oldest and are always updated, so guarantee I5 does not hold for them",
                     lacks.join(", ")
                 ),
             );
@@ -286,14 +291,14 @@ async fn gold(
     silver: &SilverSettings,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let Some(table) = wired.lake.find(&silver.table).await? else { return Ok(()) };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
-    let schema = crate::lake::provider::plain(table.schema().arrow());
+    let Some(table) = wired.lake.find(&silver.rules.table).await? else { return Ok(()) };
+    let context = session(wired.settings.memory().queries_of_a_command())?;
+    let schema = crate::lake::read::provider::plain(table.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;
     for gold in &pipeline.settings.gold {
         let what = format!("gold {}", gold.table);
-        match query(&context, &what, &gold.sql).await {
+        match query(&context, "its SQL", &gold.sql).await {
             Ok(_) => findings.ok(&what, "its SQL fits silver"),
             Err(error) => findings.fail(&what, chain(&error)),
         }
@@ -304,18 +309,18 @@ async fn gold(
 /// The columns of a file: name, type, and the name in the header.
 pub(super) fn columns_of(
     file: &Path,
-    dialect: &Dialect,
+    format: &FormatSettings,
     declared: &BTreeMap<String, DataType>,
 ) -> anyhow::Result<Vec<(String, DataType, String)>> {
     use anyhow::Context;
     let input = File::open(file).with_context(|| file.display().to_string())?;
-    let reader = CsvReader::open(Box::new(input), dialect, Limits::default())
+    let reader = format::open(format, Box::new(input), Limits::default())
         .with_context(|| file.display().to_string())?;
     let columns = reader.names().iter().zip(reader.originals()).enumerate();
     Ok(columns
-        .map(|(position, (name, original))| {
+        .map(|(index, (name, original))| {
             let inferred =
-                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[position]));
+                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[index]));
             let kind = declared.get(name).cloned().unwrap_or_else(inferred);
             (name.clone(), kind, original.clone())
         })
@@ -323,18 +328,18 @@ pub(super) fn columns_of(
 }
 
 pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Result<()> {
-    // The pipeline that the file would go to says how it is written; without one, the defaults.
+    // The pipeline that matches the file has its CSV settings; without one, the defaults apply.
     let settings = if config.exists() { Some(config::load(config)?) } else { None };
     let absolute = std::path::absolute(file)?;
     let pipeline = settings.as_ref().and_then(|settings| {
         let uri = absolute.strip_prefix(&settings.base).unwrap_or(&absolute);
         settings.pipelines.iter().find(|p| p.bronze.source.is_match(uri))
     });
-    let (dialect, declared) = match pipeline {
-        Some(p) => (p.bronze.dialect.clone(), p.bronze.declared.clone()),
-        None => (Dialect::default(), BTreeMap::new()),
+    let (written_as, declared) = match pipeline {
+        Some(p) => (p.bronze.format.clone(), p.bronze.declared.clone()),
+        None => (FormatSettings::default(), BTreeMap::new()),
     };
-    let columns = columns_of(file, &dialect, &declared)?;
+    let columns = columns_of(file, &written_as, &declared)?;
     let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let batch = RecordBatch::try_from_iter([
         ("column", texts(columns.iter().map(|c| c.0.clone()).collect())),

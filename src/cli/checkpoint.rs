@@ -8,28 +8,30 @@ use clap::Subcommand;
 use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
-use crate::checkpoint::{self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::wiring::Wired;
+use crate::bronze::BronzeCheckpoint;
+use crate::checkpoint::{self, FORMAT_VERSION};
+use crate::pipeline::Wired;
+use crate::silver::{Rewind, SilverCheckpoint};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {
-    /// What the checkpoints of bronze and silver say
+    /// Show the checkpoints of bronze and silver
     Show {
         #[command(flatten)]
         only: Only,
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Make the next merge start earlier, once. The mark in the table does not go back, and merging
-    /// rows again changes nothing that is right
+    /// Re-merge from an earlier bronze snapshot, once. The committed position does not move back;
+    /// re-merging is idempotent
     #[command(group = clap::ArgGroup::new("where").required(true))]
     Rewind {
-        /// The pipeline
+        /// Name of the pipeline
         pipeline: String,
-        /// Start after this bronze snapshot (see `silversmith history`)
+        /// Re-merge the bronze snapshots after this one (see `silversmith history`)
         #[arg(long, value_name = "SNAPSHOT", group = "where")]
         to: Option<i64>,
-        /// Start from the first bronze snapshot
+        /// Re-merge all bronze snapshots
         #[arg(long, group = "where")]
         to_start: bool,
     },
@@ -90,10 +92,10 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     };
     let bronze = wired.lake.load(&silver.bronze).await?;
     if let Some(id) = to
-        && !bronze.ancestry().snapshots.iter().any(|s| s.id == id)
+        && !bronze.ancestry().snapshots.iter().any(|s| s.id.0 == id)
     {
         return Err(Usage(format!(
-            "{} has no snapshot {id}; see `silversmith history {}`",
+            "{} has no snapshot {id}; `silversmith history {}` lists its snapshots",
             silver.bronze, silver.bronze
         ))
         .into());
@@ -102,7 +104,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     let change = |stored: Option<SilverCheckpoint>| {
         let stored = stored.unwrap_or(SilverCheckpoint {
             format_version: FORMAT_VERSION,
-            table: silver.table.to_string(),
+            table: silver.rules.table.to_string(),
             bronze_table_uuid: None,
             bronze_snapshot_id: None,
             bronze_sequence_number: None,
@@ -113,8 +115,9 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
         Some(SilverCheckpoint { rewind, updated_at: now, ..stored })
     };
     checkpoint::update(&*wired.checkpoints, &pipeline, change).await?;
-    let place = to.map_or("the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
+    let start =
+        to.map_or("from the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
     say(&format!(
-        "the next merge of {pipeline} starts from {place}, once; run `silversmith silver`"
+        "the next merge of {pipeline} starts {start}, once; run `silversmith silver` to merge now"
     ))
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Silence before anything is said.
+/// How long work is silent.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a log, which nobody watches, is told.
+/// The interval of progress lines where stderr is no terminal.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// What is told of the work while it goes on.
+/// The progress of work, in words.
 #[derive(Debug, Clone)]
-pub(super) struct Told(Arc<Mutex<String>>);
+pub(super) struct Progress(Arc<Mutex<String>>);
 
-impl Told {
-    /// From now on, this is said.
-    pub(super) fn tell(&self, text: String) {
+impl Progress {
+    /// Replaces the text.
+    pub(super) fn set(&self, text: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
@@ -27,13 +27,13 @@ impl Told {
     }
 }
 
-/// Awaits work that tells how far it has come; when it takes long, says what is being done and for how long.
-pub(super) async fn watched_telling<F: Future>(
+/// Awaits work that reports its progress; after two seconds, shows the progress and the elapsed time.
+pub(super) async fn watched_with_progress<F: Future>(
     what: &str,
-    work: impl FnOnce(Told) -> F,
+    work: impl FnOnce(Progress) -> F,
 ) -> F::Output {
-    let told = Told(Arc::new(Mutex::new(what.to_owned())));
-    let mut work = std::pin::pin!(work(told.clone()));
+    let progress = Progress(Arc::new(Mutex::new(what.to_owned())));
+    let mut work = std::pin::pin!(work(progress.clone()));
     if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
         return done;
     }
@@ -44,7 +44,7 @@ pub(super) async fn watched_telling<F: Future>(
         }
         bar.enable_steady_tick(Duration::from_millis(120));
         loop {
-            bar.set_message(told.now());
+            bar.set_message(progress.now());
             if let Ok(done) = tokio::time::timeout(Duration::from_millis(250), &mut work).await {
                 bar.finish_and_clear();
                 return done;
@@ -54,7 +54,8 @@ pub(super) async fn watched_telling<F: Future>(
     let mut seconds = PATIENCE.as_secs();
     loop {
         // A closed stderr is no reason to stop working.
-        drop(super::output::say(&format!("{}: still at it after {seconds} s", told.now())));
+        let now = progress.now();
+        drop(super::output::say(&format!("{now}: still running after {seconds} s")));
         match tokio::time::timeout(REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),
@@ -62,7 +63,7 @@ pub(super) async fn watched_telling<F: Future>(
     }
 }
 
-/// Awaits work; when it takes long, says what is being done and for how long.
+/// Awaits work; after two seconds, shows what it is and the elapsed time.
 pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
-    watched_telling(what, |_| work).await
+    watched_with_progress(what, |_| work).await
 }

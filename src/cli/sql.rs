@@ -1,4 +1,4 @@
-//! `sql`: queries over the lake, and the rows that a table gained.
+//! `sql`: queries over the lake, and over the rows that were appended to a table.
 
 use clap::Args;
 
@@ -6,10 +6,10 @@ use super::FormatArgs;
 use super::exit::Usage;
 use super::output::print_stream;
 use super::progress::watched;
-use crate::lake::TableName;
+use crate::lake::{SnapshotId, TableName};
+use crate::pipeline::Wired;
 use crate::sql::session::{query, session};
-use crate::sql::time_travel;
-use crate::wiring::Wired;
+use crate::sql::{changes, time_travel};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -21,34 +21,35 @@ Examples:
   silversmith sql --changes bronze.customers --from 5618 --to 5620
   silversmith sql --changes bronze.customers --from 5618 'SELECT count(*) FROM changes'")]
 pub(super) struct SqlArgs {
-    /// One SELECT; with --changes, over `changes`
+    /// One SELECT statement; with --changes, it reads the table `changes`
     query: Option<String>,
-    /// Read the rows that appends added to this table, as `changes`
+    /// Read the rows that were appended to TABLE, as the table `changes`
     #[arg(long, value_name = "TABLE")]
     changes: Option<TableName>,
-    /// … after this snapshot
+    /// With --changes: only rows appended after this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
-    from: Option<i64>,
-    /// … up to this snapshot
+    from: Option<SnapshotId>,
+    /// With --changes: only rows appended up to this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
-    to: Option<i64>,
+    to: Option<SnapshotId>,
     #[command(flatten)]
     format: FormatArgs,
 }
 
 pub(super) async fn run(wired: &Wired, args: SqlArgs) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let lake = &wired.lake;
     let rows = async {
         let frame = match (&args.changes, &args.query) {
             (Some(table), sql) => {
-                time_travel::register_changes(lake, &context, table, args.from, args.to).await?;
+                changes::register(lake, &context, table, args.from, args.to).await?;
                 let sql = sql.as_deref().unwrap_or("SELECT * FROM changes");
                 query(&context, "the query", sql).await?
             }
             (None, Some(sql)) => time_travel::query(lake, &context, sql).await?,
             (None, None) => {
-                let message = "write a query, or --changes TABLE; see `silversmith sql --help`";
+                let message =
+                    "no query: pass a SELECT or --changes TABLE; see `silversmith sql --help`";
                 return Err(anyhow::Error::from(Usage(message.to_owned())));
             }
         };

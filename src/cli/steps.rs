@@ -1,16 +1,14 @@
 //! `run`, `bronze`, `silver`, `gold`.
 
 use super::exit::Usage;
-use super::output::{counted, say};
-use super::progress::{watched, watched_telling};
-use crate::bronze::BronzeReport;
+use super::output::say;
+use super::progress::{watched, watched_with_progress};
 use crate::error::chain;
-use crate::gold::GoldReport;
-use crate::silver::SilverReport;
-use crate::wiring::{Pipeline, Wired};
+use crate::pipeline::{Pipeline, Wired};
+use crate::worker::report::{bronze_line, gold_line, silver_line};
 use crate::worker::{self, Round, Until};
 
-/// With logs for machines, the log tells everything and nothing else is said.
+/// With JSON logs (`quiet`), the log has everything and no other lines are printed.
 pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow::Result<()> {
     let grace = wired.settings.worker.shutdown_grace;
     let until = if until_idle { Until::Idle } else { Until::Stopped };
@@ -19,7 +17,7 @@ pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow:
         rounds += 1;
         if !quiet {
             // A closed stderr is no reason to stop working.
-            drop(tell(round));
+            drop(report(round));
         }
     };
     worker::run(wired, until, grace, stop_signal(), seen).await?;
@@ -29,11 +27,11 @@ pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow:
     Ok(())
 }
 
-/// Ends when the process is asked to stop.
+/// Completes on SIGTERM or Ctrl-C.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        tracing::warn!("SIGTERM cannot be listened for");
+        tracing::warn!("cannot listen for SIGTERM");
         return std::future::pending().await;
     };
     tokio::select! {
@@ -42,15 +40,15 @@ async fn stop_signal() {
     }
 }
 
-fn tell(round: &Round) -> anyhow::Result<()> {
+fn report(round: &Round) -> anyhow::Result<()> {
     if round.bronze.listed > 0 {
-        say(&told_bronze(&round.pipeline, &round.bronze))?;
+        say(&bronze_line(&round.pipeline, &round.bronze))?;
     }
     if let Some(silver) = &round.silver {
-        say(&told_silver(&round.pipeline, silver))?;
+        say(&silver_line(&round.pipeline, silver))?;
     }
     for (table, gold) in &round.gold {
-        say(&told_gold(table, gold))?;
+        say(&gold_line(table, gold))?;
     }
     Ok(())
 }
@@ -58,11 +56,11 @@ fn tell(round: &Round) -> anyhow::Result<()> {
 pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
-        let report = watched_telling(&format!("bronze of {name}"), |told| {
-            pipeline.bronze.step_telling(move |so_far| told.tell(told_bronze(name, so_far)))
+        let report = watched_with_progress(&format!("bronze of {name}"), |progress| {
+            pipeline.bronze.step_with(move |so_far| progress.set(bronze_line(name, so_far)))
         })
         .await?;
-        say(&told_bronze(name, &report))?;
+        say(&bronze_line(name, &report))?;
     }
     Ok(())
 }
@@ -71,23 +69,24 @@ pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> any
     let mut any = false;
     for pipeline in pipelines {
         let (name, own) = (&pipeline.settings.name, pipeline.settings.bronze.root.as_str());
-        // The more exact of what is asked for and what the pipeline is for; none where they are apart.
+        // The narrower of the requested URI and the pipeline's root; none where neither contains the other.
         let root = match root {
             None => own,
-            Some(asked) if asked.starts_with(own) => asked,
-            Some(asked) if own.starts_with(asked) => own,
+            Some(requested) if requested.starts_with(own) => requested,
+            Some(requested) if own.starts_with(requested) => own,
             Some(_) => continue,
         };
         any = true;
-        let report = watched_telling(&format!("backfill of {name}"), |told| {
-            pipeline.bronze.backfill(root, move |so_far| told.tell(told_bronze(name, so_far)))
+        let report = watched_with_progress(&format!("backfill of {name}"), |progress| {
+            pipeline.bronze.backfill(root, move |so_far| progress.set(bronze_line(name, so_far)))
         })
         .await?;
-        say(&told_bronze(name, &report))?;
+        say(&bronze_line(name, &report))?;
     }
     if !any {
-        let asked = root.unwrap_or_default();
-        return Err(Usage(format!("no pipeline takes objects below `{asked}`")).into());
+        let root = root.unwrap_or_default();
+        let why = format!("no pipeline's source matches objects below `{root}`");
+        return Err(Usage(why).into());
     }
     Ok(())
 }
@@ -100,76 +99,23 @@ pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Re
         let report = if rebuild {
             watched(&what, silver.rebuild()).await?
         } else {
-            watched(&what, silver.step()).await?
+            watched(&what, silver.step()).await?.report
         };
-        say(&told_silver(name, &report))?;
+        say(&silver_line(name, &report))?;
     }
     Ok(())
 }
 
 pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
-    let mut trouble = None;
+    let mut first_error = None;
     for gold in pipelines.iter().flat_map(|pipeline| &pipeline.gold) {
-        match watched(&format!("gold table {}", gold.table()), gold.step()).await {
-            Ok(report) => say(&told_gold(&gold.table().to_string(), &report))?,
+        match watched(&format!("gold table {}", gold.table()), gold.step(None)).await {
+            Ok(report) => say(&gold_line(&gold.table().to_string(), &report))?,
             Err(error) => {
                 say(&format!("{}: failed: {}", gold.table(), chain(&error)))?;
-                trouble.get_or_insert(error);
+                first_error.get_or_insert(error);
             }
         }
     }
-    trouble.map_or(Ok(()), |error| Err(error.into()))
-}
-
-pub(super) fn told_bronze(pipeline: &str, report: &BronzeReport) -> String {
-    let mut text = format!(
-        "{pipeline} bronze: {} of {} ingested, {}",
-        report.ingested,
-        counted(report.listed as u64, "object"),
-        counted(report.rows, "row")
-    );
-    for (count, what) in [
-        (report.known as u64, "known already"),
-        (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
-        (report.rescued, "with something rescued"),
-        (report.postponed as u64, "not readable now"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
-}
-
-pub(super) fn told_silver(pipeline: &str, report: &SilverReport) -> String {
-    if report.snapshots.is_empty() {
-        return format!("{pipeline} silver: up to date");
-    }
-    let counts = &report.counts;
-    let mut text = format!(
-        "{pipeline} silver: {} merged: {} inserted, {} updated",
-        counted(report.bronze_snapshots as u64, "bronze snapshot"),
-        counts.inserted,
-        counts.updated
-    );
-    for (count, what) in [
-        (counts.deleted, "deleted"),
-        (counts.late, "late and older than what is there"),
-        (counts.unchanged, "there already"),
-        (counts.null_keys, "rows with a null key left in bronze"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
-}
-
-pub(super) fn told_gold(table: &str, report: &GoldReport) -> String {
-    match report {
-        GoldReport::UpToDate => format!("{table}: up to date"),
-        GoldReport::Refreshed { rows, .. } => {
-            format!("{table}: refreshed, {}", counted(*rows, "row"))
-        }
-    }
+    first_error.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,62 +1,11 @@
-//! Keys: which there are, which are not built yet, and where they stand in the file.
+//! Keys: unknown ones, those of features that are not built, and the line of each in the file.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
-
-/// The keys that are built; `*` stands for a name of the user's.
-const KEYS: &[&str] = &[
-    "lake.name",
-    "lake.catalog",
-    "lake.warehouse",
-    "lake.checkpoints",
-    "lake.event_bus",
-    "lake.rest.warehouse",
-    "lake.rest.auth",
-    "lake.rest.oauth2_server",
-    "lake.rest.scope",
-    "lake.rest.signing_name",
-    "worker.memory",
-    "worker.read_concurrency",
-    "worker.shutdown_grace",
-    "source.queue",
-    "source.dlq",
-    "source.visibility",
-    "source.on_missing",
-    "source.on_unmatched",
-    "source.directory",
-    "source.settle",
-    "pipeline.name",
-    "pipeline.source",
-    "pipeline.batch.max_objects",
-    "pipeline.batch.max_bytes",
-    "pipeline.batch.max_wait",
-    "pipeline.csv.delimiter",
-    "pipeline.csv.header",
-    "pipeline.csv.null_values",
-    "pipeline.csv.columns.*",
-    "pipeline.bronze.table",
-    "pipeline.bronze.schema_change",
-    "pipeline.silver.table",
-    "pipeline.silver.keys",
-    "pipeline.silver.order_by",
-    "pipeline.silver.mode",
-    "pipeline.silver.select",
-    "pipeline.silver.delete_when",
-    "pipeline.silver.null_keys",
-    "pipeline.silver.on_bronze_delete",
-    "pipeline.gold.table",
-    "pipeline.gold.sql",
-];
-
-/// Keys of features that are designed and not built.
-const NOT_BUILT: &[(&str, &str)] = &[
-    ("pipeline.bronze.partition_by", "partitioned bronze tables"),
-    ("pipeline.silver.partition_by", "partitioned silver tables"),
-    ("pipeline.silver.tombstone_retention", "forgetting deletes; they are kept for ever"),
-];
+use super::reference::{self, NOT_BUILT};
 
 /// Finds unknown keys and keys of features that are not built. `Err` when it is not TOML.
 pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
@@ -64,8 +13,8 @@ pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
     let mut problems = Vec::new();
     walk(table.get_ref(), "", &mut |path, span, is_table| {
         let line = line_of(text, span.start);
-        if let Some((_, what)) = NOT_BUILT.iter().find(|(key, _)| *key == path) {
-            let message = format!("`{path}` is not built yet ({what})");
+        if let Some(not_built) = NOT_BUILT.iter().find(|key| key.name == path) {
+            let message = format!("`{path}` is not built yet ({})", not_built.feature);
             problems.push(Problem { line, message });
         } else if !is_known(path, is_table) {
             let hint = nearest(path).map(|key| format!("; did you mean `{key}`?"));
@@ -110,7 +59,7 @@ fn walk(
 }
 
 fn is_known(path: &str, is_table: bool) -> bool {
-    KEYS.iter().any(|key| match key.strip_suffix(".*") {
+    reference::keys().map(|key| key.name).any(|key| match key.strip_suffix(".*") {
         Some(parent) => {
             path == parent
                 || path
@@ -118,21 +67,21 @@ fn is_known(path: &str, is_table: bool) -> bool {
                     .and_then(|rest| rest.strip_prefix('.'))
                     .is_some_and(|name| !name.contains('.') || !is_table)
         }
-        None => *key == path || (is_table && key.starts_with(&format!("{path}."))),
+        None => key == path || (is_table && key.starts_with(&format!("{path}."))),
     })
 }
 
 /// The known key most like an unknown one.
 fn nearest(path: &str) -> Option<String> {
     let leaf = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    let parents = KEYS.iter().flat_map(|key| {
-        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([(*key).to_owned()])
+    let parents = reference::keys().map(|key| key.name).flat_map(|key| {
+        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([key.to_owned()])
     });
     parents
         .filter(|key| !key.ends_with('*'))
         .map(|key| {
             let whole = strsim::damerau_levenshtein(path, &key);
-            // The right key in the wrong place is near, too.
+            // The right key in the wrong section is near, too.
             let own = strsim::damerau_levenshtein(&leaf(path), &leaf(&key)) + 2;
             (whole.min(own), key)
         })
@@ -141,7 +90,7 @@ fn nearest(path: &str) -> Option<String> {
         .map(|(_, key)| key)
 }
 
-/// A problem at a key; where the key is not written, at the closest table that is.
+/// A problem at a key; where the key is missing, at the closest table that is in the file.
 pub(super) fn located(text: &str, key: &str, why: String) -> Problem {
     let mut best = (0, 0);
     if let Ok(table) = DeTable::parse(text) {
@@ -171,7 +120,7 @@ fn plain(key: &str) -> String {
 
 fn find(
     table: &DeTable<'_>,
-    wanted: &str,
+    requested: &str,
     prefix: &str,
     found: &mut impl FnMut(usize, Range<usize>),
 ) {
@@ -186,31 +135,31 @@ fn find(
                 for (index, item) in items.iter().enumerate() {
                     if let DeValue::Table(inner) = item.get_ref() {
                         let path = format!("{path}[{index}]");
-                        if reaches(wanted, &path) {
+                        if reaches(requested, &path) {
                             found(path.len(), item.span());
-                            find(inner, wanted, &path, found);
+                            find(inner, requested, &path, found);
                         }
                     }
                 }
-                if wanted == path {
+                if requested == path {
                     found(path.len(), key.span());
                 }
             }
-            DeValue::Table(inner) if reaches(wanted, &path) => {
+            DeValue::Table(inner) if reaches(requested, &path) => {
                 found(path.len(), key.span());
-                find(inner, wanted, &path, found);
+                find(inner, requested, &path, found);
             }
-            _ if wanted == path => found(path.len(), key.span()),
+            _ if requested == path => found(path.len(), key.span()),
             _ => {}
         }
     }
 }
 
-fn reaches(wanted: &str, path: &str) -> bool {
-    wanted == path || wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+fn reaches(requested: &str, path: &str) -> bool {
+    requested == path || requested.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// What the TOML parser says, with the line.
+/// The TOML parser's error, with the line.
 pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let line = line_of(text, error.span().map_or(0, |span| span.start));
     Problem { line, message: error.message().trim().replace('\n', " ") }

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Announcement;
+use super::ObjectEvent;
+use crate::reason::Reason;
 
 /// The version of the envelope that this program writes, and the newest that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
-/// The field by which the envelope is known; its value is the format version.
+/// The field that identifies the envelope; its value is the format version.
 pub(super) const MARKER: &str = "silversmith_dead_letter";
-/// Bytes of a message body that are kept where the body is all there is. Encoded as JSON it may be
-/// six times as long, and SQS takes 256 KiB.
+/// Bytes of a message body that are kept where no object could be read from it. Encoded as JSON it may be six
+/// times as long, and SQS accepts 256 KiB.
 pub const BODY_LIMIT: usize = 40 * 1024;
 /// Bytes of an error's text that are kept.
 const ERROR_LIMIT: usize = 4 * 1024;
@@ -24,14 +25,14 @@ pub struct DeadLetter {
     pub id: String,
     /// When it was written.
     pub at: DateTime<Utc>,
-    /// A short, stable word for why.
+    /// The word for why; a newer version may have words that this one does not know.
     pub reason: String,
-    /// The whole account of why.
+    /// The error in full.
     pub error: String,
-    /// The pipeline that could not take the object; none when it never got so far.
+    /// The pipeline that could not ingest the object; none where no pipeline was involved.
     pub pipeline: Option<String>,
     /// The object.
-    pub object: Option<Announcement>,
+    pub object: Option<ObjectEvent>,
     /// The message that brought it.
     pub message: Origin,
     /// The message's body, where no object could be read out of it.
@@ -52,19 +53,19 @@ pub struct Origin {
 }
 
 impl DeadLetter {
-    /// For an object that a pipeline, or none, could take.
+    /// For an object that a pipeline could not ingest, or that no pipeline matches.
     pub fn of_object(
         (id, at): (String, DateTime<Utc>),
         pipeline: Option<&str>,
-        object: Announcement,
-        (reason, error): (&str, &str),
+        object: ObjectEvent,
+        (reason, error): (Reason, &str),
         message: Origin,
     ) -> Self {
         Self {
             silversmith_dead_letter: FORMAT_VERSION,
             id,
             at,
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             error: cut(error, ERROR_LIMIT).to_owned(),
             pipeline: pipeline.map(str::to_owned),
             object: Some(object),
@@ -74,11 +75,11 @@ impl DeadLetter {
         }
     }
 
-    /// For a body, or one record of it, that is no event.
+    /// For a body, or one record of a body, that is not an event.
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
-        (reason, error): (&str, &str),
+        (reason, error): (Reason, &str),
         message: Origin,
     ) -> Self {
         let kept = cut(body, BODY_LIMIT);
@@ -86,7 +87,7 @@ impl DeadLetter {
             silversmith_dead_letter: FORMAT_VERSION,
             id,
             at,
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             error: cut(error, ERROR_LIMIT).to_owned(),
             pipeline: None,
             object: None,
@@ -96,7 +97,7 @@ impl DeadLetter {
         }
     }
 
-    /// The envelope, with every character escaped that a queue refuses
+    /// The envelope. Every character that a queue refuses is escaped
     /// ([SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html):
     /// control characters, U+FFFE and U+FFFF).
     pub fn to_json(&self) -> String {
@@ -107,7 +108,7 @@ impl DeadLetter {
     }
 }
 
-/// As many whole characters as fit.
+/// The longest prefix of whole characters within a limit of bytes.
 fn cut(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::{DeadLetter, Origin};
 use super::*;
+use crate::reason::Reason;
 
 /// The documented shape of a notification, straight from S3.
 fn notification(key: &str, version: &str, name: &str) -> String {
@@ -139,7 +140,7 @@ fn the_sqs_event_of_lambda() {
 
 #[test]
 fn a_dead_letter_goes_to_its_pipeline_only() {
-    let object = Announcement {
+    let object = ObjectEvent {
         bucket: "raw".into(),
         key: "a\u{FFFF}\u{1}é+%41.csv".into(),
         etag: Some("e".into()),
@@ -149,9 +150,9 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
     };
     let origin = Origin { id: "m".into(), receive_count: 1 };
     let stamp = ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
-    let why = ("schema-changed", "its columns changed");
-    let letter = DeadLetter::of_object(stamp, Some("orders"), object.clone(), why, origin);
-    let json = letter.to_json();
+    let why = (Reason::SchemaChanged, "its columns changed");
+    let dead_letter = DeadLetter::of_object(stamp, Some("orders"), object.clone(), why, origin);
+    let json = dead_letter.to_json();
     assert!(!json.contains(['\u{FFFF}', '\u{1}']), "{json}");
     assert_eq!(
         parse(&json).unwrap(),
@@ -166,18 +167,19 @@ fn a_dead_letter_of_a_body_is_that_body_again() {
     let origin = || Origin { id: "m".into(), receive_count: 1 };
     let stamp = || ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
     let body = notification("a.csv", "2.1", "ObjectCreated:Put");
-    let letter = DeadLetter::of_body(stamp(), &body, ("not-an-event", "why"), origin());
-    assert_eq!(keys(&letter.to_json()), ["a.csv"]);
+    let dead_letter = DeadLetter::of_body(stamp(), &body, (Reason::NotAnEvent, "why"), origin());
+    assert_eq!(keys(&dead_letter.to_json()), ["a.csv"]);
     let long = "é".repeat(200_000);
-    let letter = DeadLetter::of_body(stamp(), &long, ("not-an-event", "why"), origin());
-    assert!(letter.truncated && letter.to_json().len() < 256 * 1024);
-    assert!(parse(&letter.to_json()).is_err());
-    let quotes = DeadLetter::of_body(stamp(), &"\u{1}".repeat(200_000), ("x", "y"), origin());
+    let dead_letter = DeadLetter::of_body(stamp(), &long, (Reason::NotAnEvent, "why"), origin());
+    assert!(dead_letter.truncated && dead_letter.to_json().len() < 256 * 1024);
+    assert!(parse(&dead_letter.to_json()).is_err());
+    let quotes =
+        DeadLetter::of_body(stamp(), &"\u{1}".repeat(200_000), (Reason::Unmatched, "y"), origin());
     assert!(quotes.to_json().len() < 256 * 1024, "{}", quotes.to_json().len());
 }
 
 #[test]
-fn what_is_no_event_is_told() {
+fn what_is_not_an_event_is_an_error() {
     for body in ["", "hello", "[]", "1", "{}", r#"{"Records":1}"#, r#"{"Type":"Notification"}"#] {
         assert!(matches!(parse(body), Err(NotAnEvent::Unknown(_))), "{body}");
     }

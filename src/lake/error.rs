@@ -1,11 +1,15 @@
 //! What can go wrong with a table.
 
+use std::time::Duration;
+
+use parquet::errors::ParquetError;
+
 use crate::error::Kind;
 
-use super::TableName;
 use super::catalog::CatalogError;
+use super::{SequenceNumber, SnapshotId, TableName};
 
-/// Trouble with a table of the lake.
+/// What can go wrong with a table of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The Iceberg library refused or failed: files, metadata, manifests.
@@ -15,7 +19,7 @@ pub enum LakeError {
         table: TableName,
         /// What was being done.
         doing: &'static str,
-        /// The library's own account.
+        /// The detail from the library.
         #[source]
         source: Box<iceberg::Error>,
     },
@@ -26,16 +30,16 @@ pub enum LakeError {
         table: TableName,
         /// What was being done.
         doing: &'static str,
-        /// Arrow's own account.
+        /// The detail from Arrow.
         #[source]
         source: arrow::error::ArrowError,
     },
     /// The catalog failed before any effect.
-    #[error("table {table}: the catalog could not be asked")]
+    #[error("table {table}: the catalog request failed")]
     Catalog {
         /// The table.
         table: TableName,
-        /// The catalog's account.
+        /// The detail from the catalog.
         #[source]
         source: CatalogError,
     },
@@ -43,19 +47,21 @@ pub enum LakeError {
     #[error("table {0} does not exist")]
     NotFound(TableName),
     /// A commit was sent, and neither its success nor its failure could be established (I6).
+    #[error(transparent)]
+    Unknown(#[from] Box<UnknownCommit>),
+    /// Other writers keep committing to the table.
     #[error(
-        "table {table}: it could not be established whether snapshot {snapshot} was committed; its files were kept"
+        "table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
     )]
-    Unknown {
+    Contended {
         /// The table.
         table: TableName,
-        /// The snapshot that may or may not be part of the table.
-        snapshot: i64,
-        /// What the catalog last said.
-        #[source]
-        source: CatalogError,
+        /// How many.
+        attempts: u32,
+        /// In which time.
+        elapsed: Duration,
     },
-    /// A change wants to remove a file that is no longer live.
+    /// A change removes a file that is no longer live.
     #[error("table {table}: data file {path} is no longer part of the table")]
     FileGone {
         /// The table.
@@ -63,7 +69,7 @@ pub enum LakeError {
         /// The file.
         path: String,
     },
-    /// The position asked for belongs to another table, or to a history that was rolled back.
+    /// A position belongs to another table, or to a history that was rolled back.
     #[error(
         "table {table} was rolled back or replaced: snapshot {snapshot} (sequence {sequence}), already consumed, is not in its history"
     )]
@@ -71,30 +77,30 @@ pub enum LakeError {
         /// The table.
         table: TableName,
         /// The consumed snapshot.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Its sequence number.
-        sequence: i64,
+        sequence: SequenceNumber,
     },
     /// Rows were removed from a table that is read as append-only.
-    #[error("table {table}: snapshot {snapshot} is of operation `{operation}`, not an append")]
+    #[error("table {table}: snapshot {snapshot} has the operation `{operation}`, not `append`")]
     NotAppend {
         /// The table.
         table: TableName,
         /// The snapshot.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Its operation.
         operation: String,
     },
-    /// A mark that this version cannot read.
+    /// A snapshot property that this version cannot read.
     #[error("table {table}: {what}")]
-    Mark {
+    Property {
         /// The table.
         table: TableName,
         /// What is wrong with it.
         what: String,
     },
-    /// Two schemas that cannot be made one.
-    #[error("table {table}: column `{column}` is {is}, which cannot become {wanted}")]
+    /// Two schemas that cannot be combined.
+    #[error("table {table}: column `{column}` is {is}, which cannot become {requested}")]
     Schema {
         /// The table.
         table: TableName,
@@ -102,20 +108,39 @@ pub enum LakeError {
         column: String,
         /// Its type in the table.
         is: String,
-        /// The type asked for.
-        wanted: String,
+        /// The requested type.
+        requested: String,
     },
-    /// A table that is partitioned, and is to be written.
-    #[error("table {0} is partitioned; writing partitioned tables is not built yet")]
+    /// A partitioned table cannot be written yet.
+    #[error("table {0} is partitioned; silversmith cannot write partitioned tables yet")]
     Partitioned(TableName),
-    /// A snapshot or time that the table does not know.
+    /// A snapshot or a time that the table does not have.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
         /// The table.
         table: TableName,
-        /// What was asked for.
+        /// What was requested.
         what: String,
     },
+}
+
+/// A commit whose answer was lost: it may be in the table, now or later. Its files were kept (I6).
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "table {table}: no answer says whether snapshot {snapshot} was committed, after {attempts} attempts in {elapsed:.1?}; its files were kept, and a retry finds out"
+)]
+pub struct UnknownCommit {
+    /// The table.
+    pub table: TableName,
+    /// The snapshot that may or may not be part of the table.
+    pub snapshot: SnapshotId,
+    /// How often the swap was sent.
+    pub attempts: u32,
+    /// For how long silversmith tried to find out.
+    pub elapsed: Duration,
+    /// What the catalog last said.
+    #[source]
+    pub source: CatalogError,
 }
 
 impl LakeError {
@@ -123,7 +148,7 @@ impl LakeError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Catalog { source, .. } => source.kind,
-            Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
+            Self::Unknown(_) | Self::Contended { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
             Self::NotFound(_)
@@ -131,13 +156,13 @@ impl LakeError {
             | Self::Partitioned(_)
             | Self::Schema { .. } => Kind::Configuration,
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
-            Self::Mark { .. } => Kind::Corrupt,
+            Self::Property { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,
         }
     }
 }
 
-/// Puts the table and the action to a library's error.
+/// Adds the table and the action to a library's error.
 pub(super) trait Doing<T> {
     /// Names the table and what was being done to it.
     fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError>;
@@ -156,6 +181,22 @@ impl<T> Doing<T> for Result<T, iceberg::Error> {
 impl<T> Doing<T> for Result<T, arrow::error::ArrowError> {
     fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
         self.map_err(|source| LakeError::Arrow { table: table.clone(), doing, source })
+    }
+}
+
+impl<T> Doing<T> for Result<T, ParquetError> {
+    fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError> {
+        let failed = self.map_err(|error| match error {
+            // The table's files failed below Parquet.
+            ParquetError::External(source) => match source.downcast::<iceberg::Error>() {
+                Ok(source) => *source,
+                Err(source) => {
+                    iceberg::Error::new(iceberg::ErrorKind::Unexpected, source.to_string())
+                }
+            },
+            error => iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.to_string()),
+        });
+        failed.doing(table, doing)
     }
 }
 

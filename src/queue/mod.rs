@@ -1,9 +1,9 @@
 //! The queue: where events come from, and where dead letters go.
 
+mod heartbeat;
 mod invocation;
 mod memory;
 mod sqs;
-mod visibility;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use heartbeat::Heartbeat;
 pub use invocation::InvocationQueue;
 pub use memory::MemoryQueue;
 pub use sqs::SqsQueue;
-pub use visibility::InHand;
 
 use crate::error::Kind;
 

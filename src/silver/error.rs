@@ -1,19 +1,21 @@
-//! Why a merge did not happen, and what to do.
+//! Why a merge failed, and what to do.
+
+use std::time::Duration;
 
 use crate::checkpoint::CheckpointError;
 use crate::error::Kind;
-use crate::lake::{LakeError, TableName};
-use crate::sql::SqlError;
+use crate::lake::{LakeError, SnapshotId, TableName};
+use crate::merge::MergeError;
 
-/// Why a merge did not happen.
+/// Why a merge failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SilverError {
     /// A table.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// `select` or `delete_when`.
+    /// The merge.
     #[error(transparent)]
-    Sql(#[from] SqlError),
+    Merge(#[from] MergeError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -32,35 +34,31 @@ pub enum SilverError {
         /// Silver.
         silver: TableName,
         /// The snapshot that is gone.
-        snapshot: i64,
+        snapshot: SnapshotId,
     },
-    /// Rows were taken out of bronze.
+    /// Rows were deleted from bronze.
     #[error(
-        "rows were taken out of bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
+        "rows were deleted from bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
     )]
     BronzeDeleted {
         /// Bronze.
         bronze: TableName,
-        /// The snapshot that did it.
-        snapshot: i64,
+        /// The snapshot that deleted them.
+        snapshot: SnapshotId,
         /// Its operation.
         operation: String,
     },
-    /// A column that the merge needs.
-    #[error("silver table {table}: {why}")]
-    Columns {
-        /// The table.
-        table: TableName,
-        /// What is wrong.
-        why: String,
-    },
-    /// Others keep committing to silver.
-    #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
+    /// Other writers keep committing to silver.
+    #[error(
+        "silver table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
+    )]
     Contended {
         /// The table.
         table: TableName,
         /// How many.
-        attempts: usize,
+        attempts: u32,
+        /// In which time.
+        elapsed: Duration,
     },
 }
 
@@ -69,11 +67,9 @@ impl SilverError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Lake(error) => error.kind(),
-            Self::Sql(error) => error.kind(),
+            Self::Merge(error) => error.kind(),
             Self::Checkpoint(error) => error.kind(),
-            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } | Self::Columns { .. } => {
-                Kind::Configuration
-            }
+            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } => Kind::Configuration,
             Self::BronzeRolledBack { .. } => Kind::Corrupt,
             Self::Contended { .. } => Kind::Retry,
         }

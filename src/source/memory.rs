@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Wanted};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
 
 /// See the module. Versions are hashes of the content.
 #[derive(Debug, Default)]
@@ -46,11 +46,11 @@ impl MemoryStore {
         self.lock().get(uri).cloned().ok_or_else(|| ReadError::Missing(uri.to_owned()))
     }
 
-    fn same(&self, wanted: &RawObject) -> Result<(RawObject, Vec<u8>), ReadError> {
-        let current = self.current(&wanted.id.uri)?;
-        match current.0 == *wanted {
+    fn same(&self, requested: &RawObject) -> Result<(RawObject, Vec<u8>), ReadError> {
+        let current = self.current(&requested.id.uri)?;
+        match current.0 == *requested {
             true => Ok(current),
-            false => Err(ReadError::Changed(wanted.id.uri.clone())),
+            false => Err(ReadError::Changed(requested.id.uri.clone())),
         }
     }
 }
@@ -68,7 +68,7 @@ impl RawStore for MemoryStore {
     async fn oldest_incomplete(
         &self,
         _root: &str,
-        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        _is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(None)
     }
@@ -77,10 +77,10 @@ impl RawStore for MemoryStore {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Wanted) -> Result<Opened, ReadError> {
-        let (object, content) = match wanted {
-            Wanted::Listed(object) => self.same(object)?,
-            Wanted::Announced(object) => self.current(&object.uri())?,
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let (object, content) = match requested {
+            Requested::Listed(object) => self.same(object)?,
+            Requested::ByEvent(object) => self.current(&object.uri())?,
         };
         Ok(Opened { object, input: Box::new(Cursor::new(content)) })
     }

@@ -1,7 +1,7 @@
-//! What the program tells of itself: logs to stderr ([`logs`]), metrics ([`metrics`]) and traces by OTLP where
-//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set, metrics for Prometheus and health by HTTP where `--http` is given ([`mod@http`]).
+//! Logs, metrics, traces, health: logs to stderr ([`logs`]); metrics ([`metrics`]) and traces by OTLP where
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set; metrics for Prometheus and health by HTTP with `--http` ([`mod@http`]).
 //!
-//! Everything is told through `tracing` and through [`metrics`]; without anybody to tell, that costs next to nothing.
+//! All code reports through `tracing` and [`metrics`]; without an exporter that costs next to nothing.
 
 pub mod http;
 pub mod logs;
@@ -23,26 +23,26 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use logs::LogFormat;
 
-/// What is wanted of telemetry.
+/// What telemetry to start.
 #[derive(Debug, Clone)]
 pub struct Telemetry<'a> {
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`.
     pub filter: Option<&'a str>,
-    /// The same where nothing is said.
+    /// The same, where `filter` is none.
     pub default_filter: &'a str,
     /// Whether `OTEL_EXPORTER_OTLP_ENDPOINT` is set; the exporters read it.
     pub otlp: bool,
-    /// The name of the service where `OTEL_SERVICE_NAME` does not say.
+    /// The name of the service.
     pub service: &'a str,
-    /// Whether somebody will ask for `/metrics`.
+    /// Whether `/metrics` is served.
     pub scraped: bool,
 }
 
-/// Telemetry cannot be begun.
+/// An exporter cannot be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("telemetry cannot be begun: {0}")]
+#[error("an exporter cannot be set up: {0}")]
 pub struct TelemetryError(String);
 
 /// The exporters, until the program ends.
@@ -54,7 +54,7 @@ struct Exporters {
 }
 
 impl Exporters {
-    /// Hands over what there is. The exporters block, and have time limits of their own.
+    /// Exports what was collected. The exporters block, and have time limits of their own.
     fn flush(&self) -> Vec<(&'static str, Option<OTelSdkResult>)> {
         vec![
             ("metrics", self.meters.as_ref().map(SdkMeterProvider::force_flush)),
@@ -64,80 +64,80 @@ impl Exporters {
     }
 }
 
-/// Who tells, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
+/// The service, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
 fn resource(service: &str) -> Resource {
     Resource::builder().with_service_name(service.to_owned()).build()
 }
 
-/// How long handing over may take: whoever asked for something else does not wait for a collector.
+/// How long the last export may take: a command does not wait for a collector.
 const FLUSH: Duration = Duration::from_secs(2);
 
 static EXPORTERS: OnceLock<Exporters> = OnceLock::new();
 
-/// Begins to log, and to export what is wanted. A second call changes nothing.
+/// Starts logging and the requested exporters. A second call changes nothing.
 ///
 /// # Errors
-/// When something cannot be exported. Logs are written, and the rest is exported, all the same.
-pub fn start(wanted: &Telemetry<'_>) -> Result<(), TelemetryError> {
+/// When an exporter cannot be set up. Logs are written, and the other exporters run, all the same.
+pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
     let mut exporters = Exporters::default();
-    let mut trouble: Option<TelemetryError> = None;
-    let mut noted = |error: &dyn std::fmt::Display| {
-        trouble.get_or_insert(TelemetryError(error.to_string()));
+    let mut first_error: Option<TelemetryError> = None;
+    let mut failed = |error: &dyn std::fmt::Display| {
+        first_error.get_or_insert(TelemetryError(error.to_string()));
     };
     let mut meters: Option<MeterProviderBuilder> = None;
-    if wanted.scraped {
+    if requested.scraped {
         match http::reader() {
             Ok(reader) => meters = Some(SdkMeterProvider::builder().with_reader(reader)),
-            Err(error) => noted(&error),
+            Err(error) => failed(&error),
         }
     }
     #[cfg(feature = "otlp")]
-    if wanted.otlp {
+    if requested.otlp {
         crate::tls::use_ring();
         match otlp::metrics() {
             Ok(exporter) => {
                 let builder = meters.take().unwrap_or_else(SdkMeterProvider::builder);
                 meters = Some(builder.with_periodic_exporter(exporter));
             }
-            Err(error) => noted(&error),
+            Err(error) => failed(&error),
         }
-        match otlp::tracers(wanted.service) {
+        match otlp::tracers(requested.service) {
             Ok(tracers) => exporters.tracers = Some(tracers),
-            Err(error) => noted(&error),
+            Err(error) => failed(&error),
         }
     }
     if let Some(builder) = meters {
-        let provider = builder.with_resource(resource(wanted.service)).build();
+        let provider = builder.with_resource(resource(requested.service)).build();
         opentelemetry::global::set_meter_provider(provider.clone());
         exporters.meters = Some(provider);
     }
     let registry = tracing_subscriber::registry().with(logs::layer(
-        wanted.format,
-        wanted.filter,
-        wanted.default_filter,
+        requested.format,
+        requested.filter,
+        requested.default_filter,
     ));
     #[cfg(feature = "otlp")]
     let registry = registry.with(exporters.tracers.as_ref().map(otlp::layer));
-    // A second start, in tests, changes nothing.
+    // A second start, in tests, fails here and changes nothing.
     if registry.try_init().is_ok() {
         drop(EXPORTERS.set(exporters));
     }
-    trouble.map_or(Ok(()), Err)
+    first_error.map_or(Ok(()), Err)
 }
 
-/// Hands over what was measured and traced so far: before a process is frozen, or ends.
+/// Exports what was measured and traced so far: before a process is frozen, or ends.
 pub async fn flush() {
     let flushed = tokio::task::spawn_blocking(|| {
         let Some(exporters) = EXPORTERS.get() else { return };
         for (what, done) in exporters.flush() {
             if let Some(Err(error)) = done {
-                tracing::warn!(%error, "{what} could not be handed over");
+                tracing::warn!(%error, "{what} could not be exported");
             }
         }
     });
     match tokio::time::timeout(FLUSH, flushed).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "telemetry could not be handed over"),
-        Err(_) => tracing::warn!("telemetry could not be handed over in time"),
+        Ok(Err(error)) => tracing::warn!(%error, "telemetry could not be exported"),
+        Err(_) => tracing::warn!("telemetry could not be exported in time"),
     }
 }

@@ -23,11 +23,11 @@ pub(super) fn tracers(service: &str) -> Result<SdkTracerProvider, ExporterBuildE
     Ok(provider.with_resource(resource(service)).build())
 }
 
-/// Our own spans, whatever is logged.
+/// silversmith's own spans, whatever the log filter is.
 pub(super) fn layer<S>(tracers: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let ours = Targets::new().with_target("silversmith", LevelFilter::INFO);
-    tracing_opentelemetry::layer().with_tracer(tracers.tracer("silversmith")).with_filter(ours)
+    let own = Targets::new().with_target("silversmith", LevelFilter::INFO);
+    tracing_opentelemetry::layer().with_tracer(tracers.tracer("silversmith")).with_filter(own)
 }

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Until, WorkerError};
 use crate::announce::Announcer;
-use crate::backoff::in_trouble;
+use crate::backoff::retry_delay;
 use crate::error::chain;
+use crate::pipeline::Pipeline;
 use crate::telemetry::readiness;
-use crate::wiring::Pipeline;
 
 /// How often it is looked whether something was committed that nobody woke us for.
 const LOOK: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ impl Announcing {
                     return Err(error);
                 }
                 failures += 1;
-                let again_in = in_trouble(failures);
+                let again_in = retry_delay(failures);
                 tracing::error!(
                     failures,
                     ?again_in,
@@ -92,7 +92,7 @@ async fn run(announcer: Announcer, pipeline: String, wake: Arc<Notify>, stop: Ca
             }
             Err(error) => {
                 failures += 1;
-                let again_in = in_trouble(failures);
+                let again_in = retry_delay(failures);
                 let error = chain(&error);
                 tracing::warn!(
                     pipeline,

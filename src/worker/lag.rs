@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::chain;
+use crate::pipeline::Pipeline;
 use crate::telemetry::metrics;
-use crate::wiring::Pipeline;
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(60);

@@ -1,15 +1,17 @@
 //! The worker: bronze, silver and gold of every pipeline, as objects come, until it is told to stop or,
 //! with `--until-idle`, until there is nothing left to do.
 //!
-//! - `rounds.rs`: a folder is listed, round after round
+//! - `folder.rs`: a folder is listed, round after round
 //! - `lag.rs`: how far silver is behind is watched, too
 //! - `announcing.rs`: what was committed is announced beside the work
-//! - [`mod@events`]: messages of a queue are received, batched, committed and only then deleted (I1)
+//! - [`mod@queue`]: messages of a queue are received, batched, committed and only then deleted (I1)
 
 mod announcing;
-pub mod events;
+mod folder;
 mod lag;
-mod rounds;
+pub mod merge;
+pub mod queue;
+pub(crate) mod report;
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,10 +20,10 @@ use crate::ambient::SharedAmbient;
 use crate::announce::AnnounceError;
 use crate::bronze::{BronzeError, BronzeReport};
 use crate::gold::{GoldError, GoldReport};
+use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::QueueError;
 use crate::silver::{SilverError, SilverReport};
 use crate::telemetry::readiness;
-use crate::wiring::{Intake, Pipeline, Wired};
 use announcing::Announcing;
 pub use announcing::announced;
 
@@ -136,9 +138,9 @@ pub async fn run(
     let work = async {
         match &wired.intake {
             Intake::Directory => {
-                rounds::run(wired, until != Until::Stopped, grace, stop, seen).await
+                folder::run(wired, until != Until::Stopped, grace, stop, seen).await
             }
-            Intake::Queue(queues) => events::run(wired, queues, until, grace, stop, seen).await,
+            Intake::Queue(queues) => queue::run(wired, queues, until, grace, stop, seen).await,
             Intake::Listing => Err(WorkerError::NothingToWatch),
         }
     };
@@ -157,7 +159,7 @@ pub async fn merge_alone(
     pipeline: &Pipeline,
     ambient: &SharedAmbient,
 ) -> Result<Option<Round>, WorkerError> {
-    events::merging::alone(pipeline, ambient).await
+    merge::alone(pipeline, ambient).await
 }
 
 /// Silver and gold of one pipeline, once.
@@ -170,9 +172,10 @@ async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
         }
         None => None,
     };
+    let loaded = silver.as_ref().and_then(|step| step.silver.as_ref());
     let (mut refreshed, mut trouble) = (Vec::new(), None);
     for gold in &pipeline.gold {
-        match gold.step().await {
+        match gold.step(loaded).await {
             Ok(report) => refreshed.push((gold.table().to_string(), report)),
             // One table's trouble does not hold up those listed after it.
             Err(source) => {
@@ -184,6 +187,7 @@ async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
         Some(trouble) => Err(trouble),
         None => {
             let bronze = BronzeReport::default();
+            let silver = silver.map(|step| step.report);
             Ok(Round { pipeline: name(), bronze, silver, gold: refreshed })
         }
     }

@@ -6,8 +6,11 @@ mod checkpoints;
 mod commit;
 mod files;
 mod lock;
+mod merge_engine;
+mod metrics;
 mod queue;
 mod raw_store;
 mod rest;
+mod row_reader;
 
 pub use backings::{Backing, backings, postgres_url, rest_url};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use silversmith::ambient::ManualAmbient;
-use silversmith::queue::{EventQueue, InHand, MemoryQueue, Message, Outgoing, SqsQueue};
+use silversmith::queue::{EventQueue, Heartbeat, MemoryQueue, Message, Outgoing, SqsQueue};
 
 use crate::emulator::stand::{Stand, Wish};
 use crate::support::at;
@@ -118,7 +118,7 @@ async fn the_heartbeat_keeps_messages_hidden() {
             None => Arc::new(silversmith::ambient::SystemAmbient),
         };
         let visibility = Duration::from_secs(3);
-        let in_hand = InHand::new(visibility, ambient);
+        let in_hand = Heartbeat::new(visibility, ambient);
         kind.queue.send(&(0..3).map(outgoing).collect::<Vec<_>>()).await.unwrap();
         let messages = kind.receive_all(3, 3).await;
         for message in &messages {

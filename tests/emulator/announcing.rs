@@ -6,12 +6,12 @@ use silversmith::announce::{EventBridge, EventBus};
 use super::stand::{Stand, arn, config_at, endpoint, make_queue};
 use crate::support::schemas::assert_documented;
 
-/// A bus, and a queue that gets everything that is told on it.
+/// A bus, and a queue that gets everything that is published on it.
 async fn bus(stand: &Stand) -> (aws_sdk_eventbridge::Client, String, String) {
     let client = aws_sdk_eventbridge::Client::new(&config_at(&endpoint()).await);
     let name = format!("{}-bus", stand.name);
     client.create_event_bus().name(&name).send().await.unwrap();
-    let queue = make_queue(&stand.sqs, &format!("{name}-told"), None).await;
+    let queue = make_queue(&stand.sqs, &format!("{name}-published"), None).await;
     let rule = client.put_rule().name(&name).event_bus_name(&name);
     rule.event_pattern(r#"{"source": ["silversmith"]}"#).send().await.unwrap();
     let target = aws_sdk_eventbridge::types::Target::builder().id("queue");
@@ -23,7 +23,7 @@ async fn bus(stand: &Stand) -> (aws_sdk_eventbridge::Client, String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_commit_arrives_as_documented() {
     let stand = Stand::new().await;
-    let (client, bus, told) = bus(&stand).await;
+    let (client, bus, published) = bus(&stand).await;
     stand.configure_lake(&format!("event_bus = \"{bus}\""));
     stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     stand.put("bad.csv", "PK\u{3}\u{4}\0\0").await;
@@ -31,7 +31,7 @@ async fn every_commit_arrives_as_documented() {
     stand.run(&["run", "--until-idle"]);
     let mut events: Vec<Value> = Vec::new();
     let mut all = async || {
-        let bodies = stand.drain(&told).await;
+        let bodies = stand.drain(&published).await;
         events.extend(bodies.iter().map(|body| serde_json::from_str::<Value>(body).unwrap()));
         events.len() >= 4
     };
@@ -47,7 +47,7 @@ async fn every_commit_arrives_as_documented() {
     assert_eq!(kinds, ["bronze.committed", "gold.refreshed", "object.rejected", "silver.merged"]);
     let found = stand.stdout(&["check", "--format", "csv"]);
     assert!(found.contains("ok,event bus,"), "{found}");
-    // Gone, it holds up nobody.
+    // A bus that is gone holds up no other work.
     client.remove_targets().rule(&bus).event_bus_name(&bus).ids("queue").send().await.unwrap();
     client.delete_rule().name(&bus).event_bus_name(&bus).send().await.unwrap();
     client.delete_event_bus().name(&bus).send().await.unwrap();
@@ -58,9 +58,9 @@ async fn every_commit_arrives_as_documented() {
     stand.run(&["run", "--until-idle"]);
     let rows = stand.stdout(&["sql", "--format", "csv", "SELECT n FROM gold.orders"]);
     assert_eq!(rows, "n\n2\n");
-    // Nothing was told to nobody: it waits for the bus.
-    let noted = stand.s3.get_object().bucket(&stand.name).key("checkpoints/orders/announced.json");
-    let noted = noted.send().await.unwrap().body.collect().await.unwrap().to_vec();
-    let noted: Value = serde_json::from_slice(&noted).unwrap();
-    assert_eq!(noted["tables"]["bronze.orders"]["sequence_number"], 1, "{noted}");
+    // No event was dropped: the commit waits for the bus.
+    let stored = stand.s3.get_object().bucket(&stand.name).key("checkpoints/orders/announced.json");
+    let stored = stored.send().await.unwrap().body.collect().await.unwrap().to_vec();
+    let stored: Value = serde_json::from_slice(&stored).unwrap();
+    assert_eq!(stored["tables"]["bronze.orders"]["sequence_number"], 1, "{stored}");
 }

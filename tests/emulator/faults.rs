@@ -35,7 +35,7 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
     for round in 0..10 {
         send_files(&stand, round * 12..(round + 1) * 12, 2).await;
         let worker = stand.worker("killed.log");
-        // The point of the kill is drawn, not waited for: anywhere in what a round takes.
+        // The kill comes at a random time: anywhere in a round.
         tokio::time::sleep(Duration::from_millis(random.random_range(100..900))).await;
         worker.kill();
     }
@@ -45,8 +45,8 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
     assert_eq!(stand.depth(&stand.dlq).await, 0);
 }
 
-/// A worker frozen for longer than its messages stay hidden: another does its work, and when it wakes up
-/// it commits nothing twice.
+/// A worker is frozen for longer than its messages stay hidden. Another worker processes them; the frozen one
+/// wakes up and commits nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
     let wish = Wish { notified: false, source: "visibility = \"5s\"".into(), ..Wish::default() };
@@ -54,7 +54,7 @@ async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
     send_files(&stand, 0..40, 1).await;
     let frozen = stand.worker("frozen.log");
     stand
-        .until("it has taken messages", async || {
+        .until("it has messages in flight", async || {
             std::fs::read_to_string(stand.path().join("frozen.log"))
                 .unwrap()
                 .contains("bronze committed")
@@ -62,7 +62,7 @@ async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
         .await;
     send_files(&stand, 40..80, 1).await;
     frozen.signal("-STOP");
-    // Hidden messages come back by themselves, and the lock runs out.
+    // Hidden messages become visible again, and the lock expires.
     stand.work_off();
     frozen.signal("-CONT");
     stand.until("it is idle again", async || stand.depth(&stand.queue).await == 0).await;
@@ -72,7 +72,7 @@ async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun() {
+async fn a_stopped_worker_releases_what_it_has_not_begun() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     send_files(&stand, 0..60, 1).await;
     let worker = stand.worker("stopped.log");
@@ -80,13 +80,13 @@ async fn a_worker_that_is_told_to_stop_gives_back_what_it_has_not_begun() {
     let began = std::time::Instant::now();
     worker.stop();
     assert!(began.elapsed() < Duration::from_secs(25), "within the grace");
-    // Given back, and not only hidden until a minute is over.
+    // Released, and not just hidden for a minute.
     stand.work_off();
     assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
     stand.assert_exactly_once(60, 600);
 }
 
-/// A way to the catalog that can be shut.
+/// A proxy in front of the catalog that can be shut.
 struct Gate {
     open: Arc<AtomicBool>,
     port: u16,
@@ -130,7 +130,7 @@ async fn while_the_catalog_is_down_nothing_is_lost_and_nothing_dead_lettered() {
     let wish = Wish {
         catalog: Some(catalog),
         notified: false,
-        // With this, a message that were received a third time would be a dead letter.
+        // With this, a message that is received a third time becomes a dead letter.
         max_receives: 2,
         source: "visibility = \"5s\"".into(),
         ..Wish::default()
@@ -142,7 +142,7 @@ async fn while_the_catalog_is_down_nothing_is_lost_and_nothing_dead_lettered() {
     gate.open.store(false, Ordering::SeqCst);
     send_files(&stand, 5..30, 1).await;
     stand
-        .until("the worker is in trouble", async || {
+        .until("the worker reports the outage", async || {
             std::fs::read_to_string(stand.path().join("outage.log"))
                 .unwrap()
                 .contains("nothing is received")

@@ -29,6 +29,7 @@ from pyiceberg.avro.file import AvroFile
 from pyiceberg.catalog import load_catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import EqualTo
 from pyiceberg.io.pyarrow import pyarrow_to_schema
 from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntryStatus, read_manifest_list
 from pyiceberg.schema import index_by_id, index_name_by_id
@@ -210,6 +211,15 @@ def read(args):
         "duckdb_snapshots": duckdb_snapshots,
         "properties": dict(table.properties),
     }
+
+
+def find(args):
+    """How many rows have a text in a column, by each engine with a filter: files are skipped by their bounds."""
+    table, db = open_table(args), open_duckdb()
+    metadata = table.metadata_location.replace("'", "''")
+    by_pyiceberg = table.scan(row_filter=EqualTo(args.column, args.value)).to_arrow().num_rows
+    query = f"SELECT count(*) FROM iceberg_scan('{metadata}') WHERE \"{args.column}\" = ?"
+    return {"pyiceberg": by_pyiceberg, "duckdb": db.execute(query, [args.value]).fetchone()[0]}
 
 
 def tables(args):
@@ -819,6 +829,9 @@ def parse(argv):
         return sub
 
     command("read", read, "all rows, read and compared by both engines").add_argument("--snapshot", type=int, metavar="ID")
+    filtered = command("find", find, "count rows by a filter, with both engines")
+    filtered.add_argument("--column", required=True)
+    filtered.add_argument("--value", required=True)
     command("tables", tables, "the names of all tables")
     command("append", append, "append rows with PyIceberg").add_argument("--json", required=True, metavar="FILE")
     command("delete-where", delete_where, "delete rows with PyIceberg").add_argument("--filter", required=True, metavar="EXPR")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use silversmith::queue::EventQueue;
 use silversmith::source::RawStore;
 
-use crate::support::meddled::Meddled;
+use crate::support::failing_store::FailingStore;
 use crate::support::queued::{CUSTOMERS, QueuedWorld, Unreliable};
 
 const ROW: &str = "id,name,updated\n1,a,2026-01-01\n";
@@ -33,7 +33,7 @@ async fn an_unreadable_object_comes_again_after_a_growing_delay_and_is_told_in_t
     let queued = QueuedWorld::reading(
         CUSTOMERS,
         |world| {
-            let store = Meddled::new(&world.raw, |_| {});
+            let store = FailingStore::new(&world.raw, |_| {});
             *locked.lock().unwrap() = Some(store.clone());
             store
         },
@@ -88,7 +88,7 @@ async fn the_breaker_keeps_messages_in_the_queue_while_trouble_is_shared() {
     let queued = QueuedWorld::reading(
         CUSTOMERS,
         |world| {
-            let store = Meddled::new(&world.raw, |_| {});
+            let store = FailingStore::new(&world.raw, |_| {});
             *down.lock().unwrap() = Some(store.clone());
             store as std::sync::Arc<dyn RawStore>
         },
@@ -218,7 +218,7 @@ async fn trouble_of_one_pipeline_does_not_hold_up_the_others() {
                     let objects = "bronze.other".parse().unwrap();
                     let there = queued.world.lake().find(&objects).await.unwrap();
                     tokio::time::sleep(Duration::from_millis(100)).await;
-                    there.and_then(|t| t.current()).is_some_and(|s| s.sequence > 2) && number > 60
+                    there.and_then(|t| t.current()).is_some_and(|s| s.sequence.0 > 2) && number > 60
                 })
                 .await;
         })

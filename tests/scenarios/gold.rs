@@ -1,4 +1,4 @@
-//! Gold: computed in full, skipped when silver has not moved.
+//! Gold: computed in full, skipped when silver has not changed.
 
 use silversmith::gold::GoldReport;
 
@@ -9,7 +9,7 @@ fn with_gold(sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn gold_follows_silver_and_is_skipped_when_silver_has_not_moved() {
+async fn gold_follows_silver_and_is_skipped_when_silver_has_not_changed() {
     let sql = "SELECT city, count(*) AS customers FROM silver GROUP BY city";
     let world = World::new(&with_gold(sql));
     assert_eq!(world.gold().await, GoldReport::UpToDate, "there is no silver yet");
@@ -49,5 +49,5 @@ async fn gold_may_be_empty_and_may_only_read() {
     assert_eq!(world.sql("SELECT * FROM gold.by_city").await, Vec::<String>::new());
 
     let world = world.reconfigured(&with_gold("CREATE TABLE x AS SELECT 1"));
-    assert!(world.pipeline().gold[0].step().await.is_err());
+    assert!(world.pipeline().gold[0].step(None).await.is_err());
 }

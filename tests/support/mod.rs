@@ -1,9 +1,13 @@
 //! A whole lake in memory, driven step by step.
 
+pub mod deletes;
+pub mod failing_store;
 pub mod faulty;
-pub mod meddled;
+pub mod logged;
 pub mod queued;
+pub mod rivals;
 pub mod schemas;
+pub mod warehouse;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,19 +21,23 @@ use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
 use silversmith::config::{self, Settings};
 use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
-use silversmith::lake::{FileIO, Lake, Table, TableName, memory_files};
+use silversmith::lake::{
+    CommitProperties, FileIO, Lake, Properties, SnapshotId, Table, TableName, memory_files,
+};
+use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
-use silversmith::wiring::{Intake, Pipeline, Wired, assemble};
+use silversmith::telemetry::metrics::Layer;
+use silversmith::wiring::assemble;
 
 /// A time on the day of the tests.
 pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 1, 31, hour, minute, 0).unwrap()
 }
 
-/// The lake of a configuration. Its warehouse is checked as one on disk; a world puts another in its place.
+/// The lake of a configuration. Its warehouse is checked as one on disk; a world replaces it by one in memory.
 pub const LAKE: &str = r#"
 [lake]
 name = "lake"
@@ -137,7 +145,7 @@ impl World {
         self.wired = assemble(settings, lake, source, checkpoints, intake);
     }
 
-    /// An object in the raw zone, with as many minutes after noon as its LastModified.
+    /// An object in the raw zone, with a LastModified of this many minutes past eleven.
     pub fn put(&self, name: &str, content: &str, minute: u32) {
         self.raw.put(&format!("raw/{name}"), content.as_bytes(), at(11, minute));
     }
@@ -155,11 +163,11 @@ impl World {
     }
 
     pub async fn silver(&self) -> SilverReport {
-        self.pipeline().silver.as_ref().unwrap().step().await.unwrap()
+        self.pipeline().silver.as_ref().unwrap().step().await.unwrap().report
     }
 
     pub async fn gold(&self) -> GoldReport {
-        self.pipeline().gold[0].step().await.unwrap()
+        self.pipeline().gold[0].step(None).await.unwrap()
     }
 
     pub async fn table(&self, name: &str) -> Table {
@@ -172,6 +180,11 @@ impl World {
         let frame = time_travel::query(self.lake(), &context, sql).await.unwrap();
         lines(&frame.collect().await.unwrap())
     }
+}
+
+/// Properties of a commit that records nothing about itself, as another writer's.
+pub fn unsaid() -> CommitProperties {
+    CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
 }
 
 /// Rows as `a|b|c`.
@@ -189,7 +202,7 @@ pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// What others may do to a table's metadata.
+/// What other programs may do to a table's metadata.
 impl World {
     /// Expires all snapshots but the current one, as any engine's maintenance may.
     pub async fn expire_all_but_current(&self, name: &str) {
@@ -206,11 +219,28 @@ impl World {
     }
 
     /// Rolls a table back to one of its snapshots.
-    pub async fn roll_back(&self, name: &str, snapshot: i64) {
+    pub async fn roll_back(&self, name: &str, snapshot: SnapshotId) {
         use iceberg::spec::{SnapshotReference, SnapshotRetention};
         self.change_metadata(name, |builder, _| {
             let retention = SnapshotRetention::branch(None, None, None);
-            builder.set_ref("main", SnapshotReference::new(snapshot, retention)).unwrap()
+            builder.set_ref("main", SnapshotReference::new(snapshot.0, retention)).unwrap()
+        })
+        .await;
+    }
+
+    /// Sets a table property, as any engine may.
+    pub async fn set_property(&self, name: &str, key: &str, value: &str) {
+        let set = [(key.to_owned(), value.to_owned())];
+        self.change_metadata(name, |builder, _| {
+            builder.set_properties(set.clone().into()).unwrap()
+        })
+        .await;
+    }
+
+    /// Removes a table property.
+    pub async fn remove_property(&self, name: &str, key: &str) {
+        self.change_metadata(name, |builder, _| {
+            builder.remove_properties(&[key.to_owned()]).unwrap()
         })
         .await;
     }

@@ -8,11 +8,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use silversmith::ambient::ManualAmbient;
 use silversmith::config::settings::{OnUnmatched, QueueSettings};
+use silversmith::pipeline::{Intake, Queues};
 use silversmith::queue::{
     Description, EventQueue, MemoryQueue, Message, Outgoing, QueueError, ReceiptHandle, Refused,
 };
 use silversmith::source::RawStore;
-use silversmith::wiring::{Intake, Queues};
 use silversmith::worker::{self, Until};
 
 use super::{LAKE, World, at, settings_of};

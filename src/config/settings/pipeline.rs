@@ -9,12 +9,15 @@ use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
-use crate::csv::layout::SchemaChange;
-use crate::csv::{Dialect, Limits};
+use crate::config::memory::Memory;
+use crate::format::csv::Dialect;
+use crate::format::layout::SchemaChange;
+use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
-use crate::silver::{NullKeys, OnBronzeDelete, SilverSettings};
-use crate::sql::rowwise::Rowwise;
+use crate::merge::{MergeRules, NullKeys};
+use crate::silver::{OnBronzeDelete, SilverSettings, whole_order};
+use crate::sql::select::Rowwise;
 
 /// What pipelines have in common.
 pub(super) struct Shared<'a> {
@@ -24,10 +27,7 @@ pub(super) struct Shared<'a> {
     pub(super) pipelines: usize,
 }
 
-/// Bytes that an object version takes up in the memory of the ledger.
-const REMEMBERED: u64 = 64;
-
-/// The part of a glob before the first folder that is not named outright.
+/// The part of a glob before the first folder with a wildcard.
 fn root(glob: &str) -> &str {
     let special = glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len());
     glob[..special].rfind('/').map_or("", |slash| &glob[..=slash])
@@ -43,10 +43,10 @@ pub(super) fn pipeline(
     let key = |rest: &str| format!("pipeline[{index}].{rest}");
     let name_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if section.name.is_empty() || !section.name.chars().all(name_ok) {
-        resolver.say(key("name"), "it has to be made of letters, digits, - and _");
+        resolver.say(key("name"), "write letters, digits, - and _ only");
     }
     let glob = section.source.trim_start_matches("./");
-    if let Err(why) = place_of(glob, shared.on_s3) {
+    if let Err(why) = check_location(glob, shared.on_s3) {
         resolver.say(key("source"), why);
     }
     let compiled = GlobBuilder::new(glob)
@@ -69,12 +69,12 @@ pub(super) fn pipeline(
         ]),
     );
     let (dialect, declared) = csv(resolver, index, &section.csv);
-    let share = worker.memory / 8 / worker.read_concurrency.max(1) as u64;
+    let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
-        dialect,
+        format: FormatSettings::Csv(dialect),
         declared,
         schema_change,
         glob: glob.to_owned(),
@@ -83,31 +83,32 @@ pub(super) fn pipeline(
         batch: batch(resolver, index, &section.batch),
         limits: Limits::default(),
         read_concurrency: worker.read_concurrency,
-        buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
-        ledger_memory: (worker.memory / 8 / REMEMBERED) as usize / shared.pipelines.max(1),
+        buffer_bytes: memory.object(worker.read_concurrency),
+        ledger_memory: memory.object_versions(),
     };
     let silver =
-        section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
+        section.silver.as_ref().map(|s| silver(resolver, index, section, s, memory, &bronze_table));
     if silver.is_none() && !section.gold.is_empty() {
         resolver
             .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
     }
-    let silver_table = silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.table.clone());
+    let silver_table =
+        silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.rules.table.clone());
     let gold = section
         .gold
         .iter()
         .enumerate()
-        .map(|(number, g)| gold(resolver, (index, number), section, g, worker, &silver_table))
+        .map(|(number, g)| gold(resolver, (index, number), section, g, memory, &silver_table))
         .collect();
     PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
 }
 
-/// Whether a glob names objects where the source has them.
-fn place_of(glob: &str, on_s3: bool) -> Result<(), &'static str> {
+/// Whether a glob is on S3 if, and only if, the source is.
+fn check_location(glob: &str, on_s3: bool) -> Result<(), &'static str> {
     match glob.strip_prefix("s3://").map(|rest| rest.split_once('/')) {
         Some(Some((bucket, key))) if !bucket.is_empty() && !key.is_empty() => {
             if bucket.contains(['*', '?', '[', '{']) {
-                return Err("the bucket has to be named outright");
+                return Err("the bucket cannot contain wildcards: write its name");
             }
             if !on_s3 {
                 return Err("with source.directory, write a path such as raw/**/*.csv");
@@ -136,11 +137,11 @@ fn csv(
         });
     let mut declared = BTreeMap::new();
     for (column, kind) in &section.columns {
-        let plain = crate::csv::names::column_names([column.as_str()]);
+        let plain = crate::format::names::column_names([column.as_str()]);
         if plain != [column.clone()] {
             resolver.say(
                 key(&format!("columns.{column}")),
-                format!("columns are declared by the table's name for them: `{}`", plain[0]),
+                format!("write the column's name in the table: `{}`", plain[0]),
             );
         }
         match arrow_type(kind) {
@@ -149,7 +150,7 @@ fn csv(
             }
             None => resolver.say(
                 key(&format!("columns.{column}")),
-                format!("`{kind}` is not a type: boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz, string"),
+                format!("`{kind}` is not a type; write boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz or string"),
             ),
         }
     }
@@ -167,7 +168,7 @@ fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> Batch
     let default = BatchLimits::default();
     let max_objects = section.max_objects.unwrap_or(default.max_objects);
     if max_objects == 0 {
-        resolver.say(key("max_objects"), "it has to be at least 1");
+        resolver.say(key("max_objects"), "it must be at least 1");
     }
     BatchLimits {
         max_objects,
@@ -191,7 +192,7 @@ fn silver(
     index: usize,
     pipeline: &PipelineSection,
     section: &SilverSection,
-    worker: &WorkerSettings,
+    memory: Memory,
     bronze: &TableName,
 ) -> SilverSettings {
     let key = |rest: &str| format!("pipeline[{index}].silver.{rest}");
@@ -220,7 +221,7 @@ fn silver(
         OnBronzeDelete::Fail,
         one_of(&[("fail", OnBronzeDelete::Fail), ("ignore", OnBronzeDelete::Ignore)]),
     );
-    let what = format!("silver table {}", section.table);
+    let what = format!("silver table {}: its SQL", section.table);
     let (select, delete_when) = (section.select.as_deref(), section.delete_when.as_deref());
     let mut rows =
         |key: String, select, delete_when| match Rowwise::parse(&what, select, delete_when) {
@@ -230,7 +231,7 @@ fn silver(
                 None
             }
         };
-    // Each on its own first, so that the complaint names the right key.
+    // Each on its own first, so that the error names the right key.
     let parsed = rows(key("select"), select, None).is_some()
         && rows(key("delete_when"), None, delete_when).is_some();
     let rows = parsed.then(|| rows(key("select"), select, delete_when)).flatten();
@@ -239,17 +240,22 @@ fn silver(
         "keys": section.keys, "order_by": section.order_by, "select": select,
         "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
     });
+    let table = resolver.table(&key("table"), &section.table);
     SilverSettings {
         pipeline: pipeline.name.clone(),
         bronze: bronze.clone(),
-        table: resolver.table(&key("table"), &section.table),
-        keys: section.keys.clone(),
+        rules: MergeRules {
+            tombstones: table.with_suffix("_deletes"),
+            table,
+            keys: section.keys.clone(),
+            order: whole_order(&section.order_by),
+            rows: rows.unwrap_or_default(),
+            null_keys,
+            merge_cost: memory.merge(),
+        },
         order_by: section.order_by.clone(),
-        rows: rows.unwrap_or_default(),
         identity: identity.to_string(),
-        null_keys,
         on_bronze_delete,
-        merge_cost: worker.memory / 8,
     }
 }
 
@@ -258,7 +264,7 @@ fn gold(
     (index, number): (usize, usize),
     pipeline: &PipelineSection,
     section: &GoldSection,
-    worker: &WorkerSettings,
+    memory: Memory,
     silver: &TableName,
 ) -> GoldSettings {
     let key = |rest: &str| format!("pipeline[{index}].gold[{number}].{rest}");
@@ -270,6 +276,6 @@ fn gold(
         silver: silver.clone(),
         table: resolver.table(&key("table"), &section.table),
         sql: section.sql.clone(),
-        memory: (worker.memory / 4) as usize,
+        memory: memory.queries(),
     }
 }

@@ -5,7 +5,7 @@ use crate::aws::service::CallError;
 use crate::error::Kind;
 use crate::lake::TableName;
 
-/// What a failed call says of what was asked.
+/// The error of a call that failed.
 pub(super) fn failed(catalog: &str, doing: &'static str, error: &CallError) -> CatalogError {
     let lost = CatalogError::lost(catalog, doing, error.to_string(), error.kind());
     CatalogError { certain: error.is_no(), ..lost }

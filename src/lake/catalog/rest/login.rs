@@ -1,4 +1,4 @@
-//! How requests to a REST catalog prove who sends them.
+//! The login of requests to a REST catalog.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,29 +29,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a REST catalog is logged in to.
+/// How to log in to a REST catalog.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// Not at all.
+    /// No login.
     None,
-    /// By a bearer token that somebody else has made.
+    /// By a given bearer token.
     Token(Secret),
     /// By OAuth2 client credentials ([RFC 6749, 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
     OAuth2 {
-        /// Where tokens are made.
+        /// The URL of the token endpoint.
         server: String,
         /// The client's id.
         client_id: String,
         /// The client's secret.
         client_secret: Secret,
-        /// What the token is to allow.
+        /// The scope of the token.
         scope: String,
     },
     /// By AWS Signature Version 4, for the endpoints of S3 Tables and Glue.
     SigV4(Arc<Signer>),
 }
 
-/// A login, and what it has got.
+/// A login, with the token and the credentials that it holds.
 #[derive(Debug)]
 pub(super) struct Session {
     login: Login,
@@ -69,7 +69,7 @@ impl Session {
         Self { login, token: Held::default() }
     }
 
-    /// Whether a refused token may be replaced by a fresh one.
+    /// Whether a fresh token can replace a refused one.
     pub(super) fn can_renew(&self) -> bool {
         matches!(self.login, Login::OAuth2 { .. })
     }
@@ -79,7 +79,7 @@ impl Session {
         self.token.forget().await;
     }
 
-    /// Puts the proof to a request.
+    /// Adds the login to a request.
     ///
     /// # Errors
     /// What is wrong, without secrets; the request was not sent.
@@ -103,7 +103,7 @@ impl Session {
 
 fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0))
-        .map_err(|_| "the token has characters that a header cannot have".to_owned())?;
+        .map_err(|_| "the token has characters that are not allowed in a header".to_owned())?;
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
     Ok(())
@@ -122,22 +122,22 @@ async fn ask(
         ("client_secret", &client_secret.0),
         ("scope", scope),
     ];
-    let told = |error: reqwest::Error| Unsigned {
+    let failed = |error: reqwest::Error| Unsigned {
         why: format!("no token from {server}: {}", chain(&error)),
         kind: Kind::Retry,
     };
-    let answer = http.post(server).form(&form).send().await.map_err(told)?;
+    let answer = http.post(server).form(&form).send().await.map_err(failed)?;
     let status = answer.status();
     if !status.is_success() {
         let kind = kind_of(status.as_u16());
         let look = if kind == Kind::Retry {
             ""
         } else {
-            "; look at SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
+            "; check SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
         };
         let why = format!("no token from {server}: it answered {status}{look}");
         return Err(Unsigned { why, kind });
     }
-    let answer: TokenAnswer = answer.json().await.map_err(told)?;
+    let answer: TokenAnswer = answer.json().await.map_err(failed)?;
     Ok((Secret(answer.access_token), answer.expires_in.map(Duration::from_secs)))
 }

@@ -1,0 +1,98 @@
+//! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
+//!
+//! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
+//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings.
+//! All else is free of formats: [`infer`] finds types, [`layout`] maps a file's columns to the
+//! table's, [`typed`] casts and rescues, [`names`] makes column names, `guard` refuses bytes that are
+//! not text. All of it is synchronous, and knows neither stores nor tables.
+
+pub mod csv;
+mod error;
+mod guard;
+pub mod infer;
+pub mod layout;
+pub mod names;
+mod open;
+pub mod typed;
+
+use std::fmt::Debug;
+
+use arrow::array::{Array, ArrayRef, StringArray};
+
+pub use error::FormatError;
+pub use open::{FormatSettings, open};
+
+/// The most rows of a [`RawBatch`].
+pub const BATCH_ROWS: usize = 8 * 1024;
+/// The size of a [`RawBatch`] in bytes of text at which it takes no further row (I7).
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bounds on what one file may demand (I7, I8).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one record: an unclosed quote would otherwise read the file into memory.
+    pub record_bytes: u64,
+    /// Columns of a file.
+    pub columns: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { record_bytes: 4 * 1024 * 1024, columns: 4_096 }
+    }
+}
+
+/// Some rows of a file as text columns, by their index in the file.
+#[derive(Debug, Clone)]
+pub struct RawBatch {
+    /// One array of strings per name of the reader. A cell is null where the format's settings say
+    /// that its text means null.
+    pub columns: Vec<ArrayRef>,
+    /// For each row: the whole row as JSON where it does not fit the columns; all of its cells are
+    /// null then. Null for the others.
+    pub misfits: StringArray,
+    /// The `_source_row` of the first row.
+    pub first_row: u64,
+}
+
+impl RawBatch {
+    /// Rows in the batch.
+    pub fn rows(&self) -> usize {
+        self.misfits.len()
+    }
+}
+
+/// An opened file, read row by row.
+///
+/// # Contract
+/// - `names` and `originals` are known once the reader is open, have the same length, and never
+///   change. `originals` are the columns as the file names them; `names` are the table's names for
+///   them, each unique and plain (see [`names::column_names`]). A file without any content has none.
+/// - `sample` is the first batch, read by opening; `None` means that the file has no rows. It stays
+///   readable until the first `next_batch`, and does not consume any row.
+/// - `next_batch` returns the rows in the order of the file, the sample first, and `None` at the end.
+///   No batch is empty. Each has one column per name and at most [`BATCH_ROWS`] rows, and takes no
+///   further row once it holds [`BATCH_BYTES`] of text.
+/// - `first_row` counts *rows of data* in the file from 1, without gaps, misfits included: it is
+///   `_source_row`. In CSV, row 1 is the first record after the header, and a record with line breaks
+///   inside quotes is one row. Blank lines are no rows.
+/// - Nothing is dropped: a record that does not fit the columns is a row of its own in `misfits`.
+/// - An error rejects the whole file, rows of earlier batches included; the caller drops the reader.
+///   A record longer than the [`Limits`] allow is an error before all of it is in memory; so is one
+///   of too many columns. A failure of the input is [`FormatError::Read`], with the input's error as
+///   its source.
+/// - The same bytes under the same settings give the same names, batches and errors each time,
+///   in whatever pieces the input delivers them.
+pub trait RowReader: Debug + Send {
+    /// The table's names for the columns, by index.
+    fn names(&self) -> &[String];
+
+    /// The columns as the file names them, by index.
+    fn originals(&self) -> &[String];
+
+    /// The first rows, to infer types from.
+    fn sample(&self) -> Option<&RawBatch>;
+
+    /// The next rows.
+    fn next_batch(&mut self) -> Result<Option<RawBatch>, FormatError>;
+}

@@ -1,0 +1,339 @@
+//! A change to a table, and its preparation: all files of the new snapshot, before the swap.
+
+mod append;
+mod manifests;
+mod overwrite;
+
+use std::collections::{BTreeSet, HashMap};
+
+use iceberg::TableRequirement;
+use iceberg::spec::{
+    DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotReference, SnapshotRetention,
+    SnapshotSummaryCollector, Summary, TableMetadata,
+};
+
+use crate::lake::catalog::Proposal;
+use crate::lake::error::Doing;
+use crate::lake::read::plan::SURE_BOUNDS;
+use crate::lake::write::uncommitted::{Uncommitted, Written};
+use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
+use crate::telemetry::metrics::Layer;
+use append::Append;
+use manifests::Manifests;
+use overwrite::Overwrite;
+pub use overwrite::Removed;
+
+/// What a commit records about itself.
+#[derive(Debug, Clone)]
+pub struct CommitProperties {
+    /// The layer that commits, for the metrics.
+    pub layer: Layer,
+    /// Set in the snapshot's summary …
+    pub summary: Properties,
+    /// … and set as table properties, in the same commit.
+    pub table: Properties,
+}
+
+impl CommitProperties {
+    /// Properties of the snapshot alone.
+    pub fn of_snapshot(layer: Layer, summary: Properties) -> Self {
+        Self { layer, summary, table: Properties::new() }
+    }
+
+    /// The same properties on the snapshot and on the table.
+    pub fn of_both(layer: Layer, properties: Properties) -> Self {
+        Self { layer, summary: properties.clone(), table: properties }
+    }
+}
+
+/// A change to a table: one snapshot. It owns the files that it adds.
+#[derive(Debug)]
+pub struct Change {
+    action: Action,
+    schema: Option<TableSchema>,
+    properties: CommitProperties,
+    attached: Option<Uncommitted>,
+}
+
+#[derive(Debug)]
+enum Action {
+    Append(Append),
+    Overwrite(Overwrite),
+}
+
+impl Change {
+    /// Adds files.
+    pub fn append(files: Uncommitted, properties: CommitProperties) -> Self {
+        Self::of(Action::Append(Append { files, adopted: vec![] }), properties)
+    }
+
+    /// Adds files, and others (`adopted`) that another commit names already: these stay, however this commit
+    /// ends.
+    pub fn adopt(files: Uncommitted, adopted: Vec<DataFile>, properties: CommitProperties) -> Self {
+        Self::of(Action::Append(Append { files, adopted }), properties)
+    }
+
+    /// Adds files and removes others.
+    pub fn overwrite(files: Uncommitted, removed: Removed, properties: CommitProperties) -> Self {
+        Self::of(Action::Overwrite(Overwrite { files, removed }), properties)
+    }
+
+    fn of(action: Action, properties: CommitProperties) -> Self {
+        Self { action, schema: None, properties, attached: None }
+    }
+
+    /// The same, and the table gets this schema.
+    pub fn with_schema(mut self, schema: Option<TableSchema>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The same, with files of another table that this commit's properties name: they stay if it is committed, and
+    /// are deleted if it is not.
+    pub fn with_attached(mut self, files: Uncommitted) -> Self {
+        self.attached = Some(files);
+        self
+    }
+
+    pub(super) fn layer(&self) -> Layer {
+        self.properties.layer
+    }
+
+    fn added(&self) -> impl Iterator<Item = &DataFile> {
+        let (files, adopted) = match &self.action {
+            Action::Append(append) => (&append.files, append.adopted.as_slice()),
+            Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
+        };
+        files.files().iter().chain(adopted)
+    }
+
+    fn removal(&self) -> Removal<'_> {
+        match &self.action {
+            Action::Append(_) => Removal::Nothing,
+            Action::Overwrite(Overwrite { removed: Removed::All, .. }) => Removal::All,
+            Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => {
+                Removal::Files(paths)
+            }
+        }
+    }
+
+    fn operation(&self) -> Operation {
+        match self.action {
+            Action::Append(_) => Operation::Append,
+            Action::Overwrite(_) => Operation::Overwrite,
+        }
+    }
+
+    /// The files that it owns: those to add, and those attached.
+    pub(super) fn into_files(self) -> (Uncommitted, Option<Uncommitted>) {
+        let files = match self.action {
+            Action::Append(append) => append.files,
+            Action::Overwrite(overwrite) => overwrite.files,
+        };
+        (files, self.attached)
+    }
+
+    /// Deletes the files that it owns.
+    pub(super) async fn discard(self) {
+        let (files, attached) = self.into_files();
+        files.discard().await;
+        if let Some(attached) = attached {
+            attached.discard().await;
+        }
+    }
+}
+
+/// What a change removes from the table, entry by entry of its manifests.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lake) enum Removal<'a> {
+    Nothing,
+    Files(&'a BTreeSet<String>),
+    All,
+}
+
+/// A snapshot whose files are all written, waiting for the swap.
+#[derive(Debug)]
+pub(in crate::lake) struct Prepared {
+    pub(in crate::lake) snapshot: SnapshotId,
+    pub(in crate::lake) proposal: Proposal,
+    /// Metadata files of this proposal.
+    pub(in crate::lake) wrote: Written,
+}
+
+const MAIN: &str = "main";
+/// The ending of the bucket names in which S3 Tables keeps tables.
+const S3_TABLES_BUCKET: &str = "--table-s3";
+
+pub(in crate::lake) async fn prepare(
+    lake: &Lake,
+    table: &Table,
+    change: &Change,
+) -> Result<Prepared, LakeError> {
+    let name = table.name();
+    let metadata = with_schema(table, change)?;
+    let mut snapshot_id = lake.ambient.snapshot_id();
+    while metadata.snapshot_by_id(snapshot_id).is_some() {
+        snapshot_id = lake.ambient.snapshot_id();
+    }
+
+    let mut manifests = Manifests::new(lake, table, metadata.clone(), snapshot_id);
+    manifests.add(change.added()).await?;
+    manifests.carry_over(change.removal()).await?;
+    manifests.merge_small().await?;
+    let (manifests, collector, mut wrote) = manifests.finish();
+
+    let manifest_list =
+        format!("{}/metadata/snap-{snapshot_id}-{}.avro", table.location(), lake.ambient.uuid());
+    wrote.push(manifest_list.clone());
+    write_manifest_list(lake, table, &metadata, snapshot_id, &manifest_list, manifests).await?;
+
+    let snapshot = iceberg::spec::Snapshot::builder()
+        .with_snapshot_id(snapshot_id)
+        .with_parent_snapshot_id(metadata.current_snapshot_id())
+        .with_sequence_number(metadata.next_sequence_number())
+        // The spec requires times that do not go back; the crate refuses more than a minute of it.
+        .with_timestamp_ms(
+            lake.ambient.now().timestamp_millis().max(metadata.last_updated_ms() + 1),
+        )
+        .with_manifest_list(manifest_list)
+        .with_summary(summary(&metadata, change, &collector))
+        .with_schema_id(metadata.current_schema_id())
+        .build();
+
+    let location = lake.next_metadata_location(table)?;
+    let mut builder =
+        table.metadata().clone().into_builder(Some(table.metadata_location().to_owned()));
+    if let Some(schema) = &change.schema {
+        builder = builder
+            .add_current_schema(schema.iceberg().as_ref().clone())
+            .doing(name, "changing its schema")?;
+    }
+    let mut builder = builder
+        .set_branch_snapshot(snapshot, MAIN)
+        .and_then(|b| b.set_properties(properties(table, change)))
+        .doing(name, "making its new metadata")?;
+    if let Some(reference) = own_retention(table, snapshot_id) {
+        builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
+    }
+    let built = builder.build().doing(name, "making its new metadata")?;
+    let proposal = Proposal {
+        requirements: requirements(table.metadata()),
+        updates: built.changes,
+        metadata: built.metadata,
+        metadata_location: location.to_string(),
+    };
+    if !lake.catalog.writes_metadata() {
+        wrote.push(proposal.metadata_location.clone());
+    }
+    lake.write_metadata(name, &proposal).await?;
+    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
+}
+
+/// The table properties that a commit sets. An older table gets the property that says from when on its bounds
+/// are sure.
+fn properties(table: &Table, change: &Change) -> HashMap<String, String> {
+    let mut properties: HashMap<_, _> = change.properties.table.clone().into_iter().collect();
+    if table.property(SURE_BOUNDS).is_none() {
+        let sequence = table.metadata().next_sequence_number();
+        properties.insert(SURE_BOUNDS.to_owned(), sequence.to_string());
+    }
+    properties
+}
+
+/// What a change asserts of the state that it was prepared on: no snapshot, column or layout came in between.
+fn requirements(base: &TableMetadata) -> Vec<TableRequirement> {
+    vec![
+        TableRequirement::UuidMatch { uuid: base.uuid() },
+        TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN.to_owned(),
+            snapshot_id: base.current_snapshot_id(),
+        },
+        TableRequirement::CurrentSchemaIdMatch { current_schema_id: base.current_schema_id() },
+        TableRequirement::LastAssignedFieldIdMatch {
+            last_assigned_field_id: base.last_column_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch { default_spec_id: base.default_partition_spec_id() },
+    ]
+}
+
+/// S3 Tables expires snapshots by itself, also those that silver has not consumed, unless the metadata sets a
+/// retention for a branch or a tag
+/// ([Snapshot management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-maintenance.html)).
+/// The first commit to such a table sets it, to the time that silversmith's tables keep snapshots anyway.
+fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
+    let bucket = table.location().strip_prefix("s3://")?.split('/').next()?;
+    if table.metadata().current_snapshot_id().is_some() || !bucket.ends_with(S3_TABLES_BUCKET) {
+        return None;
+    }
+    let retention = SnapshotRetention::Branch {
+        min_snapshots_to_keep: Some(1),
+        max_snapshot_age_ms: Some(crate::lake::create::SNAPSHOTS_KEPT_MS),
+        max_ref_age_ms: None,
+    };
+    Some(SnapshotReference::new(snapshot_id, retention))
+}
+
+/// The metadata as the manifests must see it: with the schema that the change brings.
+fn with_schema(table: &Table, change: &Change) -> Result<TableMetadata, LakeError> {
+    let metadata = table.metadata().clone();
+    let Some(schema) = &change.schema else { return Ok(metadata) };
+    let built = metadata
+        .into_builder(Some(table.metadata_location().to_owned()))
+        .add_current_schema(schema.iceberg().as_ref().clone())
+        .and_then(|b| b.build())
+        .doing(table.name(), "changing its schema")?;
+    Ok(built.metadata)
+}
+
+async fn write_manifest_list(
+    lake: &Lake,
+    table: &Table,
+    metadata: &TableMetadata,
+    snapshot_id: i64,
+    path: &str,
+    manifests: Vec<ManifestFile>,
+) -> Result<(), LakeError> {
+    const DOING: &str = "writing a manifest list";
+    let name = table.name();
+    let output = lake.files.new_output(path).doing(name, DOING)?;
+    let writer = output.writer().await.doing(name, DOING)?;
+    let mut list = ManifestListWriter::v2(
+        writer,
+        snapshot_id,
+        metadata.current_snapshot_id(),
+        metadata.next_sequence_number(),
+    );
+    list.add_manifests(manifests.into_iter()).doing(name, DOING)?;
+    list.close().await.doing(name, DOING)
+}
+
+/// The summary with its running totals. The crate's own totals treat every overwrite as a truncation.
+fn summary(
+    metadata: &TableMetadata,
+    change: &Change,
+    collector: &SnapshotSummaryCollector,
+) -> Summary {
+    let mut entries: HashMap<String, String> = collector.build();
+    let before = metadata.current_snapshot().map(|s| &s.summary().additional_properties);
+    for (total, plus, minus) in [
+        ("total-data-files", "added-data-files", "deleted-data-files"),
+        ("total-delete-files", "added-delete-files", "removed-delete-files"),
+        ("total-records", "added-records", "deleted-records"),
+        ("total-files-size", "added-files-size", "removed-files-size"),
+        ("total-position-deletes", "added-position-deletes", "removed-position-deletes"),
+        ("total-equality-deletes", "added-equality-deletes", "removed-equality-deletes"),
+    ] {
+        let number = |key: &str| entries.get(key).and_then(|v| v.parse::<i64>().ok()).unwrap_or(0);
+        // Where another engine kept no total, there is none to continue.
+        let base = match before {
+            None => Some(0),
+            Some(before) => before.get(total).and_then(|v| v.parse::<i64>().ok()),
+        };
+        if let Some(base) = base {
+            let value = (base + number(plus) - number(minus)).max(0);
+            entries.insert(total.to_owned(), value.to_string());
+        }
+    }
+    entries.extend(change.properties.summary.clone());
+    Summary { operation: change.operation(), additional_properties: entries }
+}

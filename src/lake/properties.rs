@@ -1,0 +1,90 @@
+//! Snapshot properties: what a commit records about itself, as summary entries `silversmith.*`. The newest are
+//! also table properties, set in the same commit. Each layer owns the keys that it writes.
+//!
+//! The line of ancestors is searched first, so that a table that was rolled back has the position of its current
+//! state. The table property is used where the snapshot has expired.
+
+use super::position::Position;
+use super::table::{Properties, view};
+use super::{LakeError, SequenceNumber, SnapshotId, Table};
+
+/// The format of the properties that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// The key of the format version, in every commit of silversmith.
+pub const FORMAT: &str = "silversmith.format-version";
+/// The pipeline that committed.
+pub const PIPELINE: &str = "silversmith.pipeline";
+/// A hash of the configuration that a table was computed under.
+pub const CONFIGURATION: &str = "silversmith.configuration-hash";
+
+/// The properties that every commit of silversmith starts with.
+pub fn of_pipeline(pipeline: &str) -> Properties {
+    Properties::from([
+        (FORMAT.to_owned(), FORMAT_VERSION.to_string()),
+        (PIPELINE.to_owned(), pipeline.to_owned()),
+    ])
+}
+
+/// Writes a position under a prefix.
+pub fn set_position(properties: &mut Properties, prefix: &str, position: &Position) {
+    properties.insert(format!("{prefix}-table-uuid"), position.table.clone());
+    properties.insert(format!("{prefix}-snapshot-id"), position.snapshot.to_string());
+    properties.insert(format!("{prefix}-sequence-number"), position.sequence.to_string());
+}
+
+/// Whether there is a position under a prefix.
+pub fn has_position(properties: &Properties, prefix: &str) -> bool {
+    properties.contains_key(&format!("{prefix}-snapshot-id"))
+}
+
+impl Table {
+    /// The newest properties that hold `key`.
+    ///
+    /// # Errors
+    /// [`LakeError::Property`] when a newer silversmith wrote them.
+    pub fn newest_properties(&self, key: &str) -> Result<Option<Properties>, LakeError> {
+        let holds = |s: &&_| view_has(s, key);
+        let mut oldest_has_parent = false;
+        let in_line = self.line().inspect(|s| oldest_has_parent = s.parent_snapshot_id().is_some());
+        let found = in_line.into_iter().find(holds).map(|snapshot| view(snapshot).summary);
+        let properties = match found {
+            Some(properties) => Some(properties),
+            None if !oldest_has_parent => None,
+            None => Some(self.own_properties()).filter(|own| own.contains_key(key)),
+        };
+        if let Some(properties) = &properties {
+            let version = properties.get(FORMAT).and_then(|v| v.parse::<u32>().ok()).unwrap_or(1);
+            if version > FORMAT_VERSION {
+                return Err(self.bad_property(format!(
+                    "its snapshot properties have format version {version}; this program reads up to {FORMAT_VERSION}: upgrade silversmith"
+                )));
+            }
+        }
+        Ok(properties)
+    }
+
+    /// The newest position under a prefix.
+    pub fn position(&self, prefix: &str) -> Result<Option<Position>, LakeError> {
+        let key = format!("{prefix}-snapshot-id");
+        let Some(properties) = self.newest_properties(&key)? else { return Ok(None) };
+        let number = |suffix: &str| {
+            let text = properties.get(&format!("{prefix}-{suffix}"));
+            text.and_then(|v| v.parse::<i64>().ok()).ok_or_else(|| {
+                self.bad_property(format!("its property `{prefix}-{suffix}` is not a number"))
+            })
+        };
+        Ok(Some(Position {
+            table: properties.get(&format!("{prefix}-table-uuid")).cloned().unwrap_or_default(),
+            snapshot: SnapshotId(number("snapshot-id")?),
+            sequence: SequenceNumber(number("sequence-number")?),
+        }))
+    }
+
+    pub(crate) fn bad_property(&self, what: String) -> LakeError {
+        LakeError::Property { table: self.name().clone(), what }
+    }
+}
+
+fn view_has(snapshot: &iceberg::spec::SnapshotRef, key: &str) -> bool {
+    snapshot.summary().additional_properties.contains_key(key)
+}

@@ -1,0 +1,273 @@
+//! The live files of a snapshot, from its manifests: without those that cannot hold a requested row, each with
+//! the deletes that apply to it (Iceberg spec, "Scan Planning").
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use iceberg::scan::FileScanTaskDeleteFile;
+use iceberg::spec::{
+    DataContentType, DataFile, Datum, Manifest, ManifestContentType, ManifestFile, PartitionSpec,
+    PrimitiveLiteral, PrimitiveType, Struct, Transform, Type,
+};
+use iceberg::transform::create_transform_function;
+
+use super::scan::{Bounds, FileTask, datum};
+use crate::lake::error::Doing;
+use crate::lake::{Lake, LakeError, SnapshotId, Table};
+
+/// The table property with the sequence number from which on the text bounds of files are sure. Older files
+/// with several row groups may hold values outside their text bounds.
+pub(in crate::lake) const SURE_BOUNDS: &str = "silversmith.sure-bounds-from-sequence-number";
+
+/// Manifests read at a time.
+const AT_ONCE: usize = 8;
+const DOING: &str = "planning a scan";
+
+impl Lake {
+    /// The live files of a snapshot of `table` (the current one unless given), sorted by path. Files that
+    /// hold no row within `bounds`, by their partition and their metrics, are left out.
+    pub async fn files_of(
+        &self,
+        table: &Table,
+        snapshot: Option<SnapshotId>,
+        bounds: &[Bounds],
+    ) -> Result<Vec<FileTask>, LakeError> {
+        let name = table.name();
+        let metadata = table.metadata();
+        let snapshot = match snapshot {
+            Some(id) => metadata.snapshot_by_id(id.0).ok_or_else(|| LakeError::NoSnapshot {
+                table: name.clone(),
+                what: id.to_string(),
+            })?,
+            None => match metadata.current_snapshot() {
+                Some(snapshot) => snapshot,
+                None => return Ok(vec![]),
+            },
+        };
+        let list = table.inner().manifest_list_reader(snapshot).load().await.doing(name, DOING)?;
+        let filter = Filter::new(table, bounds)?;
+        let mut deletes = Deletes::default();
+        let mut data = Vec::new();
+        // Collected, because the iterator cannot move between threads.
+        let manifests: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
+        for manifest in manifests {
+            let live = manifest.has_added_files() || manifest.has_existing_files();
+            match manifest.content {
+                _ if !live => {}
+                ManifestContentType::Deletes => {
+                    deletes.add(&self.manifest(table, &manifest).await?, &manifest)
+                }
+                ManifestContentType::Data if filter.may_hold_manifest(&manifest) => {
+                    data.push(manifest)
+                }
+                ManifestContentType::Data => {}
+            }
+        }
+        let loaded: Vec<(Manifest, ManifestFile)> = futures::stream::iter(data)
+            .map(|manifest| async move {
+                Ok::<_, LakeError>((self.manifest(table, &manifest).await?, manifest))
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut files = Vec::new();
+        for (manifest, of) in loaded {
+            let spec = Arc::new(manifest.metadata().partition_spec().clone());
+            for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+                let (file, sequence) = (entry.data_file(), entry.sequence_number().unwrap_or(0));
+                if filter.may_hold(file, sequence, of.partition_spec_id) {
+                    let deletes = deletes.of(file, sequence, of.partition_spec_id);
+                    files.push(FileTask::live(file, table.schema(), &spec, deletes));
+                }
+            }
+        }
+        files.sort_by(|a, b| a.path().cmp(b.path()));
+        Ok(files)
+    }
+
+    async fn manifest(&self, table: &Table, file: &ManifestFile) -> Result<Manifest, LakeError> {
+        file.load_manifest(&self.files).await.doing(table.name(), "reading a manifest")
+    }
+}
+
+/// Delete files, and what they apply to.
+#[derive(Default)]
+struct Deletes {
+    all: Vec<(FileScanTaskDeleteFile, DeleteScope)>,
+}
+
+struct DeleteScope {
+    sequence: i64,
+    spec: i32,
+    partition: Struct,
+    /// The one data file that position deletes are for, where they say so.
+    only: Option<String>,
+}
+
+impl Deletes {
+    fn add(&mut self, manifest: &Manifest, of: &ManifestFile) {
+        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+            let file = entry.data_file();
+            let task = FileScanTaskDeleteFile::builder()
+                .with_file_path(file.file_path().to_owned())
+                .with_file_size_in_bytes(file.file_size_in_bytes())
+                .with_file_type(file.content_type())
+                .with_partition_spec_id(of.partition_spec_id)
+                .with_equality_ids(file.equality_ids())
+                .build();
+            let scope = DeleteScope {
+                sequence: entry.sequence_number().unwrap_or(0),
+                spec: of.partition_spec_id,
+                partition: file.partition().clone(),
+                only: file.referenced_data_file(),
+            };
+            self.all.push((task, scope));
+        }
+    }
+
+    /// Equality deletes apply to files with a smaller sequence number, position deletes also to files
+    /// with the same; equality deletes without a partition apply everywhere.
+    fn of(&self, file: &DataFile, sequence: i64, spec: i32) -> Vec<FileScanTaskDeleteFile> {
+        let applies = |task: &FileScanTaskDeleteFile, scope: &DeleteScope| {
+            let same = scope.spec == spec && scope.partition == *file.partition();
+            match task.file_type {
+                DataContentType::EqualityDeletes => {
+                    scope.sequence > sequence && (same || scope.partition.fields().is_empty())
+                }
+                _ => {
+                    let is_for = scope.only.as_ref().is_none_or(|path| path == file.file_path());
+                    scope.sequence >= sequence && same && is_for
+                }
+            }
+        };
+        let applying = self.all.iter().filter(|(task, scope)| applies(task, scope));
+        applying.map(|(task, _)| task.clone()).collect()
+    }
+}
+
+/// Which files may hold a row within bounds.
+struct Filter {
+    conditions: Vec<Condition>,
+    /// By partition spec: the index of a partition field, its type, and the values that it may have.
+    by_spec: HashMap<i32, Vec<PartitionRange>>,
+    sure_from: i64,
+}
+
+struct Condition {
+    id: i32,
+    least: Datum,
+    greatest: Datum,
+}
+
+struct PartitionRange {
+    index: usize,
+    kind: PrimitiveType,
+    least: PrimitiveLiteral,
+    greatest: PrimitiveLiteral,
+}
+
+impl PartitionRange {
+    fn value(&self, bytes: Option<&Vec<u8>>) -> Option<Datum> {
+        Datum::try_from_bytes(bytes?, self.kind.clone()).ok()
+    }
+}
+
+impl Filter {
+    fn new(table: &Table, bounds: &[Bounds]) -> Result<Self, LakeError> {
+        let conditions: Vec<Condition> = bounds
+            .iter()
+            .filter_map(|b| {
+                let (least, greatest) = (datum(&b.least)?, datum(&b.greatest)?);
+                Some(Condition { id: table.schema().id_of(&b.column)?, least, greatest })
+            })
+            .collect();
+        let mut by_spec = HashMap::new();
+        for spec in table.metadata().partition_specs_iter() {
+            let ranges = partition_ranges(table, spec, &conditions)?;
+            by_spec.insert(spec.spec_id(), ranges);
+        }
+        let sure_from = table.property(SURE_BOUNDS).and_then(|text| text.parse().ok());
+        Ok(Self { conditions, by_spec, sure_from: sure_from.unwrap_or(i64::MAX) })
+    }
+
+    fn ranges(&self, spec: i32) -> &[PartitionRange] {
+        self.by_spec.get(&spec).map_or(&[], Vec::as_slice)
+    }
+
+    fn may_hold_manifest(&self, manifest: &ManifestFile) -> bool {
+        let Some(summaries) = &manifest.partitions else { return true };
+        self.ranges(manifest.partition_spec_id).iter().all(|range| {
+            let Some(summary) = summaries.get(range.index) else { return true };
+            let upper = range.value(summary.upper_bound.as_deref());
+            let lower = range.value(summary.lower_bound.as_deref());
+            let below = upper.is_some_and(|upper| *upper.literal() < range.least);
+            let above = lower.is_some_and(|lower| *lower.literal() > range.greatest);
+            !below && !above
+        })
+    }
+
+    fn may_hold(&self, file: &DataFile, sequence: i64, spec: i32) -> bool {
+        let in_partition = self.ranges(spec).iter().all(|range| {
+            match file.partition().fields().get(range.index) {
+                Some(Some(value)) => value
+                    .as_primitive_literal()
+                    .is_none_or(|value| range.least <= value && value <= range.greatest),
+                // A null partition value: the column is null, which is in no range.
+                Some(None) => false,
+                None => true,
+            }
+        });
+        in_partition && self.conditions.iter().all(|c| self.meets(c, file, sequence))
+    }
+
+    fn meets(&self, condition: &Condition, file: &DataFile, sequence: i64) -> bool {
+        let Condition { id, least, greatest } = condition;
+        let count = |counts: &HashMap<i32, u64>| counts.get(id).copied();
+        let values = count(file.value_counts());
+        if values.is_some_and(|v| v > 0) && values == count(file.null_value_counts()) {
+            return false;
+        }
+        let text = matches!(least.data_type(), PrimitiveType::String | PrimitiveType::Binary);
+        let groups = file.split_offsets().map_or(2, <[i64]>::len);
+        if text && groups > 1 && sequence < self.sure_from {
+            return true;
+        }
+        let below = file.upper_bounds().get(id).is_some_and(|upper| upper < least);
+        let above = file.lower_bounds().get(id).is_some_and(|lower| lower > greatest);
+        !below && !above
+    }
+}
+
+/// What the conditions say about the fields of a partition spec whose transforms keep the order.
+fn partition_ranges(
+    table: &Table,
+    spec: &PartitionSpec,
+    conditions: &[Condition],
+) -> Result<Vec<PartitionRange>, LakeError> {
+    let name = table.name();
+    // The types of a column that was dropped since are no longer known.
+    let Ok(types) = spec.partition_type(table.schema().iceberg()) else { return Ok(vec![]) };
+    let mut ranges = Vec::new();
+    for (index, field) in spec.fields().iter().enumerate() {
+        if !field.transform.preserves_order() || field.transform == Transform::Void {
+            continue;
+        }
+        let kind = types.fields().get(index).map(|field| field.field_type.as_ref().clone());
+        let Some(Type::Primitive(kind)) = kind else { continue };
+        let transform = create_transform_function(&field.transform).doing(name, DOING)?;
+        for condition in conditions.iter().filter(|c| c.id == field.source_id) {
+            let at = |value: &Datum| transform.transform_literal(value).doing(name, DOING);
+            if let (Some(least), Some(greatest)) = (at(&condition.least)?, at(&condition.greatest)?)
+            {
+                ranges.push(PartitionRange {
+                    index,
+                    kind: kind.clone(),
+                    least: least.literal().clone(),
+                    greatest: greatest.literal().clone(),
+                });
+            }
+        }
+    }
+    Ok(ranges)
+}

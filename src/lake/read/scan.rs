@@ -1,0 +1,203 @@
+//! Reading: the live files of a snapshot, and the rows of files.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    DataType, Date32Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
+    TimestampMicrosecondType,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
+use iceberg::spec::{DataFile, Datum, PartitionSpec};
+
+use super::arrow::conform;
+use crate::lake::error::Doing;
+use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
+
+/// Rows of a batch as they are read.
+const BATCH_ROWS: usize = 8 * 1024;
+
+/// A data file to be read whole, with the deletes that apply to it.
+#[derive(Debug, Clone)]
+pub struct FileTask(pub(in crate::lake) FileScanTask);
+
+impl FileTask {
+    /// A whole file that was written under `schema`, before it belongs to a table.
+    pub fn whole(file: &DataFile, schema: &TableSchema) -> Self {
+        Self(
+            FileScanTask::builder()
+                .with_file_size_in_bytes(file.file_size_in_bytes())
+                .with_start(0)
+                .with_length(0)
+                .with_record_count(Some(file.record_count()))
+                .with_data_file_path(file.file_path().to_owned())
+                .with_data_file_format(file.file_format())
+                .with_schema(schema.iceberg().clone())
+                .with_project_field_ids(vec![])
+                .with_case_sensitive(true)
+                .build(),
+        )
+    }
+
+    /// A live file of a table, with the deletes that apply to it.
+    pub(in crate::lake) fn live(
+        file: &DataFile,
+        schema: &TableSchema,
+        spec: &Arc<PartitionSpec>,
+        deletes: Vec<FileScanTaskDeleteFile>,
+    ) -> Self {
+        let mut task = Self::whole(file, schema);
+        task.0.deletes = deletes;
+        task.0.partition = Some(file.partition().clone());
+        task.0.partition_spec = Some(spec.clone());
+        task
+    }
+
+    /// The file without its deletes.
+    pub(in crate::lake) fn without_deletes(&self) -> Self {
+        let mut task = self.clone();
+        task.0.deletes = vec![];
+        task
+    }
+
+    /// The file's location.
+    pub fn path(&self) -> &str {
+        &self.0.data_file_path
+    }
+
+    /// The file's size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.file_size_in_bytes
+    }
+
+    /// About how many bytes of memory its rows cost a merge. Narrow rows are small in Parquet, and still cost
+    /// their key, their order and their location.
+    pub fn merge_cost(&self) -> u64 {
+        const ROW: u64 = 160;
+        self.bytes().max(self.rows().unwrap_or(0) * ROW)
+    }
+
+    /// Rows in the file, deleted ones included, where the manifest has the count.
+    pub fn rows(&self) -> Option<u64> {
+        self.0.record_count
+    }
+
+    /// The file's integer partition value, where it has exactly one (a day, a month, …).
+    pub fn partition_int(&self) -> Option<i32> {
+        let value = self.0.partition.as_ref()?.iter().next()??.clone();
+        match value.as_primitive_literal()? {
+            iceberg::spec::PrimitiveLiteral::Int(day) => Some(day),
+            _ => None,
+        }
+    }
+}
+
+/// A stream of batches.
+pub type Batches = BoxStream<'static, Result<RecordBatch, LakeError>>;
+
+/// The least and the greatest requested value of a column, each an array of one value.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The column.
+    pub column: String,
+    /// Its least value.
+    pub least: ArrayRef,
+    /// Its greatest value.
+    pub greatest: ArrayRef,
+}
+
+impl Lake {
+    /// The schema of the table as it was at a snapshot.
+    pub fn schema_at(&self, table: &Table, snapshot: SnapshotId) -> Result<TableSchema, LakeError> {
+        let found = table.metadata().snapshot_by_id(snapshot.0).ok_or_else(|| {
+            LakeError::NoSnapshot { table: table.name().clone(), what: snapshot.to_string() }
+        })?;
+        let schema = found.schema(table.metadata()).doing(table.name(), "reading its schema")?;
+        TableSchema::new(table.name(), schema)
+    }
+
+    /// The rows of one file, in the order of the file, as `schema` describes them by field id, with these
+    /// `columns` only, in that order.
+    pub fn read_file(
+        &self,
+        table: &Table,
+        schema: &TableSchema,
+        file: &FileTask,
+        columns: &[String],
+    ) -> Result<Batches, LakeError> {
+        let mut task = file.0.clone();
+        task.schema = schema.iceberg().clone();
+        // A file is read by some column even where only its rows are counted.
+        let first = schema.arrow().fields().first().map(|f| f.name().clone());
+        let read: Vec<&str> = if columns.is_empty() {
+            first.iter().map(String::as_str).collect()
+        } else {
+            columns.iter().map(String::as_str).collect()
+        };
+        task.project_field_ids = read.iter().filter_map(|c| schema.id_of(c)).collect();
+        let rows = table
+            .inner()
+            .reader_builder()
+            .with_data_file_concurrency_limit(1)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .read(futures::stream::once(async move { Ok(task) }).boxed())
+            .doing(table.name(), "opening a data file")?
+            .stream();
+        let shape = projected(schema.arrow(), columns);
+        let name = table.name().clone();
+        Ok(rows
+            .map(move |batch| conform(&name, batch.doing(&name, "reading a data file")?, &shape))
+            .boxed())
+    }
+
+    /// The rows of many files, `concurrency` files at a time, in no particular order.
+    pub fn read_files(
+        &self,
+        table: &Table,
+        schema: &TableSchema,
+        files: Vec<FileTask>,
+        columns: &[String],
+        concurrency: usize,
+    ) -> Batches {
+        let (lake, table, schema) = (self.clone(), table.clone(), schema.clone());
+        let columns = columns.to_vec();
+        futures::stream::iter(files)
+            .map(move |file| match lake.read_file(&table, &schema, &file, &columns) {
+                Ok(batches) => batches,
+                Err(error) => futures::stream::once(async move { Err(error) }).boxed(),
+            })
+            .flatten_unordered(concurrency.max(1))
+            .boxed()
+    }
+}
+
+/// The fields of `schema` named by `columns`, in that order.
+fn projected(schema: &SchemaRef, columns: &[String]) -> SchemaRef {
+    let fields = columns.iter().filter_map(|c| schema.field_with_name(c).ok().cloned());
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The value as Iceberg compares it with a file's metrics; `None` where pruning by it is not safe
+/// (floats with their NaN, types without bounds).
+pub(in crate::lake) fn datum(value: &ArrayRef) -> Option<Datum> {
+    if value.len() != 1 || value.is_null(0) {
+        return None;
+    }
+    Some(match value.data_type() {
+        DataType::Int32 => Datum::int(value.as_primitive::<Int32Type>().value(0)),
+        DataType::Int64 => Datum::long(value.as_primitive::<Int64Type>().value(0)),
+        DataType::Date32 => Datum::date(value.as_primitive::<Date32Type>().value(0)),
+        DataType::Utf8 => Datum::string(value.as_string::<i32>().value(0)),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let micros = value.as_primitive::<TimestampMicrosecondType>().value(0);
+            match zone {
+                Some(_) => Datum::timestamptz_micros(micros),
+                None => Datum::timestamp_micros(micros),
+            }
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,44 @@
+//! Why a merge could not be planned or run.
+
+use crate::error::Kind;
+use crate::lake::{LakeError, TableName};
+use crate::sql::SqlError;
+
+/// Why a merge could not be planned or run. Nothing was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A table.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// `select` or `delete_when`.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A column that the merge needs.
+    #[error("table {table}: {why}")]
+    Columns {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        why: String,
+    },
+    /// A task of the merge panicked.
+    #[error("table {table}: a merge failed inside silversmith: {why}")]
+    Panicked {
+        /// The table.
+        table: TableName,
+        /// The panic's message.
+        why: String,
+    },
+}
+
+impl MergeError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Lake(error) => error.kind(),
+            Self::Sql(error) => error.kind(),
+            Self::Columns { .. } => Kind::Configuration,
+            Self::Panicked { .. } => Kind::Bug,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Merging: the newest row of each key of a source, into a target.
+//!
+//! A merge is data: a target state, files of the source, and rules. An engine plans it in rows: which rows of
+//! the target go, by file and position, and which rows come. Then it writes the files. It commits nothing.
+//!
+//! - [`rules`](MergeRules): keys, order, and which rows come in
+//! - [`order`]: the one total order, and keys, as comparable bytes
+//! - [`newest`]: the newest row per key of a set of rows
+//! - `lookup/`: finding the target's rows of those keys
+//! - `plan.rs`: the decisions, pure
+//! - `apply/`: the files that carry out a plan
+//! - `tombstones.rs`: the table of deleted keys
+
+mod apply;
+mod error;
+mod local;
+mod lookup;
+pub mod newest;
+pub mod order;
+mod output;
+mod plan;
+mod rules;
+mod tombstones;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use error::MergeError;
+pub use local::LocalEngine;
+pub use rules::{MergeRules, NullKeys};
+
+use newest::Share;
+
+use crate::lake::read::scan::FileTask;
+use crate::lake::{Properties, Table, TableSchema, Uncommitted};
+
+/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
+pub const ROWS: &str = "silversmith.rows";
+
+/// Maximum number of passes over one range.
+pub(crate) const MAX_PASSES: u64 = 65_536;
+
+/// A merge to be done.
+#[derive(Debug, Clone)]
+pub struct MergeTask {
+    /// The source table, for its schema.
+    pub source: Table,
+    /// The source's files to merge: a range of its history.
+    pub files: Vec<FileTask>,
+    /// The state to merge into; none: the table does not exist yet, and the engine creates it.
+    pub target: Option<Table>,
+    /// The table of deleted keys, where it exists.
+    pub tombstones: Option<Table>,
+    /// Keys, order, select, delete_when.
+    pub rules: MergeRules,
+    /// The share of the keys that is merged: all of them, unless the range is too large for one pass.
+    pub share: Share,
+    /// Whether the target counts as empty: the result replaces its rows.
+    pub from_nothing: bool,
+    /// Whether rows that the target has already are written again, in case another program changed them.
+    pub refresh_equal: bool,
+}
+
+/// A merge done, not committed.
+#[derive(Debug)]
+pub struct Merged {
+    /// The state to prepare the commit on.
+    pub target: Table,
+    /// The schema that the target gets, where it changes.
+    pub schema: Option<TableSchema>,
+    /// Files written.
+    pub add: Uncommitted,
+    /// Files of the target that these replace, by path.
+    pub remove: BTreeSet<String>,
+    /// Deleted keys to remember, where the rules delete.
+    pub tombstones: Option<Tombstones>,
+    /// Its rows, counted.
+    pub counts: Counts,
+}
+
+/// Rows for the table of deleted keys.
+#[derive(Debug)]
+pub struct Tombstones {
+    /// Its state.
+    pub table: Table,
+    /// The schema that it gets, where it changes.
+    pub schema: Option<TableSchema>,
+    /// Files written.
+    pub add: Uncommitted,
+}
+
+/// The rows of a merge, counted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// Source rows that `select` returned.
+    pub source: u64,
+    /// Keys that are new in the target.
+    pub inserted: u64,
+    /// Keys whose row is replaced by a newer one.
+    pub updated: u64,
+    /// Keys deleted from the target.
+    pub deleted: u64,
+    /// Keys whose row in the target, or whose delete, is newer than the source's row: late rows.
+    pub late: u64,
+    /// Keys whose row the target has already.
+    pub unchanged: u64,
+    /// Rows with a null in their key, which are not merged.
+    pub null_keys: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another merge.
+    pub fn add(&mut self, other: &Self) {
+        self.source += other.source;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.late += other.late;
+        self.unchanged += other.unchanged;
+        self.null_keys += other.null_keys;
+    }
+
+    /// As snapshot properties.
+    pub fn properties(&self) -> Properties {
+        [
+            ("inserted", self.inserted),
+            ("updated", self.updated),
+            ("deleted", self.deleted),
+            ("late", self.late),
+            ("null-keys", self.null_keys),
+        ]
+        .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
+        .into()
+    }
+}
+
+/// Plans and runs merges.
+///
+/// # Contract
+/// - The result is a function of the target state, the *set* of rows in the files, and the settings.
+/// - On success every file of the result is written and complete, and no table has changed. A target or a table
+///   of deleted keys that was missing was created, empty.
+/// - On failure what was written is deleted.
+/// - It may be repeated. A result that is dropped deletes its files.
+#[async_trait]
+pub trait MergeEngine: Debug + Send + Sync {
+    /// Merges.
+    async fn merge(&self, task: MergeTask) -> Result<Merged, MergeError>;
+}

@@ -1,0 +1,97 @@
+//! What wiring builds and the worker runs: pipelines on their ports.
+
+use std::sync::Arc;
+
+use crate::announce::{Announcer, EventBus, NoticeKind};
+use crate::bronze::Bronze;
+use crate::checkpoint::CheckpointStore;
+use crate::config::Settings;
+use crate::config::settings::{PipelineSettings, QueueSettings};
+use crate::gold::Gold;
+use crate::lake::Lake;
+use crate::queue::EventQueue;
+use crate::silver::Silver;
+use crate::source::RawStore;
+
+/// One route, ready to run.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// What was configured.
+    pub settings: PipelineSettings,
+    /// Raw → bronze.
+    pub bronze: Bronze,
+    /// Bronze → silver.
+    pub silver: Option<Silver>,
+    /// Silver → gold.
+    pub gold: Vec<Gold>,
+    /// The checkpoints, and the lock beside them.
+    pub checkpoints: Arc<dyn CheckpointStore>,
+    /// Announces its commits, where the settings name an event bus.
+    pub announcer: Option<Announcer>,
+}
+
+/// What a worker watches.
+#[derive(Debug, Clone)]
+pub enum Intake {
+    /// A folder, by listing it.
+    Directory,
+    /// A queue.
+    Queue(Queues),
+    /// Nothing: each listing is a command or a step of its own.
+    Listing,
+}
+
+/// The queues.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    /// What was configured.
+    pub settings: QueueSettings,
+    /// Events.
+    pub queue: Arc<dyn EventQueue>,
+    /// Dead letters.
+    pub dlq: Arc<dyn EventQueue>,
+}
+
+/// Everything, connected.
+#[derive(Debug, Clone)]
+pub struct Wired {
+    /// What was configured.
+    pub settings: Arc<Settings>,
+    /// The lake.
+    pub lake: Lake,
+    /// The raw zone.
+    pub source: Arc<dyn RawStore>,
+    /// What a worker watches.
+    pub intake: Intake,
+    /// The checkpoints.
+    pub checkpoints: Arc<dyn CheckpointStore>,
+    /// Where commits are announced.
+    pub bus: Option<Arc<dyn EventBus>>,
+    /// The routes.
+    pub pipelines: Vec<Pipeline>,
+}
+
+impl Wired {
+    /// The same, with its commits announced on a bus.
+    pub fn announcing_on(mut self, bus: &Arc<dyn EventBus>) -> Self {
+        for pipeline in &mut self.pipelines {
+            let PipelineSettings { name, bronze, silver, gold, .. } = &pipeline.settings;
+            let mut tables = vec![
+                (NoticeKind::BronzeCommitted, bronze.table.clone()),
+                (NoticeKind::ObjectRejected, pipeline.bronze.ledger().table().clone()),
+            ];
+            tables.extend(silver.iter().map(|s| (NoticeKind::SilverMerged, s.rules.table.clone())));
+            tables.extend(gold.iter().map(|g| (NoticeKind::GoldRefreshed, g.table.clone())));
+            pipeline.announcer = Some(Announcer::new(
+                &self.lake,
+                &self.settings.lake.name,
+                name,
+                bus.clone(),
+                self.checkpoints.clone(),
+                tables,
+            ));
+        }
+        self.bus = Some(bus.clone());
+        self
+    }
+}

@@ -1,0 +1,267 @@
+//! The `select` and `delete_when` of a silver table: row by row, or refused.
+//!
+//! I5 needs silver to be a function of the *set* of bronze rows. A projection, a filter and
+//! immutable functions are; aggregates, windows, LIMIT and the clock are not.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::parser::{DFParser, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, GroupByExpr, Ident, SelectItem, SetExpr, Statement, TableFactor,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::SqlError;
+
+/// The name under which the rows are selected from.
+pub const BRONZE: &str = "bronze";
+/// The column that says whether a row deletes its key.
+pub const DELETED: &str = "__silversmith_deleted";
+
+/// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
+/// row.
+const NOT_SELECTED: [&str; 2] = ["_ingested_at", "_rescued"];
+
+/// A row-wise query over `bronze`; by default, its rows as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Rowwise {
+    what: String,
+    select: Option<Statement>,
+    delete_when: Option<SqlExpr>,
+}
+
+impl Rowwise {
+    /// Parses and checks what can be checked without knowing the columns.
+    pub fn parse(
+        what: &str,
+        select: Option<&str>,
+        delete_when: Option<&str>,
+    ) -> Result<Self, SqlError> {
+        let select = select.map(|sql| statement(what, sql)).transpose()?;
+        if let Some(statement) = &select {
+            check_shape(what, statement)?;
+        }
+        let delete_when = delete_when.map(|sql| expression(what, sql)).transpose()?;
+        Ok(Self { what: what.to_owned(), select, delete_when })
+    }
+
+    /// Whether rows can delete their key.
+    pub fn deletes(&self) -> bool {
+        self.delete_when.is_some()
+    }
+
+    /// The query over the table registered as `bronze`: what `select` says, then those of `kept`
+    /// that it leaves out, then [`DELETED`].
+    pub async fn query(
+        &self,
+        context: &SessionContext,
+        bronze: &SchemaRef,
+        kept: &[String],
+    ) -> Result<DataFrame, SqlError> {
+        let statement = match &self.select {
+            Some(statement) => statement.clone(),
+            None => statement(&self.what, &default_select(bronze))?,
+        };
+        let selected = self.plan(context, statement.clone()).await?;
+        let names: Vec<String> =
+            selected.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let mut missing = Vec::new();
+        for column in kept {
+            if !names.contains(column) {
+                if bronze.field_with_name(column).is_err() {
+                    return Err(self.not_allowed(format!(
+                        "bronze has no column `{column}`; its columns are {}",
+                        list(bronze)
+                    )));
+                }
+                missing.push(column.clone());
+            }
+        }
+        let plan = self.plan(context, self.with_columns(statement, &missing)).await?;
+        self.check_functions(plan.logical_plan())?;
+        Ok(plan)
+    }
+
+    async fn plan(
+        &self,
+        context: &SessionContext,
+        statement: Statement,
+    ) -> Result<DataFrame, SqlError> {
+        let failed = |e| SqlError::of(&self.what, e);
+        let plan = context
+            .state()
+            .statement_to_plan(DfStatement::Statement(Box::new(statement)))
+            .await
+            .map_err(failed)?;
+        context.execute_logical_plan(plan).await.map_err(failed)
+    }
+
+    fn with_columns(&self, mut statement: Statement, missing: &[String]) -> Statement {
+        let deleted = match &self.delete_when {
+            Some(expression) => format!("coalesce(({expression}), false)"),
+            None => "false".to_owned(),
+        };
+        if let Some(select) = select_of(&mut statement) {
+            for column in missing {
+                let column = Ident::with_quote('"', column.clone());
+                select.projection.push(SelectItem::UnnamedExpr(SqlExpr::Identifier(column)));
+            }
+            // A row that deletes its key passes, whatever the filter says.
+            if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
+                let either = format!("({filter}) OR coalesce(({delete_when}), false)");
+                select.selection = expression(&self.what, &either).ok();
+            }
+            if let Ok(expr) = expression(&self.what, &deleted) {
+                let alias = Ident::with_quote('"', DELETED);
+                select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            }
+        }
+        statement
+    }
+
+    fn check_functions(&self, plan: &LogicalPlan) -> Result<(), SqlError> {
+        let mut wrong = None;
+        plan.apply_with_subqueries(|node| {
+            let allowed = matches!(
+                node,
+                LogicalPlan::Projection(_)
+                    | LogicalPlan::Filter(_)
+                    | LogicalPlan::TableScan(_)
+                    | LogicalPlan::SubqueryAlias(_)
+            );
+            if !allowed {
+                wrong.get_or_insert(node.display().to_string());
+            }
+            node.apply_expressions(|expr| {
+                expr.apply(|part| {
+                    match part {
+                        Expr::ScalarFunction(f)
+                            if f.func.signature().volatility != Volatility::Immutable =>
+                        {
+                            wrong.get_or_insert(format!("{}() is not immutable", f.name()));
+                        }
+                        Expr::AggregateFunction(_) | Expr::WindowFunction(_) => {
+                            wrong.get_or_insert(part.to_string());
+                        }
+                        _ => {}
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        })
+        .map_err(|e| SqlError::of(&self.what, e))?;
+        match wrong {
+            None => Ok(()),
+            Some(what) => Err(self.not_allowed(format!(
+                "`{what}`: a silver select works row by row (projection, filter, immutable functions)"
+            ))),
+        }
+    }
+
+    fn not_allowed(&self, why: String) -> SqlError {
+        SqlError::NotAllowed { what: self.what.clone(), why }
+    }
+}
+
+fn list(schema: &SchemaRef) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    names.join(", ")
+}
+
+fn default_select(bronze: &SchemaRef) -> String {
+    let columns: Vec<String> = bronze
+        .fields()
+        .iter()
+        .filter(|f| !NOT_SELECTED.contains(&f.name().as_str()))
+        .map(|f| format!("\"{}\"", f.name().replace('"', "\"\"")))
+        .collect();
+    format!("SELECT {} FROM {BRONZE}", columns.join(", "))
+}
+
+fn statement(what: &str, sql: &str) -> Result<Statement, SqlError> {
+    let mut statements = DFParser::parse_sql(sql).map_err(|e| SqlError::of(what, e))?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(DfStatement::Statement(statement)), true) => Ok(*statement),
+        _ => {
+            Err(SqlError::NotAllowed { what: what.to_owned(), why: "write one SELECT".to_owned() })
+        }
+    }
+}
+
+fn expression(what: &str, sql: &str) -> Result<SqlExpr, SqlError> {
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| {
+        let expr = parser.parse_expr()?;
+        parser.expect_token(&datafusion::sql::sqlparser::tokenizer::Token::EOF)?;
+        Ok(expr)
+    });
+    parsed.map_err(|e| SqlError::of(what, e.into()))
+}
+
+fn select_of(statement: &mut Statement) -> Option<&mut datafusion::sql::sqlparser::ast::Select> {
+    match statement {
+        Statement::Query(query) => match query.body.as_mut() {
+            SetExpr::Select(select) => Some(select),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn check_shape(what: &str, statement: &Statement) -> Result<(), SqlError> {
+    let no = |why: &str| Err(SqlError::NotAllowed { what: what.to_owned(), why: why.to_owned() });
+    let Statement::Query(query) = statement else { return no("write one SELECT") };
+    if query.with.is_some() || query.order_by.is_some() {
+        return no("WITH and ORDER BY are not supported");
+    }
+    if query.limit_clause.is_some() || query.fetch.is_some() {
+        return no("LIMIT would make silver depend on the order of arrival");
+    }
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return no("UNION and other set operations are not supported");
+    };
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    if grouped || select.having.is_some() || select.distinct.is_some() || select.top.is_some() {
+        return no("GROUP BY, HAVING, DISTINCT and TOP do not work row by row");
+    }
+    let from_bronze = match select.from.as_slice() {
+        [one] if one.joins.is_empty() => matches!(
+            &one.relation,
+            TableFactor::Table { name, args: None, .. } if name.to_string().eq_ignore_ascii_case(BRONZE)
+        ),
+        _ => false,
+    };
+    if !from_bronze {
+        return no("it must read FROM bronze and from no other table");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_row_by_row_is_refused_before_anything_runs() {
+        for sql in [
+            "SELECT count(*) FROM bronze GROUP BY a",
+            "SELECT DISTINCT a FROM bronze",
+            "SELECT a FROM bronze LIMIT 1",
+            "SELECT a FROM bronze ORDER BY a",
+            "SELECT a FROM bronze UNION SELECT a FROM bronze",
+            "SELECT a FROM silver",
+            "SELECT a FROM bronze JOIN bronze b ON true",
+            "WITH x AS (SELECT 1) SELECT a FROM bronze",
+            "DELETE FROM bronze",
+            "SELECT 1; SELECT 2",
+        ] {
+            assert!(Rowwise::parse("t", Some(sql), None).is_err(), "{sql}");
+        }
+        assert!(
+            Rowwise::parse("t", Some("SELECT lower(a) AS a FROM bronze WHERE b > 1"), None).is_ok()
+        );
+        assert!(Rowwise::parse("t", None, Some("op = 'D') OR (1 = 1")).is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! Settings → backends: the only folder that names them all.
+
+mod catalog;
+mod error;
+
+use std::sync::Arc;
+
+use crate::ambient::{SharedAmbient, SystemAmbient};
+use crate::announce::EventBridge;
+use crate::aws::Aws;
+use crate::bronze::Bronze;
+use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
+use crate::config::settings::{CatalogSettings, LakeSettings, Location, RestAuth, SourceSettings};
+use crate::config::{Settings, environment};
+use crate::gold::Gold;
+use crate::lake::{FileIO, Lake, local_files, s3_files};
+use crate::merge::LocalEngine;
+use crate::pipeline::{Intake, Pipeline, Queues, Wired};
+use crate::queue::SqsQueue;
+use crate::silver::Silver;
+use crate::source::{DirectoryStore, RawStore, S3Store};
+pub use error::WiringError;
+
+/// What happens where a lake does not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Its folders and its catalog are created.
+    Make,
+    /// That is an error: the command only reads.
+    Refuse,
+}
+
+/// Connects the backends that the settings name, with the machine's own clock.
+pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringError> {
+    let ambient: SharedAmbient = Arc::new(SystemAmbient);
+    let aws = aws(&settings).await?;
+    let aws = aws.as_ref();
+    let catalog = catalog::catalog(&settings, missing, aws, &ambient).await?;
+    let (source, intake) = source(&settings, aws, &ambient)?;
+    let files = files(&settings, aws)?;
+    let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);
+    let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
+    let checkpoints = checkpoints(&settings, aws)?;
+    let bus = settings.lake.event_bus.clone();
+    let wired = assemble(settings, lake, source, checkpoints, intake);
+    Ok(match (bus, aws) {
+        (Some(bus), Some(aws)) => {
+            wired.announcing_on(&(Arc::new(EventBridge::new(aws.eventbridge(), &bus)) as _))
+        }
+        _ => wired,
+    })
+}
+
+/// AWS, if anything in the settings is on AWS.
+async fn aws(settings: &Settings) -> Result<Option<Aws>, WiringError> {
+    let LakeSettings { catalog, warehouse, checkpoints, event_bus, .. } = &settings.lake;
+    let own_catalog = match catalog {
+        CatalogSettings::Sqlite(_) | CatalogSettings::Postgres(_) => true,
+        CatalogSettings::Rest(rest) => !matches!(rest.auth, RestAuth::SigV4 { .. }),
+        CatalogSettings::S3Tables(_) | CatalogSettings::Glue(_) => false,
+    };
+    let local = own_catalog
+        && matches!(settings.source, SourceSettings::Directory { .. })
+        && matches!(warehouse, Some(Location::Folder(_)))
+        && matches!(checkpoints, Location::Folder(_))
+        && event_bus.is_none();
+    if local {
+        return Ok(None);
+    }
+    let aws = Aws::connect(environment::s3_endpoint().as_deref()).await;
+    if !aws.has_region() {
+        return Err(WiringError::NoRegion);
+    }
+    Ok(Some(aws))
+}
+
+fn source(
+    settings: &Settings,
+    aws: Option<&Aws>,
+    ambient: &SharedAmbient,
+) -> Result<(Arc<dyn RawStore>, Intake), WiringError> {
+    let s3 =
+        || Ok::<_, WiringError>(Arc::new(S3Store::new(aws.ok_or(WiringError::NoRegion)?.s3())));
+    Ok(match &settings.source {
+        SourceSettings::Directory { directory, settle } => {
+            let store = DirectoryStore::new(&settings.base, directory, *settle, ambient.clone());
+            (Arc::new(store), Intake::Directory)
+        }
+        SourceSettings::Listing => (s3()?, Intake::Listing),
+        SourceSettings::Queue(queue) => {
+            let sqs = aws.ok_or(WiringError::NoRegion)?.sqs();
+            let queues = Queues {
+                settings: queue.clone(),
+                queue: Arc::new(SqsQueue::new(sqs.clone(), &queue.queue)),
+                dlq: Arc::new(SqsQueue::new(sqs, &queue.dlq)),
+            };
+            (s3()?, Intake::Queue(queues))
+        }
+    })
+}
+
+fn files(settings: &Settings, aws: Option<&Aws>) -> Result<FileIO, WiringError> {
+    Ok(match &settings.lake.warehouse {
+        Some(Location::Folder(_)) => local_files(),
+        Some(Location::S3 { .. }) | None => {
+            let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
+            s3_files(s3, settings.memory().metadata())
+        }
+    })
+}
+
+fn checkpoints(
+    settings: &Settings,
+    aws: Option<&Aws>,
+) -> Result<Arc<dyn CheckpointStore>, WiringError> {
+    Ok(match &settings.lake.checkpoints {
+        Location::Folder(folder) => Arc::new(LocalCheckpoints::new(folder)),
+        Location::S3 { bucket, prefix } => {
+            let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
+            Arc::new(S3Checkpoints::new(s3, bucket, prefix))
+        }
+    })
+}
+
+/// Builds the pipelines of the settings on the given ports.
+pub fn assemble(
+    settings: Settings,
+    lake: Lake,
+    source: Arc<dyn RawStore>,
+    checkpoints: Arc<dyn CheckpointStore>,
+    intake: Intake,
+) -> Wired {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let engine = Arc::new(LocalEngine::new(&lake, settings.memory().queries(), threads));
+    let pipelines = settings
+        .pipelines
+        .iter()
+        .map(|settings| Pipeline {
+            settings: settings.clone(),
+            bronze: Bronze::new(
+                &lake,
+                source.clone(),
+                checkpoints.clone(),
+                settings.bronze.clone(),
+            ),
+            silver: settings
+                .silver
+                .clone()
+                .map(|silver| Silver::new(&lake, checkpoints.clone(), engine.clone(), silver)),
+            gold: settings.gold.iter().map(|gold| Gold::new(&lake, gold.clone())).collect(),
+            checkpoints: checkpoints.clone(),
+            announcer: None,
+        })
+        .collect();
+    Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, bus: None, pipelines }
+}
