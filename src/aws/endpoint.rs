@@ -1,4 +1,4 @@
-//! Where a service of AWS is that is called without an SDK: found as the SDKs find theirs
+//! The endpoint of a service that is called without an SDK. It is found as AWS's SDKs find their endpoints
 //! ([endpoints](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
 
 use aws_config::SdkConfig;

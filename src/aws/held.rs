@@ -1,4 +1,4 @@
-//! What is good for a while and then asked for again: credentials, tokens.
+//! Values with a lifetime: credentials, tokens.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::signing::Unsigned;
 
-/// How long something is used whose end is not known: RFC 6749 leaves the lifetime of tokens to other means.
+/// Lifetime assumed where none is known: the `expires_in` of a token is optional in RFC 6749.
 const LIFETIME: Duration = Duration::from_secs(600);
-/// Nothing is used for longer without asking again.
+/// The longest lifetime.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// Something is renewed this long before its end.
+/// How long before its end a value is renewed.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// Something that is good for a while, with the time when a new one is asked for.
+/// A value with a lifetime, and the time when a new one is requested.
 #[derive(Debug)]
 pub(crate) struct Held<T>(Mutex<Option<(T, Instant)>>);
 
@@ -25,7 +25,7 @@ impl<T> Default for Held<T> {
 }
 
 impl<T: Clone> Held<T> {
-    /// What is held, or else what `ask` brings, with how long it is good.
+    /// The held value, or else the one that `ask` returns, with its lifetime.
     pub(crate) async fn get(
         &self,
         ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
@@ -41,13 +41,13 @@ impl<T: Clone> Held<T> {
         }
     }
 
-    /// Forgets it: the next `get` asks.
+    /// Forgets the value: the next `get` requests a new one.
     pub(crate) async fn forget(&self) {
         *self.0.lock().await = None;
     }
 }
 
-/// When something is renewed that is good for so long.
+/// When a value with this lifetime is renewed.
 fn stale(lifetime: Option<Duration>) -> Instant {
     let lifetime = lifetime.unwrap_or(LIFETIME).min(LONGEST);
     Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2))

@@ -1,5 +1,5 @@
-//! A service of AWS that is called without an SDK: signed requests with JSON, both ways, for the few operations of a
-//! service that are needed out of its hundreds.
+//! Calls of a service of AWS without its SDK: signed requests and answers in JSON. An SDK compiles the hundreds of
+//! operations that a service has; silversmith calls five of them.
 
 use std::time::Duration;
 
@@ -53,11 +53,11 @@ pub enum ServiceError {
 }
 
 impl Service {
-    /// The service with this id (`Glue`, `S3Tables`): the name that its variables and its profile keys are made of.
-    /// `ambient` dates the signatures.
+    /// The service with this id (`Glue`, `S3Tables`). The id is a part of its variables, such as
+    /// `AWS_ENDPOINT_URL_GLUE`. `ambient` dates the signatures.
     ///
     /// # Errors
-    /// What the configuration lacks. Nothing has been sent then.
+    /// What the environment and the profile lack. Nothing was sent.
     pub fn new(config: &SdkConfig, id: &str, ambient: SharedAmbient) -> Result<Self, ServiceError> {
         let region = config.region().ok_or(ServiceError::NoRegion)?.as_ref();
         let provider = config.credentials_provider().ok_or(ServiceError::NoCredentials)?;
@@ -79,7 +79,8 @@ impl Service {
         Ok(Self { http, signer, endpoint })
     }
 
-    /// Sends a call that may be carried out twice: again, a few times, while the service fails or does not answer.
+    /// Sends a call that may be carried out twice. While the service fails or does not answer, it is sent again, a
+    /// few times.
     ///
     /// # Errors
     /// The last failure.
@@ -95,7 +96,7 @@ impl Service {
     /// Sends a call, once.
     ///
     /// # Errors
-    /// What the service answered, or that no answer came.
+    /// The error that the service answered, or that no answer came.
     pub async fn send(&self, call: &Call) -> Result<Reply, CallError> {
         let mut request = call.request(&self.endpoint)?;
         self.signer.sign(&mut request).await.map_err(CallError::Unsigned)?;
@@ -128,7 +129,7 @@ impl Call {
         Self { method: Method::POST, path: "/".to_owned(), headers, body: Some(arguments) }
     }
 
-    /// A resource that is read.
+    /// The request to read a resource.
     pub fn get(segments: &[&str], query: &[(&str, &str)]) -> Self {
         let mut path = path(segments);
         for (index, (name, value)) in query.iter().enumerate() {
@@ -139,7 +140,7 @@ impl Call {
         Self { method: Method::GET, path, headers: vec![], body: None }
     }
 
-    /// A resource that is written.
+    /// The request to write a resource.
     pub fn put(segments: &[&str], body: Value) -> Self {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Self { method: Method::PUT, path: path(segments), headers, body: Some(body) }
@@ -173,18 +174,18 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// What the body says.
+    /// The value in the body.
     ///
     /// # Errors
-    /// When it is not of this form.
+    /// When the body is not of this form.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         serde_json::from_slice(&self.body)
             .map_err(|e| CallError::Unreadable { status: self.status, why: e.to_string() })
     }
 
-    /// The error that the body is, in the forms that services of AWS write.
+    /// The error in the body, in each form that services of AWS write.
     fn refusal(&self, named: Option<&str>) -> CallError {
-        // A proxy's page is no JSON: the status says enough.
+        // The page of a proxy is no JSON: then the status has to do.
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let said = |keys: &[&str]| keys.iter().find_map(|key| body.get(key)?.as_str());
         let code = named.or(said(&["code", "__type"])).unwrap_or_default();
@@ -197,7 +198,7 @@ impl Reply {
     }
 }
 
-/// A call that did not succeed.
+/// A failed call.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
     /// It was not sent.
@@ -208,10 +209,10 @@ pub enum CallError {
     Refused {
         /// Its status and its code.
         answer: Answer,
-        /// What it says.
+        /// Its message.
         message: Option<String>,
     },
-    /// The service succeeded, and its answer cannot be read.
+    /// The call succeeded, and its answer cannot be read.
     #[error("the answer, of status {status}, cannot be read: {why}")]
     Unreadable {
         /// The status.
@@ -248,7 +249,7 @@ impl CallError {
         matches!(self, Self::Unsigned(_)) || self.answer().is_no()
     }
 
-    /// Whether the same call may succeed when it is sent again. A conflict is an answer.
+    /// Whether the same call may succeed when it is sent again. A conflict stays one.
     fn may_pass(&self) -> bool {
         let conflict = matches!(self, Self::Refused { answer, .. } if answer.status == 409);
         self.kind() == Kind::Retry && !conflict

@@ -13,7 +13,7 @@ use super::held::Held;
 use crate::ambient::SharedAmbient;
 use crate::error::{Kind, chain};
 
-/// The chain of credentials has to answer within this.
+/// The deadline for the chain of credentials.
 const CREDENTIALS: Duration = Duration::from_secs(10);
 /// Signs requests to one service in one region.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Signer {
     region: String,
     service: String,
     ambient: SharedAmbient,
-    /// The chain behind the provider may ask a service each time.
+    /// Cached, as the chain behind the provider may call a service each time.
     credentials: Held<Credentials>,
 }
 
@@ -95,7 +95,7 @@ impl Signer {
     }
 }
 
-/// Why a request has no proof of its sender, and so was not sent.
+/// Why a request was not signed, and so not sent.
 #[derive(Debug, Clone)]
 pub struct Unsigned {
     /// The reason, without secrets.
@@ -105,7 +105,7 @@ pub struct Unsigned {
 }
 
 impl Unsigned {
-    /// An operator has to look at it.
+    /// One that an operator has to look at.
     pub fn look(why: String) -> Self {
         Self { why, kind: Kind::Look }
     }
@@ -144,8 +144,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_without_credentials_is_not_sent() {
         #[derive(Debug)]
-        struct Nobody;
-        impl ProvideCredentials for Nobody {
+        struct Empty;
+        impl ProvideCredentials for Empty {
             fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
             where
                 Self: 'a,
@@ -156,7 +156,7 @@ mod tests {
         }
         use aws_credential_types::provider::{error::CredentialsError, future};
         let ambient = Arc::new(ManualAmbient::at(Utc.timestamp_opt(0, 0).unwrap()));
-        let provider = SharedCredentialsProvider::new(Nobody);
+        let provider = SharedCredentialsProvider::new(Empty);
         let signer = Signer::new(provider, "us-east-1", "service", ambient);
         let url = "https://example.amazonaws.com/".parse().unwrap();
         let mut request = reqwest::Request::new(reqwest::Method::GET, url);

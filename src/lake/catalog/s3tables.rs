@@ -77,7 +77,7 @@ impl S3TablesCatalog {
         }
     }
 
-    /// Makes the table, without metadata. `false` when its namespace is missing.
+    /// Creates the table, without metadata. `false` when its namespace is missing.
     async fn make(&self, table: &TableName) -> Result<bool, CatalogError> {
         let body = json!({"name": table.table(), "format": "ICEBERG"});
         let call = Call::put(&["tables", &self.bucket_arn, table.namespace()], body);
@@ -107,7 +107,7 @@ impl S3TablesCatalog {
         location: &str,
     ) -> Result<Swap, CatalogError> {
         let body = json!({"versionToken": token, "metadataLocation": location});
-        // Sent once: a retry of a swap that won comes back as a conflict.
+        // Sent once: the retry of a swap that won would be answered with a conflict.
         match self.service.send(&Call::put(&self.location_of(table), body)).await {
             Ok(_) => Ok(Swap::Swapped),
             Err(error) if matches!(error.answer().status, CONFLICT | NOT_FOUND) => {
@@ -163,7 +163,7 @@ impl Catalog for S3TablesCatalog {
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
         let Some(there) = self.table(table).await? else { return Ok(None) };
-        // Made and not yet given metadata: somebody is about to create it, or has stopped in between.
+        // A table without metadata: another writer is about to create it, or has stopped in between.
         let Some(location) = there.metadata_location.filter(|l| !l.is_empty()) else {
             return Ok(None);
         };

@@ -54,7 +54,7 @@ struct StorageDescriptor {
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
     columns: Option<Vec<Column>>,
-    /// What other programs have written there.
+    /// What other programs wrote there.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -86,7 +86,7 @@ pub(super) fn is_iceberg(parameters: Option<&Parameters>) -> bool {
 }
 
 impl TableInput {
-    /// The entry of a table, with what stood in the entry before.
+    /// The entry of a table, with what the entry had before.
     pub(super) fn new(
         table: &TableName,
         next: &Proposal,
@@ -225,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_put_into_an_entry_is_carried_over() {
+    fn what_other_programs_wrote_into_an_entry_is_carried_over() {
         let there: Table = serde_json::from_value(json!({
             "Name": "orders", "Description": "all orders", "Owner": "sales", "Retention": 7,
             "VersionId": "3", "CreateTime": 1.5, "CreatedBy": "an engine",
             "Parameters": {
                 "table_type": "iceberg", "metadata_location": "s3://lake/orders/metadata/1.json",
-                "theirs": "kept"
+                "other": "kept"
             },
             "StorageDescriptor": {
                 "Columns": [{"Name": "id", "Type": "int", "Comment": "written by hand"}],
@@ -250,7 +250,7 @@ mod tests {
             ("/Description", json!("all orders")),
             ("/Owner", json!("sales")),
             ("/Retention", json!(7)),
-            ("/Parameters/theirs", json!("kept")),
+            ("/Parameters/other", json!("kept")),
             ("/Parameters/previous_metadata_location", json!("s3://lake/orders/metadata/1.json")),
             ("/Parameters/metadata_location", json!("s3://lake/orders/metadata/2.json")),
             ("/StorageDescriptor/SerdeInfo/SerializationLibrary", json!("a library")),

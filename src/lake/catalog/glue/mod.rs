@@ -17,7 +17,7 @@ use crate::aws::service::{Call, CallError, Reply, Service};
 use crate::error::Kind;
 use crate::lake::TableName;
 
-/// A Glue Data Catalog: an account's own, or another's by its id.
+/// A Glue Data Catalog: the one of the AWS account, or another one by its id.
 #[derive(Debug)]
 pub struct GlueCatalog {
     service: Service,
@@ -59,7 +59,7 @@ struct Database {
 }
 
 impl GlueCatalog {
-    /// The catalog with this id; the account's own when it is empty.
+    /// The catalog with this id; the one of the AWS account when it is empty.
     pub fn new(service: Service, catalog_id: &str) -> Self {
         Self { service, catalog_id: Some(catalog_id.to_owned()).filter(|id| !id.is_empty()) }
     }
@@ -123,14 +123,14 @@ impl GlueCatalog {
             let arguments = json!({"DatabaseName": database});
             let page = match self.page("AWSGlue.GetTables", arguments, token.as_ref()).await {
                 Ok(page) => page.json::<TablePage>().map_err(failed)?,
-                // Another account's, or gone since it was listed.
+                // It belongs to another AWS account, or is gone since it was listed.
                 Err(error)
                     if matches!(
                         error.answer().code.as_str(),
                         "AccessDeniedException" | "EntityNotFoundException"
                     ) =>
                 {
-                    tracing::debug!(database, "a database that cannot be looked into is left out");
+                    tracing::debug!(database, "a database that cannot be read is left out");
                     return Ok(found);
                 }
                 Err(error) => return Err(failed(error)),
@@ -212,7 +212,7 @@ impl Catalog for GlueCatalog {
         base: &Pointer,
         next: &Proposal,
     ) -> Result<Swap, CatalogError> {
-        // An update replaces the whole entry: what others have put there is carried over.
+        // An update replaces the whole entry: what other programs wrote there is carried over.
         let Some(there) = self.table(table).await? else { return Ok(Swap::Refused) };
         let version = match there.pointer() {
             Some((location, version)) if token(version, location) == base.token => version,
@@ -225,7 +225,7 @@ impl Catalog for GlueCatalog {
             // Glue would keep each version of the entry, up to its limit.
             "SkipArchive": true,
         });
-        // Sent once: a retry of a swap that won comes back as a conflict.
+        // Sent once: the retry of a swap that won would be answered with a conflict.
         let sent = self.service.send(&self.call("AWSGlue.UpdateTable", arguments)).await;
         match sent {
             Ok(_) => Ok(Swap::Swapped),
