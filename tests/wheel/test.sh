@@ -2,8 +2,8 @@
 # bash tests/wheel/test.sh BINARY
 #
 # The wheel, shown without compiling anything again: what `maturin build` writes about it, from pyproject.toml and
-# Cargo.toml, around the BINARY that was tested. It is installed into a fresh environment, and `silversmith demo` runs
-# there, as for someone who has only pip.
+# Cargo.toml, around the BINARY that was tested. pip installs it into a fresh environment, and `silversmith demo` runs
+# there; uvx runs it once more.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -17,7 +17,7 @@ fail() {
 [ $# -eq 1 ] || fail "usage: bash tests/wheel/test.sh BINARY"
 binary=$1
 [ -x "$binary" ] || fail "$binary is no program: the tests build it"
-tools=target/wheel-tools
+tools=$PWD/target/wheel-tools
 requirements=tests/wheel/requirements.txt
 
 if ! cmp -s "$requirements" "$tools/requirements.installed" || ! "$tools/bin/python" -c '' 2>/dev/null; then
@@ -52,5 +52,9 @@ cd "$scratch"
 said=$("$installed" lambda 2>&1) && fail "silversmith lambda runs outside of AWS Lambda"
 [[ $said != *"this build has no"* ]] || fail "the program that was tested has not everything: $said"
 PATH=$scratch/venv/bin:$PATH silversmith demo >"$scratch/demo" || fail "silversmith demo failed: $(cat "$scratch/demo")"
-grep -q . "$scratch/demo" || fail "silversmith demo printed nothing"
-say "$(basename "$scratch"/*.whl): installed, and the demo ran"
+grep -q 'silver' "$scratch/demo" || fail "silversmith demo printed no silver table: $(cat "$scratch/demo")"
+rm -r silversmith-demo
+# As `uvx silversmith demo`, with this wheel in place of PyPI.
+UV_CACHE_DIR=$scratch/uv "$tools/bin/uvx" --offline --no-index --find-links "$scratch" --python "$scratch/venv/bin/python" \
+  silversmith demo >"$scratch/demo" || fail "uvx silversmith demo failed: $(cat "$scratch/demo")"
+say "$(basename "$scratch"/*.whl): the demo ran as installed by pip, and by uvx"
