@@ -51,7 +51,7 @@ pub struct BusError {
 /// # Contract
 /// - `publish` takes at most [`BATCH`] notices; those refused are returned, the others are durable and will be
 ///   delivered at least once, in any order.
-/// - A bus that is not there is an error: nothing is given to nobody.
+/// - Publishing to a bus that does not exist is an error; events are never dropped silently.
 /// - After an error the effect is unknown: everything may be published again. Receivers tell repetitions by the
 ///   notice's id.
 #[async_trait]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{CheckpointError, CheckpointStore, FORMAT_VERSION, Put, Version};
 use crate::ambient::SharedAmbient;
 
-/// How long the lock of a silver table is another's after it was last renewed.
+/// How long the lock of a silver table stays with an owner that does not renew it.
 pub const TTL: Duration = Duration::from_secs(10);
 
 /// What is stored.
@@ -27,19 +27,19 @@ struct Stored {
     epoch: u64,
     /// When it was last written, by its owner's clock: for people.
     renewed_at: DateTime<Utc>,
-    /// Its owner has let go of it.
+    /// Its owner has released it.
     released: bool,
 }
 
-/// A lock that may be held by somebody.
+/// A lock, held by its owner, by another one, or by none.
 #[derive(Debug)]
 pub struct Lock {
     place: Place,
-    /// The version last seen in another's hand, and when it was first seen.
+    /// The version last seen of another owner, and when it was first seen.
     seen: Option<(Version, DateTime<Utc>)>,
 }
 
-/// Where a lock is, and whose we are.
+/// Where a lock is, and for which owner.
 #[derive(Debug, Clone)]
 struct Place {
     store: Arc<dyn CheckpointStore>,
@@ -49,7 +49,7 @@ struct Place {
     ambient: SharedAmbient,
 }
 
-/// A lock that is ours.
+/// A lock that its owner holds.
 #[derive(Debug)]
 pub struct Held {
     stored: Stored,
@@ -57,8 +57,8 @@ pub struct Held {
 }
 
 impl Lock {
-    /// The lock at a key, for an owner of that name. `ttl`: how long it is another's after it was last
-    /// renewed; the same for all who share it.
+    /// The lock at a key, for an owner of that name. `ttl`: how long it stays with an owner that does not
+    /// renew it; the same for all who share it.
     pub fn new(
         store: Arc<dyn CheckpointStore>,
         key: String,
@@ -69,7 +69,7 @@ impl Lock {
         Self { place: Place { store, key, owner, ttl, ambient }, seen: None }
     }
 
-    /// Takes the lock, if nobody holds it, or who held it has not renewed it for its time to live.
+    /// Acquires the lock where it is free, or where its owner has not renewed it for its time to live.
     pub async fn acquire(&mut self) -> Result<Option<Held>, CheckpointError> {
         let now = self.place.ambient.now();
         let (epoch, expected) = match self.place.load().await? {
@@ -113,8 +113,8 @@ impl Lock {
         }
     }
 
-    /// Does work under the lock, renewing it at every third of its time to live, and lets go of it. When
-    /// it is lost meanwhile the work goes on: its commit knows.
+    /// Does work under the lock, renewing it at every third of its time to live, and releases it. Where it is
+    /// lost meanwhile the work goes on: its commit's own check decides.
     pub async fn hold<T>(&self, held: Held, work: impl Future<Output = T>) -> T {
         let (over, until) = oneshot::channel();
         // A task of its own: neither holds up the other.
@@ -132,12 +132,12 @@ impl Lock {
 }
 
 impl Place {
-    /// Renews until it is told that the work is over. None: the lock was lost.
+    /// Renews until the work is over. `None`: the lock was lost.
     async fn renew(self, mut held: Held, mut over: oneshot::Receiver<()>) -> Option<Held> {
         loop {
             tokio::select! {
                 _ = &mut over => return Some(held),
-                () = tokio::time::sleep(self.ttl / 3) => {}
+                () = self.ambient.sleep(self.ttl / 3) => {}
             }
             let renewed = Stored { renewed_at: self.ambient.now(), ..held.stored.clone() };
             match self.put(renewed, Some(&held.version)).await {

@@ -19,6 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use logs::LogFormat;
 
+use crate::ambient::{SharedAmbient, timeout};
+
 /// What is wanted of telemetry.
 #[derive(Debug, Clone)]
 pub struct Telemetry<'a> {
@@ -102,7 +104,7 @@ pub fn start(wanted: &Telemetry<'_>) -> Result<(), TelemetryError> {
 }
 
 /// Hands over what was measured and traced so far: before a process is frozen, or ends.
-pub async fn flush() {
+pub async fn flush(ambient: &SharedAmbient) {
     let flushed = tokio::task::spawn_blocking(|| {
         let Some(exporters) = EXPORTERS.get() else { return };
         // The exporters block, and have time limits of their own.
@@ -114,7 +116,7 @@ pub async fn flush() {
             }
         }
     });
-    match tokio::time::timeout(FLUSH, flushed).await {
+    match timeout(ambient, FLUSH, flushed).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "telemetry could not be handed over"),
         Err(_) => tracing::warn!("telemetry could not be handed over in time"),

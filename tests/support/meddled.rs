@@ -1,8 +1,8 @@
 //! A raw zone in which something happens between listing and reading, or that refuses to be read.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,22 +11,29 @@ use futures::stream::BoxStream;
 use silversmith::source::{
     Listing, MemoryStore, Opened, Page, RawObject, RawStore, ReadError, Requested,
 };
+use tokio::sync::watch;
 
 /// See the module.
 pub struct Meddled {
     pub inner: Arc<MemoryStore>,
     /// What happens right after a listing.
     pub after_list: fn(&MemoryStore),
-    /// Whether objects are refused: the suite may run as root, whom no permission stops.
+    /// Whether objects may not be read: the suite may run as root, whom no permission stops.
     pub locked: AtomicBool,
+    /// Those that `locked` is for have this in their URI.
+    pub locked_part: Mutex<&'static str>,
     /// Whether the store cannot be reached.
     pub down: AtomicBool,
+    /// Objects with this in their URI are not read for as long as it stands here.
+    pub stuck: watch::Sender<Option<&'static str>>,
 }
 
 impl Meddled {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
         let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { inner: inner.clone(), after_list, locked, down })
+        let stuck = watch::Sender::new(None);
+        let (inner, locked_part) = (inner.clone(), Mutex::new(""));
+        Arc::new(Self { inner, after_list, locked, locked_part, down, stuck })
     }
 }
 
@@ -62,11 +69,14 @@ impl RawStore for Meddled {
 
     async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
         let uri = wanted.uri();
+        let free = |stuck: &Option<&str>| stuck.is_none_or(|part| !uri.contains(part));
+        drop(self.stuck.subscribe().wait_for(free).await);
         if self.down.load(Ordering::SeqCst) {
             let source = std::io::Error::other("connection refused");
             return Err(ReadError::Trouble { uri, source });
         }
-        if self.locked.load(Ordering::SeqCst) {
+        let locked = uri.contains(*self.locked_part.lock().unwrap());
+        if locked && self.locked.load(Ordering::SeqCst) {
             return Err(ReadError::Unreadable { uri, why: "permission denied".to_owned() });
         }
         self.inner.open(wanted).await

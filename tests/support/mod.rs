@@ -3,6 +3,8 @@
 pub mod faulty;
 pub mod meddled;
 pub mod queued;
+pub mod queues;
+pub mod real_time;
 pub mod schemas;
 
 use std::path::Path;
