@@ -144,14 +144,14 @@ def deploy(args):
     )
     settled(args.stack, "CREATE_COMPLETE", args.timeout)
     if not args.aws:
-        mend_functions(args.stack)
+        fix_functions(args.stack)
     report(args.stack, began)
 
 
-def mend_functions(stack):
+def fix_functions(stack):
     """Compute=lambda in ministack, which runs the functions as processes on this machine.
 
-    They have to be told where the emulator is; and a number that is a parameter of the template comes to the event source
+    They need the emulator's address; and a number that is a parameter of the template comes to the event source
     mapping as text, over which its poller stumbles.
     """
     lambdas = client("lambda")
@@ -177,7 +177,7 @@ def update(args):
     )
     settled(args.stack, "UPDATE_COMPLETE", args.timeout)
     if not args.aws:
-        mend_functions(args.stack)
+        fix_functions(args.stack)
     report(args.stack, began)
 
 

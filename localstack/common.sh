@@ -23,7 +23,7 @@ take_turns() {
 }
 
 # Whether the recorded process runs and is the one that start.sh started in this DIR:
-# a process id is given to somebody else once its process is gone.
+# a process id belongs to another process once its own is gone.
 runs() {
   local command
   pid=$(cat "$dir/pid" 2>/dev/null) || return 1

@@ -20,7 +20,7 @@ taken() { # PORT
 launch() { # PORT
   rm -rf "$dir/state"
   mkdir -p "$dir/state/home" "$dir/state/tmp"
-  # Descriptors closed or redirected: whoever reads this script's output must not wait for LocalStack's end.
+  # Descriptors closed or redirected: a reader of this script's output must not wait for LocalStack's end.
   env -i PATH="$PATH" LANG=C.UTF-8 PYTHONUNBUFFERED=1 \
     HOME="$dir/state/home" TMPDIR="$dir/state/tmp" FILESYSTEM_ROOT="$dir/state/fs" \
     GATEWAY_LISTEN="127.0.0.1:$1" LOCALSTACK_HOST="127.0.0.1:$1" SQS_ENDPOINT_STRATEGY=path \
@@ -105,7 +105,7 @@ for _ in 1 2 3 4 5 6 7 8; do
       exit
     fi
   fi
-  # Another port helps only where the port was the trouble.
+  # Another port helps only where the port was the cause.
   [ $status = 2 ] || break
   [ -z "${LOCALSTACK_PORT:-}" ] || fail "port $port is taken: free it, or unset LOCALSTACK_PORT"
   port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))

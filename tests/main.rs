@@ -11,6 +11,7 @@
 
 mod cli;
 mod contract;
+mod docs;
 mod emulator;
 mod engines;
 mod faults;

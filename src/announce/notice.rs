@@ -6,9 +6,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
 use crate::lake::{Snapshot, Table, properties};
-use crate::ledger::{Rejection, may_pass};
+use crate::ledger::ObjectRow;
+use crate::reason::Reason;
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -78,7 +79,7 @@ impl Teller<'_> {
         let number = |key: &str| {
             facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
-        let rows = |what: &str| number(&format!("{}-{what}", properties::ROWS));
+        let rows = |what: &str| number(&format!("{}-{what}", crate::merge::ROWS));
         let position = |prefix: &str| -> Option<Value> {
             Some(json!({
                 "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
@@ -88,12 +89,12 @@ impl Teller<'_> {
         };
         let more = match kind {
             NoticeKind::BronzeCommitted => json!({
-                "batch_id": facts.get(properties::BATCH)?,
-                "objects": number(properties::OBJECTS),
+                "batch_id": facts.get(crate::bronze::BATCH)?,
+                "objects": number(crate::bronze::OBJECTS),
                 "rows": number("added-records"),
             }),
             NoticeKind::SilverMerged => json!({
-                "bronze": position(properties::MERGED)?,
+                "bronze": position(crate::silver::MERGED)?,
                 "rows": {
                     "inserted": rows("inserted"),
                     "updated": rows("updated"),
@@ -102,7 +103,7 @@ impl Teller<'_> {
                 },
             }),
             NoticeKind::GoldRefreshed => json!({
-                "silver": position(properties::COMPUTED)?,
+                "silver": position(crate::gold::COMPUTED)?,
                 "rows": number("total-records"),
             }),
             NoticeKind::ObjectRejected => return None,
@@ -112,7 +113,7 @@ impl Teller<'_> {
         detail.insert("table".to_owned(), table.name().to_string().into());
         detail.insert("table_uuid".to_owned(), at.table.into());
         detail.insert("snapshot_id".to_owned(), at.snapshot.to_string().into());
-        detail.insert("sequence_number".to_owned(), at.sequence.into());
+        detail.insert("sequence_number".to_owned(), at.sequence.0.into());
         detail.insert("committed_at".to_owned(), time(snapshot.at));
         Some(notice(kind, snapshot.at, detail, more))
     }
@@ -123,7 +124,7 @@ impl Teller<'_> {
         table: &Table,
         snapshot: &Snapshot,
         number: usize,
-        rejection: &Rejection,
+        rejection: &ObjectRow,
     ) -> Notice {
         let detail = self.detail(format!("{}/{}/{number}", table.uuid(), snapshot.id));
         let error: Option<String> =
@@ -133,10 +134,10 @@ impl Teller<'_> {
             "etag": rejection.id.version,
             "last_modified": time(rejection.id.last_modified),
             "outcome": rejection.outcome.as_str(),
-            "reason": rejection.reason,
+            "reason": rejection.reason.map(Reason::as_str),
             "error": error,
-            "final": !may_pass(rejection.reason.as_deref()),
-            "batch_id": rejection.batch,
+            "final": !rejection.reason.is_some_and(Reason::is_transient),
+            "batch_id": rejection.batch.as_str(),
             "finished_at": time(rejection.finished_at),
         });
         notice(NoticeKind::ObjectRejected, rejection.finished_at, detail, more)

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::notice::Teller;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
-use crate::lake::read::diff::Position;
-use crate::lake::{Lake, LakeError, Snapshot, Table, TableName, properties};
+use crate::lake::position::Position;
+use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, properties};
 use crate::ledger::rejections;
 use crate::telemetry::metrics;
 
@@ -113,7 +113,7 @@ impl Announcer {
         };
         // Another worker that was faster has seen an earlier state, and may have committed since.
         let begun = |stored: Option<AnnouncedCheckpoint>| stored.is_none().then(|| first.clone());
-        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, begun).await?)
+        self.update(begun).await
     }
 
     /// Announces what was committed and not announced. How much that was.
@@ -183,7 +183,7 @@ impl Announcer {
             return Ok(from.commit(kind, table, snapshot).into_iter().collect());
         }
         // What came with a bronze commit was ingested: nothing has to be read to know that.
-        if properties::has_position(&snapshot.summary, properties::PUBLISHED) {
+        if properties::has_position(&snapshot.summary, crate::ledger::PUBLISHED) {
             return Ok(vec![]);
         }
         let rejections = rejections(&self.lake, table, snapshot).await?;
@@ -225,14 +225,22 @@ impl Announcer {
             }
             Some(AnnouncedCheckpoint { format_version: FORMAT_VERSION, tables, updated_at: now })
         };
-        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, noted).await?)
+        self.update(noted).await
+    }
+
+    async fn update(
+        &self,
+        change: impl Fn(Option<AnnouncedCheckpoint>) -> Option<AnnouncedCheckpoint> + Send,
+    ) -> Result<(), AnnounceError> {
+        let (store, ambient) = (&*self.checkpoints, &**self.lake.ambient());
+        Ok(checkpoint::update(store, ambient, &self.pipeline, change).await?)
     }
 }
 
 impl Through {
     fn of(table: &Table, snapshot: &Snapshot) -> Self {
         let Position { table, snapshot, sequence } = Position::of(table, snapshot);
-        Self { table_uuid: table, snapshot_id: snapshot, sequence_number: sequence }
+        Self { table_uuid: table, snapshot_id: snapshot.0, sequence_number: sequence.0 }
     }
 
     /// Sequence numbers grow for as long as a table lives, rollbacks included.
@@ -244,14 +252,16 @@ impl Through {
 /// The snapshots after what is known, oldest first.
 fn news(table: &Table, known: Option<&Through>) -> Vec<Snapshot> {
     let uuid = table.uuid();
-    let after = known.filter(|known| known.table_uuid == uuid).map(|known| known.sequence_number);
+    let after = known
+        .filter(|known| known.table_uuid == uuid)
+        .map(|known| SequenceNumber(known.sequence_number));
     let line = table.ancestry();
     if let (Some(oldest), false) = (line.snapshots.last(), line.complete)
-        && after.is_none_or(|after| oldest.sequence > after + 1)
+        && after.is_none_or(|after| oldest.sequence > after.next())
     {
         tracing::warn!(
             table = %table.name(),
-            oldest = oldest.id,
+            oldest = oldest.id.0,
             "snapshots have expired before they were announced: they are not announced any more"
         );
     }

@@ -1,9 +1,32 @@
-//! When a batch closes: by count, bytes or age, or because there is nothing to wait for. Pure; time
-//! is passed in.
+//! Batches: their ids, and when one closes: by count, bytes or age, or because there is nothing to
+//! wait for. Pure; time is passed in.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+
+/// The id of a batch: the objects of one bronze commit, or of one set of rows of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BatchId(String);
+
+impl BatchId {
+    /// The id with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Its text, as tables and announcements have it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// What closes a batch, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +35,7 @@ pub struct BatchLimits {
     pub max_objects: usize,
     /// Bytes of the objects as they are stored.
     pub max_bytes: u64,
-    /// Time since the first object came in.
+    /// Time since its first object.
     pub max_wait: Duration,
 }
 
@@ -37,8 +60,8 @@ impl<T> Batcher<T> {
         Self { limits, open: Vec::new(), bytes: 0, since: None }
     }
 
-    /// Takes an object in. Returns the batch that this closed: the one before it, where the object
-    /// would have made that too large, or the one that it filled.
+    /// Adds an object. Returns the batch that this closed: the one before it, where the object would
+    /// have made that too large, or the one that it filled.
     pub fn push(&mut self, object: T, size: u64, now: DateTime<Utc>) -> Option<Vec<T>> {
         let too_large = !self.open.is_empty() && self.bytes + size > self.limits.max_bytes;
         let closed = if too_large { self.close() } else { None };

@@ -3,18 +3,33 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
 use futures::TryStreamExt;
 
-use super::stage::{OWN_BOUNDS, Staged, StagedFile};
-use super::{Bronze, BronzeError, Fate};
+use super::provenance::OWN_BOUNDS;
+use super::staged::{FileContents, Staged};
+use super::{Bronze, BronzeError, ObjectEnd};
+use crate::batch::BatchId;
 use crate::lake::read::scan::FileTask;
-use crate::lake::write::data::{DataWriter, FileRef};
-use crate::lake::{Change, Facts, LakeError, Outcome, Table, TableSchema, properties};
-use crate::ledger::ObjectOutcome;
+use crate::lake::write::FileRef;
+use crate::lake::write::data::DataWriter;
+use crate::lake::{
+    Change, CommitOutcome, CommitProperties, LakeError, SnapshotId, Table, TableSchema,
+    Uncommitted, properties,
+};
+use crate::ledger::{self, ObjectOutcome};
 use crate::source::ObjectId;
+use crate::telemetry::metrics::Layer;
+
+/// The id of the batch: a snapshot property.
+pub const BATCH: &str = "silversmith.batch-id";
+/// Objects of the batch: a snapshot property.
+pub const OBJECTS: &str = "silversmith.objects";
+/// Conflicts in a row after which a batch is given up; it is ingested again.
+const MAX_CONFLICTS: u32 = 100;
 
 /// How the commit of a batch ended.
 pub(super) enum Committed {
@@ -28,19 +43,19 @@ pub(super) enum Committed {
 /// What a batch brought.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    pub(super) snapshot: Option<i64>,
+    pub(super) snapshot: Option<SnapshotId>,
     pub(super) ingested: usize,
     pub(super) failed: usize,
     pub(super) rows: u64,
     pub(super) rescued: u64,
-    /// What became of each object of the batch, in its order.
-    pub(super) fates: Vec<Fate>,
+    /// How each object of the batch ended, in its order.
+    pub(super) ends: Vec<ObjectEnd>,
 }
 
 impl Bronze {
     pub(super) async fn commit(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         mut staged: Staged,
     ) -> Result<Committed, BronzeError> {
         let mut done = Done { failed: staged.failed.len(), ..Done::default() };
@@ -60,80 +75,88 @@ impl Bronze {
             rest.append(&mut staged.ingested);
         }
         self.ledger.record(&rest).await?;
-        done.fates = staged.fates;
+        done.ends = staged.ends;
         Ok(Committed::Done(done))
     }
 
-    async fn append(&self, batch_id: &str, staged: &mut Staged) -> Result<Appended, BronzeError> {
+    async fn append(
+        &self,
+        batch_id: &BatchId,
+        staged: &mut Staged,
+    ) -> Result<Appended, BronzeError> {
         let objects = self.ledger.open().await?;
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
         let mut base = self.lake.load(&self.settings.table).await?;
+        let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
-            let schema = match schema_change(staged, &base) {
-                Some(change) => change,
-                None => {
-                    self.drop_files(&staged.files).await;
-                    return Ok(Appended::SchemaMoved);
-                }
+            let Some(schema) = schema_change(staged, &base) else {
+                self.taken(staged).discard().await;
+                return Ok(Appended::SchemaMoved);
             };
             let mut known = self.ledger.known(Some(&base), &ids).await?;
             known.retain(|_, attempt| attempt.outcome == ObjectOutcome::Ingested);
             let known: HashSet<ObjectId> = known.into_keys().collect();
-            self.drop_known(staged, &known).await?;
+            self.drop_known(&base, staged, &known).await?;
             if staged.files.is_empty() {
                 return Ok(Appended::Nothing);
             }
-            let ledger_files = self.ledger.write(&objects, &staged.ingested).await?;
-            let named: Vec<FileRef> = ledger_files.into_iter().map(|(_, named)| named).collect();
-            let change = self.change(batch_id, staged, &named, schema)?;
-            match self.lake.commit(&base, &change).await {
-                Ok(Outcome::Committed(table)) => {
-                    self.ledger.publish(&table).await?;
-                    return Ok(Appended::Snapshot(committed_as(&table, batch_id)));
+            let (ledger_files, named) = self.ledger.write(&objects, &staged.ingested).await?;
+            let properties = self.properties(batch_id, staged, &named)?;
+            let change = Change::append(self.taken(staged), properties)
+                .with_schema(schema)
+                .with_attached(ledger_files);
+            match self.lake.commit(&base, change).await? {
+                CommitOutcome::Committed { table, snapshot } => {
+                    self.publish(&table).await;
+                    return Ok(Appended::Snapshot(snapshot));
                 }
-                Ok(Outcome::Conflict(newer)) => {
-                    self.lake.discard(named.into_iter().map(|f| f.path).collect()).await;
-                    base = newer;
-                }
-                // What may have been committed is not deleted (I6).
-                Err(error @ LakeError::Unknown { .. }) => return Err(error.into()),
-                Err(error) => {
-                    self.lake.discard(named.into_iter().map(|f| f.path).collect()).await;
-                    self.drop_files(&staged.files).await;
-                    return Err(error.into());
-                }
+                CommitOutcome::Conflict { table, files } => (base, staged.files) = (table, files),
+                CommitOutcome::Unknown(unknown) => return Err(LakeError::from(unknown).into()),
             }
+            conflicts += 1;
+            if conflicts == MAX_CONFLICTS {
+                return Err(self.lake.contended(base.name(), conflicts, began).into());
+            }
+            self.lake.wait_after_conflict(conflicts).await;
         }
     }
 
-    fn change(
+    /// Publishes the ledger. The batch is durable by then: where that fails, the next batch publishes, and
+    /// until then the snapshots of bronze say what was ingested (I3).
+    async fn publish(&self, bronze: &Table) {
+        if let Err(error) = self.ledger.publish(bronze).await {
+            let (table, error) = (&self.settings.table, crate::error::chain(&error));
+            tracing::warn!(%table, error, "the ledger was not published; the next batch publishes it");
+        }
+    }
+
+    /// The batch's files, for a commit to take.
+    fn taken(&self, staged: &mut Staged) -> Uncommitted {
+        std::mem::replace(&mut staged.files, Uncommitted::nothing(&self.lake))
+    }
+
+    fn properties(
         &self,
-        batch_id: &str,
+        batch_id: &BatchId,
         staged: &Staged,
         ledger_files: &[FileRef],
-        schema: Option<TableSchema>,
-    ) -> Result<Change, LakeError> {
-        let named = serde_json::to_string(ledger_files).map_err(|e| LakeError::Mark {
+    ) -> Result<CommitProperties, LakeError> {
+        let named = serde_json::to_string(ledger_files).map_err(|e| LakeError::Property {
             table: self.settings.table.clone(),
             what: e.to_string(),
         })?;
-        let mut facts: Facts = properties::marks(&self.settings.pipeline);
-        facts.insert(properties::BATCH.to_owned(), batch_id.to_owned());
-        facts.insert(properties::OBJECTS.to_owned(), staged.ingested.len().to_string());
-        facts.insert(properties::LEDGER.to_owned(), named);
-        Ok(Change {
-            add: staged.files.iter().map(|f| f.file.clone()).collect(),
-            schema,
-            property_marks: facts.clone(),
-            marks: facts,
-            ..Change::default()
-        })
+        let mut own = properties::of_pipeline(&self.settings.pipeline);
+        own.insert(BATCH.to_owned(), batch_id.to_string());
+        own.insert(OBJECTS.to_owned(), staged.ingested.len().to_string());
+        own.insert(ledger::FILES.to_owned(), named);
+        Ok(CommitProperties::of_both(Layer::Bronze, own))
     }
 
-    /// Takes objects out of the batch that somebody else has ingested meanwhile. Only the files
+    /// Takes objects out of the batch that another worker has ingested meanwhile. Only the files
     /// that hold their rows are written again.
     async fn drop_known(
         &self,
+        base: &Table,
         staged: &mut Staged,
         known: &HashSet<ObjectId>,
     ) -> Result<(), BronzeError> {
@@ -141,77 +164,86 @@ impl Bronze {
             return Ok(());
         }
         staged.ingested.retain(|row| !known.contains(&row.id));
-        for file in std::mem::take(&mut staged.files) {
-            if file.objects.is_disjoint(known) {
-                staged.files.push(file);
+        for contents in std::mem::take(&mut staged.contents) {
+            if contents.objects.is_disjoint(known) {
+                staged.contents.push(contents);
                 continue;
             }
-            let path = file.file.file_path().to_owned();
-            staged.files.extend(self.without(file, known).await?);
-            self.lake.discard(vec![path]).await;
+            let Some(old) = staged.files.take(&contents.path) else { continue };
+            let (files, rewritten) = self.without(base, &old, contents, known).await?;
+            staged.files.extend(files);
+            staged.contents.extend(rewritten);
+            old.discard().await;
         }
         Ok(())
     }
 
     async fn without(
         &self,
-        file: StagedFile,
+        base: &Table,
+        old: &Uncommitted,
+        contents: FileContents,
         known: &HashSet<ObjectId>,
-    ) -> Result<Vec<StagedFile>, BronzeError> {
-        let kept: HashSet<ObjectId> = file.objects.difference(known).cloned().collect();
-        if kept.is_empty() {
-            return Ok(vec![]);
-        }
-        let table = self.lake.load(&self.settings.table).await?;
+    ) -> Result<(Uncommitted, Vec<FileContents>), BronzeError> {
+        let kept: HashSet<ObjectId> = contents.objects.difference(known).cloned().collect();
+        let (Some(file), false) = (old.files().first(), kept.is_empty()) else {
+            return Ok((Uncommitted::nothing(&self.lake), vec![]));
+        };
+        let schema = &contents.schema;
         let columns: Vec<String> =
-            file.schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
-        let task = FileTask::whole(&file.file, &file.schema);
-        let mut rows = self.lake.read_file(&table, &file.schema, &task, &columns)?;
-        let writer = DataWriter::new(&self.lake, &table, &file.schema)?;
+            schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
+        let task = FileTask::whole(file, schema);
+        let mut rows = self.lake.read_file(base, schema, &task, &columns)?;
+        let writer = DataWriter::new(&self.lake, base, schema)?;
         let mut writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
         while let Some(batch) = rows.try_next().await? {
-            let (Some(uri), Some(version), Some(time)) = (
-                batch.column_by_name("_source_uri"),
-                batch.column_by_name("_source_version"),
-                batch.column_by_name("_event_time"),
-            ) else {
-                continue;
-            };
-            let (uri, version) = (uri.as_string::<i32>(), version.as_string::<i32>());
-            let time = time.as_primitive::<TimestampMicrosecondType>();
-            let keep: BooleanArray = (0..batch.num_rows())
-                .map(|row| {
-                    let seconds = time.value(row).div_euclid(1_000_000);
-                    Some(!known.iter().any(|id| {
-                        id.last_modified.timestamp() == seconds
-                            && id.uri == uri.value(row)
-                            && id.version == version.value(row)
-                    }))
-                })
-                .collect();
-            let batch = filter_record_batch(&batch, &keep).map_err(|source| LakeError::Arrow {
+            let batch = without_rows_of(&batch, known).map_err(|source| LakeError::Arrow {
                 table: self.settings.table.clone(),
                 doing: "dropping known rows",
                 source,
             })?;
             writer.write(&batch).await?;
         }
-        let schema = file.schema;
-        let files = writer.close().await?.into_iter().map(|file| StagedFile {
-            file,
+        let files = writer.close().await?;
+        let contents = files.files().iter().map(|file| FileContents {
+            path: file.file_path().to_owned(),
             schema: schema.clone(),
             objects: kept.clone(),
         });
-        Ok(files.collect())
-    }
-
-    async fn drop_files(&self, files: &[StagedFile]) {
-        self.lake.discard(files.iter().map(|f| f.file.file_path().to_owned()).collect()).await;
+        let contents = contents.collect();
+        Ok((files, contents))
     }
 }
 
+/// The rows of a batch that are not of these objects.
+fn without_rows_of(
+    batch: &RecordBatch,
+    known: &HashSet<ObjectId>,
+) -> Result<RecordBatch, ArrowError> {
+    let (Some(uri), Some(version), Some(time)) = (
+        batch.column_by_name("_source_uri"),
+        batch.column_by_name("_source_version"),
+        batch.column_by_name("_event_time"),
+    ) else {
+        return Ok(batch.clone());
+    };
+    let (uri, version) = (uri.as_string::<i32>(), version.as_string::<i32>());
+    let time = time.as_primitive::<TimestampMicrosecondType>();
+    let keep: BooleanArray = (0..batch.num_rows())
+        .map(|row| {
+            let seconds = time.value(row).div_euclid(1_000_000);
+            Some(!known.iter().any(|id| {
+                id.last_modified.timestamp() == seconds
+                    && id.uri == uri.value(row)
+                    && id.version == version.value(row)
+            }))
+        })
+        .collect();
+    filter_record_batch(batch, &keep)
+}
+
 enum Appended {
-    Snapshot(i64),
+    Snapshot(SnapshotId),
     Nothing,
     SchemaMoved,
 }
@@ -229,12 +261,4 @@ fn schema_change(staged: &Staged, base: &Table) -> Option<Option<TableSchema>> {
         && base.last_column_id() == before.last_column_id()
         && base.schema().fits_into(schema);
     unmoved.then(|| Some(schema.clone()))
-}
-
-fn committed_as(table: &Table, batch_id: &str) -> i64 {
-    let is_ours = |s: &&crate::lake::Snapshot| {
-        s.summary.get(properties::BATCH).is_some_and(|b| b == batch_id)
-    };
-    let snapshots = table.snapshots();
-    snapshots.iter().find(is_ours).map_or(0, |s| s.id)
 }

@@ -1,242 +1,209 @@
-//! Gathering: what became of each object of a batch, and its rows in shared files.
+//! Gathering: how each object of a batch ended, and its rows in files that objects share.
 
 use std::collections::{HashMap, HashSet};
 
-use super::stage::{Held, OWN_BOUNDS, Parsed, Staged, StagedFile};
-use super::{Bronze, BronzeError, Fate, OnMissing};
-use crate::format::CsvError;
+use super::outcome::ObjectEnd;
+use super::provenance::OWN_BOUNDS;
+use super::staged::{FileContents, Parsed, ParsedRows, Staged};
+use super::{Bronze, BronzeError, OnMissing};
+use crate::batch::BatchId;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{Table, TableSchema};
-use crate::ledger::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, View};
-use crate::source::{ObjectId, RawObject, ReadError, Requested};
+use crate::lake::{LakeError, Table, TableSchema, Uncommitted};
+use crate::ledger::{ObjectOutcome, ObjectRow, View};
+use crate::reason::Reason;
+use crate::source::ObjectId;
 
-/// Why an object of a batch goes no further.
-pub(super) enum End {
-    /// The ledger has it as ingested.
-    Known(ObjectId),
-    /// The batch has it already.
-    Twice(ObjectId),
-    /// It is gone. Whether it had been ingested before is looked up for all of them at once.
-    Missing { wanted: Requested, error: String },
-    /// It cannot be taken in, on its own account.
-    Failed(Failed),
-    /// It could not be read now, and nothing is said about it.
-    Postponed { id: ObjectId, error: String },
-}
-
-/// An object that cannot be taken in, on its own account.
-pub(super) struct Failed {
-    id: ObjectId,
-    size: Option<u64>,
-    outcome: ObjectOutcome,
-    reason: &'static str,
-    error: String,
-}
-
-impl End {
-    /// What an error of the raw store means for one object.
-    pub(super) fn of(id: ObjectId, size: Option<u64>, error: ReadError) -> Self {
-        let text = crate::error::chain(&error);
-        let (outcome, reason) = match error {
-            ReadError::Trouble { .. } => return Self::Postponed { id, error: text },
-            ReadError::Missing(_) => (ObjectOutcome::Missing, "missing"),
-            ReadError::Changed(_) => (ObjectOutcome::Missing, CHANGED),
-            ReadError::Unreadable { .. } => (ObjectOutcome::Rejected, UNREADABLE),
-        };
-        Self::Failed(Failed { id, size, outcome, reason, error: text })
-    }
-
-    /// What an error of the parser means; one of the raw store may be inside.
-    pub(super) fn unread(object: RawObject, error: CsvError) -> Self {
-        let (id, size) = (object.id, Some(object.size));
-        let error = match error {
-            CsvError::Read(error) => match error.downcast::<ReadError>() {
-                Ok(error) => return Self::of(id, size, error),
-                Err(error) => CsvError::Read(error),
-            },
-            error => error,
-        };
-        let (outcome, reason) = (ObjectOutcome::Rejected, error.reason());
-        let error = format!("{}: {}", id.uri, crate::error::chain(&error));
-        Self::Failed(Failed { id, size, outcome, reason, error })
-    }
-
-    pub(super) fn panicked(object: RawObject, panic: &tokio::task::JoinError) -> Self {
-        let error = format!("{}: reading it failed inside silversmith: {panic}", object.id.uri);
-        let (id, size) = (object.id, Some(object.size));
-        Self::Failed(Failed { id, size, outcome: ObjectOutcome::Rejected, reason: "defect", error })
-    }
-}
-
-/// Collects parsed objects into shared files.
+/// Collects parsed objects, and the ends of the others.
 pub(super) struct Gathering<'a> {
     bronze: &'a Bronze,
-    batch_id: &'a str,
-    shared: Option<(DataWriter, TableSchema, HashSet<ObjectId>)>,
-    files: Vec<StagedFile>,
+    batch_id: &'a BatchId,
+    shared: Option<SharedFile>,
+    files: Uncommitted,
+    contents: Vec<FileContents>,
     ingested: Vec<ObjectRow>,
-    /// For each object of the batch, in its order: under which identity it is dealt with.
+    /// For each object of the batch, in its order: the identity of its end.
     order: Vec<ObjectId>,
-    fates: HashMap<ObjectId, Fate>,
-    /// The objects that are gone, and their place in the order.
-    missing: Vec<(usize, Requested, String)>,
+    /// Sizes and ends.
+    ends: HashMap<ObjectId, (Option<u64>, ObjectEnd)>,
+}
+
+/// A file being written, of the rows of several objects.
+struct SharedFile {
+    writer: DataWriter,
+    schema: TableSchema,
+    objects: HashSet<ObjectId>,
 }
 
 impl<'a> Gathering<'a> {
-    pub(super) fn new(bronze: &'a Bronze, batch_id: &'a str) -> Self {
+    pub(super) fn new(bronze: &'a Bronze, batch_id: &'a BatchId) -> Self {
         Self {
             bronze,
             batch_id,
             shared: None,
-            files: vec![],
+            files: Uncommitted::nothing(&bronze.lake),
+            contents: vec![],
             ingested: vec![],
             order: vec![],
-            fates: HashMap::new(),
-            missing: vec![],
+            ends: HashMap::new(),
         }
     }
 
+    /// An object was read.
     pub(super) async fn ingest(&mut self, parsed: Parsed) -> Result<(), BronzeError> {
         let id = parsed.object.id.clone();
-        match (parsed.held, parsed.place) {
-            (Held::Files(files), Some((_, schema))) => {
-                self.files.extend(files.into_iter().map(|file| StagedFile {
-                    file,
-                    schema: schema.clone(),
-                    objects: HashSet::from([id.clone()]),
-                }));
+        match (parsed.rows, parsed.target) {
+            (ParsedRows::Files(files), Some((_, schema))) => {
+                self.keep(files, &schema, &HashSet::from([id.clone()]));
             }
-            (Held::Memory(batches), Some((table, schema))) => {
-                // Files are written under one schema: a column more means another file.
-                let grown = self.shared.as_ref().is_some_and(|(_, s, _)| !schema.fits_into(s));
-                if grown {
-                    self.close_shared().await?;
-                }
-                if self.shared.is_none() {
-                    let writer = DataWriter::new(&self.bronze.lake, &table, &schema)?;
-                    let writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
-                    self.shared = Some((writer, schema.clone(), HashSet::new()));
-                }
-                let Some((writer, _, objects)) = &mut self.shared else { return Ok(()) };
+            (ParsedRows::Memory(batches), Some((table, schema))) => {
+                let shared = self.shared(&table, &schema).await?;
                 for batch in &batches {
-                    writer.write(batch).await?;
+                    shared.writer.write(batch).await?;
                 }
-                if parsed.rows > 0 {
-                    objects.insert(id);
+                if parsed.count > 0 {
+                    shared.objects.insert(id.clone());
                 }
             }
-            _ => {}
+            // No rows.
+            (_, None) => {}
         }
-        self.order.push(parsed.object.id.clone());
-        self.fates.insert(parsed.object.id.clone(), Fate::Ingested);
         self.ingested.push(ObjectRow {
-            id: parsed.object.id,
+            id: id.clone(),
             size: Some(parsed.object.size),
             outcome: ObjectOutcome::Ingested,
             reason: None,
             error: None,
-            rows: parsed.rows,
+            rows: parsed.count,
             rescued: Some(parsed.rescued),
-            batch: self.batch_id.to_owned(),
+            batch: self.batch_id.clone(),
             finished_at: self.bronze.lake.ambient().now(),
         });
+        self.end(id, Some(parsed.object.size), ObjectEnd::Ingested);
         Ok(())
     }
 
-    pub(super) fn end(&mut self, end: End) {
-        match end {
-            End::Known(id) => {
-                self.order.push(id.clone());
-                self.fates.insert(id, Fate::Known);
-            }
-            End::Twice(id) => self.order.push(id),
-            End::Failed(failed) => {
-                self.order.push(failed.id.clone());
-                self.note(failed);
-            }
-            End::Postponed { id, error } => {
-                self.order.push(id.clone());
-                self.fates.insert(id, Fate::Postponed { error });
-            }
-            End::Missing { wanted, error } => {
-                let id = wanted.presumed(self.bronze.lake.ambient().now());
-                self.missing.push((self.order.len(), wanted, error));
-                self.order.push(id);
-            }
+    /// An object goes no further. Two requests for one object version may end differently; what is in
+    /// bronze stays so.
+    pub(super) fn end(&mut self, id: ObjectId, size: Option<u64>, end: ObjectEnd) {
+        self.order.push(id.clone());
+        let is_in_bronze = self.ends.get(&id).is_some_and(|(_, before)| before.is_in_bronze());
+        if !is_in_bronze {
+            self.ends.insert(id, (size, end));
         }
     }
 
-    /// An object that is gone was dealt with if its version had been ingested before (its message came
-    /// again, and the object was deleted since); else it is missing.
+    /// The batch has the object version already.
+    pub(super) fn repeated(&mut self, id: ObjectId) {
+        self.order.push(id);
+    }
+
+    /// A missing object that was ingested in that version before is known: its message came again, and
+    /// the object was deleted since.
     pub(super) async fn settle_missing(&mut self, view: &View) -> Result<(), BronzeError> {
-        let missing = std::mem::take(&mut self.missing);
-        let version = |id: &ObjectId| (id.uri.clone(), id.version.clone());
-        let wanted: Vec<_> = missing.iter().map(|(place, ..)| self.order[*place].clone()).collect();
-        let ingested = view.ingested_once(&wanted).await?;
-        for (place, wanted, error) in missing {
-            let id = self.order[place].clone();
-            if ingested.contains(&version(&id)) {
-                self.fates.insert(id, Fate::Known);
-                continue;
-            }
-            let outcome = match self.bronze.settings.on_missing {
-                OnMissing::DeadLetter => ObjectOutcome::Missing,
-                OnMissing::Skip => ObjectOutcome::Skipped,
-            };
-            let size = Some(wanted.size());
-            self.note(Failed { id, size, outcome, reason: "missing", error });
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, failed: Failed) {
-        tracing::warn!(
-            batch = self.batch_id,
-            uri = failed.id.uri,
-            reason = failed.reason,
-            "object not ingested"
-        );
-        let row = ObjectRow {
-            id: failed.id.clone(),
-            size: failed.size,
-            outcome: failed.outcome,
-            reason: Some(failed.reason),
-            error: Some(failed.error),
-            rows: 0,
-            rescued: Some(0),
-            batch: self.batch_id.to_owned(),
-            finished_at: self.bronze.lake.ambient().now(),
-        };
-        self.fates.insert(failed.id, Fate::Failed(Box::new(row)));
-    }
-
-    async fn close_shared(&mut self) -> Result<(), BronzeError> {
-        if let Some((writer, schema, objects)) = self.shared.take() {
-            for file in writer.close().await? {
-                let objects = objects.clone();
-                self.files.push(StagedFile { file, schema: schema.clone(), objects });
+        let missing: Vec<ObjectId> = self
+            .ends
+            .iter()
+            .filter(|(_, (_, end))| {
+                matches!(end, ObjectEnd::Failed { reason: Reason::Missing, .. })
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        let ingested = view.ingested_once(&missing).await?;
+        for id in missing {
+            let Some((_, end)) = self.ends.get_mut(&id) else { continue };
+            if ingested.contains(&(id.uri, id.version)) {
+                *end = ObjectEnd::Known;
+            } else if let ObjectEnd::Failed { outcome, .. } = end
+                && self.bronze.settings.on_missing == OnMissing::Skip
+            {
+                *outcome = ObjectOutcome::Skipped;
             }
         }
         Ok(())
     }
 
+    /// The file that objects of this schema share. A file is written under one schema: a column more
+    /// means another file.
+    async fn shared(
+        &mut self,
+        table: &Table,
+        schema: &TableSchema,
+    ) -> Result<&mut SharedFile, LakeError> {
+        if self.shared.as_ref().is_some_and(|shared| !schema.fits_into(&shared.schema)) {
+            self.close_shared().await?;
+        }
+        match &mut self.shared {
+            Some(shared) => Ok(shared),
+            none => {
+                let writer = DataWriter::new(&self.bronze.lake, table, schema)?;
+                let writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
+                let (schema, objects) = (schema.clone(), HashSet::new());
+                Ok(none.insert(SharedFile { writer, schema, objects }))
+            }
+        }
+    }
+
+    async fn close_shared(&mut self) -> Result<(), LakeError> {
+        if let Some(SharedFile { writer, schema, objects }) = self.shared.take() {
+            let files = writer.close().await?;
+            self.keep(files, &schema, &objects);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, files: Uncommitted, schema: &TableSchema, objects: &HashSet<ObjectId>) {
+        self.contents.extend(files.files().iter().map(|file| FileContents {
+            path: file.file_path().to_owned(),
+            schema: schema.clone(),
+            objects: objects.clone(),
+        }));
+        self.files.extend(files);
+    }
+
+    /// The batch, read: with the table's state and the schema that its files need.
     pub(super) async fn finish(
         mut self,
         base: Option<Table>,
         schema: Option<TableSchema>,
     ) -> Result<Staged, BronzeError> {
         self.close_shared().await?;
-        let Self { files, ingested, order, fates, .. } = self;
-        let failed = fates.values().filter_map(Fate::failed).cloned().collect();
-        let fates = order.iter().map(|id| fates.get(id).cloned().unwrap_or(Fate::Known)).collect();
-        Ok(Staged { base, schema, files, ingested, failed, fates })
+        let failed = self.failed();
+        let Self { files, contents, ingested, order, ends, .. } = self;
+        let end = |id| match ends.get(id) {
+            Some((_, end)) => end.clone(),
+            // Nothing may be claimed about it.
+            None => ObjectEnd::Postponed { error: format!("{id} was not read") },
+        };
+        let ends = order.iter().map(end).collect();
+        Ok(Staged { base, schema, files, contents, ingested, failed, ends })
     }
 
-    pub(super) async fn abandon(mut self) {
-        if let Some((writer, _, _)) = self.shared.take() {
-            writer.abandon().await;
-        }
-        let paths = self.files.iter().map(|f| f.file.file_path().to_owned());
-        self.bronze.lake.discard(paths.collect()).await;
+    /// The ledger's rows of the objects that were not ingested, in the order of the batch.
+    fn failed(&self) -> Vec<ObjectRow> {
+        let (mut seen, finished_at) = (HashSet::new(), self.bronze.lake.ambient().now());
+        let first = self.order.iter().filter(|id| seen.insert(*id));
+        first
+            .filter_map(|id| {
+                let (size, end) = self.ends.get(id)?;
+                let ObjectEnd::Failed { outcome, reason, error } = end else { return None };
+                tracing::warn!(batch = %self.batch_id, uri = id.uri, %reason, "object not ingested");
+                Some(ObjectRow {
+                    id: id.clone(),
+                    size: *size,
+                    outcome: *outcome,
+                    reason: Some(*reason),
+                    error: Some(error.clone()),
+                    rows: 0,
+                    rescued: Some(0),
+                    batch: self.batch_id.clone(),
+                    finished_at,
+                })
+            })
+            .collect()
+    }
+
+    /// Deletes what was written.
+    pub(super) async fn abandon(self) {
+        self.files.discard().await;
     }
 }

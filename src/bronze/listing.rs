@@ -1,42 +1,48 @@
-//! Listing: what lies in the raw zone and is not in the ledger is taken in.
+//! Listing: objects in the raw zone that are not in the ledger are ingested.
 //!
-//! On S3 the checkpoint holds a floor: what is older was dealt with by earlier listings. It stays at or
-//! below the newest object listed, the beginning of the listing, every object that has to come up again
-//! and every upload that was not complete when the listing began (its object will appear with the time
-//! of its beginning). A folder goes by the ledger alone.
+//! On S3 the checkpoint holds a low watermark: earlier listings processed what is older. It stays at or
+//! below the newest object listed, the beginning of the listing, every object that a later listing has
+//! to show again, and every upload that was not complete when the listing began (its object will appear
+//! with the time of its beginning). A folder goes by the ledger alone.
 
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 
-use super::{Bronze, BronzeError, BronzeReport, Fate};
+use super::{
+    Bronze, BronzeCheckpoint, BronzeError, BronzeReport, ListingProgress, ObjectEnd, Replay,
+};
 use crate::batch::Batcher;
-use crate::checkpoint::{self, BronzeCheckpoint, ListingProgress, Replay};
-use crate::ledger::{ObjectOutcome, UNREADABLE};
+use crate::ledger::ObjectOutcome;
+use crate::reason::Reason;
 use crate::source::{Listing, RawObject, Requested};
 
-/// Listed objects are looked up in the ledger and taken in this many at a time at most, so that memory
+/// Listed objects are looked up in the ledger and ingested this many at a time at most, so that memory
 /// does not follow the listing (I7).
-const SHARE: usize = 10_000;
-/// Where batches are small, so many of them: a listing that is broken off is taken up after its last share.
+const CHUNK: usize = 10_000;
+/// Where batches are small, this many of them: an interrupted listing resumes after its last chunk.
 const BATCHES: usize = 10;
 /// An object that could not be read is tried again no sooner: it may open, and fail further on.
 const RETRY_PAUSE: TimeDelta = TimeDelta::minutes(1);
-/// How far the store's clock, which stamps the objects, may be behind ours; and how long a PUT may take
-/// that is stamped with its beginning.
+/// How far the store's clock, which stamps the objects, may be behind this machine's; and how long a PUT
+/// may take that is stamped with its beginning.
 const SKEW: TimeDelta = TimeDelta::hours(1);
-/// A listing that was broken off is taken up again within this time.
-const TAKEN_UP: TimeDelta = TimeDelta::hours(24);
+/// An interrupted listing is resumed within this time; later the next listing starts over.
+const RESUMED_WITHIN: TimeDelta = TimeDelta::hours(24);
 
-/// What a listing has learnt.
-struct Course {
+/// What a running listing has found so far.
+struct Run {
     report: BronzeReport,
     progress: ListingProgress,
     error: Option<String>,
 }
 
-impl Course {
+impl Run {
+    fn of(progress: ListingProgress) -> Self {
+        Self { report: BronzeReport::default(), progress, error: None }
+    }
+
     fn unresolved(&mut self, at: DateTime<Utc>) {
         self.progress.unresolved =
             Some(self.progress.unresolved.map_or(at, |before| before.min(at)));
@@ -44,29 +50,30 @@ impl Course {
 }
 
 impl Bronze {
-    /// Lists what is new in the raw zone and takes in what the ledger does not know.
+    /// Lists what is new in the raw zone and ingests what the ledger does not know.
     pub async fn step(&self) -> Result<BronzeReport, BronzeError> {
-        self.step_telling(|_| {}).await
+        self.step_with(|_| {}).await
     }
 
-    /// [`Bronze::step`], with `told` told now and then of what was done so far.
-    pub async fn step_telling(
+    /// [`Bronze::step`]; `progress` gets what was done so far, now and then.
+    pub async fn step_with(
         &self,
-        told: impl FnMut(&BronzeReport) + Send,
+        progress: impl FnMut(&BronzeReport) + Send,
     ) -> Result<BronzeReport, BronzeError> {
-        self.list(&self.settings.root, true, told).await
+        self.list(&self.settings.root, true, progress).await
     }
 
-    /// Lists everything below `root`, floor or not, and takes in what the ledger does not know.
+    /// Lists everything below `root`, whatever the low watermark, and ingests what the ledger does not
+    /// know.
     pub async fn backfill(
         &self,
         root: &str,
-        told: impl FnMut(&BronzeReport) + Send,
+        progress: impl FnMut(&BronzeReport) + Send,
     ) -> Result<BronzeReport, BronzeError> {
-        self.list(root, false, told).await
+        self.list(root, false, progress).await
     }
 
-    /// The next whole listing that begins goes back as far as to this time.
+    /// The next listing of the whole pipeline goes back to this time.
     pub async fn list_from(&self, time: DateTime<Utc>) -> Result<(), BronzeError> {
         let asked_at = self.lake.ambient().now();
         self.save_checkpoint(|checkpoint| {
@@ -80,162 +87,148 @@ impl Bronze {
         &self,
         root: &str,
         only_new: bool,
-        mut told: impl FnMut(&BronzeReport) + Send,
+        mut progress: impl FnMut(&BronzeReport) + Send,
     ) -> Result<BronzeReport, BronzeError> {
         self.prepare().await?;
-        let mut course = self.course(root, only_new).await?;
-        let listing = Listing { root: root.to_owned(), reached: course.progress.reached.clone() };
+        let mut run = self.start(root, only_new).await?;
+        let listing = Listing { root: root.to_owned(), reached: run.progress.reached.clone() };
         let mut pages = self.source.list(&listing);
-        let mut share: Vec<RawObject> = Vec::new();
+        let mut chunk: Vec<RawObject> = Vec::new();
         while let Some(page) = pages.try_next().await? {
-            for object in page.objects {
-                if !self.settings.source.is_match(&object.id.uri) {
-                    continue;
-                }
-                course.report.listed += 1;
-                let modified = object.id.last_modified;
-                course.progress.newest = course.progress.newest.max(Some(modified));
-                if course.progress.since.is_some_and(|since| modified < since) {
-                    course.report.known += 1;
-                } else {
-                    share.push(object);
-                }
+            chunk.extend(page.objects.into_iter().filter(|object| self.is_due(object, &mut run)));
+            if let Some((prefix, to)) = page.reached {
+                run.progress.reached.insert(prefix, to);
             }
-            if let Some((lane, to)) = page.reached {
-                course.progress.reached.insert(lane, to);
-            }
-            if share.len() >= self.share() {
-                self.take_share(std::mem::take(&mut share), &mut course).await?;
+            if chunk.len() >= self.chunk() {
+                self.ingest_chunk(std::mem::take(&mut chunk), &mut run).await?;
                 if self.is_on_s3() {
-                    let progress = course.progress.clone();
-                    self.save_checkpoint(|c| c.listing = Some(progress.clone())).await?;
+                    let reached = run.progress.clone();
+                    self.save_checkpoint(|c| c.listing = Some(reached.clone())).await?;
                 }
-                told(&course.report);
+                progress(&run.report);
             }
         }
         drop(pages);
-        self.take_share(share, &mut course).await?;
-        self.finish(root, course).await
+        self.ingest_chunk(chunk, &mut run).await?;
+        self.finish(root, run).await
     }
 
-    fn share(&self) -> usize {
-        self.settings.batch.max_objects.saturating_mul(BATCHES).min(SHARE)
+    /// Counts a listed object, and says whether it is this pipeline's and not below the low watermark.
+    fn is_due(&self, object: &RawObject, run: &mut Run) -> bool {
+        if !self.settings.source.is_match(&object.id.uri) {
+            return false;
+        }
+        run.report.listed += 1;
+        let modified = object.id.last_modified;
+        run.progress.newest = run.progress.newest.max(Some(modified));
+        let is_older = run.progress.since.is_some_and(|since| modified < since);
+        run.report.known += usize::from(is_older);
+        !is_older
+    }
+
+    fn chunk(&self) -> usize {
+        self.settings.batch.max_objects.saturating_mul(BATCHES).min(CHUNK)
     }
 
     fn is_on_s3(&self) -> bool {
         self.settings.root.starts_with("s3://")
     }
 
-    /// Where a listing starts: at the floor, or where one of the same was broken off.
-    async fn course(&self, root: &str, only_new: bool) -> Result<Course, BronzeError> {
-        let now = self.lake.ambient().now();
+    /// Where a listing starts: at the low watermark, or where the same listing was interrupted.
+    async fn start(&self, root: &str, only_new: bool) -> Result<Run, BronzeError> {
         let mut progress = ListingProgress {
             root: root.to_owned(),
-            began_at: now,
+            began_at: self.lake.ambient().now(),
             since: None,
             newest: None,
             unresolved: None,
             reached: BTreeMap::new(),
         };
-        let course = |progress| Course { report: BronzeReport::default(), progress, error: None };
         if !self.is_on_s3() {
-            return Ok(course(progress));
+            return Ok(Run::of(progress));
         }
-        let stored =
-            checkpoint::load::<BronzeCheckpoint>(&*self.checkpoints, &self.settings.pipeline)
-                .await?
-                .map(|(checkpoint, _)| checkpoint);
-        // A floor holds for the objects of one glob.
-        let stored = stored.filter(|c| c.source.as_ref().is_none_or(|s| *s == self.settings.glob));
+        // A low watermark holds for the objects of one glob.
+        let is_of_this = |c: &BronzeCheckpoint| {
+            c.source.as_ref().is_none_or(|source| *source == self.settings.glob)
+        };
+        let stored = self.load_checkpoint().await?.filter(is_of_this);
         if only_new {
             let replay = stored.as_ref().and_then(|c| c.replay).map(|replay| replay.from);
-            let floor = stored.as_ref().and_then(|c| c.floor);
-            progress.since = floor.map(|floor| replay.map_or(floor, |from| floor.min(from)));
+            let low = stored.as_ref().and_then(|c| c.low_watermark);
+            progress.since = low.map(|low| replay.map_or(low, |from| low.min(from)));
         }
-        let asked_at = stored.as_ref().and_then(|c| c.replay).map(|replay| replay.asked_at);
-        let broken_off = stored.and_then(|c| c.listing).filter(|before| {
-            before.root == root
-                && before.since == progress.since
-                && now - before.began_at < TAKEN_UP
-                // It may have passed what somebody has asked for since.
-                && asked_at.is_none_or(|asked_at| asked_at < before.began_at)
-        });
-        if let Some(before) = broken_off {
-            tracing::info!(root, began_at = %before.began_at, "taking up a listing that was broken off");
-            return Ok(course(before));
+        if let Some(before) = stored.and_then(|stored| interrupted(stored, &progress)) {
+            tracing::info!(root, began_at = %before.began_at, "resuming an interrupted listing");
+            return Ok(Run::of(before));
         }
         // Before the listing: what is completed during it may or may not be listed.
-        let wanted = |uri: &str| self.settings.source.is_match(uri);
-        progress.unresolved = self.source.oldest_incomplete(root, &wanted).await?;
-        Ok(course(progress))
+        let is_match = |uri: &str| self.settings.source.is_match(uri);
+        progress.unresolved = self.source.oldest_incomplete(root, &is_match).await?;
+        Ok(Run::of(progress))
     }
 
-    /// Takes in what is unknown of a share; one that is much larger than a page, which only a folder
-    /// brings, bit by bit.
-    async fn take_share(
+    /// Ingests what is unknown of a chunk. Only a folder brings one that is much larger than a page: it
+    /// is looked up part by part.
+    async fn ingest_chunk(
         &self,
-        mut share: Vec<RawObject>,
-        course: &mut Course,
+        mut chunk: Vec<RawObject>,
+        run: &mut Run,
     ) -> Result<(), BronzeError> {
-        share.sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
+        chunk.sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
         let mut batcher = Batcher::new(self.settings.batch);
-        for objects in share.chunks(self.share()) {
-            for object in self.unknown(objects, course).await? {
+        for objects in chunk.chunks(self.chunk()) {
+            for object in self.unknown(objects, run).await? {
                 let size = object.size;
                 let closed = batcher.push(object, size, self.lake.ambient().now());
                 if let Some(batch) = closed {
-                    self.take_batch(batch, course).await?;
+                    self.ingest_listed(batch, run).await?;
                 }
             }
         }
         if let Some(batch) = batcher.close_if_due(self.lake.ambient().now(), true) {
-            self.take_batch(batch, course).await?;
+            self.ingest_listed(batch, run).await?;
         }
         Ok(())
     }
 
-    async fn take_batch(
-        &self,
-        batch: Vec<RawObject>,
-        course: &mut Course,
-    ) -> Result<(), BronzeError> {
+    async fn ingest_listed(&self, batch: Vec<RawObject>, run: &mut Run) -> Result<(), BronzeError> {
         let times: Vec<_> = batch.iter().map(|object| object.id.last_modified).collect();
-        let wanted: Vec<Requested> = batch.into_iter().map(Requested::Listed).collect();
-        let taken = self.ingest(&wanted).await?;
-        for (fate, at) in taken.fates.iter().zip(times) {
-            match fate {
-                Fate::Postponed { error } => {
-                    course.error.get_or_insert_with(|| error.clone());
-                    course.unresolved(at);
+        let requested: Vec<Requested> = batch.into_iter().map(Requested::Listed).collect();
+        let ingested = self.ingest(&requested).await?;
+        for (end, at) in ingested.ends.iter().zip(times) {
+            match end {
+                ObjectEnd::Postponed { error } => {
+                    run.error.get_or_insert_with(|| error.clone());
+                    run.unresolved(at);
                 }
-                Fate::Failed(row) if row.reason == Some(UNREADABLE) => course.unresolved(at),
+                ObjectEnd::Failed { reason: Reason::Unreadable, .. } => run.unresolved(at),
                 _ => {}
             }
         }
-        course.report.add(taken.report);
+        run.report.add(ingested.report);
         Ok(())
     }
 
-    /// Those that the ledger has no outcome for: a listing brings nothing up again, but for what was
-    /// missing or could not be read, and is there now, and what somebody wants to have tried again.
+    /// The objects that the ledger has no outcome for; and those that were missing or unreadable and can
+    /// be opened now, or that an operator replayed.
     async fn unknown(
         &self,
         objects: &[RawObject],
-        course: &mut Course,
+        run: &mut Run,
     ) -> Result<Vec<RawObject>, BronzeError> {
         let bronze = self.lake.find(&self.settings.table).await?;
-        let wanted: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
-        let known = self.ledger.known(bronze.as_ref(), &wanted).await?;
+        let ids: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
+        let known = self.ledger.known(bronze.as_ref(), &ids).await?;
         let now = self.lake.ambient().now();
         let mut unknown = Vec::new();
         for object in objects {
             let again = match known.get(&object.id) {
                 None => true,
                 Some(attempt) if attempt.outcome == ObjectOutcome::Replayed => true,
-                // It is there, so what kept it from being read may have passed. Asked without reading
-                // it: an attempt that fails the same way is no news for the ledger.
+                // The cause may have passed. Opened first, not read: another attempt that fails the same
+                // way is no news for the ledger.
                 Some(attempt) if attempt.again => {
-                    course.unresolved(object.id.last_modified);
+                    run.unresolved(object.id.last_modified);
                     now - attempt.finished_at >= RETRY_PAUSE
                         && self.source.open(&Requested::Listed(object.clone())).await.is_ok()
                 }
@@ -243,22 +236,22 @@ impl Bronze {
             };
             match again {
                 true => unknown.push(object.clone()),
-                false => course.report.known += 1,
+                false => run.report.known += 1,
             }
         }
         Ok(unknown)
     }
 
-    async fn finish(&self, root: &str, course: Course) -> Result<BronzeReport, BronzeError> {
-        let Course { report, progress, error } = course;
+    async fn finish(&self, root: &str, run: Run) -> Result<BronzeReport, BronzeError> {
+        let Run { report, progress, error } = run;
         let whole = root == self.settings.root;
-        let floor = [progress.newest, Some(progress.began_at - SKEW), progress.unresolved];
-        let floor = floor.into_iter().flatten().min();
+        let low = [progress.newest, Some(progress.began_at - SKEW), progress.unresolved];
+        let low = low.into_iter().flatten().min();
         self.save_checkpoint(|checkpoint| {
             checkpoint.processed_through = checkpoint.processed_through.max(progress.newest);
             if self.is_on_s3() && whole {
-                checkpoint.floor = floor;
-                // What was asked for while this listing went on is for the next one.
+                checkpoint.low_watermark = low;
+                // A request that came during this listing is for the next one.
                 checkpoint.replay =
                     checkpoint.replay.filter(|replay| replay.asked_at >= progress.began_at);
                 checkpoint.source = Some(self.settings.glob.clone());
@@ -275,4 +268,16 @@ impl Bronze {
             None => Ok(report),
         }
     }
+}
+
+/// The progress of an interrupted listing that the listing `now` may resume.
+fn interrupted(stored: BronzeCheckpoint, now: &ListingProgress) -> Option<ListingProgress> {
+    let asked_at = stored.replay.map(|replay| replay.asked_at);
+    stored.listing.filter(|before| {
+        before.root == now.root
+            && before.since == now.since
+            && now.began_at - before.began_at < RESUMED_WITHIN
+            // It may have passed the objects that were requested since.
+            && asked_at.is_none_or(|asked_at| asked_at < before.began_at)
+    })
 }

@@ -1,114 +1,30 @@
-//! Checkpoints: what the commits' marks say, as JSON that people read, and the wishes that people
-//! put there (`rewind`). Where a checkpoint and a mark disagree, the mark is right (I4).
+//! Checkpoints: small JSON objects under a name, written only over the version that was read.
+//!
+//! Each layer owns the JSON of its checkpoint. It repeats the positions in the tables' commits for
+//! people, and holds what people request (`rewind`). Where a checkpoint and a table disagree, the table
+//! is right (I4).
 
 mod local;
 pub mod lock;
 mod memory;
 mod s3;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use local::LocalCheckpoints;
 pub use memory::MemoryCheckpoints;
 pub use s3::S3Checkpoints;
 
+use crate::ambient::Ambient;
 use crate::backoff::backoff;
 use crate::error::Kind;
-use crate::source::Reached;
 
 /// The version of the JSON that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// How far raw objects were processed by listings of a pipeline (`<pipeline>/bronze.json`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BronzeCheckpoint {
-    /// See [`FORMAT_VERSION`].
-    pub format_version: u32,
-    /// The bronze table.
-    pub table: String,
-    /// The newest LastModified among the objects that were processed.
-    pub processed_through: Option<DateTime<Utc>>,
-    /// The bronze snapshot that was current after it.
-    pub snapshot_id: Option<i64>,
-    /// Its sequence number.
-    pub sequence_number: Option<i64>,
-    /// The next listing of S3 passes over what is older: it was dealt with. Only listings move it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub floor: Option<DateTime<Utc>>,
-    /// The newest object that an event brought.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_event: Option<DateTime<Utc>>,
-    /// The glob that the floor holds for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// The listing under way, or broken off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listing: Option<ListingProgress>,
-    /// A wish (`dlq replay`): a whole listing that begins after it goes back as far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replay: Option<Replay>,
-    /// When this was written.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// How far the next listing is to go back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replay {
-    /// To objects of this time.
-    pub from: DateTime<Utc>,
-    /// When that was asked for.
-    pub asked_at: DateTime<Utc>,
-}
-
-/// How far a listing has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListingProgress {
-    /// What is listed.
-    pub root: String,
-    /// When it began.
-    pub began_at: DateTime<Utc>,
-    /// What is older is passed over.
-    pub since: Option<DateTime<Utc>>,
-    /// The newest object that was listed.
-    pub newest: Option<DateTime<Utc>>,
-    /// The oldest object, or upload, that has to come up again.
-    pub unresolved: Option<DateTime<Utc>>,
-    /// Up to where each lane was listed, and what was listed dealt with.
-    pub reached: BTreeMap<String, Reached>,
-}
-
-/// How far bronze was merged into silver (`<pipeline>/silver.json`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SilverCheckpoint {
-    /// See [`FORMAT_VERSION`].
-    pub format_version: u32,
-    /// The silver table.
-    pub table: String,
-    /// UUID of the bronze table.
-    pub bronze_table_uuid: Option<String>,
-    /// The bronze snapshot merged through.
-    pub bronze_snapshot_id: Option<i64>,
-    /// Its sequence number.
-    pub bronze_sequence_number: Option<i64>,
-    /// The next merge starts after this bronze snapshot instead, once (`checkpoint rewind`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewind: Option<Rewind>,
-    /// When this was written.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// Where the next merge is to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rewind {
-    /// After this bronze snapshot; none: from the beginning.
-    pub after_snapshot_id: Option<i64>,
-}
 
 /// A checkpoint that can be stored.
 pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
@@ -119,15 +35,7 @@ pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
         "it only repeats what the tables know: delete it, and the next step writes it anew";
 }
 
-impl Checkpoint for BronzeCheckpoint {
-    const FILE: &'static str = "bronze.json";
-}
-
-impl Checkpoint for SilverCheckpoint {
-    const FILE: &'static str = "silver.json";
-}
-
-/// Trouble with a checkpoint.
+/// What can go wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// It could not be read or written.
@@ -193,7 +101,8 @@ pub enum Put {
 /// - `get` returns the newest stored value, whole: never part of one.
 /// - `put` with `expected = None` writes only where there is nothing; with `Some(v)` only over
 ///   the version `v`. Of concurrent puts with the same expectation one is stored.
-/// - After an error from `put` the value may or may not be stored; `get` tells. Putting again is safe.
+/// - After an error from `put` the value may or may not be stored; `get` shows it. Putting again is
+///   safe.
 #[async_trait]
 pub trait CheckpointStore: Debug + Send + Sync {
     /// The value and its version.
@@ -212,7 +121,7 @@ pub trait CheckpointStore: Debug + Send + Sync {
 pub async fn probe(store: &dyn CheckpointStore) -> Result<(), CheckpointError> {
     const KEY: &str = "check.json";
     let version = store.get(KEY).await?.map(|(_, version)| version);
-    // Another `check` may have been first: that will do.
+    // Another `check` may have written first, which shows the same.
     store.put(KEY, b"{}\n", version.as_ref()).await?;
     store.get(KEY).await.map(drop)
 }
@@ -241,9 +150,10 @@ pub async fn load<C: Checkpoint>(
 }
 
 /// Changes a pipeline's checkpoint: `change` gets the stored one and returns the new one, or none
-/// to leave it. Where another worker writes first, it is asked again.
+/// to leave it. Where another worker writes first, it is called again.
 pub async fn update<C: Checkpoint>(
     store: &dyn CheckpointStore,
+    ambient: &dyn Ambient,
     pipeline: &str,
     change: impl Fn(Option<C>) -> Option<C> + Send,
 ) -> Result<(), CheckpointError> {
@@ -262,13 +172,14 @@ pub async fn update<C: Checkpoint>(
         if let Put::Stored(_) = store.put(&key, &bytes, version.as_ref()).await? {
             return Ok(());
         }
-        // Others write, too: they get out of each other's way.
+        // Apart in time, so that one of several writers gets through.
         conflicts += 1;
-        tokio::time::sleep(backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE)).await;
+        let pause = backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE);
+        ambient.sleep(ambient.jitter(pause)).await;
     }
 }
 
-/// The pause after a checkpoint was written by somebody else first, doubled each time.
+/// The pause after another worker wrote the checkpoint first, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest of that.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

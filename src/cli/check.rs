@@ -10,16 +10,16 @@ use arrow::datatypes::DataType;
 use futures::StreamExt;
 
 use super::output::{Format, print};
+use crate::bronze::BronzeCheckpoint;
 use crate::checkpoint;
 use crate::config::settings::{Place, SourceSettings};
 use crate::config::{self, Settings};
 use crate::error::chain;
-use crate::format::csv::CsvReader;
 use crate::format::infer::infer as infer_type;
-use crate::format::{Dialect, Limits};
+use crate::format::{self, FormatSettings, Limits};
 use crate::lake::{LakeError, type_name};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
-use crate::silver::SilverSettings;
+use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
 use crate::sql::select::BRONZE;
 use crate::sql::session::{query, session};
@@ -237,8 +237,8 @@ async fn ledger(wired: &Wired, pipeline: &Pipeline) -> Result<(), LakeError> {
 
 async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {
     let store = &*wired.checkpoints;
-    let bronze = checkpoint::load::<checkpoint::BronzeCheckpoint>(store, pipeline).await;
-    let silver = checkpoint::load::<checkpoint::SilverCheckpoint>(store, pipeline).await;
+    let bronze = checkpoint::load::<BronzeCheckpoint>(store, pipeline).await;
+    let silver = checkpoint::load::<SilverCheckpoint>(store, pipeline).await;
     for error in [bronze.err(), silver.err()].into_iter().flatten() {
         findings.fail(format!("checkpoints of {pipeline}"), chain(&error));
     }
@@ -255,7 +255,7 @@ async fn silver(
         findings.ok(what, "not checked against bronze, which does not exist yet");
         return Ok(());
     };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
@@ -291,7 +291,7 @@ async fn gold(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let Some(table) = wired.lake.find(&silver.rules.table).await? else { return Ok(()) };
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let schema = crate::lake::read::provider::plain(table.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;
@@ -308,18 +308,18 @@ async fn gold(
 /// The columns of a file: name, type, and the name in the header.
 pub(super) fn columns_of(
     file: &Path,
-    dialect: &Dialect,
+    format: &FormatSettings,
     declared: &BTreeMap<String, DataType>,
 ) -> anyhow::Result<Vec<(String, DataType, String)>> {
     use anyhow::Context;
     let input = File::open(file).with_context(|| file.display().to_string())?;
-    let reader = CsvReader::open(Box::new(input), dialect, Limits::default())
+    let reader = format::open(format, Box::new(input), Limits::default())
         .with_context(|| file.display().to_string())?;
     let columns = reader.names().iter().zip(reader.originals()).enumerate();
     Ok(columns
-        .map(|(position, (name, original))| {
+        .map(|(index, (name, original))| {
             let inferred =
-                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[position]));
+                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[index]));
             let kind = declared.get(name).cloned().unwrap_or_else(inferred);
             (name.clone(), kind, original.clone())
         })
@@ -334,11 +334,11 @@ pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Resul
         let uri = absolute.strip_prefix(&settings.base).unwrap_or(&absolute);
         settings.pipelines.iter().find(|p| p.bronze.source.is_match(uri))
     });
-    let (dialect, declared) = match pipeline {
-        Some(p) => (p.bronze.dialect.clone(), p.bronze.declared.clone()),
-        None => (Dialect::default(), BTreeMap::new()),
+    let (written_as, declared) = match pipeline {
+        Some(p) => (p.bronze.format.clone(), p.bronze.declared.clone()),
+        None => (FormatSettings::default(), BTreeMap::new()),
     };
-    let columns = columns_of(file, &dialect, &declared)?;
+    let columns = columns_of(file, &written_as, &declared)?;
     let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let batch = RecordBatch::try_from_iter([
         ("column", texts(columns.iter().map(|c| c.0.clone()).collect())),

@@ -8,8 +8,10 @@ use clap::Subcommand;
 use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
-use crate::checkpoint::{self, BronzeCheckpoint, FORMAT_VERSION, Rewind, SilverCheckpoint};
+use crate::bronze::BronzeCheckpoint;
+use crate::checkpoint::{self, FORMAT_VERSION};
 use crate::pipeline::Wired;
+use crate::silver::{Rewind, SilverCheckpoint};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {
@@ -90,7 +92,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     };
     let bronze = wired.lake.load(&silver.bronze).await?;
     if let Some(id) = to
-        && !bronze.ancestry().snapshots.iter().any(|s| s.id == id)
+        && !bronze.ancestry().snapshots.iter().any(|s| s.id.0 == id)
     {
         return Err(Usage(format!(
             "{} has no snapshot {id}; see `silversmith history {}`",
@@ -112,7 +114,8 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
         let rewind = Some(Rewind { after_snapshot_id: to });
         Some(SilverCheckpoint { rewind, updated_at: now, ..stored })
     };
-    checkpoint::update(&*wired.checkpoints, &pipeline, change).await?;
+    let (store, ambient) = (&*wired.checkpoints, &**wired.lake.ambient());
+    checkpoint::update(store, ambient, &pipeline, change).await?;
     let place = to.map_or("the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
     say(&format!(
         "the next merge of {pipeline} starts from {place}, once; run `silversmith silver`"

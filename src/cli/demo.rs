@@ -193,7 +193,7 @@ async fn tip(wired: &Wired, table: &str) -> anyhow::Result<Option<Snapshot>> {
 }
 
 async fn show(wired: &Wired, sql: &str, what: &str) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 4) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let rows = time_travel::query(&wired.lake, &context, sql).await?.collect().await?;
     let mut text = Vec::new();
     write(&mut text, &rows, Format::Table)?;

@@ -13,9 +13,10 @@ use super::output::{Format, print, quiet, say, tell};
 use super::progress::{Told, watched_telling};
 use crate::dead_letters::queued::{self, Action, Counts};
 use crate::dead_letters::recorded::{self, Recorded};
-use crate::dead_letters::{Entry, Filter, REDRIVEN};
+use crate::dead_letters::{Entry, Filter};
 use crate::ledger::ObjectOutcome;
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
+use crate::reason::Reason;
 use crate::worker::report::counted;
 
 #[derive(Debug, Subcommand)]
@@ -202,7 +203,7 @@ async fn in_queue(
 async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
     let uris: Vec<String> = entries
         .iter()
-        .filter(|entry| entry.reason == REDRIVEN)
+        .filter(|entry| entry.reason == Reason::Redriven.as_str())
         .flat_map(|entry| entry.uris.iter().cloned())
         .collect();
     if uris.is_empty() {
@@ -215,17 +216,13 @@ async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
         if wired.lake.find(ledger.table()).await?.is_none() {
             continue;
         }
-        for (uri, state) in ledger.view(bronze.as_ref()).await?.newest(&uris).await? {
-            let name = &pipeline.settings.name;
-            let more = match state.reason {
-                Some(reason) => format!("{name}: {} ({reason})", state.outcome),
-                None => format!("{name}: {}", state.outcome),
-            };
+        for (uri, words) in ledger.view(bronze.as_ref()).await?.newest(&uris).await? {
+            let more = format!("{}: {words}", pipeline.settings.name);
             let all = told.entry(uri).or_default();
             *all = if all.is_empty() { more } else { format!("{all}, {more}") };
         }
     }
-    for entry in entries.iter_mut().filter(|entry| entry.reason == REDRIVEN) {
+    for entry in entries.iter_mut().filter(|entry| entry.reason == Reason::Redriven.as_str()) {
         for uri in &entry.uris {
             let known =
                 told.get(uri).map_or("nothing: workers died, or were stopped, while at it", |s| s);
@@ -289,7 +286,7 @@ async fn all_recorded<'a>(
     wired: &'a Wired,
     filter: &Filter,
 ) -> anyhow::Result<Vec<(&'a Pipeline, Vec<Recorded>)>> {
-    let memory = (wired.settings.worker.memory / 2) as usize;
+    let memory = wired.settings.memory().queries_of_a_command();
     let (mut all, mut left) = (Vec::new(), filter.limit.unwrap_or(usize::MAX));
     for pipeline in &wired.pipelines {
         let (ledger, name) = (pipeline.bronze.ledger(), &pipeline.settings.name);

@@ -12,8 +12,7 @@ use clap::Args;
 use super::check::columns_of;
 use super::exit::Usage;
 use super::output::say;
-use crate::format::csv::CsvReader;
-use crate::format::{Dialect, Limits};
+use crate::format::{self, FormatSettings, Limits};
 use crate::lake::type_name;
 
 #[derive(Debug, Args)]
@@ -44,15 +43,15 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
 
 /// The text of a configuration for files like this one.
 fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
-    let dialect = Dialect::default();
-    let columns = columns_of(file, &dialect, &Default::default())?;
+    let format = FormatSettings::default();
+    let columns = columns_of(file, &format, &Default::default())?;
     if columns.is_empty() {
         return Err(Usage(format!("{} is empty: it tells nothing", file.display())).into());
     }
     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = crate::format::names::column_names([stem.as_str()]).remove(0);
+    let name = format::names::column_names([stem.as_str()]).remove(0);
     let folder = folder_of(config, file)?;
-    let keys = key(file, &dialect)?;
+    let keys = key(file, &format)?;
     let order: Vec<&str> = columns
         .iter()
         .filter(|(_, kind, _)| matches!(kind, DataType::Timestamp(..)))
@@ -104,9 +103,9 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
 }
 
 /// The first column, or else the fewest first columns, whose values tell the sample's rows apart.
-fn key(file: &Path, dialect: &Dialect) -> anyhow::Result<Vec<String>> {
+fn key(file: &Path, format: &FormatSettings) -> anyhow::Result<Vec<String>> {
     let input = Box::new(File::open(file)?);
-    let reader = CsvReader::open(input, dialect, Limits::default())?;
+    let reader = format::open(format, input, Limits::default())?;
     let names = reader.names();
     let Some(sample) = reader.sample() else { return Ok(names.iter().take(1).cloned().collect()) };
     let unique = |positions: &[usize]| {

@@ -18,8 +18,8 @@ use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
 use crate::ledger::states;
 use crate::pipeline::Wired;
+use crate::sql::metadata_tables;
 use crate::sql::session::{query, session};
-use crate::sql::time_travel;
 
 pub(super) async fn history(
     wired: &Wired,
@@ -27,7 +27,7 @@ pub(super) async fn history(
     format: Format,
 ) -> anyhow::Result<()> {
     let table = wired.lake.load(table).await?;
-    let snapshots = time_travel::snapshots(&table.snapshots())?;
+    let snapshots = metadata_tables::snapshots(&table.snapshots())?;
     let snapshots = match format {
         Format::Table => marks_as_lines(&snapshots)?,
         Format::Json => ids_as_text(&snapshots)?,
@@ -86,7 +86,7 @@ pub(super) struct ObjectsArgs {
 }
 
 pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let mut parts = Vec::new();
     for (index, pipeline) in chosen(wired, &args.only)?.into_iter().enumerate() {
         let Some(ledger) = pipeline.bronze.ledger().as_table().await? else { continue };

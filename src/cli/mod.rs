@@ -51,10 +51,10 @@ Exit codes: 0 done, 1 failed (the message says what to do next), 2 wrong usage o
 #[command(name = "silversmith", version, after_help = EXAMPLES)]
 struct Cli {
     /// The configuration: a file, or s3://bucket/key
-    #[arg(long, global = true, env = config::environment::CONFIG, hide_env_values = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    #[arg(long, global = true, env = config::environment::CONFIG.name, hide_env_values = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
     config: String,
     /// How log lines look; what is logged is set by RUST_LOG
-    #[arg(long, global = true, value_enum, env = config::environment::LOG_FORMAT, hide_env_values = true, default_value_t, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, env = config::environment::LOG_FORMAT.name, hide_env_values = true, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,

@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::ambient::{SharedAmbient, SystemAmbient, timeout};
+
 /// Silence before anything is said.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a log, which nobody watches, is told.
+/// How often the line on a terminal is written again.
+const REDRAW: Duration = Duration::from_millis(250);
+/// How often a log gets a line.
 const REPEAT: Duration = Duration::from_secs(10);
 
 /// What is told of the work while it goes on.
@@ -34,7 +38,9 @@ pub(super) async fn watched_telling<F: Future>(
 ) -> F::Output {
     let told = Told(Arc::new(Mutex::new(what.to_owned())));
     let mut work = std::pin::pin!(work(told.clone()));
-    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+    // The terminal lives by the machine's clock.
+    let clock: SharedAmbient = Arc::new(SystemAmbient);
+    if let Ok(done) = timeout(&clock, PATIENCE, &mut work).await {
         return done;
     }
     if std::io::stderr().is_terminal() {
@@ -45,7 +51,7 @@ pub(super) async fn watched_telling<F: Future>(
         bar.enable_steady_tick(Duration::from_millis(120));
         loop {
             bar.set_message(told.now());
-            if let Ok(done) = tokio::time::timeout(Duration::from_millis(250), &mut work).await {
+            if let Ok(done) = timeout(&clock, REDRAW, &mut work).await {
                 bar.finish_and_clear();
                 return done;
             }
@@ -55,7 +61,7 @@ pub(super) async fn watched_telling<F: Future>(
     loop {
         // A closed stderr is no reason to stop working.
         drop(super::output::say(&format!("{}: still at it after {seconds} s", told.now())));
-        match tokio::time::timeout(REPEAT, &mut work).await {
+        match timeout(&clock, REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),
         }

@@ -6,10 +6,10 @@ use super::FormatArgs;
 use super::exit::Usage;
 use super::output::print_stream;
 use super::progress::watched;
-use crate::lake::TableName;
+use crate::lake::{SnapshotId, TableName};
 use crate::pipeline::Wired;
 use crate::sql::session::{query, session};
-use crate::sql::time_travel;
+use crate::sql::{changes, time_travel};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,21 +28,21 @@ pub(super) struct SqlArgs {
     changes: Option<TableName>,
     /// … after this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
-    from: Option<i64>,
+    from: Option<SnapshotId>,
     /// … up to this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
-    to: Option<i64>,
+    to: Option<SnapshotId>,
     #[command(flatten)]
     format: FormatArgs,
 }
 
 pub(super) async fn run(wired: &Wired, args: SqlArgs) -> anyhow::Result<()> {
-    let context = session((wired.settings.worker.memory / 2) as usize)?;
+    let context = session(wired.settings.memory().queries_of_a_command())?;
     let lake = &wired.lake;
     let rows = async {
         let frame = match (&args.changes, &args.query) {
             (Some(table), sql) => {
-                time_travel::register_changes(lake, &context, table, args.from, args.to).await?;
+                changes::register(lake, &context, table, args.from, args.to).await?;
                 let sql = sql.as_deref().unwrap_or("SELECT * FROM changes");
                 query(&context, "the query", sql).await?
             }

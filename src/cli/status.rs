@@ -9,17 +9,17 @@ use arrow::array::{
 
 use super::output::{Format, print, say};
 use crate::error::chain;
-use crate::lake::read::diff::Position;
-use crate::lake::{LakeError, Snapshot, Table, properties};
-use crate::ledger::ObjectOutcome;
+use crate::lake::position::Position;
+use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
+use crate::ledger::{Known, ObjectOutcome};
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
-use crate::source::{self, RawObject};
+use crate::source::{self, ObjectId, RawObject};
 
 /// Where a pipeline stands.
 struct Standing {
     pipeline: String,
-    /// None where a queue knows, or nobody does without listing S3.
+    /// None where only the queue, or a listing of S3, knows it, or the ledger cannot be read.
     waiting: Option<i64>,
     failed: Option<i64>,
     bronze: Option<Snapshot>,
@@ -83,18 +83,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     let local = matches!(wired.intake, Intake::Directory);
     let is_wanted = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
     let wanted: HashSet<_> = listed.into_iter().filter(is_wanted).map(|o| o.id).collect();
-    let known = match wired.lake.find(pipeline.bronze.ledger().table()).await? {
-        Some(_) => match pipeline.bronze.ledger().known(bronze.as_ref(), &wanted).await {
-            // To look is most wanted when something is wrong: what is published is told.
-            Err(error @ LakeError::RolledBack { .. }) => {
-                say(&format!("warning: {}", chain(&error)))?;
-                pipeline.bronze.ledger().known(None, &wanted).await?
-            }
-            known => known?,
-        },
-        None => Default::default(),
-    };
-    let failed = known.values().filter(|a| a.outcome != ObjectOutcome::Ingested).count();
+    let known = known(wired, pipeline, bronze.as_ref(), &wanted).await?.filter(|_| local);
     let silver = match &pipeline.settings.silver {
         Some(settings) => wired.lake.find(&settings.rules.table).await?,
         None => None,
@@ -106,8 +95,8 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     }
     Ok(Standing {
         pipeline: pipeline.settings.name.clone(),
-        waiting: local.then_some((wanted.len() - known.len()) as i64),
-        failed: local.then_some(failed as i64),
+        waiting: known.as_ref().map(|known| (wanted.len() - known.len()) as i64),
+        failed: known.as_ref().map(|known| failed(known) as i64),
         behind: match (&bronze, &pipeline.settings.silver) {
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
             _ => None,
@@ -118,12 +107,43 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     })
 }
 
+/// What the ledger knows of the listed objects. Where something is wrong with it, that is a warning: the
+/// rest of the status is needed most then.
+async fn known(
+    wired: &Wired,
+    pipeline: &Pipeline,
+    bronze: Option<&Table>,
+    listed: &HashSet<ObjectId>,
+) -> anyhow::Result<Option<Known>> {
+    let ledger = pipeline.bronze.ledger();
+    if wired.lake.find(ledger.table()).await?.is_none() {
+        return Ok(Some(Known::default()));
+    }
+    match ledger.known(bronze, listed).await {
+        // What is published can be counted all the same.
+        Err(error @ LakeError::RolledBack { .. }) => {
+            say(&format!("warning: {}", chain(&error)))?;
+            Ok(Some(ledger.known(None, listed).await?))
+        }
+        // A row of a newer version, for instance.
+        Err(error @ LakeError::Property { .. }) => {
+            say(&format!("warning: {}", chain(&error)))?;
+            Ok(None)
+        }
+        known => Ok(Some(known?)),
+    }
+}
+
+fn failed(known: &Known) -> usize {
+    known.values().filter(|attempt| attempt.outcome != ObjectOutcome::Ingested).count()
+}
+
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
-    let mark: Option<Position> = match silver {
-        Some(silver) => silver.marked_position(properties::MERGED)?,
+    let through: Option<Position> = match silver {
+        Some(silver) => silver.position(crate::silver::MERGED)?,
         None => None,
     };
-    let merged = mark.map_or(0, |m| m.sequence);
+    let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
     let newer = bronze.ancestry().snapshots.iter().filter(|s| s.sequence > merged).count();
     Ok(newer as i64)
 }

@@ -64,7 +64,7 @@ pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let report = watched_telling(&format!("bronze of {name}"), |told| {
-            pipeline.bronze.step_telling(move |so_far| told.tell(bronze_line(name, so_far)))
+            pipeline.bronze.step_with(move |so_far| told.tell(bronze_line(name, so_far)))
         })
         .await?;
         say(&bronze_line(name, &report))?;

@@ -115,7 +115,7 @@ pub struct BatchSection {
     pub max_wait: Option<String>,
 }
 
-/// See [`crate::format::Dialect`].
+/// See [`crate::format::csv::Dialect`].
 #[derive(Debug, Default, Deserialize)]
 pub struct CsvSection {
     /// One character.

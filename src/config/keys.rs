@@ -1,62 +1,11 @@
-//! Keys: which there are, which are not built yet, and where they stand in the file.
+//! Keys: unknown ones, ones that are not built yet, and where each is in the file.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
-
-/// The keys that are built; `*` stands for a name of the user's.
-const KEYS: &[&str] = &[
-    "lake.name",
-    "lake.catalog",
-    "lake.warehouse",
-    "lake.checkpoints",
-    "lake.event_bus",
-    "lake.rest.warehouse",
-    "lake.rest.auth",
-    "lake.rest.oauth2_server",
-    "lake.rest.scope",
-    "lake.rest.signing_name",
-    "worker.memory",
-    "worker.read_concurrency",
-    "worker.shutdown_grace",
-    "source.queue",
-    "source.dlq",
-    "source.visibility",
-    "source.on_missing",
-    "source.on_unmatched",
-    "source.directory",
-    "source.settle",
-    "pipeline.name",
-    "pipeline.source",
-    "pipeline.batch.max_objects",
-    "pipeline.batch.max_bytes",
-    "pipeline.batch.max_wait",
-    "pipeline.csv.delimiter",
-    "pipeline.csv.header",
-    "pipeline.csv.null_values",
-    "pipeline.csv.columns.*",
-    "pipeline.bronze.table",
-    "pipeline.bronze.schema_change",
-    "pipeline.silver.table",
-    "pipeline.silver.keys",
-    "pipeline.silver.order_by",
-    "pipeline.silver.mode",
-    "pipeline.silver.select",
-    "pipeline.silver.delete_when",
-    "pipeline.silver.null_keys",
-    "pipeline.silver.on_bronze_delete",
-    "pipeline.gold.table",
-    "pipeline.gold.sql",
-];
-
-/// Keys of features that are designed and not built.
-const NOT_BUILT: &[(&str, &str)] = &[
-    ("pipeline.bronze.partition_by", "partitioned bronze tables"),
-    ("pipeline.silver.partition_by", "partitioned silver tables"),
-    ("pipeline.silver.tombstone_retention", "forgetting deletes; they are kept for ever"),
-];
+use super::reference::{self, NOT_BUILT};
 
 /// Finds unknown keys and keys of features that are not built. `Err` when it is not TOML.
 pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
@@ -64,8 +13,8 @@ pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
     let mut problems = Vec::new();
     walk(table.get_ref(), "", &mut |path, span, is_table| {
         let line = line_of(text, span.start);
-        if let Some((_, what)) = NOT_BUILT.iter().find(|(key, _)| *key == path) {
-            let message = format!("`{path}` is not built yet ({what})");
+        if let Some(not_built) = NOT_BUILT.iter().find(|key| key.name == path) {
+            let message = format!("`{path}` is not built yet ({})", not_built.feature);
             problems.push(Problem { line, message });
         } else if !is_known(path, is_table) {
             let hint = nearest(path).map(|key| format!("; did you mean `{key}`?"));
@@ -110,7 +59,7 @@ fn walk(
 }
 
 fn is_known(path: &str, is_table: bool) -> bool {
-    KEYS.iter().any(|key| match key.strip_suffix(".*") {
+    reference::keys().map(|key| key.name).any(|key| match key.strip_suffix(".*") {
         Some(parent) => {
             path == parent
                 || path
@@ -118,15 +67,15 @@ fn is_known(path: &str, is_table: bool) -> bool {
                     .and_then(|rest| rest.strip_prefix('.'))
                     .is_some_and(|name| !name.contains('.') || !is_table)
         }
-        None => *key == path || (is_table && key.starts_with(&format!("{path}."))),
+        None => key == path || (is_table && key.starts_with(&format!("{path}."))),
     })
 }
 
 /// The known key most like an unknown one.
 fn nearest(path: &str) -> Option<String> {
     let leaf = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    let parents = KEYS.iter().flat_map(|key| {
-        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([(*key).to_owned()])
+    let parents = reference::keys().map(|key| key.name).flat_map(|key| {
+        key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([key.to_owned()])
     });
     parents
         .filter(|key| !key.ends_with('*'))

@@ -1,9 +1,12 @@
 //! The configuration: `silversmith.toml` as written ([`mod@file`]) → settings, resolved and checked
 //! ([`settings`]). Only settings travel. The environment is read here and nowhere else ([`environment`]).
+//! Keys and variables are tables ([`reference`](mod@reference), [`environment::ALL`]), and the documentation is made from them.
 
 pub mod environment;
 pub mod file;
 mod keys;
+pub mod memory;
+pub mod reference;
 pub mod settings;
 mod variables;
 
@@ -42,9 +45,9 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
         return Err(problems);
     }
     let mut file: file::File = toml::from_str(text).map_err(|e| vec![keys::syntax(text, &e)])?;
-    // What is wrong with the types was told with its line; values from outside cannot change a type.
+    // Wrong types are reported with their line by now; values from outside cannot change a type.
     if text.contains("${") {
-        file = variables::expanded(text, environment::variable)?;
+        file = variables::expanded(text, environment::named)?;
     }
     settings::resolve(file, base).map_err(|wrong| {
         wrong.into_iter().map(|(key, why)| keys::located(text, &key, why)).collect()

@@ -10,9 +10,6 @@ pub mod recorded;
 use chrono::{DateTime, Utc};
 use globset::GlobMatcher;
 
-/// The reason of a message that the queue itself has moved.
-pub const REDRIVEN: &str = "redriven";
-
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -20,9 +17,9 @@ pub struct Entry {
     pub id: String,
     /// Since when it is one.
     pub at: Option<DateTime<Utc>>,
-    /// A short word for why.
+    /// The word for why; a newer version may have words that this one does not know.
     pub reason: String,
-    /// The whole account of why.
+    /// The error in full.
     pub error: String,
     /// The pipeline that could not take the object.
     pub pipeline: Option<String>,

@@ -16,12 +16,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::{Entry, Filter, REDRIVEN};
+use super::{Entry, Filter};
 use crate::ambient::SharedAmbient;
 use crate::event::{DeadLetter, ObjectEvent, Record, parse};
 use crate::queue::{
     EventQueue, Heartbeat, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
 };
+use crate::reason::Reason;
 
 /// Receivers side by side.
 const RECEIVERS: usize = 8;
@@ -81,7 +82,7 @@ pub fn entry(message: &Message) -> Entry {
     Entry {
         id: message.id.to_string(),
         at: message.sent_at,
-        reason: REDRIVEN.to_owned(),
+        reason: Reason::Redriven.to_string(),
         error,
         pipeline: None,
         uris,
@@ -208,7 +209,7 @@ impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
     /// Whether a dead letter arrived only after the search began: one that was replayed and came back, or
     /// one of many that keep coming. It stays, or the search would never end.
     fn came_later(&self, message: &Message, entry: &Entry, acted: &mut HashSet<[u8; 32]>) -> bool {
-        let about = match entry.uris.is_empty() || entry.reason == REDRIVEN {
+        let about = match entry.uris.is_empty() || entry.reason == Reason::Redriven.as_str() {
             // A dead letter's own id and time are new each time: what it is about is in its body.
             true => serde_json::from_str::<DeadLetter>(&message.body)
                 .map_or_else(|_| message.body.clone(), |letter| letter.body.unwrap_or_default()),

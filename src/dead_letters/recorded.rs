@@ -12,7 +12,9 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use super::{Entry, Filter};
+use crate::batch::BatchId;
 use crate::ledger::{Ledger, ObjectOutcome, ObjectRow, states};
+use crate::reason::Reason;
 use crate::source::ObjectId;
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
@@ -109,11 +111,11 @@ pub async fn record(
             id: object.id.clone(),
             size: object.size,
             outcome,
-            reason: Some("by-hand"),
+            reason: Some(Reason::ByHand),
             error: None,
             rows: 0,
             rescued: Some(0),
-            batch: BATCH.to_owned(),
+            batch: BatchId::new(BATCH),
             finished_at: now,
         })
         .collect();

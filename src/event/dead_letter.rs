@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectEvent;
+use crate::reason::Reason;
 
 /// The version of the envelope that this program writes, and the newest that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -21,9 +22,9 @@ pub struct DeadLetter {
     pub id: String,
     /// When it was written.
     pub at: DateTime<Utc>,
-    /// A short, stable word for why.
+    /// The word for why; a newer version may have words that this one does not know.
     pub reason: String,
-    /// The whole account of why.
+    /// The error in full.
     pub error: String,
     /// The pipeline that could not take the object; none when it never got so far.
     pub pipeline: Option<String>,
@@ -54,14 +55,14 @@ impl DeadLetter {
         (id, at): (String, DateTime<Utc>),
         pipeline: Option<&str>,
         object: ObjectEvent,
-        (reason, error): (&str, &str),
+        (reason, error): (Reason, &str),
         message: Origin,
     ) -> Self {
         Self {
             silversmith_dead_letter: FORMAT_VERSION,
             id,
             at,
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             error: cut(error, ERROR_LIMIT).to_owned(),
             pipeline: pipeline.map(str::to_owned),
             object: Some(object),
@@ -76,7 +77,7 @@ impl DeadLetter {
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
-        (reason, error): (&str, &str),
+        (reason, error): (Reason, &str),
         message: Origin,
         limit: usize,
     ) -> Self {
@@ -84,7 +85,7 @@ impl DeadLetter {
             silversmith_dead_letter: FORMAT_VERSION,
             id,
             at,
-            reason: reason.to_owned(),
+            reason: reason.to_string(),
             error: cut(error, ERROR_LIMIT).to_owned(),
             pipeline: None,
             object: None,

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::{DeadLetter, Origin};
 use super::*;
+use crate::reason::Reason;
 
 /// The documented shape of a notification, straight from S3.
 fn notification(key: &str, version: &str, name: &str) -> String {
@@ -149,7 +150,7 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
     };
     let origin = Origin { id: "m".into(), receive_count: 1 };
     let stamp = ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
-    let why = ("schema-changed", "its columns changed");
+    let why = (Reason::SchemaChanged, "its columns changed");
     let letter = DeadLetter::of_object(stamp, Some("orders"), object.clone(), why, origin);
     let json = letter.to_json();
     assert!(!json.contains(['\u{FFFF}', '\u{1}']), "{json}");
@@ -167,8 +168,9 @@ fn a_dead_letter_of_a_body_is_that_body_again() {
     let stamp = || ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
     let body = notification("a.csv", "2.1", "ObjectCreated:Put");
     const LIMIT: usize = 256 * 1024;
-    let of =
-        |body: &str| DeadLetter::of_body(stamp(), body, ("not-an-event", "why"), origin(), LIMIT);
+    let of = |body: &str| {
+        DeadLetter::of_body(stamp(), body, (Reason::NotAnEvent, "why"), origin(), LIMIT)
+    };
     assert_eq!(keys(&of(&body).to_json()), ["a.csv"]);
     // However a character is written in JSON, the letter is as long as it may be, and no longer.
     for character in ["x", "é", "\u{1}", "\n", "\"", "\u{7f}", "\u{FFFF}"] {

@@ -1,53 +1,48 @@
-//! Bytes → records → string columns, a bounded number of rows at a time.
+//! CSV: records of fields, after a header.
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, StringBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use csv::ByteRecord;
 use serde_json::{Value, json};
 
+use super::guard::{Guard, Records, Refused};
 use super::names::column_names;
-use super::{CsvError, Dialect, Limits};
+use super::{BATCH_BYTES, BATCH_ROWS, FormatError, Limits, RawBatch, RowReader};
 
-/// Rows of a batch.
-pub const BATCH_ROWS: usize = 8 * 1024;
-/// Text bytes after which a batch is closed early, so that wide rows do not add up (I7).
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-
-/// Some records as string columns, by position in the file.
-#[derive(Debug, Clone)]
-pub struct RawBatch {
-    /// One array per column of the header. Null where the text is one of the dialect's nulls.
-    pub columns: Vec<ArrayRef>,
-    /// For each row: the whole record as JSON where it does not fit the header; its columns are null.
-    pub misfits: StringArray,
-    /// The number of the first row, counted from 1.
-    pub first_row: u64,
+/// How a CSV file is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialect {
+    /// The byte between fields.
+    pub delimiter: u8,
+    /// Whether the first record names the columns.
+    pub header: bool,
+    /// Texts that mean null, compared as they stand in the file.
+    pub null_values: Vec<String>,
 }
 
-impl RawBatch {
-    /// Rows in the batch.
-    pub fn rows(&self) -> usize {
-        self.misfits.len()
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { delimiter: b',', header: true, null_values: vec![String::new()] }
     }
 }
 
-/// A CSV file opened: its header is read, and its first batch, to learn types from.
-pub struct CsvReader {
-    inner: csv::Reader<Guarded>,
-    since_record: Arc<AtomicU64>,
+/// See [`RowReader`].
+pub(super) struct CsvReader {
+    inner: csv::Reader<Guard<Box<dyn Read + Send>>>,
+    records: Records,
     dialect: Dialect,
     limits: Limits,
     originals: Vec<String>,
     names: Vec<String>,
     /// A record that was read ahead, where the file has no header.
     ahead: Option<ByteRecord>,
-    first: Option<RawBatch>,
-    next_row: u64,
+    sample: Option<RawBatch>,
+    /// Rows read so far.
+    rows: u64,
 }
 
 impl std::fmt::Debug for CsvReader {
@@ -56,99 +51,68 @@ impl std::fmt::Debug for CsvReader {
     }
 }
 
-/// What is read from, counting bytes since the last record, and refusing NUL bytes.
-struct Guarded {
-    input: Box<dyn Read + Send>,
-    since_record: Arc<AtomicU64>,
-    limit: u64,
-    at_start: bool,
-}
+impl RowReader for CsvReader {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
 
-/// Texts by which our own refusals are told from the input's.
-const TOO_LONG: &str = "record too long";
-const NUL: &str = "NUL byte";
+    fn originals(&self) -> &[String] {
+        &self.originals
+    }
 
-impl Read for Guarded {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.since_record.load(Ordering::Relaxed) > self.limit {
-            return Err(std::io::Error::other(TOO_LONG));
+    fn sample(&self) -> Option<&RawBatch> {
+        self.sample.as_ref()
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RawBatch>, FormatError> {
+        match self.sample.take() {
+            Some(sample) => Ok(Some(sample)),
+            None => self.read_batch(),
         }
-        let mut read = self.input.read(buffer)?;
-        if self.at_start && read > 0 {
-            self.at_start = false;
-            if buffer.starts_with(&[0xFF, 0xFE]) || buffer.starts_with(&[0xFE, 0xFF]) {
-                return Err(std::io::Error::other(NUL));
-            }
-            // The byte order mark of UTF-8 is not part of the first name.
-            if buffer[..read].starts_with(&[0xEF, 0xBB, 0xBF]) {
-                buffer.copy_within(3..read, 0);
-                read -= 3;
-                if read == 0 {
-                    return self.read(buffer);
-                }
-            }
-        }
-        if buffer[..read].contains(&0) {
-            return Err(std::io::Error::other(NUL));
-        }
-        self.since_record.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
     }
 }
 
 impl CsvReader {
-    /// Reads the header and the first batch. An empty file has no columns and no rows.
-    pub fn open(
+    /// Reads the header and the sample.
+    pub(super) fn open(
         input: Box<dyn Read + Send>,
         dialect: &Dialect,
         limits: Limits,
-    ) -> Result<Self, CsvError> {
-        let since_record = Arc::new(AtomicU64::new(0));
-        let guarded = Guarded {
-            input,
-            since_record: since_record.clone(),
-            limit: limits.record_bytes,
-            at_start: true,
-        };
+    ) -> Result<Self, FormatError> {
+        let (guard, records) = Guard::new(input, limits.record_bytes);
         let inner = csv::ReaderBuilder::new()
             .delimiter(dialect.delimiter)
             .has_headers(false)
             .flexible(true)
             .buffer_capacity(64 * 1024)
-            .from_reader(guarded);
+            .from_reader(guard);
         let mut reader = Self {
             inner,
-            since_record,
+            records,
             dialect: dialect.clone(),
             limits,
             originals: vec![],
             names: vec![],
             ahead: None,
-            first: None,
-            next_row: 1,
+            sample: None,
+            rows: 0,
         };
         reader.read_header()?;
-        reader.first = reader.read_batch()?;
+        reader.sample = reader.read_batch()?;
         Ok(reader)
     }
 
-    fn read_header(&mut self) -> Result<(), CsvError> {
+    fn read_header(&mut self) -> Result<(), FormatError> {
         let mut record = ByteRecord::new();
         if !self.read_record(&mut record)? {
             return Ok(());
-        }
-        if record.len() > self.limits.columns {
-            return Err(CsvError::TooManyColumns {
-                found: record.len(),
-                limit: self.limits.columns,
-            });
         }
         if self.dialect.header {
             self.originals = record
                 .iter()
                 .map(|field| std::str::from_utf8(field).map(str::to_owned))
                 .collect::<Result<_, _>>()
-                .map_err(|_| CsvError::NotText("its header is not UTF-8"))?;
+                .map_err(|_| FormatError::NotText("its header is not UTF-8"))?;
             self.names = column_names(self.originals.iter().map(String::as_str));
         } else {
             self.originals = (1..=record.len()).map(|n| format!("column_{n}")).collect();
@@ -158,51 +122,37 @@ impl CsvReader {
         Ok(())
     }
 
-    /// The table's names for the columns, by position.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// The names as the header has them.
-    pub fn originals(&self) -> &[String] {
-        &self.originals
-    }
-
-    /// The first rows, to learn types from; `None` where there are none.
-    pub fn sample(&self) -> Option<&RawBatch> {
-        self.first.as_ref()
-    }
-
-    /// The next rows, the sample first; `None` at the end of the file.
-    pub fn next_batch(&mut self) -> Result<Option<RawBatch>, CsvError> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.read_batch(),
-        }
-    }
-
-    fn read_record(&mut self, record: &mut ByteRecord) -> Result<bool, CsvError> {
+    /// `false` at the end of the file.
+    fn read_record(&mut self, record: &mut ByteRecord) -> Result<bool, FormatError> {
         if let Some(ahead) = self.ahead.take() {
             *record = ahead;
             return Ok(true);
         }
-        self.since_record.store(0, Ordering::Relaxed);
-        let read = self.inner.read_byte_record(record);
-        read.map_err(|error| match error.into_kind() {
-            csv::ErrorKind::Io(error) if error.to_string() == NUL => {
-                CsvError::NotText("it holds a NUL byte or is UTF-16")
-            }
-            csv::ErrorKind::Io(error) if error.to_string() == TOO_LONG => CsvError::RecordTooLong {
-                limit: self.limits.record_bytes,
-                row: self.next_row.saturating_sub(1),
-            },
-            csv::ErrorKind::Io(error) => CsvError::Read(error),
-            other => CsvError::Read(std::io::Error::other(format!("{other:?}"))),
-        })
+        self.records.begin();
+        let read = self.inner.read_byte_record(record).map_err(|error| self.failed(error))?;
+        if record.len() > self.limits.columns {
+            let (found, limit) = (record.len(), self.limits.columns);
+            return Err(FormatError::TooManyColumns { found, limit });
+        }
+        Ok(read)
     }
 
-    fn read_batch(&mut self) -> Result<Option<RawBatch>, CsvError> {
-        let width = self.names.len();
+    fn failed(&self, error: csv::Error) -> FormatError {
+        let error = match error.into_kind() {
+            csv::ErrorKind::Io(error) => error,
+            other => std::io::Error::other(format!("{other:?}")),
+        };
+        match Refused::of(error) {
+            Ok(Refused::NotText) => FormatError::NotText("it contains a NUL byte or is UTF-16"),
+            Ok(Refused::RecordTooLong) => {
+                FormatError::RecordTooLong { limit: self.limits.record_bytes, row: self.rows }
+            }
+            Err(error) => FormatError::Read(error),
+        }
+    }
+
+    fn read_batch(&mut self) -> Result<Option<RawBatch>, FormatError> {
+        let (width, first_row) = (self.names.len(), self.rows + 1);
         let mut columns: Vec<_> = (0..width).map(|_| StringBuilder::new()).collect();
         let mut misfits = StringBuilder::new();
         let (mut rows, mut bytes) = (0, 0);
@@ -212,11 +162,8 @@ impl CsvReader {
         while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.read_record(&mut record)? {
             // Fields without text cost something, too.
             bytes += record.as_slice().len() + 8 * record.len();
-            if record.len() > self.limits.columns {
-                let (found, limit) = (record.len(), self.limits.columns);
-                return Err(CsvError::TooManyColumns { found, limit });
-            }
             rows += 1;
+            self.rows += 1;
             let Some(text) = whole_text(&record).filter(|_| record.len() == width) else {
                 let json = misfit(&record, width);
                 columns.iter_mut().for_each(StringBuilder::append_null);
@@ -235,8 +182,6 @@ impl CsvReader {
         if rows == 0 {
             return Ok(None);
         }
-        let first_row = self.next_row;
-        self.next_row += rows as u64;
         Ok(Some(RawBatch {
             columns: columns.into_iter().map(|mut c| Arc::new(c.finish()) as ArrayRef).collect(),
             misfits: misfits.finish(),

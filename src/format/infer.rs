@@ -1,4 +1,4 @@
-//! Types of columns that nobody declared, from the first rows of a file.
+//! Types of columns that are not declared, from the first rows of a file.
 //!
 //! Careful rather than clever: a type is chosen only when every value of the sample has it and holds
 //! all of its digits. So `007`, `1e5` and numbers of more digits than a double has stay text; the
@@ -39,14 +39,14 @@ fn is_boolean(text: &str) -> bool {
     text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
 }
 
-/// Digits, and nothing that would not be printed back: no zeros in front, no plus.
+/// Digits that print back as they are: no leading zeros, no plus.
 pub(super) fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     plain && (digits == "0" && text == "0" || !digits.starts_with('0'))
 }
 
-/// A number that a double holds without a doubt: at most 15 digits.
+/// A number that a double certainly holds: at most 15 digits.
 fn is_fraction(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     digits <= 15 && (is_integer(text) || has_fraction(text))

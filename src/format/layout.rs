@@ -6,9 +6,8 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
-use super::CsvError;
-use super::csv::CsvReader;
 use super::infer::infer;
+use super::{FormatError, RowReader};
 
 /// What to do with columns that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +21,7 @@ pub enum SchemaChange {
     Fail,
 }
 
-/// For each column of a file, by position: the table's column of that name, or none: `_rescued`.
+/// For each column of a file, by its index: the table's column of that name, or none: `_rescued`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
     /// The table's names for the file's columns.
@@ -31,39 +30,39 @@ pub struct Layout {
     pub kinds: Vec<Option<DataType>>,
     /// Columns that the table lacks and gets, in the order of the file.
     pub new_columns: Vec<FieldRef>,
-    /// Of these, the ones whose type is neither declared nor told by any value of the sample.
+    /// Of these, the ones whose type is not declared, and that have no value in the sample.
     pub without_values: Vec<String>,
 }
 
 /// Lays out an opened file against the table's columns (`None`: there is no table yet, every column
 /// is new). Types of new columns are as `declared`, else inferred from the sample.
 pub fn lay_out(
-    reader: &CsvReader,
+    reader: &dyn RowReader,
     declared: &BTreeMap<String, DataType>,
     table: Option<&Schema>,
     change: SchemaChange,
-) -> Result<Layout, CsvError> {
+) -> Result<Layout, FormatError> {
     let mut layout = Layout { names: reader.names().to_vec(), ..Layout::default() };
-    for (position, name) in reader.names().iter().enumerate() {
+    for (index, name) in reader.names().iter().enumerate() {
         let present = table.and_then(|t| t.field_with_name(name).ok());
         let kind = match present {
             Some(field) => Some(field.data_type().clone()),
             None if table.is_some() && change == SchemaChange::Rescue => None,
             None if table.is_some() && change == SchemaChange::Fail => {
-                return Err(CsvError::SchemaChanged(format!("column `{name}` is new")));
+                return Err(FormatError::SchemaChanged(format!("column `{name}` is new")));
             }
             None => {
-                let sample = reader.sample().map(|s| &s.columns[position]);
-                let told = sample.is_some_and(|s| s.null_count() < s.len());
+                let sample = reader.sample().map(|s| &s.columns[index]);
+                let has_values = sample.is_some_and(|s| s.null_count() < s.len());
                 let kind = match (declared.get(name), sample) {
                     (Some(declared), _) => declared.clone(),
-                    (None, Some(sample)) if told => infer(sample),
+                    (None, Some(sample)) if has_values => infer(sample),
                     (None, _) => {
                         layout.without_values.push(name.clone());
                         DataType::Utf8
                     }
                 };
-                let original = reader.originals().get(position).cloned().unwrap_or_default();
+                let original = reader.originals().get(index).cloned().unwrap_or_default();
                 layout.new_columns.push(field(name, kind.clone(), &original));
                 Some(kind)
             }
@@ -73,7 +72,7 @@ pub fn lay_out(
     if change == SchemaChange::Fail
         && let Some(missing) = table.and_then(|t| missing(t, &layout.names))
     {
-        return Err(CsvError::SchemaChanged(format!("column `{missing}` is missing")));
+        return Err(FormatError::SchemaChanged(format!("column `{missing}` is missing")));
     }
     Ok(layout)
 }
@@ -83,7 +82,8 @@ fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
     columns.find(|c| !c.starts_with('_') && !names.iter().any(|n| n == c))
 }
 
-/// An optional column; the name that its header had is its documentation where it differs.
+/// An optional column. Its documentation is the name that its header had, where that differs: tables
+/// have had it in these words from the first version on.
 fn field(name: &str, kind: DataType, original: &str) -> FieldRef {
     let field = Field::new(name, kind, true);
     Arc::new(if name == original {

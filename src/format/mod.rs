@@ -1,36 +1,36 @@
-//! CSV bytes → record batches, and the rows and cells that do not fit kept as JSON in `_rescued`.
+//! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
 //!
-//! [`mod@csv`] splits bytes into records and string columns, within limits; [`infer`] finds types;
-//! [`layout`] maps a file's columns to the table's; [`typed`] casts and rescues; [`names`] makes
-//! column names. All of it is synchronous and knows neither files nor tables.
+//! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
+//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open`] chooses one by the settings.
+//! All else is free of formats: [`infer`] finds types, [`layout`] maps a file's columns to the
+//! table's, [`typed`] casts and rescues, [`names`] makes column names, `guard` refuses bytes that are
+//! not text. All of it is synchronous, and knows neither stores nor tables.
 
 pub mod csv;
+mod error;
+mod guard;
 pub mod infer;
 pub mod layout;
 pub mod names;
+mod open;
 pub mod typed;
 
-/// How a pipeline's CSV is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dialect {
-    /// The byte between fields.
-    pub delimiter: u8,
-    /// Whether the first record names the columns.
-    pub header: bool,
-    /// Texts that mean null, compared as they stand in the file.
-    pub null_values: Vec<String>,
-}
+use std::fmt::Debug;
 
-impl Default for Dialect {
-    fn default() -> Self {
-        Self { delimiter: b',', header: true, null_values: vec![String::new()] }
-    }
-}
+use arrow::array::{Array, ArrayRef, StringArray};
 
-/// Bounds on what a stranger's file may ask of us (I7, I8).
+pub use error::FormatError;
+pub use open::{FormatSettings, open};
+
+/// The most rows of a [`RawBatch`].
+pub const BATCH_ROWS: usize = 8 * 1024;
+/// The size of a [`RawBatch`] in bytes of text at which it takes no further row (I7).
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bounds on what one file may demand (I7, I8).
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of one record: an unclosed quote would otherwise swallow the file into memory.
+    /// Bytes of one record: an unclosed quote would otherwise read the file into memory.
     pub record_bytes: u64,
     /// Columns of a file.
     pub columns: usize,
@@ -42,49 +42,57 @@ impl Default for Limits {
     }
 }
 
-/// Why a file is not CSV that can be ingested. The whole object is rejected, with this as the reason.
-#[derive(Debug, thiserror::Error)]
-pub enum CsvError {
-    /// A NUL byte, or a header that is not UTF-8: not a text file.
-    #[error("it is not a UTF-8 text file: {0}")]
-    NotText(&'static str),
-    /// A record longer than the limit.
-    #[error("a record is longer than {limit} bytes (an unclosed quote?), after row {row}")]
-    RecordTooLong {
-        /// The limit, in bytes.
-        limit: u64,
-        /// Rows read before it.
-        row: u64,
-    },
-    /// A record with too many fields.
-    #[error("a record has {found} fields; at most {limit} are read")]
-    TooManyColumns {
-        /// Fields of the record.
-        found: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// The bytes could not be read to the end.
-    #[error("it could not be read to its end")]
-    Read(#[source] std::io::Error),
-    /// Its columns differ from the table's, and the pipeline says that they must not.
-    #[error("its columns changed: {0} (bronze.schema_change = \"fail\")")]
-    SchemaChanged(String),
-    /// Arrow refused the data.
-    #[error("its rows could not be made into columns")]
-    Arrow(#[from] arrow::error::ArrowError),
+/// Some rows of a file as text columns, by their index in the file.
+#[derive(Debug, Clone)]
+pub struct RawBatch {
+    /// One array of strings per name of the reader. A cell is null where the format's settings say
+    /// that its text means null.
+    pub columns: Vec<ArrayRef>,
+    /// For each row: the whole row as JSON where it does not fit the columns; all of its cells are
+    /// null then. Null for the others.
+    pub misfits: StringArray,
+    /// The `_source_row` of the first row.
+    pub first_row: u64,
 }
 
-impl CsvError {
-    /// A short, stable word for the reason, by which dead letters are selected.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotText(_) => "not-text",
-            Self::RecordTooLong { .. } => "record-too-long",
-            Self::TooManyColumns { .. } => "too-many-columns",
-            Self::Read(_) => "unreadable",
-            Self::SchemaChanged(_) => "schema-changed",
-            Self::Arrow(_) => "not-representable",
-        }
+impl RawBatch {
+    /// Rows in the batch.
+    pub fn rows(&self) -> usize {
+        self.misfits.len()
     }
+}
+
+/// An opened file, read row by row.
+///
+/// # Contract
+/// - `names` and `originals` are known once the reader is open, have the same length, and never
+///   change. `originals` are the columns as the file names them; `names` are the table's names for
+///   them, each unique and plain (see [`names::column_names`]). A file without any content has none.
+/// - `sample` is the first batch, read by opening; `None` means that the file has no rows. It stays
+///   readable until the first `next_batch`, and does not consume any row.
+/// - `next_batch` returns the rows in the order of the file, the sample first, and `None` at the end.
+///   No batch is empty. Each has one column per name and at most [`BATCH_ROWS`] rows, and takes no
+///   further row once it holds [`BATCH_BYTES`] of text.
+/// - `first_row` counts *rows of data* in the file from 1, without gaps, misfits included: it is
+///   `_source_row`. In CSV, row 1 is the first record after the header, and a record with line breaks
+///   inside quotes is one row. Blank lines are no rows.
+/// - Nothing is dropped: a record that does not fit the columns is a row of its own in `misfits`.
+/// - An error rejects the whole file, rows of earlier batches included; the caller drops the reader.
+///   A record longer than the [`Limits`] allow is an error before all of it is in memory; so is one
+///   of too many columns. A failure of the input is [`FormatError::Read`], with the input's error as
+///   its source.
+/// - The same bytes under the same settings give the same names, batches and errors each time,
+///   in whatever pieces the input delivers them.
+pub trait RowReader: Debug + Send {
+    /// The table's names for the columns, by index.
+    fn names(&self) -> &[String];
+
+    /// The columns as the file names them, by index.
+    fn originals(&self) -> &[String];
+
+    /// The first rows, to infer types from.
+    fn sample(&self) -> Option<&RawBatch>;
+
+    /// The next rows.
+    fn next_batch(&mut self) -> Result<Option<RawBatch>, FormatError>;
 }

@@ -1,4 +1,4 @@
-//! Column names: what a header says → what a table can be asked for without quoting.
+//! Column names: what a header says → names that SQL takes without quotes.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ pub fn column_names<'a>(header: impl IntoIterator<Item = &'a str>) -> Vec<String
     header.iter().enumerate().map(&mut name).collect()
 }
 
-/// The longest name, before a number is put to it: Glue takes 255 characters.
+/// The longest name, before a number is added: Glue takes 255 characters.
 const LONGEST: usize = 240;
 
 fn one(original: &str, index: usize) -> String {

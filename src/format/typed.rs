@@ -7,10 +7,9 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
-use super::CsvError;
-use super::csv::RawBatch;
 use super::infer::is_integer;
 use super::layout::Layout;
+use super::{FormatError, RawBatch};
 
 /// Rows with their types.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub struct TypedBatch {
     pub columns: Vec<(String, ArrayRef)>,
     /// For each row: what did not fit, as JSON; null for most.
     pub rescued: StringArray,
-    /// The number of the first row, counted from 1.
+    /// The `_source_row` of the first row.
     pub first_row: u64,
 }
 
@@ -31,10 +30,10 @@ impl TypedBatch {
 }
 
 /// Casts a batch as the layout says. Nothing is lost: a cell that is not of its column's type is
-/// null there and stands in the row's JSON under the column's name.
-pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, CsvError> {
+/// null there, and is in the row's JSON under the column's name.
+pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> {
     let mut columns = Vec::with_capacity(layout.names.len());
-    // Columns of which cells have to be looked at: (name, text, what was kept of it).
+    // Columns that lost cells: (name, text, what was kept of it).
     let mut losses: Vec<(&str, &StringArray, Option<ArrayRef>)> = Vec::new();
     for ((name, kind), text) in layout.names.iter().zip(&layout.kinds).zip(&raw.columns) {
         let Some(kind) = kind else {
@@ -51,7 +50,7 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, CsvError> {
     Ok(TypedBatch { columns, rescued, first_row: raw.first_row })
 }
 
-fn cast_text(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, CsvError> {
+fn cast_text(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, FormatError> {
     if kind == &DataType::Utf8 {
         return Ok(text.clone());
     }

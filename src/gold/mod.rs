@@ -1,26 +1,31 @@
-//! Gold: SQL over silver, computed in full and swapped in by one commit with its mark; skipped when
+//! Gold: SQL over silver, computed in full and swapped in by one commit with its position; skipped when
 //! silver has not moved.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Kind;
+use crate::lake::position::Position;
 use crate::lake::read::arrow::conform;
-use crate::lake::read::diff::Position;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    Change, DataFile, Lake, LakeError, Outcome, Removal, Table, TableName, properties, storable,
+    Change, CommitOutcome, CommitProperties, DataFile, Lake, LakeError, Removed, SnapshotId, Table,
+    TableName, TableSchema, Uncommitted, properties, storable,
 };
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Layer};
 use tracing::Instrument;
 
 /// The name under which the rows are selected from.
 pub const SILVER: &str = "silver";
+
+/// The silver that a table was computed from: a position's prefix.
+pub const COMPUTED: &str = "silversmith.silver";
 
 /// What a pipeline says about one of its gold tables.
 #[derive(Debug, Clone)]
@@ -46,9 +51,18 @@ pub enum GoldError {
     /// The query.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// Others keep committing to the gold table.
-    #[error("gold table {0}: refreshes in a row met another commit; nothing is lost")]
-    Contended(TableName),
+    /// Other writers keep committing to the gold table.
+    #[error(
+        "gold table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
+    )]
+    Contended {
+        /// The table.
+        table: TableName,
+        /// How many.
+        attempts: u32,
+        /// In which time.
+        elapsed: Duration,
+    },
 }
 
 impl GoldError {
@@ -57,7 +71,7 @@ impl GoldError {
         match self {
             Self::Lake(error) => error.kind(),
             Self::Sql(error) => error.kind(),
-            Self::Contended(_) => Kind::Retry,
+            Self::Contended { .. } => Kind::Retry,
         }
     }
 }
@@ -70,7 +84,7 @@ pub enum GoldReport {
     /// Computed anew.
     Refreshed {
         /// The snapshot committed.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Rows of the table now.
         rows: u64,
     },
@@ -83,7 +97,8 @@ pub struct Gold {
     settings: GoldSettings,
 }
 
-const MAX_ATTEMPTS: usize = 10;
+/// Refreshes in a row that may meet another commit before the step gives up.
+const MAX_CONFLICTS: u32 = 10;
 
 impl Gold {
     /// See [`Gold`].
@@ -109,28 +124,34 @@ impl Gold {
 
     fn computed_from(&self, gold: Option<&Table>, silver: &Table) -> Result<bool, GoldError> {
         let Some(gold) = gold else { return Ok(false) };
-        let facts = gold.newest_marks(properties::CONFIGURATION)?;
+        let newest = gold.newest_properties(properties::CONFIGURATION)?;
         let same_sql =
-            facts.is_some_and(|f| f.get(properties::CONFIGURATION) == Some(&self.hash()));
+            newest.is_some_and(|p| p.get(properties::CONFIGURATION) == Some(&self.hash()));
         let tip = silver.current().map(|s| Position::of(silver, &s));
-        Ok(same_sql && tip.is_some() && gold.marked_position(properties::COMPUTED)? == tip)
+        Ok(same_sql && tip.is_some() && gold.position(COMPUTED)? == tip)
     }
 
-    /// Computes the table from silver as it is now, unless it was.
-    pub async fn step(&self) -> Result<GoldReport, GoldError> {
+    /// Computes the table from silver as it is now, unless it was. `silver` is silver as it was just loaded,
+    /// where the caller has it.
+    pub async fn step(&self, silver: Option<&Table>) -> Result<GoldReport, GoldError> {
         let (pipeline, began) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
         let span = tracing::info_span!("refresh", pipeline, table = %self.settings.table);
-        let report = self.refresh().instrument(span).await?;
+        let report = self.refresh(silver.cloned()).instrument(span).await?;
         if matches!(report, GoldReport::Refreshed { .. }) {
-            metrics::step(pipeline, metrics::Layer::Gold, self.lake.ambient().now() - began);
+            metrics::step(pipeline, Layer::Gold, self.lake.ambient().now() - began);
         }
         Ok(report)
     }
 
-    async fn refresh(&self) -> Result<GoldReport, GoldError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let Some(silver) = self.lake.find(&self.settings.silver).await? else {
-                return Ok(GoldReport::UpToDate);
+    async fn refresh(&self, mut loaded: Option<Table>) -> Result<GoldReport, GoldError> {
+        let (mut conflicts, began) = (0, self.lake.ambient().now());
+        loop {
+            let silver = match loaded.take() {
+                Some(silver) => silver,
+                None => match self.lake.find(&self.settings.silver).await? {
+                    Some(silver) => silver,
+                    None => return Ok(GoldReport::UpToDate),
+                },
             };
             let Some(tip) = silver.current() else { return Ok(GoldReport::UpToDate) };
             let gold = self.lake.find(&self.settings.table).await?;
@@ -138,42 +159,41 @@ impl Gold {
                 return Ok(GoldReport::UpToDate);
             }
             let computed = self.compute(&silver, tip.id, gold).await?;
-            let mut facts = properties::marks(&self.settings.pipeline);
-            facts.insert(properties::CONFIGURATION.to_owned(), self.hash());
-            properties::set_position(
-                &mut facts,
-                properties::COMPUTED,
-                &Position::of(&silver, &tip),
-            );
-            let change = Change {
-                remove: Removal::All,
-                property_marks: facts.clone(),
-                marks: facts,
-                ..computed.change
-            };
-            let rows = change.add.iter().map(DataFile::record_count).sum();
-            let paths = change.add.iter().map(|f| f.file_path().to_owned()).collect();
-            match self.lake.commit(&computed.target, &change).await {
-                Ok(Outcome::Committed(table)) => {
-                    let snapshot = table.current().map_or(0, |s| s.id);
-                    tracing::info!(table = %self.settings.table, snapshot, rows, "gold refreshed");
+            let rows = computed.files.files().iter().map(DataFile::record_count).sum();
+            let change = self.change(computed.files, &Position::of(&silver, &tip));
+            let change = change.with_schema(computed.schema);
+            match self.lake.commit(&computed.target, change).await? {
+                CommitOutcome::Committed { snapshot, .. } => {
+                    let table = &self.settings.table;
+                    tracing::info!(%table, snapshot = snapshot.0, rows, "gold refreshed");
                     return Ok(GoldReport::Refreshed { snapshot, rows });
                 }
-                Ok(Outcome::Conflict(_)) => self.lake.discard(paths).await,
-                Err(error @ LakeError::Unknown { .. }) => return Err(error.into()),
-                Err(error) => {
-                    self.lake.discard(paths).await;
-                    return Err(error.into());
-                }
+                CommitOutcome::Conflict { files, .. } => files.discard().await,
+                CommitOutcome::Unknown(unknown) => return Err(LakeError::from(unknown).into()),
             }
+            conflicts += 1;
+            if conflicts == MAX_CONFLICTS {
+                return Err(GoldError::Contended {
+                    table: self.settings.table.clone(),
+                    attempts: conflicts,
+                    elapsed: (self.lake.ambient().now() - began).to_std().unwrap_or_default(),
+                });
+            }
+            self.lake.wait_after_conflict(conflicts).await;
         }
-        Err(GoldError::Contended(self.settings.table.clone()))
+    }
+
+    fn change(&self, files: Uncommitted, from: &Position) -> Change {
+        let mut own = properties::of_pipeline(&self.settings.pipeline);
+        own.insert(properties::CONFIGURATION.to_owned(), self.hash());
+        properties::set_position(&mut own, COMPUTED, from);
+        Change::overwrite(files, Removed::All, CommitProperties::of_both(Layer::Gold, own))
     }
 
     async fn compute(
         &self,
         silver: &Table,
-        snapshot: i64,
+        snapshot: SnapshotId,
         gold: Option<Table>,
     ) -> Result<Computed, GoldError> {
         let what = format!("gold table {}", self.settings.table);
@@ -197,13 +217,14 @@ impl Gold {
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             writer.write(&conform(target.name(), batch, into.arrow())?).await?;
         }
-        let add = writer.close().await?;
-        Ok(Computed { target, change: Change { add, schema, ..Change::default() } })
+        let files = writer.close().await?;
+        Ok(Computed { target, schema, files })
     }
 }
 
 /// A table's new content, written, not committed.
 struct Computed {
     target: Table,
-    change: Change,
+    schema: Option<TableSchema>,
+    files: Uncommitted,
 }

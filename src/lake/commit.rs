@@ -11,23 +11,42 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tracing::Instrument;
 
 use super::catalog::{CatalogError, Swap};
 use super::change::{Prepared, prepare};
-use super::{Change, Lake, LakeError, Table, properties};
+use super::write::uncommitted::{Uncommitted, Written};
+use super::{
+    Change, CommitProperties, Lake, LakeError, SnapshotId, Table, TableName, TableSchema,
+    UnknownCommit,
+};
+use crate::backoff::backoff;
 use crate::error::Kind;
 use crate::telemetry::metrics;
 
-/// How a commit ended, when that could be established.
+/// How a commit ended.
 #[derive(Debug)]
-pub enum Outcome {
-    /// The change is in the table; here is a state that has it.
-    Committed(Table),
-    /// Somebody else's commit came first; here is a state that has theirs. Data files of the
-    /// change were not touched: they can be used again, or discarded.
-    Conflict(Table),
+#[must_use]
+pub enum CommitOutcome {
+    /// The change is in the table.
+    Committed {
+        /// A state that has it; another writer's commits may be in it, too.
+        table: Table,
+        /// The snapshot that the change made.
+        snapshot: SnapshotId,
+    },
+    /// Another commit came first: the change is not in the table, and will not be.
+    Conflict {
+        /// A state that has the other commit.
+        table: Table,
+        /// The data files of the change, to be used again or discarded. What was attached is deleted.
+        files: Uncommitted,
+    },
+    /// No answer says whether the change is in the table. Its files stay where they are.
+    Unknown(Box<UnknownCommit>),
 }
 
 /// How often an unanswered swap is looked after before the commit is reported as unknown.
@@ -39,102 +58,209 @@ fn patience() -> impl Iterator<Item = Duration> {
         .build()
 }
 
+/// Conflicts in a row after which an append gives up.
+const MAX_CONFLICTS: u32 = 100;
+/// The wait after a conflict, doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+/// The longest of that.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 enum Look {
     Committed(Table),
     Conflict(Table),
     StillOurBase,
 }
 
+/// What became of a swap.
+enum Settled {
+    Committed(Table),
+    Conflict(Table),
+    Unknown(Box<UnknownCommit>),
+    /// Every answer was a certain no.
+    Refused(CatalogError),
+}
+
+/// A swap whose answer is not known yet.
+struct Swapping<'a> {
+    base: &'a Table,
+    prepared: &'a Prepared,
+    attempts: u32,
+    began: DateTime<Utc>,
+}
+
 impl Lake {
     /// Prepares `change` on exactly the state `base` and swaps it in.
     ///
     /// # Errors
-    /// [`LakeError::Unknown`] when the swap was sent and its fate could not be established: every
-    /// file of the change has to be kept. Any other error: the table was not changed, and the
-    /// change's data files are the caller's to discard or use again.
-    pub async fn commit(&self, base: &Table, change: &Change) -> Result<Outcome, LakeError> {
+    /// The table was not changed, and the change's files are deleted.
+    pub async fn commit(&self, base: &Table, change: Change) -> Result<CommitOutcome, LakeError> {
         let span = tracing::info_span!("commit", table = %base.name());
-        let ended = self.commit_quietly(base, change).instrument(span).await;
+        let layer = change.layer();
+        let ended = self.prepare_and_swap(base, change).instrument(span).await;
         let outcome = match &ended {
-            Ok(Outcome::Committed(_)) => "committed",
-            Ok(Outcome::Conflict(_)) => "conflict",
-            Err(LakeError::Unknown { .. }) => "unknown",
+            Ok(CommitOutcome::Committed { .. }) => "committed",
+            Ok(CommitOutcome::Conflict { .. }) => "conflict",
+            Ok(CommitOutcome::Unknown(_)) => "unknown",
             Err(_) => "failed",
         };
-        metrics::commit(&base.name().to_string(), layer(change), outcome);
+        metrics::commit(&base.name().to_string(), layer, outcome);
         ended
     }
 
-    async fn commit_quietly(&self, base: &Table, change: &Change) -> Result<Outcome, LakeError> {
-        let prepared = prepare(self, base, change).await?;
-        let outcome = self.settle(base, &prepared).await?;
-        if matches!(outcome, Outcome::Conflict(_)) {
-            self.discard(prepared.wrote).await;
+    /// Appends files, whatever other commits come first.
+    ///
+    /// # Errors
+    /// As [`Lake::commit`]; [`LakeError::Contended`] after too many conflicts; [`LakeError::Unknown`].
+    pub async fn append_until_in(
+        &self,
+        mut base: Table,
+        mut files: Uncommitted,
+        schema: Option<TableSchema>,
+        properties: CommitProperties,
+    ) -> Result<(Table, SnapshotId), LakeError> {
+        let (mut conflicts, began) = (0, self.ambient.now());
+        loop {
+            let change = Change::append(files, properties.clone()).with_schema(schema.clone());
+            match self.commit(&base, change).await? {
+                CommitOutcome::Committed { table, snapshot } => return Ok((table, snapshot)),
+                CommitOutcome::Unknown(unknown) => return Err(unknown.into()),
+                CommitOutcome::Conflict { table, files: again } => (base, files) = (table, again),
+            }
+            conflicts += 1;
+            if conflicts == MAX_CONFLICTS {
+                files.discard().await;
+                return Err(self.contended(base.name(), conflicts, began));
+            }
+            self.wait_after_conflict(conflicts).await;
         }
-        Ok(outcome)
     }
 
-    async fn settle(&self, base: &Table, prepared: &Prepared) -> Result<Outcome, LakeError> {
+    /// Waits after the `conflicts`th conflict in a row: longer each time, so that writers get out of each
+    /// other's way.
+    pub async fn wait_after_conflict(&self, conflicts: u32) {
+        let wait = backoff(FIRST_WAIT, conflicts, LONGEST_WAIT);
+        self.ambient.sleep(self.ambient.jitter(wait)).await;
+    }
+
+    /// The error after too many conflicts in a row.
+    pub(crate) fn contended(
+        &self,
+        table: &TableName,
+        attempts: u32,
+        began: DateTime<Utc>,
+    ) -> LakeError {
+        let elapsed = (self.ambient.now() - began).to_std().unwrap_or_default();
+        LakeError::Contended { table: table.clone(), attempts, elapsed }
+    }
+
+    async fn prepare_and_swap(
+        &self,
+        base: &Table,
+        change: Change,
+    ) -> Result<CommitOutcome, LakeError> {
+        let mut prepared = match prepare(self, base, &change).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                change.discard().await;
+                return Err(error);
+            }
+        };
+        // From here on the table may name these files: whoever is cut off leaves them.
+        let wrote = std::mem::replace(&mut prepared.wrote, Written::nothing(self)).keep();
+        let (files, attached) = change.into_files();
+        let (files, attached) = (files.keep(), attached.map(Uncommitted::keep));
+        let attached = attached.unwrap_or_default();
+        let attached = || attached.iter().map(|file| file.file_path().to_owned());
+        let settled = self.settle(base, &prepared).await;
+        Ok(match settled {
+            Settled::Committed(table) => {
+                CommitOutcome::Committed { table, snapshot: prepared.snapshot }
+            }
+            Settled::Unknown(unknown) => CommitOutcome::Unknown(unknown),
+            Settled::Conflict(table) => {
+                self.delete_unnamed(wrote.into_iter().chain(attached()).collect()).await;
+                CommitOutcome::Conflict { table, files: Uncommitted::of(self, files) }
+            }
+            Settled::Refused(source) => {
+                let files = files.iter().map(|file| file.file_path().to_owned());
+                let all = wrote.into_iter().chain(attached()).chain(files);
+                self.delete_unnamed(all.collect()).await;
+                return Err(LakeError::Catalog { table: base.name().clone(), source });
+            }
+        })
+    }
+
+    async fn settle(&self, base: &Table, prepared: &Prepared) -> Settled {
         let mut delays = patience();
         // As long as every answer was a certain no, nothing is under way.
         let mut under_way = false;
+        let mut swap = Swapping { base, prepared, attempts: 0, began: self.ambient.now() };
         loop {
+            swap.attempts += 1;
             let answer = self.catalog.swap(base.name(), base.pointer(), &prepared.proposal).await;
             let said = match answer {
-                Ok(Swap::Swapped) => return self.see(base, prepared).await,
+                Ok(Swap::Swapped) => return self.see(&swap).await,
                 Ok(Swap::Refused) => refused(base),
                 Err(error) => error,
             };
             under_way |= !said.certain;
-            match self.look_patiently(base, prepared, &mut delays).await {
-                Ok(Look::Committed(table)) => return Ok(Outcome::Committed(table)),
-                Ok(Look::Conflict(table)) => return Ok(Outcome::Conflict(table)),
-                Ok(Look::StillOurBase) if !under_way => {
-                    self.discard(prepared.wrote.clone()).await;
-                    return Err(LakeError::Catalog { table: base.name().clone(), source: said });
-                }
+            match self.look_patiently(&swap, &mut delays).await {
+                Ok(Look::Committed(table)) => return Settled::Committed(table),
+                Ok(Look::Conflict(table)) => return Settled::Conflict(table),
+                Ok(Look::StillOurBase) if !under_way => return Settled::Refused(said),
                 Ok(Look::StillOurBase) => {
                     match delays.next() {
-                        Some(delay) => tokio::time::sleep(delay).await,
-                        None => return Err(unknown(base, prepared, said)),
+                        Some(delay) => self.ambient.sleep(delay).await,
+                        None => return self.unknown(&swap, said),
                     }
                     tracing::warn!(
-                        table = %base.name(), snapshot = prepared.snapshot_id, error = %said,
+                        table = %base.name(), snapshot = %prepared.snapshot,
+                        attempts = swap.attempts, error = %said,
                         "no answer to a commit; sending the same one again"
                     );
                 }
-                Err(error) => return Err(unseen(base, prepared, error)),
+                Err(error) => return self.unknown(&swap, unseen(error)),
             }
         }
     }
 
     /// The state that has a change which the catalog says is committed. A catalog that reads from replicas may
     /// show it late; whatever else it shows until then, the change is there.
-    async fn see(&self, base: &Table, prepared: &Prepared) -> Result<Outcome, LakeError> {
+    async fn see(&self, swap: &Swapping<'_>) -> Settled {
         let mut delays = patience().chain([Duration::from_secs(2); REPLICA_LOOKS]);
         loop {
-            let look = self.look_patiently(base, prepared, &mut delays).await;
-            if let Look::Committed(table) = look.map_err(|error| unseen(base, prepared, error))? {
-                return Ok(Outcome::Committed(table));
+            match self.look_patiently(swap, &mut delays).await {
+                Ok(Look::Committed(table)) => return Settled::Committed(table),
+                Ok(_) => {}
+                Err(error) => return self.unknown(swap, unseen(error)),
             }
             match delays.next() {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(unknown(base, prepared, not_shown(base))),
+                Some(delay) => self.ambient.sleep(delay).await,
+                None => return self.unknown(swap, not_shown(swap.base)),
             }
         }
     }
 
+    fn unknown(&self, swap: &Swapping<'_>, source: CatalogError) -> Settled {
+        Settled::Unknown(Box::new(UnknownCommit {
+            table: swap.base.name().clone(),
+            snapshot: swap.prepared.snapshot,
+            attempts: swap.attempts,
+            elapsed: (self.ambient.now() - swap.began).to_std().unwrap_or_default(),
+            source,
+        }))
+    }
+
     async fn look_patiently(
         &self,
-        base: &Table,
-        prepared: &Prepared,
+        swap: &Swapping<'_>,
         delays: &mut impl Iterator<Item = Duration>,
     ) -> Result<Look, LakeError> {
         loop {
-            match self.look(base, prepared).await {
+            match self.look(swap.base, swap.prepared).await {
                 Ok(look) => return Ok(look),
                 Err(error) => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
+                    Some(delay) => self.ambient.sleep(delay).await,
                     None => return Err(error),
                 },
             }
@@ -143,7 +269,7 @@ impl Lake {
 
     async fn look(&self, base: &Table, prepared: &Prepared) -> Result<Look, LakeError> {
         let table = self.load(base.name()).await?;
-        let is_in = table.snapshot(prepared.snapshot_id).is_some()
+        let is_in = table.snapshot(prepared.snapshot).is_some()
             || table.descends_from(&prepared.proposal.metadata_location);
         Ok(match is_in {
             true => Look::Committed(table),
@@ -167,17 +293,6 @@ impl Lake {
     }
 }
 
-/// Which layer a change is of, by its marks.
-fn layer(change: &Change) -> metrics::Layer {
-    let has = |prefix| properties::has_position(&change.marks, prefix);
-    match () {
-        () if change.marks.contains_key(properties::BATCH) => metrics::Layer::Bronze,
-        () if has(properties::MERGED) => metrics::Layer::Silver,
-        () if has(properties::COMPUTED) => metrics::Layer::Gold,
-        () => metrics::Layer::Ledger,
-    }
-}
-
 /// Looks for what a catalog says is committed, two seconds apart: replicas lag by ten seconds, not by minutes.
 const REPLICA_LOOKS: usize = 15;
 
@@ -191,20 +306,15 @@ fn not_shown(base: &Table) -> CatalogError {
     CatalogError::lost(base.name().to_string(), LOOKING, why, Kind::Retry)
 }
 
-/// The fate of a commit could not be looked up.
-fn unseen(base: &Table, prepared: &Prepared, error: LakeError) -> LakeError {
-    let source = match error {
+/// Why it could not be looked up whether a commit is in.
+fn unseen(error: LakeError) -> CatalogError {
+    match error {
         LakeError::Catalog { source, .. } => source,
         other => {
             let why = crate::error::chain(&other);
             CatalogError::lost("the table's metadata", LOOKING, why, other.kind())
         }
-    };
-    unknown(base, prepared, source)
+    }
 }
 
 const LOOKING: &str = "look for the commit";
-
-fn unknown(base: &Table, prepared: &Prepared, source: CatalogError) -> LakeError {
-    LakeError::Unknown { table: base.name().clone(), snapshot: prepared.snapshot_id, source }
-}

@@ -1,13 +1,15 @@
 //! What can go wrong with a table.
 
+use std::time::Duration;
+
 use parquet::errors::ParquetError;
 
 use crate::error::Kind;
 
-use super::TableName;
 use super::catalog::CatalogError;
+use super::{SequenceNumber, SnapshotId, TableName};
 
-/// Trouble with a table of the lake.
+/// What can go wrong with a table of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The Iceberg library refused or failed: files, metadata, manifests.
@@ -33,7 +35,7 @@ pub enum LakeError {
         source: arrow::error::ArrowError,
     },
     /// The catalog failed before any effect.
-    #[error("table {table}: the catalog could not be asked")]
+    #[error("table {table}: the catalog request failed")]
     Catalog {
         /// The table.
         table: TableName,
@@ -45,17 +47,19 @@ pub enum LakeError {
     #[error("table {0} does not exist")]
     NotFound(TableName),
     /// A commit was sent, and neither its success nor its failure could be established (I6).
+    #[error(transparent)]
+    Unknown(#[from] Box<UnknownCommit>),
+    /// Other writers keep committing to the table.
     #[error(
-        "table {table}: it could not be established whether snapshot {snapshot} was committed; its files were kept"
+        "table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
     )]
-    Unknown {
+    Contended {
         /// The table.
         table: TableName,
-        /// The snapshot that may or may not be part of the table.
-        snapshot: i64,
-        /// What the catalog last said.
-        #[source]
-        source: CatalogError,
+        /// How many.
+        attempts: u32,
+        /// In which time.
+        elapsed: Duration,
     },
     /// A change wants to remove a file that is no longer live.
     #[error("table {table}: data file {path} is no longer part of the table")]
@@ -73,9 +77,9 @@ pub enum LakeError {
         /// The table.
         table: TableName,
         /// The consumed snapshot.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Its sequence number.
-        sequence: i64,
+        sequence: SequenceNumber,
     },
     /// Rows were removed from a table that is read as append-only.
     #[error("table {table}: snapshot {snapshot} is of operation `{operation}`, not an append")]
@@ -83,13 +87,13 @@ pub enum LakeError {
         /// The table.
         table: TableName,
         /// The snapshot.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Its operation.
         operation: String,
     },
-    /// A mark that this version cannot read.
+    /// A snapshot property that this version cannot read.
     #[error("table {table}: {what}")]
-    Mark {
+    Property {
         /// The table.
         table: TableName,
         /// What is wrong with it.
@@ -120,12 +124,31 @@ pub enum LakeError {
     },
 }
 
+/// A commit whose answer was lost: it may be in the table, now or later. Its files were kept (I6).
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "table {table}: no answer says whether snapshot {snapshot} was committed, after {attempts} attempts in {elapsed:.1?}; its files were kept, and a retry finds out"
+)]
+pub struct UnknownCommit {
+    /// The table.
+    pub table: TableName,
+    /// The snapshot that may or may not be part of the table.
+    pub snapshot: SnapshotId,
+    /// How often the swap was sent.
+    pub attempts: u32,
+    /// For how long silversmith tried to find out.
+    pub elapsed: Duration,
+    /// What the catalog last said.
+    #[source]
+    pub source: CatalogError,
+}
+
 impl LakeError {
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Catalog { source, .. } => source.kind,
-            Self::Unknown { .. } | Self::FileGone { .. } => Kind::Retry,
+            Self::Unknown(_) | Self::Contended { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
             Self::NotFound(_)
@@ -133,7 +156,7 @@ impl LakeError {
             | Self::Partitioned(_)
             | Self::Schema { .. } => Kind::Configuration,
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
-            Self::Mark { .. } => Kind::Corrupt,
+            Self::Property { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,
         }
     }

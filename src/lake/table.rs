@@ -9,7 +9,10 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 
 use super::catalog::Pointer;
 use super::error::Doing;
-use super::{LakeError, TableName, TableSchema};
+use super::{LakeError, SequenceNumber, SnapshotId, TableName, TableSchema};
+
+/// Properties, by key: of a table, or of a snapshot (its summary).
+pub type Properties = BTreeMap<String, String>;
 
 /// One state of a table: a metadata file and the catalog's token for it. It never changes;
 /// [`super::Lake::load`] looks again.
@@ -21,21 +24,21 @@ pub struct Table {
     schema: TableSchema,
 }
 
-/// One snapshot, as far as people and marks need it.
+/// One snapshot, as far as people and positions need it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The snapshot's id.
-    pub id: i64,
+    pub id: SnapshotId,
     /// The snapshot that it was made from.
-    pub parent: Option<i64>,
+    pub parent: Option<SnapshotId>,
     /// Its sequence number.
-    pub sequence: i64,
+    pub sequence: SequenceNumber,
     /// When it was made.
     pub at: DateTime<Utc>,
     /// `append`, `overwrite`, `delete` or `replace`.
     pub operation: String,
-    /// Its summary, silversmith's marks included.
-    pub summary: BTreeMap<String, String>,
+    /// Its summary, silversmith's properties included.
+    pub summary: Properties,
 }
 
 /// The current snapshot and those it was made from, newest first.
@@ -88,8 +91,8 @@ impl Table {
     }
 
     /// The highest sequence number ever assigned, rolled back or not.
-    pub fn last_sequence(&self) -> i64 {
-        self.metadata().last_sequence_number()
+    pub fn last_sequence(&self) -> SequenceNumber {
+        SequenceNumber(self.metadata().last_sequence_number())
     }
 
     /// A table property.
@@ -98,7 +101,7 @@ impl Table {
     }
 
     /// All table properties that silversmith has set.
-    pub fn marks(&self) -> BTreeMap<String, String> {
+    pub fn own_properties(&self) -> Properties {
         self.metadata()
             .properties()
             .iter()
@@ -113,8 +116,8 @@ impl Table {
     }
 
     /// A snapshot by id.
-    pub fn snapshot(&self, id: i64) -> Option<Snapshot> {
-        self.metadata().snapshot_by_id(id).map(view)
+    pub fn snapshot(&self, id: SnapshotId) -> Option<Snapshot> {
+        self.metadata().snapshot_by_id(id.0).map(view)
     }
 
     /// All snapshots in the metadata, oldest first.
@@ -128,27 +131,22 @@ impl Table {
     pub fn current_at(&self, at: DateTime<Utc>) -> Option<Snapshot> {
         let log = self.metadata().history();
         let entry = log.iter().rev().find(|entry| entry.timestamp_ms() <= at.timestamp_millis())?;
-        self.snapshot(entry.snapshot_id)
+        self.snapshot(SnapshotId(entry.snapshot_id))
+    }
+
+    /// The current snapshot and those it was made from, newest first, as far as they have not expired.
+    pub(super) fn line(&self) -> impl Iterator<Item = &SnapshotRef> {
+        let metadata = self.metadata();
+        let parent =
+            |snapshot: &&SnapshotRef| metadata.snapshot_by_id(snapshot.parent_snapshot_id()?);
+        std::iter::successors(metadata.current_snapshot(), move |snapshot| parent(snapshot))
     }
 
     /// The current snapshot's line of ancestors.
     pub fn ancestry(&self) -> Ancestry {
-        let mut snapshots = Vec::new();
-        let mut next = self.metadata().current_snapshot_id();
-        let mut complete = true;
-        while let Some(id) = next {
-            match self.metadata().snapshot_by_id(id) {
-                Some(snapshot) => {
-                    next = snapshot.parent_snapshot_id();
-                    snapshots.push(view(snapshot));
-                }
-                None => {
-                    complete = false;
-                    break;
-                }
-            }
-        }
-        Ancestry { snapshots, complete }
+        let complete =
+            self.line().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none());
+        Ancestry { snapshots: self.line().map(view).collect(), complete }
     }
 
     /// Where the table's files go.
@@ -180,12 +178,12 @@ impl Table {
     }
 }
 
-fn view(snapshot: &SnapshotRef) -> Snapshot {
+pub(super) fn view(snapshot: &SnapshotRef) -> Snapshot {
     let summary = snapshot.summary();
     Snapshot {
-        id: snapshot.snapshot_id(),
-        parent: snapshot.parent_snapshot_id(),
-        sequence: snapshot.sequence_number(),
+        id: SnapshotId(snapshot.snapshot_id()),
+        parent: snapshot.parent_snapshot_id().map(SnapshotId),
+        sequence: SequenceNumber(snapshot.sequence_number()),
         at: Utc.timestamp_millis_opt(snapshot.timestamp_ms()).single().unwrap_or_default(),
         operation: summary.operation.as_str().to_owned(),
         summary: summary

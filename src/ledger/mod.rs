@@ -2,12 +2,13 @@
 //!
 //! It is an Iceberg table of its own, `<bronze>_objects`: one row per finished attempt, partitioned
 //! by day of LastModified. A batch's rows are written as data files *before* the bronze commit and
-//! named in its mark; after it they are *published* (`publish.rs`). So at any moment
+//! named in its properties; after it they are *published* (`publish.rs`). So at any moment
 //!
-//! > known = the objects table ∪ the ledger files named by marks of bronze snapshots after published-through
+//! > known = the objects table ∪ the ledger files named by bronze snapshots after published-through
 //!
 //! and a crash between any two steps loses nothing (I3).
 
+mod outcome;
 mod publish;
 mod rejections;
 mod rows;
@@ -17,30 +18,28 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use chrono::{DateTime, Utc};
 
-pub use rejections::{Rejection, rejections};
-pub use rows::{CHANGED, ObjectOutcome, ObjectRow, UNREADABLE, day_of, may_pass};
-pub use view::{Told, View};
+pub use outcome::ObjectOutcome;
+pub use rejections::rejections;
+pub use rows::{Attempt, ObjectRow, day_of};
+pub use view::View;
 
-use crate::lake::read::diff::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::provider::LakeTable;
-use crate::lake::write::data::{DataWriter, FileRef};
-use crate::lake::{Change, DataFile, Lake, LakeError, Outcome, Table, TableName, properties};
+use crate::lake::write::FileRef;
+use crate::lake::write::data::DataWriter;
+use crate::lake::{
+    CommitProperties, Lake, LakeError, SequenceNumber, Table, TableName, Uncommitted, properties,
+};
 use crate::source::ObjectId;
+use crate::telemetry::metrics::Layer;
 
-/// How the newest attempt at an object version ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
-    /// Its outcome. `Ingested` is final.
-    pub outcome: ObjectOutcome,
-    /// Whether a listing that shows the object tries again: it had been missing, or could not be read.
-    pub again: bool,
-    /// When the attempt ended.
-    pub finished_at: DateTime<Utc>,
-}
+/// Bronze: the batch's ledger files, as JSON.
+pub const FILES: &str = "silversmith.ledger-files";
+/// Objects table: where bronze was published through (a position's prefix).
+pub const PUBLISHED: &str = "silversmith.published";
 
-/// What the ledger knows of object versions.
+/// What the ledger knows of object versions: the attempt that counts.
 pub type Known = HashMap<ObjectId, Attempt>;
 
 /// The ledger of one pipeline.
@@ -87,7 +86,7 @@ impl Ledger {
         self.view(bronze).await?.known(wanted).await
     }
 
-    /// Ledger files that bronze's marks name and the objects table has not taken in, oldest first.
+    /// Ledger files that bronze's snapshots name and that are not published, oldest first.
     async fn unpublished(
         &self,
         bronze: Option<&Table>,
@@ -95,14 +94,15 @@ impl Ledger {
     ) -> Result<Vec<FileRef>, LakeError> {
         let Some(bronze) = bronze else { return Ok(vec![]) };
         let through = self.published_through(bronze, objects).await?;
-        let after = through.map_or(0, |p| p.sequence);
+        let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
         let mut line = bronze.ancestry().snapshots;
         line.retain(|snapshot| snapshot.sequence > after);
         let mut files = Vec::new();
         for snapshot in line.iter().rev() {
-            if let Some(json) = snapshot.summary.get(properties::LEDGER) {
+            if let Some(json) = snapshot.summary.get(FILES) {
                 let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
-                    bronze.bad_mark(format!("the mark of snapshot {}: {e}", snapshot.id))
+                    bronze
+                        .bad_property(format!("the ledger files of snapshot {}: {e}", snapshot.id))
                 })?;
                 files.extend(named);
             }
@@ -115,12 +115,12 @@ impl Ledger {
         bronze: &Table,
         objects: &Table,
     ) -> Result<Option<Position>, LakeError> {
-        let through = objects.marked_position(properties::PUBLISHED)?;
+        let through = objects.position(PUBLISHED)?;
         let Some(position) = &through else { return Ok(None) };
         let set_back = match standing(bronze, position) {
             Standing::InHistory | Standing::Expired => false,
             Standing::RolledBack => true,
-            // Either the state in hand is behind, or the table itself was set back: looking tells.
+            // Either the loaded state is behind, or the table itself was set back.
             Standing::Ahead => match self.lake.find(&self.bronze).await? {
                 Some(now) => {
                     matches!(standing(&now, position), Standing::Ahead | Standing::RolledBack)
@@ -138,26 +138,26 @@ impl Ledger {
         Ok(through)
     }
 
-    /// Writes rows as data files of the objects table, a file for each day, without adding them.
+    /// Writes rows as data files of the objects table, a file for each day, without adding them: the files, and
+    /// how a snapshot property names them.
     pub async fn write(
         &self,
         objects: &Table,
         rows: &[ObjectRow],
-    ) -> Result<Vec<(DataFile, FileRef)>, LakeError> {
+    ) -> Result<(Uncommitted, Vec<FileRef>), LakeError> {
         let mut by_day: BTreeMap<i32, Vec<&ObjectRow>> = BTreeMap::new();
         for row in rows {
             by_day.entry(day_of(row.id.last_modified)).or_default().push(row);
         }
-        let mut written = Vec::new();
+        let (mut files, mut named) = (Uncommitted::nothing(&self.lake), Vec::new());
         for (day, rows) in by_day {
             let mut writer = DataWriter::for_day(&self.lake, objects, day);
             writer.write(&rows::batch(&rows, objects.schema().arrow(), objects.name())?).await?;
-            for file in writer.close().await? {
-                let named = FileRef::of(&file, day);
-                written.push((file, named));
-            }
+            let written = writer.close().await?;
+            named.extend(written.files().iter().map(|file| FileRef::of(file, day)));
+            files.extend(written);
         }
-        Ok(written)
+        Ok((files, named))
     }
 
     /// Records outcomes that have no rows in bronze (rejected, missing, skipped): durable when this
@@ -166,15 +166,11 @@ impl Ledger {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut objects = self.open().await?;
-        let add = self.write(&objects, rows).await?.into_iter().map(|(file, _)| file).collect();
-        let change = Change { add, marks: properties::marks(&self.pipeline), ..Change::default() };
-        loop {
-            match self.lake.commit(&objects, &change).await? {
-                Outcome::Committed(_) => return Ok(()),
-                Outcome::Conflict(newer) => objects = newer,
-            }
-        }
+        let objects = self.open().await?;
+        let (files, _) = self.write(&objects, rows).await?;
+        let own = properties::of_pipeline(&self.pipeline);
+        let own = CommitProperties::of_snapshot(Layer::Ledger, own);
+        self.lake.append_until_in(objects, files, None, own).await.map(drop)
     }
 
     /// The whole ledger as a table to query, unpublished rows included; `None` before the first run.
@@ -185,7 +181,7 @@ impl Ledger {
         let unpublished = match self.unpublished(bronze.as_ref(), &objects).await {
             // To look at what is known is most wanted when something is wrong.
             Err(LakeError::RolledBack { table, snapshot, .. }) => {
-                tracing::warn!(%table, snapshot, "bronze was rolled back behind what is published");
+                tracing::warn!(%table, %snapshot, "bronze was rolled back behind what is published");
                 vec![]
             }
             unpublished => unpublished?,

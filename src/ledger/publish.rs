@@ -1,8 +1,8 @@
-//! Publishing: ledger files named by bronze's marks are appended to the objects table.
+//! Publishing: ledger files named by bronze's snapshots are appended to the objects table.
 //!
 //! All unpublished ones go in one commit, pinned to the state of the objects table that they were
 //! computed on, with the bronze position that they reach to; after a conflict they are computed
-//! again, so that no ledger file is added twice. Where marks have expired before they were
+//! again, so that no ledger file is added twice. Where snapshots have expired before they were
 //! published, their rows are rebuilt from what bronze says of itself (I3).
 
 use std::collections::HashMap;
@@ -12,12 +12,18 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
 use super::rows::time;
-use super::{Ledger, ObjectOutcome, ObjectRow, READ_FILES};
-use crate::lake::read::diff::{Position, Standing, standing};
+use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES};
+use crate::batch::BatchId;
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
-use crate::lake::{Change, LakeError, Outcome, Table, properties};
+use crate::lake::{
+    Change, CommitOutcome, CommitProperties, LakeError, SequenceNumber, Table, properties,
+};
 use crate::source::ObjectId;
+use crate::telemetry::metrics::Layer;
 
+/// Conflicts in a row after which publishing gives up; the next batch publishes.
+const MAX_CONFLICTS: u32 = 100;
 /// The batch that rebuilt rows name.
 const REBUILT: &str = "rebuilt";
 
@@ -26,54 +32,52 @@ impl Ledger {
     /// Harmless when repeated, or done by two at once.
     pub async fn publish(&self, bronze: &Table) -> Result<usize, LakeError> {
         let mut objects = self.open().await?;
+        let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
-            let mut add = Vec::new();
+            let mut adopted = Vec::new();
             for file in self.unpublished(Some(bronze), &objects).await? {
-                add.push(file.to_data_file(&objects)?);
+                adopted.push(file.to_data_file(&objects)?);
             }
             let gap = self.gap(bronze, &objects).await?;
             let lost = match gap {
                 true => self.lost_rows(bronze, &objects).await?,
                 false => vec![],
             };
-            let rebuilt: Vec<_> =
-                self.write(&objects, &lost).await?.into_iter().map(|(file, _)| file).collect();
-            let rebuilt_paths: Vec<_> =
-                rebuilt.iter().map(|file| file.file_path().to_owned()).collect();
-            add.extend(rebuilt);
+            let (rebuilt, _) = self.write(&objects, &lost).await?;
             // A gap that holds nothing is closed, too: it would be looked through every time.
-            let nothing = add.is_empty() && !gap;
+            let nothing = adopted.is_empty() && rebuilt.is_empty() && !gap;
             let (Some(tip), false) = (bronze.current(), nothing) else { return Ok(0) };
 
-            let added = add.len();
-            let mut facts = properties::marks(&self.pipeline);
-            properties::set_position(
-                &mut facts,
-                properties::PUBLISHED,
-                &Position::of(bronze, &tip),
-            );
-            let change =
-                Change { add, property_marks: facts.clone(), marks: facts, ..Change::default() };
-            match self.lake.commit(&objects, &change).await? {
-                Outcome::Committed(_) => return Ok(added),
-                Outcome::Conflict(newer) => {
-                    self.lake.discard(rebuilt_paths).await;
-                    objects = newer;
+            let count = adopted.len() + rebuilt.files().len();
+            let mut own = properties::of_pipeline(&self.pipeline);
+            properties::set_position(&mut own, PUBLISHED, &Position::of(bronze, &tip));
+            let own = CommitProperties::of_both(Layer::Ledger, own);
+            match self.lake.commit(&objects, Change::adopt(rebuilt, adopted, own)).await? {
+                CommitOutcome::Committed { .. } => return Ok(count),
+                CommitOutcome::Conflict { table, files } => {
+                    files.discard().await;
+                    objects = table;
                 }
+                CommitOutcome::Unknown(unknown) => return Err(unknown.into()),
             }
+            conflicts += 1;
+            if conflicts == MAX_CONFLICTS {
+                return Err(self.lake.contended(&self.objects, conflicts, began));
+            }
+            self.lake.wait_after_conflict(conflicts).await;
         }
     }
 
-    /// Whether marks may have expired before they were published.
+    /// Whether snapshots may have expired before they were published.
     async fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
         let line = bronze.ancestry();
         if line.complete {
             return Ok(false);
         }
-        let oldest = line.snapshots.last().map_or(0, |s| s.sequence);
+        let oldest = line.snapshots.last().map_or(SequenceNumber::default(), |s| s.sequence);
         Ok(match self.published_through(bronze, objects).await? {
             None => true,
-            Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence + 1 < oldest,
+            Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence.next() < oldest,
         })
     }
 
@@ -85,8 +89,11 @@ impl Ledger {
         objects: &Table,
     ) -> Result<Vec<ObjectRow>, LakeError> {
         let through = self.published_through(bronze, objects).await?;
-        let diff = self.lake.live_above(bronze, through.map_or(0, |p| p.sequence)).await?;
-        let files = diff.map(|step| step.files).unwrap_or_default();
+        let diff = self
+            .lake
+            .live_above(bronze, through.map_or(SequenceNumber::default(), |p| p.sequence))
+            .await?;
+        let files = diff.map(|step| step.added).unwrap_or_default();
         let mut counted = self.count_rows(bronze, files).await?;
         let wanted = counted.keys().cloned().collect();
         let known = self.known(Some(bronze), &wanted).await?;
@@ -103,7 +110,7 @@ impl Ledger {
                 error: None,
                 rows,
                 rescued: None,
-                batch: REBUILT.to_owned(),
+                batch: BatchId::new(REBUILT),
                 finished_at: now,
             })
             .collect())

@@ -1,63 +1,28 @@
-//! The rows of the objects table.
+//! The rows of the objects table: written, and read back.
+//!
+//! Silversmith decides by outcomes and reasons, and a newer version may have written words that this
+//! one does not know. An unknown *outcome* is an error wherever silversmith decides by it: the object's
+//! rows may be in bronze or not (I2). An unknown *reason* of a rejected object stops no ingestion: the
+//! object is not in bronze, so another attempt is harmless, and a low watermark that passed it would
+//! lose it. Where people only look (`objects`, `dlq list`), words are shown as they are.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
 use chrono::{DateTime, TimeZone, Utc};
 
-use super::Attempt;
+use super::outcome::ObjectOutcome;
+use crate::batch::BatchId;
 use crate::lake::read::arrow::conform;
 use crate::lake::{LakeError, TableName};
+use crate::reason::{Reason, UnknownWord};
 use crate::source::ObjectId;
-
-/// How an attempt at an object version ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ObjectOutcome {
-    /// Its rows (or none, if it has none) are in bronze. Final.
-    Ingested,
-    /// It was read and cannot be taken in; the reason says why.
-    Rejected,
-    /// It was gone, or another version, when it was to be read.
-    Missing,
-    /// It is not to be taken in: it was gone and that is allowed, or somebody gave it up.
-    Skipped,
-    /// Somebody has asked to have it tried again.
-    Replayed,
-}
-
-impl ObjectOutcome {
-    /// The word in the table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingested => "ingested",
-            Self::Rejected => "rejected",
-            Self::Missing => "missing",
-            Self::Skipped => "skipped",
-            Self::Replayed => "replayed",
-        }
-    }
-
-    pub(super) fn parse(text: &str) -> Self {
-        match text {
-            "ingested" => Self::Ingested,
-            "missing" => Self::Missing,
-            "skipped" => Self::Skipped,
-            "replayed" => Self::Replayed,
-            _ => Self::Rejected,
-        }
-    }
-}
-
-impl fmt::Display for ObjectOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// One finished attempt at an object version.
 #[derive(Debug, Clone)]
@@ -66,36 +31,60 @@ pub struct ObjectRow {
     pub id: ObjectId,
     /// Its size in bytes; unknown when the row was rebuilt from bronze.
     pub size: Option<u64>,
-    /// How it ended.
+    /// How the attempt ended.
     pub outcome: ObjectOutcome,
-    /// A short word for why, where it was not ingested.
-    pub reason: Option<&'static str>,
-    /// The whole account of why.
+    /// Why it was not ingested.
+    pub reason: Option<Reason>,
+    /// The error in full.
     pub error: Option<String>,
     /// Rows in bronze.
     pub rows: u64,
     /// How many of them had something rescued; unknown when the row was rebuilt from bronze.
     pub rescued: Option<u64>,
-    /// The batch.
-    pub batch: String,
+    /// The batch of the attempt.
+    pub batch: BatchId,
     /// When the attempt ended.
     pub finished_at: DateTime<Utc>,
 }
 
+/// What decides about an object version, out of its row: small, as memory holds many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// How it ended. `Ingested` is final.
+    pub outcome: ObjectOutcome,
+    /// Whether a listing that shows the object tries again: the object was missing, or could not be
+    /// read, or was replayed.
+    pub again: bool,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+}
+
+/// Of the rows of one object version the greatest counts: `ingested` before all others, then the
+/// newest.
+pub(super) type Rank = (bool, DateTime<Utc>);
+
+impl Attempt {
+    pub(super) fn rank(&self) -> Rank {
+        (self.outcome == ObjectOutcome::Ingested, self.finished_at)
+    }
+}
+
+const SOURCE_URI: &str = "source_uri";
+const SOURCE_VERSION: &str = "source_version";
 /// The column by whose day the table is partitioned.
 pub(super) const LAST_MODIFIED: &str = "last_modified";
-/// The columns that make up an object's state.
-pub(super) const STATE_COLUMNS: [&str; 6] =
-    ["source_uri", "source_version", LAST_MODIFIED, "outcome", "finished_at", "reason"];
-/// The reason of an object that was there and could not be read.
-pub const UNREADABLE: &str = "unreadable";
-/// The reason of an object that was another version before it was read to its end.
-pub const CHANGED: &str = "changed";
+const SIZE: &str = "size";
+const OUTCOME: &str = "outcome";
+const REASON: &str = "reason";
+const ERROR: &str = "error";
+const ROWS: &str = "rows";
+const RESCUED: &str = "rescued";
+const BATCH_ID: &str = "batch_id";
+const FINISHED_AT: &str = "finished_at";
 
-/// Whether another attempt at an object that was not ingested for this reason may go otherwise.
-pub fn may_pass(reason: Option<&str>) -> bool {
-    matches!(reason, Some(UNREADABLE | CHANGED))
-}
+/// The columns that an [`Attempt`] is made of.
+pub(super) const ATTEMPT_COLUMNS: [&str; 6] =
+    [SOURCE_URI, SOURCE_VERSION, LAST_MODIFIED, OUTCOME, FINISHED_AT, REASON];
 
 /// Days since 1970-01-01, in UTC: Iceberg's `day` transform.
 pub fn day_of(time: DateTime<Utc>) -> i32 {
@@ -107,20 +96,21 @@ pub(super) fn schema() -> SchemaRef {
     let required = |name: &str, kind| Field::new(name, kind, false);
     let optional = |name: &str, kind| Field::new(name, kind, true);
     Arc::new(Schema::new(vec![
-        required("source_uri", DataType::Utf8),
-        required("source_version", DataType::Utf8),
+        required(SOURCE_URI, DataType::Utf8),
+        required(SOURCE_VERSION, DataType::Utf8),
         required(LAST_MODIFIED, time()),
-        optional("size", DataType::Int64),
-        required("outcome", DataType::Utf8),
-        optional("reason", DataType::Utf8),
-        optional("error", DataType::Utf8),
-        required("rows", DataType::Int64),
-        optional("rescued", DataType::Int64),
-        required("batch_id", DataType::Utf8),
-        required("finished_at", time()),
+        optional(SIZE, DataType::Int64),
+        required(OUTCOME, DataType::Utf8),
+        optional(REASON, DataType::Utf8),
+        optional(ERROR, DataType::Utf8),
+        required(ROWS, DataType::Int64),
+        optional(RESCUED, DataType::Int64),
+        required(BATCH_ID, DataType::Utf8),
+        required(FINISHED_AT, time()),
     ]))
 }
 
+/// Rows as the table has them.
 pub(super) fn batch(
     rows: &[&ObjectRow],
     schema: &SchemaRef,
@@ -138,17 +128,17 @@ pub(super) fn batch(
     }
     let all = || rows.iter();
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("source_uri", texts(all().map(|r| Some(r.id.uri.as_str())))),
-        ("source_version", texts(all().map(|r| Some(r.id.version.as_str())))),
+        (SOURCE_URI, texts(all().map(|r| Some(r.id.uri.as_str())))),
+        (SOURCE_VERSION, texts(all().map(|r| Some(r.id.version.as_str())))),
         (LAST_MODIFIED, times(all().map(|r| r.id.last_modified))),
-        ("size", numbers(all().map(|r| r.size))),
-        ("outcome", texts(all().map(|r| Some(r.outcome.as_str())))),
-        ("reason", texts(all().map(|r| r.reason))),
-        ("error", texts(all().map(|r| r.error.as_deref()))),
-        ("rows", numbers(all().map(|r| Some(r.rows)))),
-        ("rescued", numbers(all().map(|r| r.rescued))),
-        ("batch_id", texts(all().map(|r| Some(r.batch.as_str())))),
-        ("finished_at", times(all().map(|r| r.finished_at))),
+        (SIZE, numbers(all().map(|r| r.size))),
+        (OUTCOME, texts(all().map(|r| Some(r.outcome.as_str())))),
+        (REASON, texts(all().map(|r| r.reason.map(Reason::as_str)))),
+        (ERROR, texts(all().map(|r| r.error.as_deref()))),
+        (ROWS, numbers(all().map(|r| Some(r.rows)))),
+        (RESCUED, numbers(all().map(|r| r.rescued))),
+        (BATCH_ID, texts(all().map(|r| Some(r.batch.as_str())))),
+        (FINISHED_AT, times(all().map(|r| r.finished_at))),
     ];
     let batch = RecordBatch::try_from_iter(columns).map_err(|source| LakeError::Arrow {
         table: table.clone(),
@@ -158,50 +148,121 @@ pub(super) fn batch(
     conform(table, batch, schema)
 }
 
-/// An object's state, as one row tells it.
-pub(super) struct State {
-    pub(super) id: ObjectId,
-    pub(super) outcome: ObjectOutcome,
-    pub(super) finished_at: i64,
-    pub(super) again: bool,
-    pub(super) reason: Option<String>,
-}
+/// The columns of a batch of the objects table, by name. A column that was not read has no values.
+struct Columns<'a>(&'a RecordBatch);
 
-impl State {
-    /// What of it counts, and how much.
-    pub(super) fn ranked(&self) -> ((bool, i64), Attempt) {
-        let rank = (self.outcome == ObjectOutcome::Ingested, self.finished_at);
-        let finished_at = time(self.finished_at);
-        (rank, Attempt { outcome: self.outcome, again: self.again, finished_at })
+impl<'a> Columns<'a> {
+    fn text(&self, name: &str, row: usize) -> Option<&'a str> {
+        let column = self.0.column_by_name(name)?.as_string::<i32>();
+        column.is_valid(row).then(|| column.value(row))
+    }
+
+    fn number(&self, name: &str, row: usize) -> Option<u64> {
+        let column = self.0.column_by_name(name)?.as_primitive::<Int64Type>();
+        column.is_valid(row).then(|| column.value(row).max(0) as u64)
+    }
+
+    fn time(&self, name: &str, row: usize) -> DateTime<Utc> {
+        let column = self.0.column_by_name(name);
+        let column = column.map(|values| values.as_primitive::<TimestampMicrosecondType>());
+        column.map(|values| time(values.value(row))).unwrap_or_default()
+    }
+
+    fn id(&self, row: usize) -> ObjectId {
+        let text = |name| self.text(name, row).unwrap_or_default().to_owned();
+        let last_modified = self.time(LAST_MODIFIED, row);
+        ObjectId { uri: text(SOURCE_URI), version: text(SOURCE_VERSION), last_modified }
+    }
+
+    fn outcome(&self, row: usize) -> Result<ObjectOutcome, UnknownWord> {
+        ObjectOutcome::parse(self.text(OUTCOME, row).unwrap_or_default())
+    }
+
+    fn reason(&self, row: usize) -> Result<Option<Reason>, UnknownWord> {
+        self.text(REASON, row).map(Reason::parse).transpose()
+    }
+
+    /// The rows whose URI is one of `uris`; all of them without any.
+    fn chosen(&self, uris: Option<&HashSet<&str>>) -> impl Iterator<Item = usize> {
+        let is_chosen = move |row: &usize| {
+            let uri = self.text(SOURCE_URI, *row);
+            uris.is_none_or(|uris| uri.is_some_and(|uri| uris.contains(uri)))
+        };
+        (0..self.0.num_rows()).filter(is_chosen)
     }
 }
 
-/// The states in a batch of [`STATE_COLUMNS`] whose URI is one of `uris`; all of them without any.
-pub(super) fn states<'a>(
-    batch: &'a RecordBatch,
-    uris: Option<&'a HashSet<&str>>,
-) -> impl Iterator<Item = State> + 'a {
-    let (uri, version) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-    let modified = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-    let outcome = batch.column(3).as_string::<i32>();
-    let finished = batch.column(4).as_primitive::<TimestampMicrosecondType>();
-    let reason = batch.column(5).as_string::<i32>();
-    let wanted = move |row: &usize| uris.is_none_or(|uris| uris.contains(uri.value(*row)));
-    (0..batch.num_rows()).filter(wanted).map(move |row| {
-        let state = ObjectOutcome::parse(outcome.value(row));
-        State {
-            id: ObjectId {
-                uri: uri.value(row).to_owned(),
-                version: version.value(row).to_owned(),
-                last_modified: time(modified.value(row)),
+/// All rows of a batch that has every column.
+///
+/// # Errors
+/// An outcome or a reason that this version does not know.
+pub(super) fn read(table: &TableName, batch: &RecordBatch) -> Result<Vec<ObjectRow>, LakeError> {
+    let columns = Columns(batch);
+    let row = |row| {
+        let unknown = |error| unknown(table, &columns.id(row), &error);
+        Ok(ObjectRow {
+            id: columns.id(row),
+            size: columns.number(SIZE, row),
+            outcome: columns.outcome(row).map_err(unknown)?,
+            reason: columns.reason(row).map_err(unknown)?,
+            error: columns.text(ERROR, row).map(str::to_owned),
+            rows: columns.number(ROWS, row).unwrap_or_default(),
+            rescued: columns.number(RESCUED, row),
+            batch: BatchId::new(columns.text(BATCH_ID, row).unwrap_or_default()),
+            finished_at: columns.time(FINISHED_AT, row),
+        })
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// The attempts in a batch of [`ATTEMPT_COLUMNS`] at objects whose URI is one of `uris`; all of them
+/// without any.
+///
+/// # Errors
+/// An outcome that this version does not know.
+pub(super) fn attempts(
+    table: &TableName,
+    batch: &RecordBatch,
+    uris: Option<&HashSet<&str>>,
+) -> Result<Vec<(ObjectId, Attempt)>, LakeError> {
+    let columns = Columns(batch);
+    let attempt = |row| {
+        let id = columns.id(row);
+        let outcome = columns.outcome(row).map_err(|error| unknown(table, &id, &error))?;
+        let again = match outcome {
+            ObjectOutcome::Ingested | ObjectOutcome::Skipped => false,
+            ObjectOutcome::Missing | ObjectOutcome::Replayed => true,
+            ObjectOutcome::Rejected => match columns.reason(row) {
+                Ok(reason) => reason == Some(Reason::Unreadable),
+                Err(error) => {
+                    tracing::warn!(uri = id.uri, %error, "a rejected object is tried again");
+                    true
+                }
             },
-            outcome: state,
-            finished_at: finished.value(row),
-            reason: reason.is_valid(row).then(|| reason.value(row).to_owned()),
-            again: matches!(state, ObjectOutcome::Missing | ObjectOutcome::Replayed)
-                || (reason.is_valid(row) && reason.value(row) == UNREADABLE),
-        }
-    })
+        };
+        Ok((id, Attempt { outcome, again, finished_at: columns.time(FINISHED_AT, row) }))
+    };
+    columns.chosen(uris).map(attempt).collect()
+}
+
+/// For people: the URI, the rank and the words (`rejected (unreadable)`) of each row in a batch of
+/// [`ATTEMPT_COLUMNS`] whose URI is one of `uris`. Words of newer versions are shown as they are.
+pub(super) fn words(batch: &RecordBatch, uris: &HashSet<&str>) -> Vec<(String, Rank, String)> {
+    let columns = Columns(batch);
+    let words = |row| {
+        let outcome = columns.text(OUTCOME, row).unwrap_or_default();
+        let said = match columns.text(REASON, row) {
+            Some(reason) => format!("{outcome} ({reason})"),
+            None => outcome.to_owned(),
+        };
+        let is_ingested = outcome == ObjectOutcome::Ingested.as_str();
+        (columns.id(row).uri, (is_ingested, columns.time(FINISHED_AT, row)), said)
+    };
+    columns.chosen(Some(uris)).map(words).collect()
+}
+
+fn unknown(table: &TableName, id: &ObjectId, error: &UnknownWord) -> LakeError {
+    LakeError::Property { table: table.clone(), what: format!("its row of {id}: {error}") }
 }
 
 pub(super) fn time(micros: i64) -> DateTime<Utc> {

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::rows::{self, day_of};
+use super::rows::{self, Rank, day_of};
 use super::{Attempt, Known, Ledger, ObjectOutcome, READ_FILES};
 use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::{LakeError, Table};
@@ -24,8 +24,6 @@ const UPLOAD_DAYS: i32 = 7;
 
 /// Enough of a hash of an identity: two of 2⁶⁴ objects would have to share it.
 type Print = [u8; 16];
-/// Rows of which the newest counts, `ingested` before all others.
-type Rank = (bool, i64);
 
 /// What the files of some days say.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ struct Days {
 #[derive(Debug, Default)]
 struct Day {
     files: HashSet<String>,
-    newest: HashMap<Print, (Rank, Attempt)>,
+    newest: HashMap<Print, Attempt>,
 }
 
 impl Memory {
@@ -52,15 +50,6 @@ impl Memory {
     pub(super) fn of(capacity: usize) -> Arc<Self> {
         Arc::new(Self { days: Mutex::default(), capacity })
     }
-}
-
-/// What the ledger says of an object, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// How the newest attempt ended.
-    pub outcome: ObjectOutcome,
-    /// Why, where it was not ingested.
-    pub reason: Option<String>,
 }
 
 /// The ledger as of one state of bronze and of the objects table. Only the days that are asked about
@@ -96,7 +85,7 @@ impl Ledger {
 impl View {
     /// What is known of `wanted`.
     pub async fn known(&self, wanted: &HashSet<ObjectId>) -> Result<Known, LakeError> {
-        let mut known = Newest::default();
+        let mut known = Known::default();
         for (day, ids) in by_day(wanted.iter()) {
             let files = self.files(day).await?;
             match rows_of(&files) > self.ledger.memory.capacity {
@@ -105,7 +94,7 @@ impl View {
                 false => self.recall(day, &files, &ids, &mut known).await?,
             }
         }
-        Ok(known.into_iter().map(|(id, (_, attempt))| (id, attempt)).collect())
+        Ok(known)
     }
 
     /// Whether an object is known to be ingested, as far as that can be told cheaply: of a day too large
@@ -121,9 +110,9 @@ impl View {
         if was_remembered && !self.ledger.memory.days.lock().await.by_day.contains_key(&day) {
             return Ok(false);
         }
-        let mut known = Newest::default();
+        let mut known = Known::default();
         self.recall(day, &files, &[id], &mut known).await?;
-        Ok(known.values().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))
+        Ok(known.values().any(|attempt| attempt.outcome == ObjectOutcome::Ingested))
     }
 
     /// Which of these were ingested in that version, whenever that was: for objects that are gone, and
@@ -171,9 +160,9 @@ impl View {
         let uris: HashSet<&str> = wanted.iter().map(|(uri, _)| uri.as_str()).collect();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
-            for state in rows::states(&batch, Some(&uris)) {
-                let version = (state.id.uri, state.id.version);
-                if state.outcome == ObjectOutcome::Ingested && wanted.contains(&version) {
+            for (id, attempt) in rows::attempts(self.objects.name(), &batch, Some(&uris))? {
+                let version = (id.uri, id.version);
+                if attempt.outcome == ObjectOutcome::Ingested && wanted.contains(&version) {
                     found.insert(version);
                 }
             }
@@ -213,7 +202,7 @@ impl View {
         day: i32,
         files: &[FileTask],
         ids: &[&ObjectId],
-        known: &mut Newest,
+        known: &mut Known,
     ) -> Result<(), LakeError> {
         if files.is_empty() {
             return Ok(());
@@ -226,27 +215,28 @@ impl View {
         }
         let Some(day) = days.by_day.get(&day) else { return Ok(()) };
         for id in ids {
-            if let Some((rank, attempt)) = day.newest.get(&print(id)) {
-                keep_newest(known, (*id).clone(), *rank, *attempt);
+            if let Some(attempt) = day.newest.get(&print(id)) {
+                keep_newest(known, (*id).clone(), *attempt);
             }
         }
         Ok(())
     }
 
-    /// The newest that is known of each of these URIs, in whatever version.
-    pub async fn newest(&self, uris: &[String]) -> Result<HashMap<String, Told>, LakeError> {
+    /// For people: how the newest attempt at each of these URIs ended, in whatever version, in words
+    /// such as `rejected (unreadable)`.
+    pub async fn newest(&self, uris: &[String]) -> Result<HashMap<String, String>, LakeError> {
         let wanted: HashSet<&str> = uris.iter().map(String::as_str).collect();
         let files = self.all_files(&[]).await?;
-        let mut newest: HashMap<String, (Rank, Told)> = HashMap::new();
+        let mut newest: HashMap<String, (Rank, String)> = HashMap::new();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
-            for state in rows::states(&batch, Some(&wanted)) {
-                let (rank, _) = state.ranked();
-                let told = Told { outcome: state.outcome, reason: state.reason };
-                keep_newest(&mut newest, state.id.uri, rank, told);
+            for (uri, rank, words) in rows::words(&batch, &wanted) {
+                if newest.get(&uri).is_none_or(|(before, _)| *before < rank) {
+                    newest.insert(uri, (rank, words));
+                }
             }
         }
-        Ok(newest.into_iter().map(|(uri, (_, told))| (uri, told)).collect())
+        Ok(newest.into_iter().map(|(uri, (_, words))| (uri, words)).collect())
     }
 
     /// Brings the memory of a day up to its files: those that were not read before are read now.
@@ -278,9 +268,8 @@ impl View {
         let read: Vec<String> = new.iter().map(|f| f.path().to_owned()).collect();
         let mut batches = self.batches(new);
         while let Some(batch) = batches.try_next().await? {
-            for state in rows::states(&batch, None) {
-                let (rank, attempt) = state.ranked();
-                keep_newest(&mut remembered.newest, print(&state.id), rank, attempt);
+            for (id, attempt) in rows::attempts(self.objects.name(), &batch, None)? {
+                keep_newest(&mut remembered.newest, print(&id), attempt);
             }
         }
         // Only now: a read that failed half-way is done again.
@@ -292,16 +281,15 @@ impl View {
         &self,
         files: Vec<FileTask>,
         ids: &[&ObjectId],
-        known: &mut Newest,
+        known: &mut Known,
     ) -> Result<(), LakeError> {
         let wanted: HashSet<&ObjectId> = ids.iter().copied().collect();
         let uris: HashSet<&str> = ids.iter().map(|id| id.uri.as_str()).collect();
         let mut batches = self.batches(files);
         while let Some(batch) = batches.try_next().await? {
-            for state in rows::states(&batch, Some(&uris)) {
-                if wanted.contains(&state.id) {
-                    let (rank, attempt) = state.ranked();
-                    keep_newest(known, state.id, rank, attempt);
+            for (id, attempt) in rows::attempts(self.objects.name(), &batch, Some(&uris))? {
+                if wanted.contains(&id) {
+                    keep_newest(known, id, attempt);
                 }
             }
         }
@@ -309,17 +297,15 @@ impl View {
     }
 
     fn batches(&self, files: Vec<FileTask>) -> crate::lake::read::scan::Batches {
-        let columns = rows::STATE_COLUMNS.map(str::to_owned);
+        let columns = rows::ATTEMPT_COLUMNS.map(str::to_owned);
         let lake = &self.ledger.lake;
         lake.read_files(&self.objects, self.objects.schema(), files, &columns, READ_FILES)
     }
 }
 
-type Newest = HashMap<ObjectId, (Rank, Attempt)>;
-
-fn keep_newest<K: Eq + Hash, V>(newest: &mut HashMap<K, (Rank, V)>, key: K, rank: Rank, value: V) {
-    if newest.get(&key).is_none_or(|(before, _)| *before < rank) {
-        newest.insert(key, (rank, value));
+fn keep_newest<K: Eq + Hash>(newest: &mut HashMap<K, Attempt>, key: K, attempt: Attempt) {
+    if newest.get(&key).is_none_or(|before| before.rank() < attempt.rank()) {
+        newest.insert(key, attempt);
     }
 }
 

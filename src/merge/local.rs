@@ -1,5 +1,5 @@
-//! The merge on this machine, copy-on-write: the keys of the target are scanned and probed against
-//! the newest source rows, and only files that hold a matched key are written again, streamed.
+//! The merge on this machine: the newest source rows are looked up in the target, and what follows is applied
+//! copy-on-write, streamed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,18 +10,19 @@ use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
-use super::apply::copy_on_write::rewrite;
-use super::lookup::scan::Prober;
+use super::apply::copy_on_write::{Applied, apply};
+use super::lookup::scan::ScanLookup;
+use super::lookup::{KeyLookup, Target};
 use super::newest::{Newest, Share, Winner};
-use super::output::{arrow_error, joined, nullable, shares, write_winners};
-use super::plan::{Probed, plan};
+use super::output::{arrow_error, nullable, write_winners};
+use super::plan::plan;
 use super::tombstones::{TombstoneWriter, buried};
 use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{DataFile, Lake, Table, TableSchema, storable};
+use crate::lake::{Lake, Uncommitted, storable};
 use crate::sql::SqlError;
 use crate::sql::select::{BRONZE, DELETED};
 use crate::sql::session::session;
@@ -31,13 +32,16 @@ use crate::sql::session::session;
 pub struct LocalEngine {
     lake: Lake,
     memory: usize,
-    lanes: usize,
+    threads: usize,
+    lookup: Box<dyn KeyLookup>,
 }
 
 impl LocalEngine {
-    /// An engine that may use `memory` bytes for queries, and `lanes` threads for files.
-    pub fn new(lake: &Lake, memory: usize, lanes: usize) -> Self {
-        Self { lake: lake.clone(), memory, lanes: lanes.max(1) }
+    /// An engine that may use `memory` bytes for queries, and `threads` threads for files.
+    pub fn new(lake: &Lake, memory: usize, threads: usize) -> Self {
+        let threads = threads.max(1);
+        let lookup = Box::new(ScanLookup::new(lake, threads));
+        Self { lake: lake.clone(), memory, threads, lookup }
     }
 
     /// The source query, its rows ready to flow.
@@ -45,14 +49,14 @@ impl LocalEngine {
         &self,
         task: &MergeTask,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), MergeError> {
-        let bronze = task.bronze.schema();
+        let source = task.source.schema();
         let table =
-            LakeTable::of_files(&self.lake, &task.bronze, bronze.clone(), task.files.clone());
+            LakeTable::of_files(&self.lake, &task.source, source.clone(), task.files.clone());
         let context = session(self.memory)?;
         let what = format!("silver table {}", task.rules.table);
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
-        let query = task.rules.rows.query(&context, &plain(bronze.arrow()), &kept).await?;
+        let query = task.rules.rows.query(&context, &plain(source.arrow()), &kept).await?;
         let rows = query.execute_stream().await.map_err(|e| SqlError::of(&what, e))?;
         let fields = rows.schema();
         let output = fields.fields().iter().filter(|f| f.name() != DELETED).cloned();
@@ -85,19 +89,19 @@ impl LocalEngine {
         Ok(newest)
     }
 
-    /// Everything from bronze, into nothing: passes over shares of the keys, so that memory does
+    /// Everything from the source, into nothing: passes over shares of the keys, so that memory does
     /// not follow the table.
     async fn build(
         &self,
         task: &MergeTask,
-        target: &Table,
-        schema: &TableSchema,
-        deletes: &mut Option<TombstoneWriter>,
+        target: &Target,
+        tombstones: &mut Option<TombstoneWriter>,
         counts: &mut Counts,
-    ) -> Result<Vec<DataFile>, MergeError> {
+    ) -> Result<Uncommitted, MergeError> {
+        let schema = &target.schema;
         let cost: u64 = task.files.iter().map(FileTask::merge_cost).sum();
         let passes = cost.div_ceil(task.rules.merge_cost.max(1)).clamp(1, super::MAX_PASSES);
-        let writer = DataWriter::new(&self.lake, target, schema)?;
+        let writer = DataWriter::new(&self.lake, &target.table, schema)?;
         let mut writer = writer.with_bounds_on(&task.rules.kept());
         for index in 0..passes {
             let (_, rows) = self.source(task).await?;
@@ -109,40 +113,52 @@ impl LocalEngine {
                 newest.sorted().into_iter().map(|(_, w)| w).partition(|w| w.deleted);
             counts.inserted += live.len() as u64;
             write_winners(&mut writer, &newest, &live, (&task.rules, schema.arrow())).await?;
-            if let Some(deletes) = deletes {
-                deletes.write(&newest, &gone, &task.rules).await?;
+            if let Some(tombstones) = tombstones {
+                tombstones.write(&newest, &gone, &task.rules).await?;
             }
         }
         Ok(writer.close().await?)
     }
 
-    /// Probes the keys of the target's files.
-    async fn probe(
+    /// Merges into what is there.
+    async fn merge_into(
         &self,
         task: &MergeTask,
-        target: &Table,
-        schema: &TableSchema,
-        newest: &Arc<Newest>,
-        files: Vec<FileTask>,
-    ) -> Result<Vec<Probed>, MergeError> {
-        let mut running = tokio::task::JoinSet::new();
-        for share in shares(files, self.lanes) {
-            let prober = Prober {
-                lake: self.lake.clone(),
-                target: target.clone(),
-                schema: schema.clone(),
-                rules: task.rules.clone(),
-                newest: newest.clone(),
-            };
-            running.spawn(async move {
-                let mut probed = Vec::new();
-                for file in share {
-                    probed.extend(prober.probe(file).await?);
-                }
-                Ok::<_, MergeError>(probed)
-            });
+        target: &Target,
+        rows: SendableRecordBatchStream,
+        tombstones: &mut Option<TombstoneWriter>,
+        counts: &mut Counts,
+    ) -> Result<Applied, MergeError> {
+        let rules = &task.rules;
+        let mut newest = self.newest(rules, target.schema.arrow(), rows, task.share).await?;
+        counts.source = newest.rows;
+        counts.null_keys = newest.null_key_rows;
+        let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
+        let newest = Arc::new(newest);
+        if newest.is_empty() {
+            return Ok(Applied { add: Uncommitted::nothing(&self.lake), remove: BTreeSet::new() });
         }
-        joined(running, &task.rules).await
+        let mut found = self.lookup.find(target, &newest, &bounds).await?;
+        let buried = match &tombstones {
+            Some(tombstones) => {
+                let place = tombstones.place.clone();
+                buried(&self.lake, place, rules, &newest, &bounds, self.threads).await?
+            }
+            None => BTreeSet::new(),
+        };
+        let hits = std::mem::take(&mut found.hits);
+        let plan = plan(&newest, hits, &buried, task.refresh_equal, counts);
+        let applied = apply(&self.lake, target, &newest, &found, &plan, self.threads).await?;
+        if let Some(tombstones) = tombstones {
+            let to_remember: Vec<&Winner> = plan
+                .deletes
+                .iter()
+                .filter(|key| !buried.contains(*key))
+                .filter_map(|key| newest.get(key))
+                .collect();
+            tombstones.write(&newest, &to_remember, rules).await?;
+        }
+        Ok(applied)
     }
 }
 
@@ -151,60 +167,32 @@ impl MergeEngine for LocalEngine {
     async fn merge(&self, task: MergeTask) -> Result<Merged, MergeError> {
         let rules = task.rules.clone();
         let (output, rows) = self.source(&task).await?;
-        let target = match task.target.clone() {
-            Some(target) => target,
+        let table = match task.target.clone() {
+            Some(table) => table,
             None => self.lake.find_or_create(&rules.table, &output, None).await?,
         };
-        let (name, last_id) = (target.name(), target.last_column_id());
-        let schema = if task.from_nothing {
-            target.schema().replaced(name, &output, last_id)?
+        let (name, last_id) = (table.name(), table.last_column_id());
+        let changed = if task.from_nothing {
+            table.schema().replaced(name, &output, last_id)?
         } else {
-            target.schema().extended(name, &output, last_id)?
+            table.schema().extended(name, &output, last_id)?
         };
-        let into = schema.clone().unwrap_or_else(|| target.schema().clone());
-        let mut deletes = TombstoneWriter::open(&self.lake, &task, &into).await?;
+        let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
+        let target = Target { table, schema, rules };
+        let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
         let mut counts = Counts::default();
-        let (mut add, mut remove) = (Vec::new(), BTreeSet::new());
-
-        if task.from_nothing {
+        let applied = if task.from_nothing {
             drop(rows);
-            add = self.build(&task, &target, &into, &mut deletes, &mut counts).await?;
+            let add = self.build(&task, &target, &mut tombstones, &mut counts).await?;
+            Applied { add, remove: BTreeSet::new() }
         } else {
-            let mut newest = self.newest(&rules, into.arrow(), rows, task.share).await?;
-            counts.source = newest.rows;
-            counts.null_keys = newest.null_key_rows;
-            let bounds = newest.bounds().map_err(|e| arrow_error(&rules, e))?;
-            let newest = Arc::new(newest);
-            if !newest.is_empty() {
-                let files = self.lake.files_of(&target, None, &bounds).await?;
-                let probed = self.probe(&task, &target, &into, &newest, files).await?;
-                let buried = match &deletes {
-                    Some(deletes) => {
-                        let place = deletes.place.clone();
-                        buried(&self.lake, place, &rules, &newest, &bounds, self.lanes).await?
-                    }
-                    None => BTreeSet::new(),
-                };
-                let plan = plan(&newest, probed, &buried, task.refresh_equal, &mut counts);
-                remove = plan.rewrites.iter().map(|r| r.file.path().to_owned()).collect();
-                let place = (&self.lake, &target, &into);
-                add = rewrite(place, &rules, &newest, plan.rewrites, &plan.inserts, self.lanes)
-                    .await?;
-                if let Some(deletes) = &mut deletes {
-                    let to_remember: Vec<&Winner> = plan
-                        .deletes
-                        .iter()
-                        .filter(|key| !buried.contains(*key))
-                        .filter_map(|key| newest.get(key))
-                        .collect();
-                    deletes.write(&newest, &to_remember, &rules).await?;
-                }
-            }
-        }
-        let deletes = match deletes {
-            Some(deletes) => Some(deletes.close().await?),
+            self.merge_into(&task, &target, rows, &mut tombstones, &mut counts).await?
+        };
+        let tombstones = match tombstones {
+            Some(tombstones) => Some(tombstones.close().await?),
             None => None,
         };
-        Ok(Merged { target, schema, add, remove, deletes, counts })
+        let Applied { add, remove } = applied;
+        Ok(Merged { target: target.table, schema: changed, add, remove, tombstones, counts })
     }
 }

@@ -1,7 +1,15 @@
-//! The port that plans and runs a merge, and the engine built in.
+//! Merging: the newest row of each key of a source comes into a target.
 //!
-//! A merge is data: a target state, a range of bronze files, and what the pipeline says. An engine
-//! turns it into files to add and files to remove, and writes the former. It commits nothing.
+//! A merge is data: a target state, files of the source, and rules. An engine plans it in rows (which rows of
+//! the target go, by file and position, and which rows come) and writes the files for it. It commits nothing.
+//!
+//! - [`rules`](MergeRules): keys, order, and which rows come in
+//! - [`order`]: the one total order, and keys, as comparable bytes
+//! - [`newest`]: the newest row per key of a set of rows
+//! - `lookup/`: finding the target's rows of those keys
+//! - `plan.rs`: the decisions, pure
+//! - `apply/`: the files that carry out a plan
+//! - `tombstones.rs`: deleted keys, remembered
 
 mod apply;
 mod error;
@@ -26,7 +34,10 @@ pub use rules::{MergeRules, NullKeys};
 use newest::Share;
 
 use crate::lake::read::scan::FileTask;
-use crate::lake::{DataFile, Facts, Table, TableSchema, properties};
+use crate::lake::{Properties, Table, TableSchema, Uncommitted};
+
+/// Rows by what became of them: a prefix of snapshot properties (the counts' names follow).
+pub const ROWS: &str = "silversmith.rows";
 
 /// Passes over one range, at most.
 pub(crate) const MAX_PASSES: u64 = 65_536;
@@ -34,12 +45,14 @@ pub(crate) const MAX_PASSES: u64 = 65_536;
 /// A merge to be done.
 #[derive(Debug, Clone)]
 pub struct MergeTask {
-    /// The bronze table, for its schema.
-    pub bronze: Table,
-    /// The bronze files to merge: a range of its history.
+    /// The source table, for its schema.
+    pub source: Table,
+    /// The source's files to merge: a range of its history.
     pub files: Vec<FileTask>,
-    /// The state of silver to merge into; none: it does not exist yet, and the engine makes it.
+    /// The state to merge into; none: the table does not exist yet, and the engine makes it.
     pub target: Option<Table>,
+    /// The table of deleted keys, where it exists.
+    pub tombstones: Option<Table>,
     /// Keys, order, select, delete_when.
     pub rules: MergeRules,
     /// The share of the keys that is merged: all of them, unless the range is too large for one pass.
@@ -58,42 +71,42 @@ pub struct Merged {
     /// The schema that the target gets, where it changes.
     pub schema: Option<TableSchema>,
     /// Files written.
-    pub add: Vec<DataFile>,
+    pub add: Uncommitted,
     /// Files of the target that these replace, by path.
     pub remove: BTreeSet<String>,
-    /// Deleted keys to remember, where the pipeline deletes.
-    pub deletes: Option<Deletes>,
+    /// Deleted keys to remember, where the rules delete.
+    pub tombstones: Option<Tombstones>,
     /// What it came to.
     pub counts: Counts,
 }
 
 /// Rows for the table of deleted keys.
 #[derive(Debug)]
-pub struct Deletes {
+pub struct Tombstones {
     /// Its state.
     pub table: Table,
     /// The schema that it gets, where it changes.
     pub schema: Option<TableSchema>,
     /// Files written.
-    pub add: Vec<DataFile>,
+    pub add: Uncommitted,
 }
 
 /// What a merge came to, in rows.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Bronze rows that `select` let through.
+    /// Source rows that `select` let through.
     pub source: u64,
-    /// Keys that are new in silver.
+    /// Keys that are new in the target.
     pub inserted: u64,
     /// Keys whose row is replaced by a newer one.
     pub updated: u64,
-    /// Keys taken out of silver.
+    /// Keys taken out of the target.
     pub deleted: u64,
-    /// Keys whose row in silver, or whose delete, is newer than what came: late rows.
+    /// Keys whose row in the target, or whose delete, is newer than what came: late rows.
     pub late: u64,
     /// Keys whose row is there already.
     pub unchanged: u64,
-    /// Rows with a null in their key, which stay in bronze.
+    /// Rows with a null in their key, which are not merged.
     pub null_keys: u64,
 }
 
@@ -109,8 +122,8 @@ impl Counts {
         self.null_keys += other.null_keys;
     }
 
-    /// As marks in the snapshot's summary.
-    pub fn facts(&self) -> Facts {
+    /// As snapshot properties.
+    pub fn properties(&self) -> Properties {
         [
             ("inserted", self.inserted),
             ("updated", self.updated),
@@ -118,7 +131,7 @@ impl Counts {
             ("late", self.late),
             ("null-keys", self.null_keys),
         ]
-        .map(|(name, count)| (format!("{}-{name}", properties::ROWS), count.to_string()))
+        .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
         .into()
     }
 }
@@ -128,9 +141,9 @@ impl Counts {
 /// # Contract
 /// - The result is a function of the target state, the *set* of rows in the files, and the settings.
 /// - On success every file of the result is written and complete, and no table has changed, but for
-///   the target and its deletes table having been made, empty, where they were missing.
-/// - On failure the engine has dropped what it wrote, as far as it could.
-/// - It may be repeated; results that are not committed are the caller's to discard.
+///   the target and its table of deleted keys having been made, empty, where they were missing.
+/// - On failure what was written is deleted.
+/// - It may be repeated. A result that is dropped deletes its files.
 #[async_trait]
 pub trait MergeEngine: Debug + Send + Sync {
     /// Merges.

@@ -41,31 +41,33 @@ pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Deals files out to lanes, the largest first, each to the lane that has least.
-pub(super) fn shares(mut files: Vec<FileTask>, lanes: usize) -> Vec<Vec<FileTask>> {
-    files.sort_by_key(|f| std::cmp::Reverse(f.bytes()));
-    let mut shares: Vec<(u64, Vec<FileTask>)> = vec![(0, vec![]); lanes.min(files.len()).max(1)];
-    for file in files {
+/// Divides files among threads, the largest first, each to the thread that has least. Each with its index.
+pub(super) fn divided(files: &[FileTask], threads: usize) -> Vec<Vec<(usize, FileTask)>> {
+    let mut sorted: Vec<(usize, &FileTask)> = files.iter().enumerate().collect();
+    sorted.sort_by_key(|(_, file)| std::cmp::Reverse(file.bytes()));
+    let count = threads.min(files.len()).max(1);
+    let mut shares: Vec<(u64, Vec<(usize, FileTask)>)> = vec![(0, vec![]); count];
+    for (index, file) in sorted {
         if let Some((bytes, share)) = shares.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             *bytes += file.bytes();
-            share.push(file);
+            share.push((index, file.clone()));
         }
     }
     shares.into_iter().map(|(_, share)| share).collect()
 }
 
-/// The results of all lanes; the first error ends the others.
+/// The results of all threads; the first error ends the others.
 pub(super) async fn joined<T: 'static>(
-    mut running: tokio::task::JoinSet<Result<Vec<T>, MergeError>>,
+    mut running: tokio::task::JoinSet<Result<T, MergeError>>,
     rules: &MergeRules,
 ) -> Result<Vec<T>, MergeError> {
     let mut all = Vec::new();
-    while let Some(lane) = running.join_next().await {
-        let lane = lane.map_err(|panic| MergeError::Panicked {
+    while let Some(ended) = running.join_next().await {
+        let ended = ended.map_err(|panic| MergeError::Panicked {
             table: rules.table.clone(),
             why: panic.to_string(),
         })?;
-        all.extend(lane?);
+        all.push(ended?);
     }
     Ok(all)
 }

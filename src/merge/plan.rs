@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Counts;
 use super::newest::Newest;
-use crate::lake::read::scan::FileTask;
+
+/// A key, as comparable bytes.
+pub(super) type Key = Box<[u8]>;
 
 /// What the target says about the winner of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// It holds an older row: to be replaced, or taken out.
     Replace,
@@ -17,53 +19,55 @@ pub(super) enum Verdict {
     Late,
 }
 
-/// A target file in which keys of the source were found: position, key, verdict.
-#[derive(Debug)]
-pub(super) struct Probed {
-    pub(super) file: FileTask,
-    pub(super) hits: Vec<(u64, Box<[u8]>, Verdict)>,
+/// Where a row of the target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RowAt {
+    /// Its file, as an index into the files that were looked through.
+    pub(super) file: usize,
+    /// Its position in the file, from 0, deleted rows counted.
+    pub(super) position: u64,
 }
 
-/// A file of the target to be written again.
+/// A row of the target whose key the source has.
 #[derive(Debug)]
-pub(super) struct Rewrite {
-    pub(super) file: FileTask,
-    /// Positions of rows that go, ascending.
-    pub(super) gone: Vec<u64>,
-    /// Keys whose newest row comes instead.
-    pub(super) instead: Vec<Box<[u8]>>,
+pub(super) struct Hit {
+    pub(super) at: RowAt,
+    pub(super) key: Key,
+    pub(super) verdict: Verdict,
 }
 
-/// The decisions of a merge. Pure.
+/// A row of the target that goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) at: RowAt,
+    /// The key whose newest row comes instead.
+    pub(super) instead: Option<Key>,
+}
+
+/// What a merge does, in rows.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) rewrites: Vec<Rewrite>,
-    pub(super) inserts: Vec<Box<[u8]>>,
-    pub(super) deletes: Vec<Box<[u8]>>,
+    /// In the order of their places.
+    pub(super) gone: Vec<Gone>,
+    pub(super) inserts: Vec<Key>,
+    pub(super) deletes: Vec<Key>,
 }
 
 pub(super) fn plan(
     newest: &Newest,
-    probed: Vec<Probed>,
-    buried: &BTreeSet<Box<[u8]>>,
+    mut hits: Vec<Hit>,
+    buried: &BTreeSet<Key>,
     refresh_equal: bool,
     counts: &mut Counts,
 ) -> Plan {
-    // A key may be in silver more than once, where others wrote it: the newest of all decides.
+    // A key may be in the target more than once, where others wrote it: the newest of all decides.
     let mut verdicts: BTreeMap<&[u8], Verdict> = BTreeMap::new();
-    for (_, key, verdict) in probed.iter().flat_map(|p| &p.hits) {
-        let entry = verdicts.entry(key).or_insert(*verdict);
-        let rank = |v: Verdict| match v {
-            Verdict::Replace => 0,
-            Verdict::Same => 1,
-            Verdict::Late => 2,
-        };
-        if rank(*verdict) > rank(*entry) {
-            *entry = *verdict;
-        }
+    for hit in &hits {
+        let verdict = verdicts.entry(&hit.key).or_insert(hit.verdict);
+        *verdict = hit.verdict.max(*verdict);
     }
     let mut plan = Plan::default();
-    let mut replaced: BTreeSet<Box<[u8]>> = BTreeSet::new();
+    let mut replaced: BTreeSet<Key> = BTreeSet::new();
     for (key, winner) in newest.sorted() {
         let verdict = verdicts.get(key).copied();
         if winner.deleted {
@@ -92,21 +96,69 @@ pub(super) fn plan(
             }
         }
     }
-    let mut placed: BTreeSet<Box<[u8]>> = BTreeSet::new();
-    for Probed { file, hits } in probed {
-        let mut rewrite = Rewrite { file, gone: vec![], instead: vec![] };
-        for (position, key, _) in hits {
-            if replaced.contains(&key) {
-                rewrite.gone.push(position);
-                let lives = newest.get(&key).is_some_and(|w| !w.deleted);
-                if lives && placed.insert(key.clone()) {
-                    rewrite.instead.push(key);
-                }
-            }
-        }
-        if !rewrite.gone.is_empty() {
-            plan.rewrites.push(rewrite);
+    hits.sort_unstable_by_key(|hit| hit.at);
+    let mut placed: BTreeSet<Key> = BTreeSet::new();
+    for Hit { at, key, .. } in hits {
+        if replaced.contains(&key) {
+            let lives = newest.get(&key).is_some_and(|winner| !winner.deleted);
+            let instead = (lives && placed.insert(key.clone())).then_some(key);
+            plan.gone.push(Gone { at, instead });
         }
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+
+    use super::super::NullKeys;
+    use super::super::newest::Share;
+    use super::*;
+
+    /// Keys with their orders, and whether they delete.
+    fn newest(rows: &[(i64, i64, bool)]) -> Newest {
+        let column = |of: fn(&(i64, i64, bool)) -> i64| {
+            Arc::new(rows.iter().map(of).collect::<Int64Array>()) as ArrayRef
+        };
+        let batch =
+            RecordBatch::try_from_iter([("k", column(|r| r.0)), ("o", column(|r| r.1))]).unwrap();
+        let columns = |name: &str| [name.to_owned()];
+        let mut newest =
+            Newest::new(&batch.schema(), &columns("k"), &columns("o"), NullKeys::Skip).unwrap();
+        let deleted: BooleanArray = rows.iter().map(|r| Some(r.2)).collect();
+        newest.push(batch, &deleted, Share::ALL).unwrap();
+        newest
+    }
+
+    #[test]
+    fn a_key_that_others_wrote_twice_is_replaced_once_and_taken_out_everywhere() {
+        let newest = newest(&[(1, 5, false), (2, 5, true), (3, 5, false), (4, 5, false)]);
+        let keys: Vec<Key> = newest.sorted().iter().map(|(key, _)| (*key).into()).collect();
+        let hit = |file, position, key: usize, verdict| Hit {
+            at: RowAt { file, position },
+            key: keys[key].clone(),
+            verdict,
+        };
+        let hits = vec![
+            hit(1, 7, 0, Verdict::Replace),
+            hit(0, 9, 0, Verdict::Replace),
+            hit(1, 2, 1, Verdict::Same),
+            hit(0, 1, 2, Verdict::Late),
+            hit(1, 1, 2, Verdict::Replace),
+        ];
+        let mut counts = Counts::default();
+        let plan = plan(&newest, hits, &BTreeSet::new(), false, &mut counts);
+        let gone = |file, position, instead: Option<usize>| Gone {
+            at: RowAt { file, position },
+            instead: instead.map(|key| keys[key].clone()),
+        };
+        assert_eq!(plan.gone, [gone(0, 9, Some(0)), gone(1, 2, None), gone(1, 7, None)]);
+        assert_eq!(plan.inserts, [keys[3].clone()]);
+        assert_eq!(plan.deletes, [keys[1].clone()]);
+        let told = (counts.updated, counts.deleted, counts.late, counts.inserted);
+        assert_eq!(told, (1, 1, 1, 1));
+    }
 }

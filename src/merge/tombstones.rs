@@ -11,7 +11,8 @@ use arrow::datatypes::Schema;
 use super::newest::{Newest, Winner};
 use super::order::Encoder;
 use super::output::{WRITE_ROWS, arrow_error};
-use super::{Deletes, MergeError, MergeRules, MergeTask};
+use super::plan::Key;
+use super::{MergeError, MergeRules, MergeTask, Tombstones};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::scan::Bounds;
 use crate::lake::write::data::DataWriter;
@@ -36,13 +37,13 @@ impl TombstoneWriter {
     pub(super) async fn open(
         lake: &Lake,
         task: &MergeTask,
-        silver: &TableSchema,
+        target: &TableSchema,
     ) -> Result<Option<Self>, MergeError> {
         let name = task.rules.tombstones.clone();
         let columns = task.rules.kept();
-        let fields = columns.iter().filter_map(|c| silver.arrow().field_with_name(c).ok());
+        let fields = columns.iter().filter_map(|c| target.arrow().field_with_name(c).ok());
         let wanted = storable(&Schema::new(fields.cloned().collect::<Vec<_>>()));
-        let table = match lake.find(&name).await? {
+        let table = match task.tombstones.clone() {
             Some(table) if task.rules.rows.deletes() || task.from_nothing => table,
             None if task.rules.rows.deletes() => {
                 lake.find_or_create(&name, &Arc::new(wanted.clone()), None).await?
@@ -75,10 +76,10 @@ impl TombstoneWriter {
         Ok(())
     }
 
-    pub(super) async fn close(self) -> Result<Deletes, MergeError> {
+    pub(super) async fn close(self) -> Result<Tombstones, MergeError> {
         let add = self.writer.close().await?;
         let TombstoneTable { table, changed, .. } = self.place;
-        Ok(Deletes { table, schema: changed, add })
+        Ok(Tombstones { table, schema: changed, add })
     }
 }
 
@@ -89,8 +90,8 @@ pub(super) async fn buried(
     rules: &MergeRules,
     newest: &Newest,
     bounds: &[Bounds],
-    lanes: usize,
-) -> Result<BTreeSet<Box<[u8]>>, MergeError> {
+    threads: usize,
+) -> Result<BTreeSet<Key>, MergeError> {
     let files = lake.files_of(&deletes.table, None, bounds).await?;
     let schema = deletes.schema.arrow();
     let arrow = |e| arrow_error(rules, e);
@@ -98,7 +99,7 @@ pub(super) async fn buried(
     let order = Encoder::new(schema, &rules.order).map_err(arrow)?;
     let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
     let mut buried = BTreeSet::new();
-    let mut rows = lake.read_files(&deletes.table, &deletes.schema, files, &columns, lanes);
+    let mut rows = lake.read_files(&deletes.table, &deletes.schema, files, &columns, threads);
     while let Some(batch) = rows.try_next().await? {
         let (keys, orders) =
             (keys.encode(&batch).map_err(arrow)?, order.encode(&batch).map_err(arrow)?);

@@ -1,8 +1,10 @@
 //! Why a merge did not happen, and what to do.
 
+use std::time::Duration;
+
 use crate::checkpoint::CheckpointError;
 use crate::error::Kind;
-use crate::lake::{LakeError, TableName};
+use crate::lake::{LakeError, SnapshotId, TableName};
 use crate::merge::MergeError;
 
 /// Why a merge did not happen.
@@ -32,7 +34,7 @@ pub enum SilverError {
         /// Silver.
         silver: TableName,
         /// The snapshot that is gone.
-        snapshot: i64,
+        snapshot: SnapshotId,
     },
     /// Rows were taken out of bronze.
     #[error(
@@ -42,17 +44,21 @@ pub enum SilverError {
         /// Bronze.
         bronze: TableName,
         /// The snapshot that did it.
-        snapshot: i64,
+        snapshot: SnapshotId,
         /// Its operation.
         operation: String,
     },
-    /// Others keep committing to silver.
-    #[error("silver table {table}: {attempts} merges in a row met another commit; nothing is lost")]
+    /// Other writers keep committing to silver.
+    #[error(
+        "silver table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
+    )]
     Contended {
         /// The table.
         table: TableName,
         /// How many.
-        attempts: usize,
+        attempts: u32,
+        /// In which time.
+        elapsed: Duration,
     },
 }
 

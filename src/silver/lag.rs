@@ -5,21 +5,17 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Silver, SilverError, SilverReport};
-use crate::lake::Table;
-use crate::lake::read::diff::Position;
+use crate::lake::position::Position;
+use crate::lake::{SequenceNumber, Table};
 use crate::telemetry::metrics;
 
 impl Silver {
     /// How long the oldest bronze commit that is not merged has waited; none where silver has caught up.
     pub async fn lag(&self) -> Result<Option<Duration>, SilverError> {
-        // Silver first, as in a step.
-        let silver = self.lake.find(&self.settings.rules.table).await?;
-        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(None) };
-        let mark = match &silver {
-            Some(silver) => self.mark(silver).await?,
-            None => None,
-        };
-        Ok(waiting_since(&bronze, mark.as_ref()).map(|since| self.waited(since)))
+        let tables = self.load().await?;
+        let Some(bronze) = &tables.bronze else { return Ok(None) };
+        let position = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
+        Ok(waiting_since(bronze, position.as_ref()).map(|since| self.waited(since)))
     }
 
     fn waited(&self, since: DateTime<Utc>) -> Duration {
@@ -48,9 +44,9 @@ impl Silver {
     }
 }
 
-/// When the oldest bronze commit after the mark was made.
-pub(super) fn waiting_since(bronze: &Table, mark: Option<&Position>) -> Option<DateTime<Utc>> {
-    let merged = mark.map_or(0, |mark| mark.sequence);
+/// When the oldest bronze commit after a position was made.
+pub(super) fn waiting_since(bronze: &Table, through: Option<&Position>) -> Option<DateTime<Utc>> {
+    let merged = through.map_or(SequenceNumber::default(), |through| through.sequence);
     let line = bronze.ancestry().snapshots;
     line.iter().take_while(|s| s.sequence > merged).last().map(|snapshot| snapshot.at)
 }

@@ -1,28 +1,37 @@
 //! Silver: the newest row of each key, merged from what bronze gained (I4, I5).
 //!
+//! - this file: the step, and the rebuild
+//! - `range.rs`: where the merge starts and ends
+//! - `commit.rs`: the merge's files → one commit with its position
+//! - `checkpoint.rs`: the JSON that follows the position
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
 //! - `lag.rs`: how long bronze has waited
-//! - this file: where the merge starts and ends, the mark, conflicts, the checkpoint
 
+mod checkpoint;
+mod commit;
 mod error;
 mod lag;
+mod range;
 mod settings;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
-use crate::checkpoint::{self, CheckpointStore, FORMAT_VERSION, Rewind, SilverCheckpoint};
-use crate::lake::read::diff::{Position, Standing, Step, standing};
-use crate::lake::read::scan::FileTask;
-use crate::lake::{Change, Facts, Lake, LakeError, Outcome, Removal, Table, properties};
+use crate::checkpoint::CheckpointStore;
+use crate::lake::position::Position;
+use crate::lake::{Lake, SnapshotId, Table, properties};
 use crate::merge::newest::Share;
-use crate::merge::{self, MAX_PASSES, MergeEngine, MergeTask, Merged};
+use crate::merge::{Counts, MAX_PASSES, MergeEngine, MergeTask};
+use range::Range;
 
+pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
 pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
+
+/// Where bronze was merged through: a position's prefix.
+pub const MERGED: &str = "silversmith.bronze";
 
 /// What a step did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -30,11 +39,22 @@ pub struct SilverReport {
     /// Bronze snapshots merged.
     pub bronze_snapshots: usize,
     /// What the merges counted.
-    pub counts: merge::Counts,
+    pub counts: Counts,
     /// Silver snapshots committed.
-    pub snapshots: Vec<i64>,
+    pub snapshots: Vec<SnapshotId>,
     /// The start had expired: rows already merged were offered again.
     pub healed: bool,
+}
+
+/// What a step did, and the state that it ended with.
+#[derive(Debug, Default)]
+pub struct SilverStep {
+    /// What it did.
+    pub report: SilverReport,
+    /// Silver; none where there is no bronze yet.
+    pub silver: Option<Table>,
+    /// Bronze as far as it is merged.
+    pub through: Option<Position>,
 }
 
 /// One pipeline's way from bronze to silver.
@@ -46,8 +66,16 @@ pub struct Silver {
     settings: SilverSettings,
 }
 
+/// The tables of a merge, each loaded once.
+#[derive(Debug)]
+struct Tables {
+    silver: Option<Table>,
+    tombstones: Option<Table>,
+    bronze: Option<Table>,
+}
+
 /// Merges in a row that may meet another commit before the step gives up.
-const MAX_ATTEMPTS: usize = 10;
+const MAX_CONFLICTS: u32 = 10;
 
 impl Silver {
     /// See [`Silver`].
@@ -60,75 +88,99 @@ impl Silver {
         Self { lake: lake.clone(), checkpoints, engine, settings }
     }
 
-    /// Merges what bronze gained since the mark. Nothing to merge is fine.
-    pub async fn step(&self) -> Result<SilverReport, SilverError> {
+    /// Loads the tables. Silver first: its position is then never ahead of bronze as it is loaded.
+    async fn load(&self) -> Result<Tables, SilverError> {
+        let silver = self.lake.find(&self.settings.rules.table).await?;
+        let tombstones = self.lake.find(&self.settings.rules.tombstones).await?;
+        let bronze = self.lake.find(&self.settings.bronze).await?;
+        Ok(Tables { silver, tombstones, bronze })
+    }
+
+    /// Merges what bronze, as it is when this begins, gained since silver's position. Nothing to merge is fine.
+    pub async fn step(&self) -> Result<SilverStep, SilverError> {
         let span = tracing::info_span!("merge", pipeline = self.settings.pipeline, table = %self.settings.rules.table);
         let (began, mut since) = (self.lake.ambient().now(), None);
-        let report = self.step_since(&mut since).instrument(span).await?;
-        if !report.snapshots.is_empty() {
-            self.measure(since, self.lake.ambient().now() - began, &report);
+        let step = self.step_since(&mut since).instrument(span).await?;
+        if !step.report.snapshots.is_empty() {
+            self.measure(since, self.lake.ambient().now() - began, &step.report);
         }
-        Ok(report)
+        Ok(step)
     }
 
     async fn step_since(
         &self,
         since: &mut Option<DateTime<Utc>>,
-    ) -> Result<SilverReport, SilverError> {
+    ) -> Result<SilverStep, SilverError> {
         let mut report = SilverReport::default();
-        let mut conflicts = 0;
+        let (mut conflicts, began) = (0, self.lake.ambient().now());
+        let mut tables = self.load().await?;
         loop {
-            // Silver first: the mark that is read is then never ahead of bronze as it is read.
-            let silver = self.lake.find(&self.settings.rules.table).await?;
-            let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
-                return Ok(report);
-            };
             let rewind = self.rewind().await?;
-            let Some(range) = self.range(&bronze, silver.as_ref(), rewind).await? else {
-                self.save_checkpoint(rewind).await?;
-                return Ok(report);
+            let Some(range) = self.range(&tables, rewind).await? else {
+                let through = match &tables.silver {
+                    Some(silver) => silver.position(MERGED)?,
+                    None => None,
+                };
+                if tables.bronze.is_some() {
+                    self.save_checkpoint(through.as_ref(), rewind).await?;
+                }
+                return Ok(SilverStep { report, silver: tables.silver, through });
             };
-            *since = since.or_else(|| lag::waiting_since(&bronze, range.from.as_ref()));
-            match self.merge_in_passes(&bronze, silver, &range, rewind.is_some()).await? {
+            *since = since.or_else(|| {
+                tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))
+            });
+            match self.merge_in_passes(&mut tables, &range, rewind.is_some()).await? {
                 Some((snapshots, counts)) => {
                     conflicts = 0;
                     report.bronze_snapshots += range.snapshots;
                     report.counts.add(&counts);
                     report.healed |= range.superset;
                     report.snapshots.extend(snapshots);
-                    self.save_checkpoint(rewind).await?;
+                    self.save_checkpoint(Some(&range.through()), rewind).await?;
                 }
-                None if conflicts + 1 == MAX_ATTEMPTS => {
-                    let table = self.settings.rules.table.clone();
-                    return Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS });
+                None => {
+                    conflicts += 1;
+                    self.give_way(conflicts, began).await?;
+                    tables = self.load().await?;
                 }
-                None => conflicts += 1,
             }
         }
     }
 
-    /// Merges a range. One that is too large for memory is worked off in shares of its keys, a commit
-    /// each: only the last moves the mark, and what was merged before a crash is merged again (I5, I7).
+    /// Another commit came first: waits a little, or gives up.
+    async fn give_way(&self, conflicts: u32, began: DateTime<Utc>) -> Result<(), SilverError> {
+        if conflicts < MAX_CONFLICTS {
+            self.lake.wait_after_conflict(conflicts).await;
+            return Ok(());
+        }
+        Err(SilverError::Contended {
+            table: self.settings.rules.table.clone(),
+            attempts: conflicts,
+            elapsed: (self.lake.ambient().now() - began).to_std().unwrap_or_default(),
+        })
+    }
+
+    /// Merges a range. One that is too large for memory is merged in shares of its keys, a commit each: only
+    /// the last moves the position, and what was merged before a crash is merged again (I5, I7).
     async fn merge_in_passes(
         &self,
-        bronze: &Table,
-        mut silver: Option<Table>,
+        tables: &mut Tables,
         range: &Range,
         refresh_equal: bool,
-    ) -> Result<Option<(Vec<i64>, merge::Counts)>, SilverError> {
-        let cost: u64 = range.files.iter().map(FileTask::merge_cost).sum();
+    ) -> Result<Option<(Vec<SnapshotId>, Counts)>, SilverError> {
+        let cost: u64 = range.files.iter().map(|file| file.merge_cost()).sum();
         let passes = cost.div_ceil(self.settings.rules.merge_cost.max(1)).clamp(1, MAX_PASSES);
-        let (mut snapshots, mut counts) = (Vec::new(), merge::Counts::default());
+        let (mut snapshots, mut counts) = (Vec::new(), Counts::default());
         for index in 0..passes {
-            let mut task = self.task(bronze, silver, range, refresh_equal);
+            let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(None) };
             task.share = Share { index, of: passes };
-            let mark = (index + 1 == passes).then_some(&range.end);
-            let Some((table, merged)) = self.merge(task, range, mark, false).await? else {
+            let end = (index + 1 == passes).then_some(&range.end);
+            let Some((snapshot, merged)) = self.merge(task, tables, range, end, false).await?
+            else {
                 return Ok(None);
             };
-            snapshots.extend(table.current().map(|s| s.id));
+            snapshots.push(snapshot);
             counts.add(&merged);
-            silver = Some(table);
         }
         Ok(Some((snapshots, counts)))
     }
@@ -137,31 +189,31 @@ impl Silver {
     /// after bronze was changed by others.
     pub async fn rebuild(&self) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
-        for _ in 0..MAX_ATTEMPTS {
-            let silver = self.lake.find(&self.settings.rules.table).await?;
-            let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
-                return Ok(report);
-            };
+        let (mut conflicts, began) = (0, self.lake.ambient().now());
+        loop {
+            let mut tables = self.load().await?;
+            let Some(bronze) = &tables.bronze else { return Ok(report) };
             let Some(tip) = bronze.current() else { return Ok(report) };
             let range = Range {
-                files: self.lake.files_of(&bronze, None, &[]).await?,
-                end: Position::of(&bronze, &tip),
+                files: self.lake.files_of(bronze, None, &[]).await?,
+                end: Position::of(bronze, &tip),
                 snapshots: bronze.ancestry().snapshots.len(),
                 superset: false,
                 from: None,
             };
-            let mut task = self.task(&bronze, silver, &range, true);
+            let Some(mut task) = self.task(&tables, &range, true) else { return Ok(report) };
             task.from_nothing = true;
-            if let Some((table, counts)) = self.merge(task, &range, Some(&range.end), true).await? {
+            let merged = self.merge(task, &mut tables, &range, Some(&range.end), true).await?;
+            if let Some((snapshot, counts)) = merged {
                 report.bronze_snapshots = range.snapshots;
                 report.counts.add(&counts);
-                report.snapshots.extend(table.current().map(|s| s.id));
-                self.save_checkpoint(None).await?;
+                report.snapshots.push(snapshot);
+                self.save_checkpoint(Some(&range.end), None).await?;
                 return Ok(report);
             }
+            conflicts += 1;
+            self.give_way(conflicts, began).await?;
         }
-        let table = self.settings.rules.table.clone();
-        Err(SilverError::Contended { table, attempts: MAX_ATTEMPTS })
     }
 
     /// Whether silver, if it is there, was merged under this configuration.
@@ -169,295 +221,54 @@ impl Silver {
     /// # Errors
     /// [`SilverError::OtherConfiguration`] when it was not.
     pub async fn check_configuration(&self) -> Result<(), SilverError> {
-        if let Some(silver) = self.lake.find(&self.settings.rules.table).await? {
-            self.mark(&silver).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether all of bronze, as it is now, is merged. A rewind that was asked for is still to be done.
-    pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
-        // Silver first, as in a step.
         let silver = self.lake.find(&self.settings.rules.table).await?;
-        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(true) };
-        let Some(tip) = bronze.current() else { return Ok(true) };
-        let mark = match &silver {
-            Some(silver) => self.mark(silver).await?,
-            None => None,
-        };
-        Ok(mark == Some(Position::of(&bronze, &tip)) && self.rewind().await?.is_none())
+        let tombstones = self.lake.find(&self.settings.rules.tombstones).await?;
+        self.position(silver.as_ref(), tombstones.as_ref()).map(drop)
     }
 
-    fn task(
-        &self,
-        bronze: &Table,
-        silver: Option<Table>,
-        range: &Range,
-        refresh_equal: bool,
-    ) -> MergeTask {
-        MergeTask {
-            bronze: bronze.clone(),
+    /// Whether all of bronze, as it is now, is merged. A requested rewind is still to be done.
+    pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
+        let tables = self.load().await?;
+        let Some(bronze) = &tables.bronze else { return Ok(true) };
+        let Some(tip) = bronze.current() else { return Ok(true) };
+        let position = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
+        Ok(position == Some(Position::of(bronze, &tip)) && self.rewind().await?.is_none())
+    }
+
+    /// Whether bronze has moved beyond a position.
+    pub async fn has_moved(&self, through: Option<&Position>) -> Result<bool, SilverError> {
+        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(false) };
+        let tip = bronze.current().map(|tip| Position::of(&bronze, &tip));
+        Ok(tip.is_some() && tip.as_ref() != through)
+    }
+
+    fn task(&self, tables: &Tables, range: &Range, refresh_equal: bool) -> Option<MergeTask> {
+        Some(MergeTask {
+            source: tables.bronze.clone()?,
             files: range.files.clone(),
-            target: silver,
+            target: tables.silver.clone(),
+            tombstones: tables.tombstones.clone(),
             rules: self.settings.rules.clone(),
             share: Share::ALL,
             from_nothing: false,
             refresh_equal,
-        }
-    }
-
-    /// The next range to merge, or none when silver is up to date.
-    async fn range(
-        &self,
-        bronze: &Table,
-        silver: Option<&Table>,
-        rewind: Option<Rewind>,
-    ) -> Result<Option<Range>, SilverError> {
-        let mark = match silver {
-            Some(silver) => self.mark(silver).await?,
-            None => None,
-        };
-        if bronze.current().is_none() {
-            return Ok(None);
-        }
-        if let Some(mark) = &mark
-            // Silver was loaded first: a mark ahead of bronze means that bronze was set back.
-            && matches!(standing(bronze, mark), Standing::RolledBack | Standing::Ahead)
-        {
-            return Err(SilverError::BronzeRolledBack {
-                bronze: bronze.name().clone(),
-                silver: self.settings.rules.table.clone(),
-                snapshot: mark.snapshot,
-            });
-        }
-        let tip = bronze.current().map(|s| Position::of(bronze, &s));
-        if rewind.is_none() && mark.is_some() && mark == tip {
-            return Ok(None);
-        }
-        let start = match rewind {
-            Some(rewind) => self.rewound(bronze, rewind)?,
-            None => mark.clone(),
-        };
-        let diff = self.lake.diff(bronze, start.as_ref()).await?;
-        let floor = mark.as_ref().map_or(0, |m| m.sequence);
-        let range = self.first_share(bronze, diff.steps, diff.superset, floor)?;
-        // The mark never goes back (I4): a merge that does not reach it is only wanted on a rewind.
-        let range = range.filter(|r| r.end.sequence > floor || rewind.is_some());
-        Ok(range.map(|range| Range { from: mark, ..range }))
-    }
-
-    /// As many steps as one commit takes: at least one, and always up to the mark.
-    fn first_share(
-        &self,
-        bronze: &Table,
-        steps: Vec<Step>,
-        superset: bool,
-        floor: i64,
-    ) -> Result<Option<Range>, SilverError> {
-        let mut range: Option<Range> = None;
-        let mut bytes = 0;
-        for step in steps {
-            if let Some(operation) = step.removed_rows
-                && self.settings.on_bronze_delete == OnBronzeDelete::Fail
-            {
-                return Err(SilverError::BronzeDeleted {
-                    bronze: bronze.name().clone(),
-                    snapshot: step.end.snapshot,
-                    operation,
-                });
-            }
-            let more: u64 = step.files.iter().map(FileTask::merge_cost).sum();
-            let range = range.get_or_insert_with(|| Range {
-                files: vec![],
-                end: step.end.clone(),
-                snapshots: 0,
-                superset,
-                from: None,
-            });
-            let full = range.snapshots > 0 && bytes + more > self.settings.rules.merge_cost;
-            if full && range.end.sequence > floor {
-                break;
-            }
-            bytes += more;
-            range.files.extend(step.files);
-            range.end = step.end;
-            range.snapshots += 1;
-        }
-        Ok(range)
-    }
-
-    fn rewound(&self, bronze: &Table, rewind: Rewind) -> Result<Option<Position>, LakeError> {
-        let Some(id) = rewind.after_snapshot_id else { return Ok(None) };
-        let snapshot = bronze.snapshot(id).ok_or_else(|| LakeError::NoSnapshot {
-            table: bronze.name().clone(),
-            what: format!("{id}, to which the checkpoint was rewound"),
-        })?;
-        Ok(Some(Position::of(bronze, &snapshot)))
+        })
     }
 
     /// Where silver stands, once it is sure that it was merged under this configuration.
-    async fn mark(&self, silver: &Table) -> Result<Option<Position>, SilverError> {
-        let mark = silver.marked_position(properties::MERGED)?;
-        let deletes = self.lake.find(&self.settings.rules.tombstones).await?;
-        for table in [Some(silver), deletes.as_ref()].into_iter().flatten() {
-            let facts = table.newest_marks(properties::CONFIGURATION)?;
-            let hash = facts.and_then(|f| f.get(properties::CONFIGURATION).cloned());
+    fn position(
+        &self,
+        silver: Option<&Table>,
+        tombstones: Option<&Table>,
+    ) -> Result<Option<Position>, SilverError> {
+        let Some(silver) = silver else { return Ok(None) };
+        for table in [Some(silver), tombstones].into_iter().flatten() {
+            let newest = table.newest_properties(properties::CONFIGURATION)?;
+            let hash = newest.and_then(|p| p.get(properties::CONFIGURATION).cloned());
             if hash.is_some_and(|hash| hash != self.settings.hash()) {
                 return Err(SilverError::OtherConfiguration(self.settings.rules.table.clone()));
             }
         }
-        Ok(mark)
-    }
-
-    /// Merges and commits, with the position that the mark moves to, if it does. `None`: another
-    /// commit came first; plan again from its mark.
-    async fn merge(
-        &self,
-        task: MergeTask,
-        range: &Range,
-        end: Option<&Position>,
-        rebuild: bool,
-    ) -> Result<Option<(Table, merge::Counts)>, SilverError> {
-        tracing::info!(
-            table = %self.settings.rules.table, bronze_snapshots = range.snapshots, files = task.files.len(),
-            pass = task.share.index + 1, passes = task.share.of, "merging"
-        );
-        let merged = self.engine.merge(task).await?;
-        // The state that the engine found, or made, or that came with the last pass may hold somebody
-        // else's merge: the plan is void then, and the mark would go back (I4).
-        if !rebuild && self.mark(&merged.target).await? != range.from {
-            self.discard(&merged).await;
-            return Ok(None);
-        }
-        // Deleted keys are remembered first: they are facts about bronze, whatever silver does.
-        if !self.remember_deletes(&merged, rebuild).await? {
-            self.discard(&merged).await;
-            return Ok(None);
-        }
-        let mut facts = self.facts();
-        if let Some(end) = end {
-            properties::set_position(&mut facts, properties::MERGED, end);
-        }
-        let mut summary = facts.clone();
-        summary.extend(merged.counts.facts());
-        let change = Change {
-            add: merged.add.clone(),
-            remove: removal(&merged.remove, rebuild),
-            schema: merged.schema.clone(),
-            marks: summary,
-            property_marks: facts,
-        };
-        match self.lake.commit(&merged.target, &change).await {
-            Ok(Outcome::Committed(table)) => {
-                let counts = &merged.counts;
-                tracing::info!(
-                    table = %self.settings.rules.table, snapshot = table.current().map(|s| s.id),
-                    bronze_snapshot = end.map(|end| end.snapshot), inserted = counts.inserted,
-                    updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, "silver merged"
-                );
-                Ok(Some((table, merged.counts)))
-            }
-            Ok(Outcome::Conflict(_)) => {
-                self.discard(&merged).await;
-                Ok(None)
-            }
-            Err(error @ LakeError::Unknown { .. }) => Err(error.into()),
-            Err(error) => {
-                self.discard(&merged).await;
-                Err(error.into())
-            }
-        }
-    }
-
-    async fn discard(&self, merged: &Merged) {
-        let paths = merged.add.iter().map(|f| f.file_path().to_owned());
-        self.lake.discard(paths.collect()).await;
-    }
-
-    fn facts(&self) -> Facts {
-        let mut facts = properties::marks(&self.settings.pipeline);
-        facts.insert(properties::CONFIGURATION.to_owned(), self.settings.hash());
-        facts
-    }
-
-    /// Adds to the table of deleted keys. `false`: on a rebuild, which empties it first, somebody else
-    /// has added to it meanwhile; what they know must not be lost.
-    async fn remember_deletes(&self, merged: &Merged, rebuild: bool) -> Result<bool, SilverError> {
-        let Some(deletes) = &merged.deletes else { return Ok(true) };
-        if deletes.add.is_empty() && !rebuild {
-            return Ok(true);
-        }
-        let facts = self.facts();
-        let change = Change {
-            add: deletes.add.clone(),
-            remove: removal(&BTreeSet::new(), rebuild),
-            schema: deletes.schema.clone(),
-            marks: facts.clone(),
-            property_marks: facts,
-        };
-        let mut base = deletes.table.clone();
-        loop {
-            match self.lake.commit(&base, &change).await? {
-                Outcome::Committed(_) => return Ok(true),
-                Outcome::Conflict(_) if rebuild => {
-                    let paths = change.add.iter().map(|f| f.file_path().to_owned());
-                    self.lake.discard(paths.collect()).await;
-                    return Ok(false);
-                }
-                Outcome::Conflict(newer) => base = newer,
-            }
-        }
-    }
-
-    async fn rewind(&self) -> Result<Option<Rewind>, SilverError> {
-        let stored =
-            checkpoint::load::<SilverCheckpoint>(&*self.checkpoints, &self.settings.pipeline)
-                .await?;
-        Ok(stored.and_then(|(checkpoint, _)| checkpoint.rewind))
-    }
-
-    /// The checkpoint follows the mark. A rewind that was carried out is taken out of it.
-    async fn save_checkpoint(&self, carried_out: Option<Rewind>) -> Result<(), SilverError> {
-        let mark = match self.lake.find(&self.settings.rules.table).await? {
-            Some(silver) => silver.marked_position(properties::MERGED)?,
-            None => None,
-        };
-        let now = self.lake.ambient().now();
-        let change = |stored: Option<SilverCheckpoint>| {
-            let asked = stored.as_ref().and_then(|s| s.rewind);
-            let new = SilverCheckpoint {
-                format_version: FORMAT_VERSION,
-                table: self.settings.rules.table.to_string(),
-                bronze_table_uuid: mark.as_ref().map(|m| m.table.clone()),
-                bronze_snapshot_id: mark.as_ref().map(|m| m.snapshot),
-                bronze_sequence_number: mark.as_ref().map(|m| m.sequence),
-                rewind: asked.filter(|asked| Some(*asked) != carried_out),
-                updated_at: now,
-            };
-            let same = stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
-            (!same).then_some(new)
-        };
-        checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
-        Ok(())
-    }
-}
-
-/// What one commit merges.
-#[derive(Debug)]
-struct Range {
-    files: Vec<FileTask>,
-    end: Position,
-    snapshots: usize,
-    superset: bool,
-    /// The mark that it was planned from.
-    from: Option<Position>,
-}
-
-fn removal(files: &BTreeSet<String>, everything: bool) -> Removal {
-    match (everything, files.is_empty()) {
-        (true, _) => Removal::All,
-        (false, true) => Removal::Nothing,
-        (false, false) => Removal::Files(files.clone()),
+        Ok(silver.position(MERGED)?)
     }
 }

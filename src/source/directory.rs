@@ -22,7 +22,7 @@ pub struct DirectoryStore {
     directory: PathBuf,
     settle: Duration,
     ambient: SharedAmbient,
-    /// What was warned of: a listing comes every half second.
+    /// Paths that were warned of once: a listing comes every half second.
     warned: Mutex<HashSet<PathBuf>>,
 }
 
@@ -42,7 +42,7 @@ impl DirectoryStore {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.insert(path.to_owned()) {
             let error = crate::error::chain(error);
-            tracing::warn!(path = %path.display(), error, "a file is passed over");
+            tracing::warn!(path = %path.display(), error, "skipping a file that cannot be listed");
         }
     }
 
@@ -62,18 +62,18 @@ impl DirectoryStore {
         for entry in WalkDir::new(&self.directory).follow_links(true) {
             let entry = match entry {
                 Ok(entry) => entry,
-                // A dangling link or a loop is no file; the folder itself has to be there.
+                // A dangling link or a loop is no file. The folder itself has to exist.
                 Err(error) if error.depth() > 0 => {
                     let path = error.path().unwrap_or(&self.directory).to_owned();
                     self.warn_once(&path, &error);
                     continue;
                 }
-                Err(error) => return Err(self.trouble(&self.directory, error.into())),
+                Err(error) => return Err(self.failed(&self.directory, error.into())),
             };
             if !entry.file_type().is_file() {
                 continue;
             }
-            // A path that is not UTF-8 could not be named again.
+            // A path that is not UTF-8 has no URI.
             if entry.path().to_str().is_none() {
                 self.warn_once(entry.path(), &std::io::Error::other("its name is not UTF-8"));
                 continue;
@@ -90,8 +90,8 @@ impl DirectoryStore {
                 }
             };
             let modified = object.id.last_modified;
-            // A time well ahead of ours says nothing about when the file was last written; that it
-            // does not change while it is read is verified anyway.
+            // A time well ahead of this machine's clock does not say when the file was last written.
+            // `verify` finds out if it changes while it is read.
             let settled = modified <= now - self.settle || modified > now + SKEW;
             found.push((object, settled));
         }
@@ -99,10 +99,10 @@ impl DirectoryStore {
     }
 
     fn object(&self, path: &Path, metadata: &Metadata) -> Result<RawObject, ReadError> {
-        let modified = metadata.modified().map_err(|e| self.trouble(path, e))?;
+        let modified = metadata.modified().map_err(|e| self.failed(path, e))?;
         let last_modified = time(modified).ok_or_else(|| {
-            let why = "its modification time is beyond what can be told";
-            self.trouble(path, std::io::Error::other(why))
+            let why = "its modification time is out of range";
+            self.failed(path, std::io::Error::other(why))
         })?;
         let nanos = last_modified.timestamp_nanos_opt().map_or_else(
             || format!("{}.{}", last_modified.timestamp(), last_modified.timestamp_subsec_nanos()),
@@ -113,8 +113,8 @@ impl DirectoryStore {
         Ok(RawObject { id, size: metadata.len(), version_id: None })
     }
 
-    fn trouble(&self, path: &Path, source: std::io::Error) -> ReadError {
-        ReadError::Trouble { uri: self.uri(path), source }
+    fn failed(&self, path: &Path, source: std::io::Error) -> ReadError {
+        ReadError::Store { uri: self.uri(path), source }
     }
 
     fn check(&self, object: &RawObject) -> Result<(), ReadError> {
@@ -128,7 +128,7 @@ impl DirectoryStore {
     }
 }
 
-/// A file's time, where it is one that can be told.
+/// A file's time, where it is in the range of dates.
 fn time(modified: SystemTime) -> Option<DateTime<Utc>> {
     let (seconds, nanos) = match modified.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => (i64::try_from(since.as_secs()).ok()?, since.subsec_nanos()),
@@ -144,12 +144,12 @@ fn time(modified: SystemTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds, nanos).filter(|t| (0..=9_999).contains(&t.year()))
 }
 
-/// A modification time further ahead than this is not taken for a file being written.
+/// A file whose modification time is further ahead than this does not count as being written.
 const SKEW: Duration = Duration::from_secs(60);
 
 fn failure(uri: &str, error: &std::io::Error) -> ReadError {
     match error.kind() {
-        // Whatever else it is, permissions or a disk, may pass: the next listing tries again.
+        // Any other cause, permissions or a disk, may pass: the next listing tries again.
         ErrorKind::NotFound => ReadError::Missing(uri.to_owned()),
         _ => ReadError::Unreadable { uri: uri.to_owned(), why: error.to_string() },
     }
@@ -173,7 +173,7 @@ impl RawStore for DirectoryStore {
     async fn oldest_incomplete(
         &self,
         _root: &str,
-        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        _is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(None)
     }
@@ -183,10 +183,10 @@ impl RawStore for DirectoryStore {
         Ok(moving.map(|(object, _)| object.id.uri).collect())
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        let uri = wanted.uri();
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let uri = requested.uri();
         let path = self.path(&uri);
-        let object = match wanted {
+        let object = match requested {
             Requested::Listed(object) => {
                 self.check(object)?;
                 object.clone()
@@ -197,7 +197,7 @@ impl RawStore for DirectoryStore {
             }
         };
         let file = std::fs::File::open(path).map_err(|e| failure(&uri, &e))?;
-        // Not a byte more than was announced: what a writer appends meanwhile is another version.
+        // Not a byte more than the size: what a writer appends meanwhile is another version.
         let input = Box::new(file.take(object.size));
         Ok(Opened { object, input })
     }
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_time_of_a_file_is_told_or_refused_without_a_panic() {
+    fn every_time_of_a_file_is_read_or_refused_without_a_panic() {
         let at = |seconds: i64, nanos: u32| {
             let since = Duration::new(seconds.unsigned_abs(), nanos);
             if seconds < 0 {

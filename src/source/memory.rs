@@ -46,11 +46,11 @@ impl MemoryStore {
         self.lock().get(uri).cloned().ok_or_else(|| ReadError::Missing(uri.to_owned()))
     }
 
-    fn same(&self, wanted: &RawObject) -> Result<(RawObject, Vec<u8>), ReadError> {
-        let current = self.current(&wanted.id.uri)?;
-        match current.0 == *wanted {
+    fn same(&self, requested: &RawObject) -> Result<(RawObject, Vec<u8>), ReadError> {
+        let current = self.current(&requested.id.uri)?;
+        match current.0 == *requested {
             true => Ok(current),
-            false => Err(ReadError::Changed(wanted.id.uri.clone())),
+            false => Err(ReadError::Changed(requested.id.uri.clone())),
         }
     }
 }
@@ -68,7 +68,7 @@ impl RawStore for MemoryStore {
     async fn oldest_incomplete(
         &self,
         _root: &str,
-        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        _is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(None)
     }
@@ -77,8 +77,8 @@ impl RawStore for MemoryStore {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        let (object, content) = match wanted {
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let (object, content) = match requested {
             Requested::Listed(object) => self.same(object)?,
             Requested::ByEvent(object) => self.current(&object.uri())?,
         };

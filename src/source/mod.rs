@@ -1,4 +1,4 @@
-//! The raw zone: where CSV objects are listed and read.
+//! The raw zone: where raw objects are listed and read.
 
 mod directory;
 mod memory;
@@ -25,10 +25,10 @@ use crate::event::ObjectEvent;
 ///
 /// For an S3 object the version is its unquoted ETag; for a file it is made of its size and its
 /// modification time in nanoseconds. Two are the same when URI, version and the *whole second* of
-/// LastModified agree: S3 reports no more than that.
+/// LastModified agree: S3 reports times no finer.
 #[derive(Debug, Clone)]
 pub struct ObjectId {
-    /// Where it is: `s3://bucket/key`, or the path of a file as the source sees it.
+    /// Its location: `s3://bucket/key`, or the path of a file below the source's base.
     pub uri: String,
     /// See the type.
     pub version: String,
@@ -69,22 +69,22 @@ pub struct RawObject {
     pub id: ObjectId,
     /// Its size in bytes.
     pub size: u64,
-    /// The version id under which a versioned bucket keeps it, where that is known. It only selects
-    /// what is read.
+    /// The version id under which a versioned bucket keeps it, where that is known. It selects what is
+    /// read, and is no part of the identity.
     pub version_id: Option<String>,
 }
 
-/// An object to be read.
+/// An object that silversmith is to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requested {
     /// As a listing showed it.
     Listed(RawObject),
-    /// As an event announced it: its identity is known only once it is opened.
+    /// As an event named it: its identity is known only once it is opened.
     ByEvent(ObjectEvent),
 }
 
 impl Requested {
-    /// Where it is.
+    /// Its location.
     pub fn uri(&self) -> String {
         match self {
             Self::Listed(object) => object.id.uri.clone(),
@@ -92,7 +92,7 @@ impl Requested {
         }
     }
 
-    /// Its size in bytes, as far as it was said.
+    /// Its size in bytes; zero where the event did not have it.
     pub fn size(&self) -> u64 {
         match self {
             Self::Listed(object) => object.size,
@@ -100,7 +100,7 @@ impl Requested {
         }
     }
 
-    /// When it was written, as far as that was said.
+    /// When it was written, where that is known.
     pub fn last_modified(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Listed(object) => Some(object.id.last_modified),
@@ -108,8 +108,8 @@ impl Requested {
         }
     }
 
-    /// The identity under which its outcome is kept when it could not be opened: what was announced
-    /// stands in for what is not known.
+    /// The identity under which its outcome is kept when it could not be opened: the event's values
+    /// stand in for the unknown ones, and `now` for a time that the event does not have.
     pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {
         match self {
             Self::Listed(object) => object.id.clone(),
@@ -124,10 +124,10 @@ impl Requested {
 
 /// An object version opened.
 pub struct Opened {
-    /// The version that is read: not always the one that was wanted, see [`RawStore::open`].
+    /// The version that is read: not always the requested one, see [`RawStore::open`].
     pub object: RawObject,
-    /// Its bytes. Reading may block: it is done on a thread for that. An error of reading that is not
-    /// this object's own fault holds a [`ReadError`].
+    /// Its bytes. Reading may block, so it belongs on a thread that may. An error of reading holds a
+    /// [`ReadError`] where the store knows its cause.
     pub input: Box<dyn Read + Send>,
 }
 
@@ -137,16 +137,16 @@ impl Debug for Opened {
     }
 }
 
-/// What is listed, and where to go on.
+/// What to list, and what was listed before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Only objects whose URI begins with this.
     pub root: String,
-    /// Lanes listed before, as [`Page::reached`] told them.
+    /// How far prefixes were listed before, as [`Page::reached`] reported it.
     pub reached: BTreeMap<String, Reached>,
 }
 
-/// How far a lane of a listing was listed. Lanes are listed side by side, each in the order of its keys.
+/// How far a prefix was listed. Prefixes are listed side by side, each in the order of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
@@ -161,20 +161,22 @@ pub enum Reached {
 pub struct Page {
     /// The objects, in any order.
     pub objects: Vec<RawObject>,
-    /// The lane, and how far it was listed with this page; none when it is not worth remembering.
+    /// The prefix, and how far it was listed with this page; none where there is nothing to resume.
     pub reached: Option<(String, Reached)>,
 }
 
-/// Why an object version could not be read. All but `Trouble` are outcomes of this object alone.
+/// Why an object version could not be read. All but `Store` are outcomes of this object alone.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such object any more.
-    #[error("{0} is gone")]
+    /// The object does not exist any more.
+    #[error("{0} does not exist any more")]
     Missing(String),
-    /// The object is there in another version: its own listing or event will bring that one.
-    #[error("{0} changed while it was read; its new version is taken when it is listed again")]
+    /// The object exists in another version: its own event, or a listing, brings that one.
+    #[error(
+        "{0} changed while it was read; its new version is ingested by its own event or the next listing"
+    )]
     Changed(String),
-    /// The object is there and cannot be read. That may pass, and is tried again by the next listing.
+    /// The object exists and cannot be read. The cause may pass: the next listing tries again.
     #[error("{uri} cannot be read: {why}")]
     Unreadable {
         /// Which.
@@ -182,10 +184,10 @@ pub enum ReadError {
         /// Why.
         why: String,
     },
-    /// Something that concerns more than this object: the store, the network.
+    /// The store or the network failed, which concerns more than this object.
     #[error("the raw store failed at {uri}")]
-    Trouble {
-        /// Where.
+    Store {
+        /// At which object, or below which prefix.
         uri: String,
         /// Why.
         #[source]
@@ -196,33 +198,34 @@ pub enum ReadError {
 /// Lists and reads raw objects.
 ///
 /// # Contract
-/// - `list` reports every object version below the root that is complete, page by page; an object
-///   that is still being written is left out until it is complete. Lanes that were reached before
-///   are not listed again.
-/// - `open` of an announced object reads the version that was announced, or, where that is no longer
-///   to be had, the current one, and says which it was. `Missing`: there is none.
-/// - `open` may find out only at `verify` that the bytes it gave were not of one version.
-/// - `verify`, called after the last byte: `Ok` means that all bytes were of that version.
-/// - Nothing here changes the store; everything may be repeated.
+/// - `list` shows every complete object version below the root, page by page. An object that is still
+///   being written is left out until it is complete. What was reached before is not listed again.
+/// - `open` of an object that an event named reads the version that the event named, or, where that
+///   does not exist any more, the current one, and says which it reads. `Missing`: there is none.
+/// - `open` of a listed object reads that version or fails with `Changed`; a store that keeps no old
+///   versions may read the current one instead, and says so.
+/// - `verify`, called after the last byte: `Ok` means that all bytes were of the version that `open`
+///   named. Before that, bytes of two versions may have been mixed.
+/// - Nothing here changes the store. Every call may be repeated.
 #[async_trait]
 pub trait RawStore: Debug + Send + Sync {
     /// All complete object versions below a root.
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>>;
 
-    /// When the oldest upload of a wanted URI below `root` began that is not complete yet. Its object will appear with
-    /// that time as LastModified, and not with the time of its completion
+    /// When the oldest upload began that is not complete yet, of those below `root` whose URI matches.
+    /// Its object will appear with that time as LastModified, not with the time of its completion
     /// ([multipart upload](https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html)).
     async fn oldest_incomplete(
         &self,
         root: &str,
-        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError>;
 
-    /// URIs of objects that are there and do not count yet, because they are being written.
+    /// URIs of objects that exist and are not listed yet, because they may still be written.
     async fn pending(&self) -> Result<Vec<String>, ReadError>;
 
     /// The bytes of an object version.
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError>;
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError>;
 
     /// Whether what was read is the object version as `open` named it.
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError>;

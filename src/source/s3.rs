@@ -14,32 +14,34 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
+use crate::ambient::SharedAmbient;
 use crate::aws::{Answer, told};
 use crate::backoff::backoff;
 use crate::event::decode_key;
 
 /// Parts of a body that wait for the parser, at most: of a few KiB to a few MiB each, as they come.
 const AHEAD: usize = 4;
-/// How often a broken body is taken up again without a byte gained in between.
+/// How often a broken body is resumed without a byte gained in between.
 const RESUMES: u32 = 5;
 /// The pause before that, doubled each time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest of that.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// See the module. URIs are `s3://bucket/key`.
 #[derive(Debug, Clone)]
 pub struct S3Store {
     pub(super) client: Client,
+    ambient: SharedAmbient,
 }
 
 impl S3Store {
-    /// All that the client may read.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// A store of all buckets that the client may read.
+    pub fn new(client: Client, ambient: SharedAmbient) -> Self {
+        Self { client, ambient }
     }
 
-    /// One GET: at the version wanted, or, if `current`, of whatever is there now.
+    /// One GET: of the version in `at`, or, if `current`, of the current one.
     async fn get(
         &self,
         at: &At,
@@ -61,7 +63,7 @@ impl S3Store {
     fn opened(&self, at: At, answer: GetObjectOutput) -> Result<Opened, ReadError> {
         let uri = at.uri();
         let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
-        let modified = answer.last_modified().and_then(time).ok_or_else(|| ReadError::Trouble {
+        let modified = answer.last_modified().and_then(time).ok_or_else(|| ReadError::Store {
             uri: uri.clone(),
             source: std::io::Error::other("S3 answered without Last-Modified"),
         })?;
@@ -87,8 +89,8 @@ struct At {
 }
 
 impl At {
-    fn of(wanted: &Requested) -> Result<Self, ReadError> {
-        match wanted {
+    fn of(requested: &Requested) -> Result<Self, ReadError> {
+        match requested {
             Requested::ByEvent(object) => Ok(Self {
                 bucket: object.bucket.clone(),
                 key: object.key.clone(),
@@ -116,16 +118,16 @@ impl At {
 pub(super) fn bucket_and_key(uri: &str) -> Result<(&str, &str), ReadError> {
     uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(|| {
         let why = std::io::Error::other("it is not of the form s3://bucket/key");
-        ReadError::Trouble { uri: uri.to_owned(), source: why }
+        ReadError::Store { uri: uri.to_owned(), source: why }
     })
 }
 
-/// S3 tells whole seconds, in headers and in listings.
+/// S3 has whole seconds, in headers and in listings.
 pub(super) fn time(time: &aws_sdk_s3::primitives::DateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.secs(), 0)
 }
 
-/// What an error of S3 means for an object; none when it is only no longer there in this version.
+/// What an error of S3 means for an object; none when only this version of it does not exist any more.
 fn meaning<E>(
     uri: &str,
     error: SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
@@ -137,19 +139,19 @@ where
     let uri = uri.to_owned();
     Some(match (answer.status, answer.code.as_str()) {
         (412, _) => return None,
-        (404, "NoSuchBucket") => ReadError::Trouble { uri, source: told(error) },
+        (404, "NoSuchBucket") => ReadError::Store { uri, source: told(error) },
         // 405: the version that was asked for is a delete marker.
         (404 | 405, _) => ReadError::Missing(uri),
-        // Denied, archived, encrypted with a key that we may not use: this object's own trouble.
-        (400 | 403, code) if !code.is_empty() && !OURS.contains(&code) => {
+        // Denied, archived, encrypted with a key that silversmith may not use: this object alone.
+        (400 | 403, code) if !code.is_empty() && !CREDENTIALS.contains(&code) => {
             ReadError::Unreadable { uri, why: told(error).to_string() }
         }
-        _ => ReadError::Trouble { uri, source: told(error) },
+        _ => ReadError::Store { uri, source: told(error) },
     })
 }
 
-/// Refusals that say something about our credentials or clock, and nothing about the object.
-const OURS: [&str; 6] = [
+/// Refusals of silversmith's credentials or clock, which say nothing about the object.
+const CREDENTIALS: [&str; 6] = [
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
@@ -158,7 +160,7 @@ const OURS: [&str; 6] = [
     "RequestTimeout",
 ];
 
-/// Fetches a body to its end, and takes it up again where a connection broke.
+/// Fetches a body to its end, and resumes it where a connection broke.
 struct Fetch {
     store: S3Store,
     at: At,
@@ -175,7 +177,7 @@ impl Fetch {
                 Some(Ok(part)) => {
                     got += part.len() as u64;
                     broken = 0;
-                    // A closed channel: nobody wants the rest.
+                    // A closed channel: the parser has stopped reading.
                     if self.sender.send(Ok(part)).await.is_err() {
                         return;
                     }
@@ -186,14 +188,15 @@ impl Fetch {
                 Some(Err(error)) => std::io::Error::other(error),
             };
             if broken >= RESUMES {
-                return self.fail(ReadError::Trouble { uri: self.at.uri(), source: error }).await;
+                return self.fail(ReadError::Store { uri: self.at.uri(), source: error }).await;
             }
-            tracing::debug!(uri = self.at.uri(), got, %error, "taking up a broken body again");
+            tracing::debug!(uri = self.at.uri(), got, %error, "resuming a broken body");
             broken += 1;
-            tokio::time::sleep(backoff(PAUSE, broken, LONGEST)).await;
+            let ambient = &self.store.ambient;
+            ambient.sleep(ambient.jitter(backoff(PAUSE, broken, LONGEST))).await;
             match self.rest(got).await {
                 Ok(rest) => body = rest.body,
-                Err(ReadError::Trouble { .. }) => {}
+                Err(ReadError::Store { .. }) => {}
                 Err(error) => return self.fail(error).await,
             }
         }
@@ -214,7 +217,7 @@ impl Fetch {
     }
 
     async fn fail(&self, error: ReadError) {
-        // Whoever has stopped reading does not want to know.
+        // The parser may have stopped reading.
         drop(self.sender.send(Err(std::io::Error::other(error))).await);
     }
 }
@@ -242,31 +245,31 @@ impl Read for Body {
 #[async_trait]
 impl RawStore for S3Store {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
-        self.list_lanes(listing)
+        self.list_prefixes(listing)
     }
 
     async fn oldest_incomplete(
         &self,
         root: &str,
-        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         let (bucket, prefix) = bucket_and_key(root)?;
         let pages = self.client.list_multipart_uploads().bucket(bucket).prefix(prefix);
         let mut pages = pages.encoding_type(EncodingType::Url);
         let mut oldest: Option<DateTime<Utc>> = None;
         loop {
-            let page = pages.clone().send().await.map_err(|error| ReadError::Trouble {
+            let page = pages.clone().send().await.map_err(|error| ReadError::Store {
                 uri: root.to_owned(),
                 source: std::io::Error::other(format!("ListMultipartUploads: {}", told(error))),
             })?;
-            // Not every store knows how to encode them.
+            // Not every store can encode them.
             let encoded = page.encoding_type() == Some(&EncodingType::Url);
             let plain = |key: &str| if encoded { decode_key(key) } else { Some(key.to_owned()) };
-            let is_wanted = |upload: &&MultipartUpload| {
+            let is_chosen = |upload: &&MultipartUpload| {
                 let key = upload.key().and_then(plain);
-                key.is_some_and(|key| wanted(&format!("s3://{bucket}/{key}")))
+                key.is_some_and(|key| is_match(&format!("s3://{bucket}/{key}")))
             };
-            let uploads = page.uploads().iter().filter(is_wanted);
+            let uploads = page.uploads().iter().filter(is_chosen);
             let initiated = uploads.filter_map(|upload| upload.initiated().and_then(time));
             oldest = initiated.chain(oldest).min();
             if page.is_truncated() != Some(true) {
@@ -282,8 +285,8 @@ impl RawStore for S3Store {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        let at = At::of(wanted)?;
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let at = At::of(requested)?;
         let uri = at.uri();
         let error = match self.get(&at, false).await {
             Ok(answer) => return self.opened(at, answer),
@@ -291,7 +294,7 @@ impl RawStore for S3Store {
         };
         match meaning(&uri, error) {
             Some(error) => Err(error),
-            // Overwritten since: what is there now is read, under its own identity.
+            // Overwritten since: the current version is read, under its own identity.
             None => match self.get(&at, true).await {
                 Ok(answer) => self.opened(at, answer),
                 Err(error) => Err(meaning(&uri, error).unwrap_or(ReadError::Changed(uri))),

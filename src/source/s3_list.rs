@@ -1,4 +1,4 @@
-//! Listing S3: a folder's sub-folders are listed side by side, page by page.
+//! Listing S3: prefixes are listed side by side, page by page.
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
@@ -9,51 +9,51 @@ use super::{Listing, ObjectId, Page, RawObject, Reached, ReadError};
 use crate::aws::told;
 use crate::event::decode_key;
 
-/// Lanes listed at a time.
+/// Prefixes listed at a time.
 const AT_ONCE: usize = 16;
-/// Folders are opened, level by level, until there are this many lanes.
-const LANES: usize = 32;
+/// Folders are opened, level by level, until there are this many prefixes.
+const PREFIXES: usize = 32;
 /// Levels that are opened for that.
 const LEVELS: usize = 3;
-/// A folder with more sub-folders than this is listed as one lane: names are kept in memory (I7).
+/// A folder with more sub-folders than this is listed as one prefix: names are kept in memory (I7).
 const MAX_FOLDERS: usize = 10_000;
 /// So is one with more keys of its own than this: a page of them.
 const MAX_KEYS: usize = 1_000;
 
 impl S3Store {
-    pub(super) fn list_lanes<'a>(
+    pub(super) fn list_prefixes<'a>(
         &'a self,
         listing: &'a Listing,
     ) -> BoxStream<'a, Result<Page, ReadError>> {
-        let found = stream::once(async move { self.lanes(&listing.root).await });
+        let found = stream::once(async move { self.prefixes(&listing.root).await });
         found
             .flat_map(move |found| match found {
                 Err(error) => stream::iter([Err(error)]).boxed(),
-                Ok((bucket, direct, lanes)) => {
+                Ok((bucket, direct, prefixes)) => {
                     let direct = stream::iter(direct.into_iter().map(Ok));
                     let reached = &listing.reached;
-                    let lanes = lanes.into_iter().map(move |lane| {
-                        self.lane(bucket.clone(), lane.clone(), reached.get(&lane).cloned())
+                    let pages = prefixes.into_iter().map(move |prefix| {
+                        self.pages(bucket.clone(), prefix.clone(), reached.get(&prefix).cloned())
                     });
-                    direct.chain(stream::iter(lanes).flatten_unordered(AT_ONCE)).boxed()
+                    direct.chain(stream::iter(pages).flatten_unordered(AT_ONCE)).boxed()
                 }
             })
             .boxed()
     }
 
-    /// The lanes below a root, and what lies in the folders that were opened to find them.
-    async fn lanes(&self, root: &str) -> Result<(String, Vec<Page>, Vec<String>), ReadError> {
+    /// The prefixes below a root, and the objects of the folders that were opened to find them.
+    async fn prefixes(&self, root: &str) -> Result<(String, Vec<Page>, Vec<String>), ReadError> {
         let (bucket, prefix) = bucket_and_key(root)?;
         let (mut direct, mut done) = (Vec::new(), Vec::new());
         let mut open = vec![prefix.to_owned()];
         for _ in 0..LEVELS {
-            if open.is_empty() || open.len() + done.len() >= LANES {
+            if open.is_empty() || open.len() + done.len() >= PREFIXES {
                 break;
             }
             let mut below = Vec::new();
             for folder in std::mem::take(&mut open) {
                 match self.folder(bucket, &folder).await? {
-                    // Too much to be kept: a lane of its own.
+                    // Too much to be kept: a prefix of its own.
                     None => done.push(folder),
                     Some((page, folders)) => {
                         direct.push(page);
@@ -80,7 +80,7 @@ impl S3Store {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(folder);
             let request = request.encoding_type(EncodingType::Url).delimiter("/");
             let answer = request.set_continuation_token(token).send().await;
-            let answer = answer.map_err(|error| trouble(bucket, folder, told(error)))?;
+            let answer = answer.map_err(|error| failed(bucket, folder, told(error)))?;
             page.objects.extend(objects(bucket, &answer));
             let below = answer.common_prefixes().iter().filter_map(|p| p.prefix());
             folders.extend(below.filter_map(|prefix| plain(&answer, prefix)));
@@ -94,11 +94,11 @@ impl S3Store {
         }
     }
 
-    /// The pages of one lane, after what was reached before.
-    fn lane<'a>(
+    /// The pages of one prefix, after what was reached before.
+    fn pages<'a>(
         &'a self,
         bucket: String,
-        lane: String,
+        prefix: String,
         reached: Option<Reached>,
     ) -> BoxStream<'a, Result<Page, ReadError>> {
         let after = match reached {
@@ -106,15 +106,15 @@ impl S3Store {
             Some(Reached::Key(key)) => Some(key),
             None => None,
         };
-        // None: the lane is at its end.
+        // None: the prefix is at its end.
         stream::try_unfold(Some((after, None::<String>)), move |next| {
-            let (bucket, lane) = (bucket.clone(), lane.clone());
+            let (bucket, prefix) = (bucket.clone(), prefix.clone());
             async move {
                 let Some((after, token)) = next else { return Ok(None) };
-                let request = self.client.list_objects_v2().bucket(&bucket).prefix(&lane);
+                let request = self.client.list_objects_v2().bucket(&bucket).prefix(&prefix);
                 let request = request.set_start_after(after).set_continuation_token(token);
                 let answer = request.encoding_type(EncodingType::Url).send().await;
-                let answer = answer.map_err(|error| trouble(&bucket, &lane, told(error)))?;
+                let answer = answer.map_err(|error| failed(&bucket, &prefix, told(error)))?;
                 let objects: Vec<RawObject> = objects(&bucket, &answer).collect();
                 let more = match answer.is_truncated() {
                     Some(true) => answer.next_continuation_token().map(str::to_owned),
@@ -126,8 +126,8 @@ impl S3Store {
                     .and_then(|o| o.key())
                     .and_then(|key| plain(&answer, key));
                 let reached = match (&more, last) {
-                    (None, _) => Some((lane, Reached::End)),
-                    (Some(_), Some(key)) => Some((lane, Reached::Key(key))),
+                    (None, _) => Some((prefix, Reached::End)),
+                    (Some(_), Some(key)) => Some((prefix, Reached::Key(key))),
                     (Some(_), None) => None,
                 };
                 let page = Page { objects, reached };
@@ -138,7 +138,7 @@ impl S3Store {
     }
 }
 
-/// A key as it is: not every store knows how to encode it.
+/// A key as it is: not every store can encode it.
 fn plain(answer: &ListObjectsV2Output, key: &str) -> Option<String> {
     match answer.encoding_type() {
         Some(EncodingType::Url) => decode_key(key),
@@ -146,8 +146,8 @@ fn plain(answer: &ListObjectsV2Output, key: &str) -> Option<String> {
     }
 }
 
-fn trouble(bucket: &str, prefix: &str, source: std::io::Error) -> ReadError {
-    ReadError::Trouble { uri: format!("s3://{bucket}/{prefix}"), source }
+fn failed(bucket: &str, prefix: &str, source: std::io::Error) -> ReadError {
+    ReadError::Store { uri: format!("s3://{bucket}/{prefix}"), source }
 }
 
 /// The objects of an answer; folder markers are none.

@@ -1,6 +1,8 @@
 //! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and
 //! time travel for people who ask.
 
+pub mod changes;
+pub mod metadata_tables;
 pub mod select;
 pub mod session;
 pub mod time_travel;

@@ -8,10 +8,6 @@ use std::any::TypeId;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{DataFrame, SessionContext};
@@ -24,10 +20,11 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::SqlError;
+use super::metadata_tables::{files, history, snapshots};
 use crate::lake::read::provider::LakeTable;
-use crate::lake::{Lake, LakeError, Snapshot, Table, TableName};
+use crate::lake::{Lake, LakeError, SnapshotId, Table, TableName};
 
-const WHAT: &str = "the query";
+pub(super) const WHAT: &str = "the query";
 
 /// The generic dialect, with `VERSION AS OF` and `TIMESTAMP AS OF`.
 #[derive(Debug)]
@@ -79,7 +76,7 @@ impl Dialect for LakeDialect {
 #[derive(Debug, Clone, PartialEq)]
 enum At {
     Now,
-    Version(i64),
+    Version(SnapshotId),
     Time(DateTime<Utc>),
 }
 
@@ -136,7 +133,7 @@ fn parse(sql: &str) -> Result<Statement, SqlError> {
     }
 }
 
-fn not_allowed(why: &str) -> SqlError {
+pub(super) fn not_allowed(why: &str) -> SqlError {
     SqlError::NotAllowed { what: WHAT.to_owned(), why: why.to_owned() }
 }
 
@@ -275,118 +272,6 @@ async fn resolve(lake: &Lake, parts: &[String]) -> Result<(Table, Part), SqlErro
     Err(LakeError::NotFound(name).into())
 }
 
-type Rows = Result<RecordBatch, arrow::error::ArrowError>;
-
-fn times(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
-    let micros = values.map(|v| v.timestamp_micros());
-    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("+00:00"))
-}
-
-fn batch(columns: Vec<(&str, ArrayRef)>) -> Rows {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, v)| (n, v, true)))
-}
-
-fn history(table: &Table) -> Rows {
-    let line: Vec<i64> = table.ancestry().snapshots.iter().map(|s| s.id).collect();
-    let all = table.snapshots();
-    batch(vec![
-        ("made_current_at", times(all.iter().map(|s| s.at))),
-        ("snapshot_id", Arc::new(all.iter().map(|s| Some(s.id)).collect::<Int64Array>())),
-        ("parent_id", Arc::new(all.iter().map(|s| s.parent).collect::<Int64Array>())),
-        (
-            "is_current_ancestor",
-            Arc::new(all.iter().map(|s| Some(line.contains(&s.id))).collect::<BooleanArray>()),
-        ),
-    ])
-}
-
-/// Snapshots as rows: id, time, operation, rows added and removed, and the marks.
-pub fn snapshots(all: &[Snapshot]) -> Rows {
-    let number = |snapshot: &Snapshot, key: &str| -> Option<i64> {
-        Some(snapshot.summary.get(key).and_then(|v| v.parse().ok()).unwrap_or(0))
-    };
-    let numbers = |key: &str| -> ArrayRef {
-        Arc::new(all.iter().map(|s| number(s, key)).collect::<Int64Array>())
-    };
-    let marks = all.iter().map(|s| {
-        let marks: serde_json::Map<_, _> = s
-            .summary
-            .iter()
-            .filter_map(|(k, v)| {
-                Some((k.strip_prefix("silversmith.")?.to_owned(), v.clone().into()))
-            })
-            .collect();
-        serde_json::Value::Object(marks).to_string()
-    });
-    batch(vec![
-        ("committed_at", times(all.iter().map(|s| s.at))),
-        ("snapshot_id", Arc::new(all.iter().map(|s| Some(s.id)).collect::<Int64Array>())),
-        ("parent_id", Arc::new(all.iter().map(|s| s.parent).collect::<Int64Array>())),
-        ("sequence_number", Arc::new(all.iter().map(|s| Some(s.sequence)).collect::<Int64Array>())),
-        (
-            "operation",
-            Arc::new(all.iter().map(|s| Some(s.operation.as_str())).collect::<StringArray>()),
-        ),
-        ("added_rows", numbers("added-records")),
-        ("removed_rows", numbers("deleted-records")),
-        ("total_rows", numbers("total-records")),
-        ("marks", Arc::new(StringArray::from_iter_values(marks))),
-    ])
-}
-
-async fn files(lake: &Lake, table: &Table, snapshot: Option<i64>) -> Result<Rows, SqlError> {
-    let files = lake.files_of(table, snapshot, &[]).await?;
-    let rows = files.iter().map(|f| f.rows().map(|r| r as i64));
-    let bytes = files.iter().map(|f| Some(f.bytes() as i64));
-    Ok(batch(vec![
-        ("file_path", Arc::new(StringArray::from_iter_values(files.iter().map(|f| f.path())))),
-        ("rows", Arc::new(rows.collect::<Int64Array>())),
-        ("bytes", Arc::new(bytes.collect::<Int64Array>())),
-    ]))
-}
-
-/// The rows that appends added in (`from`, `to`], registered as `changes`.
-///
-/// # Errors
-/// [`LakeError::NotAppend`] when something else than appends lies between.
-pub async fn register_changes(
-    lake: &Lake,
-    context: &SessionContext,
-    name: &TableName,
-    from: Option<i64>,
-    to: Option<i64>,
-) -> Result<SchemaRef, SqlError> {
-    let table = lake.load(name).await?;
-    let find = |id: i64| {
-        table
-            .snapshot(id)
-            .ok_or_else(|| LakeError::NoSnapshot { table: name.clone(), what: id.to_string() })
-    };
-    let start = from.map(find).transpose()?;
-    let start = start.map(|s| crate::lake::read::diff::Position::of(&table, &s));
-    let end = to.map(find).transpose()?.map_or(i64::MAX, |s| s.sequence);
-    if start.as_ref().is_some_and(|start| start.sequence > end) {
-        return Err(not_allowed("--from has to be older than --to"));
-    }
-    let diff = lake.diff(&table, start.as_ref()).await?;
-    if diff.superset {
-        let what = "left from which the changes could be told: its history has expired".to_owned();
-        return Err(LakeError::NoSnapshot { table: name.clone(), what }.into());
-    }
-    let mut files = Vec::new();
-    for step in diff.steps.into_iter().filter(|s| s.end.sequence <= end) {
-        if let Some(operation) = step.removed_rows {
-            let snapshot = step.end.snapshot;
-            return Err(LakeError::NotAppend { table: name.clone(), snapshot, operation }.into());
-        }
-        files.extend(step.files);
-    }
-    let rows = LakeTable::of_files(lake, &table, table.schema().clone(), files);
-    let schema = datafusion::catalog::TableProvider::schema(&rows);
-    context.register_table("changes", Arc::new(rows)).map_err(|e| SqlError::of(WHAT, e))?;
-    Ok(schema)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,14 +291,14 @@ mod tests {
             rewritten("SELECT customers.city FROM Silver.customers VERSION AS OF 42").unwrap();
         assert_eq!(sql, "SELECT customers.city FROM silversmith_0 AS \"customers\"");
         assert_eq!(found[0].name, ["silver", "customers"]);
-        assert_eq!(found[0].at, At::Version(42));
+        assert_eq!(found[0].at, At::Version(SnapshotId(42)));
         let (_, found) = rewritten(
             "SELECT * FROM a.b TIMESTAMP AS OF '2026-01-31' x JOIN (SELECT * FROM a.b VERSION AS OF 7) y ON true",
         )
         .unwrap();
         assert_eq!(found.len(), 2);
         assert!(matches!(found[0].at, At::Time(_)));
-        assert_eq!(found[1].at, At::Version(7));
+        assert_eq!(found[1].at, At::Version(SnapshotId(7)));
     }
 
     #[test]

@@ -50,12 +50,13 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
     Ok(match auth {
         RestAuth::None => Login::None,
         RestAuth::Token => {
-            let token = environment::rest_token().ok_or(WiringError::NoSecret(TOKEN))?;
+            let token =
+                environment::rest_token().ok_or(WiringError::NoSecret(&environment::REST_TOKEN))?;
             Login::Token(Secret::new(token))
         }
         RestAuth::OAuth2 { server, scope } => {
-            let (client_id, secret) =
-                environment::rest_credential().ok_or(WiringError::NoSecret(CREDENTIAL))?;
+            let (client_id, secret) = environment::rest_credential()
+                .ok_or(WiringError::NoSecret(&environment::REST_CREDENTIAL))?;
             Login::OAuth2 {
                 server: server.clone(),
                 client_id,
@@ -86,9 +87,6 @@ fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), Wir
         _ => Ok(()),
     }
 }
-
-const TOKEN: &str = "SILVERSMITH_REST_TOKEN";
-const CREDENTIAL: &str = "SILVERSMITH_REST_CREDENTIAL, as id:secret";
 
 fn make_parent(path: &Path) -> Result<(), WiringError> {
     let Some(parent) = path.parent() else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! Why nothing could be connected.
 
+use crate::config::environment::Variable;
 use crate::lake::catalog::CatalogError;
 
 /// Why nothing could be connected.
@@ -37,9 +38,11 @@ pub enum WiringError {
     },
     /// A secret of the environment is missing.
     #[error(
-        "lake.rest.auth needs the environment variable {0}: it is not set, or not of that form"
+        "lake.rest.auth requires the environment variable {}, as {}: it is missing or malformed",
+        .0.name,
+        .0.form.replace('`', "")
     )]
-    NoSecret(&'static str),
+    NoSecret(&'static Variable),
     /// There is nothing to look at.
     #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` makes it")]
     NoLake(String),

@@ -79,8 +79,10 @@ fn source(
     aws: Option<&Aws>,
     ambient: &SharedAmbient,
 ) -> Result<(Arc<dyn RawStore>, Intake), WiringError> {
-    let s3 =
-        || Ok::<_, WiringError>(Arc::new(S3Store::new(aws.ok_or(WiringError::NoRegion)?.s3())));
+    let s3 = || {
+        let client = aws.ok_or(WiringError::NoRegion)?.s3();
+        Ok::<_, WiringError>(Arc::new(S3Store::new(client, ambient.clone())))
+    };
     Ok(match &settings.source {
         SourceSettings::Directory { directory, settle } => {
             let store = DirectoryStore::new(&settings.base, directory, *settle, ambient.clone());
@@ -99,15 +101,12 @@ fn source(
     })
 }
 
-/// The metadata of tables that is kept in memory: a sixteenth of what the process may use.
-const METADATA_SHARE: u64 = 16;
-
 fn files(settings: &Settings, aws: Option<&Aws>) -> Result<FileIO, WiringError> {
     Ok(match &settings.lake.warehouse {
         Some(Place::Folder(_)) => local_files(),
         Some(Place::S3 { .. }) | None => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
-            s3_files(s3, settings.worker.memory / METADATA_SHARE)
+            s3_files(s3, settings.memory().metadata())
         }
     })
 }
@@ -134,7 +133,7 @@ pub fn assemble(
     intake: Intake,
 ) -> Wired {
     let lanes = std::thread::available_parallelism().map_or(2, usize::from);
-    let engine = Arc::new(LocalEngine::new(&lake, (settings.worker.memory / 4) as usize, lanes));
+    let engine = Arc::new(LocalEngine::new(&lake, settings.memory().queries(), lanes));
     let pipelines = settings
         .pipelines
         .iter()

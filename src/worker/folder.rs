@@ -104,7 +104,7 @@ impl<'a> Route<'a> {
     async fn round(&mut self) -> Result<(Round, bool), WorkerError> {
         let name = &self.pipeline.settings.name;
         let begun = self.retry.begin(STALLED);
-        let bronze = self.pipeline.bronze.step_telling(|_| begun.progress()).await;
+        let bronze = self.pipeline.bronze.step_with(|_| begun.progress()).await;
         drop(begun);
         let bronze =
             bronze.map_err(|source| WorkerError::Bronze { pipeline: name.clone(), source })?;

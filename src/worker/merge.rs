@@ -12,6 +12,8 @@ use crate::ambient::SharedAmbient;
 use crate::backoff::backoff;
 use crate::checkpoint::lock::{Held, Lock, TTL};
 use crate::gold::{GoldError, GoldReport};
+use crate::lake::Table;
+use crate::lake::position::Position;
 use crate::pipeline::Pipeline;
 use crate::silver::{Silver, SilverError, SilverReport};
 
@@ -62,10 +64,11 @@ impl Merger {
             return Ok(self.ended(None, true));
         }
         let Some(held) = self.acquire().await? else { return Ok(self.ended(None, false)) };
-        let round = self.lock.hold(held, merge(&self.pipeline)).await?;
+        let (round, through) = self.lock.hold(held, merge(&self.pipeline, &silver)).await?;
         // After the release: who committed to bronze meanwhile may have waited for this merge.
-        let done = silver.is_up_to_date().await.map_err(|error| self.silver_error(error))?;
-        Ok(self.ended(Some(round).filter(|round| !round.idle()), done))
+        let moved = silver.has_moved(through.as_ref()).await;
+        let moved = moved.map_err(|error| silver_error(&self.pipeline, error))?;
+        Ok(self.ended(Some(round).filter(|round| !round.idle()), !moved))
     }
 
     /// Merges until nothing is left, and waits for other mergers meanwhile.
@@ -94,7 +97,8 @@ impl Merger {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
         let held = self.acquire_patiently().await?;
         let merged = self.lock.hold(held, silver.step()).await;
-        merged.map(Some).map_err(|error| self.silver_error(error))
+        let merged = merged.map_err(|error| silver_error(&self.pipeline, error))?;
+        Ok(Some(merged.report))
     }
 
     /// Rebuilds silver, once the lock is free. `None`: the pipeline has no silver table.
@@ -102,7 +106,7 @@ impl Merger {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
         let held = self.acquire_patiently().await?;
         let rebuilt = self.lock.hold(held, silver.rebuild()).await;
-        rebuilt.map(Some).map_err(|error| self.silver_error(error))
+        rebuilt.map(Some).map_err(|error| silver_error(&self.pipeline, error))
     }
 
     /// Refreshes each gold table, once the lock is free. The failure of one does not hold up the others.
@@ -111,11 +115,12 @@ impl Merger {
             return Ok(vec![]);
         }
         let held = self.acquire_patiently().await?;
-        Ok(self.lock.hold(held, refresh(&self.pipeline)).await)
+        Ok(self.lock.hold(held, refresh(&self.pipeline, None)).await)
     }
 
     async fn is_up_to_date(&self, silver: &Silver) -> Result<bool, WorkerError> {
-        if !silver.is_up_to_date().await.map_err(|error| self.silver_error(error))? {
+        let up_to_date = silver.is_up_to_date().await;
+        if !up_to_date.map_err(|error| silver_error(&self.pipeline, error))? {
             return Ok(false);
         }
         for gold in &self.pipeline.gold {
@@ -128,7 +133,8 @@ impl Merger {
     }
 
     async fn acquire(&mut self) -> Result<Option<Held>, WorkerError> {
-        let held = self.lock.acquire().await.map_err(|error| self.silver_error(error.into()))?;
+        let held = self.lock.acquire().await;
+        let held = held.map_err(|error| silver_error(&self.pipeline, error.into()))?;
         if held.is_none() && !self.waiting {
             let pipeline = &self.pipeline.settings.name;
             tracing::debug!(pipeline, "another merger holds the lock of the silver table");
@@ -153,36 +159,34 @@ impl Merger {
         self.idle_attempts = if idle { self.idle_attempts + 1 } else { 0 };
         MergeOutcome { round, done }
     }
-
-    fn silver_error(&self, source: SilverError) -> WorkerError {
-        WorkerError::Silver { pipeline: self.pipeline.settings.name.clone(), source }
-    }
 }
 
-/// Silver and gold of one pipeline, once.
-async fn merge(pipeline: &Pipeline) -> Result<Round, WorkerError> {
+/// Silver and gold of one pipeline, once; with the position that bronze is merged through.
+async fn merge(
+    pipeline: &Pipeline,
+    silver: &Silver,
+) -> Result<(Round, Option<Position>), WorkerError> {
     let mut round = Round::of(&pipeline.settings.name);
-    if let Some(silver) = &pipeline.silver {
-        let merged = silver.step().await.map_err(|source| {
-            let pipeline = pipeline.settings.name.clone();
-            WorkerError::Silver { pipeline, source }
-        })?;
-        round.silver = Some(merged);
-    }
-    for (table, refreshed) in refresh(pipeline).await {
+    let step = silver.step().await.map_err(|error| silver_error(pipeline, error))?;
+    for (table, refreshed) in refresh(pipeline, step.silver.as_ref()).await {
         let report = refreshed.map_err(|error| gold_error(pipeline, error))?;
         round.gold.push((table, report));
     }
-    Ok(round)
+    round.silver = Some(step.report);
+    Ok((round, step.through))
 }
 
-/// Refreshes all gold tables, whatever becomes of each.
-async fn refresh(pipeline: &Pipeline) -> Refreshes {
+/// Refreshes all gold tables, whatever becomes of each. `silver` is silver as it was just loaded.
+async fn refresh(pipeline: &Pipeline, silver: Option<&Table>) -> Refreshes {
     let mut all = Vec::new();
     for gold in &pipeline.gold {
-        all.push((gold.table().to_string(), gold.step().await));
+        all.push((gold.table().to_string(), gold.step(silver).await));
     }
     all
+}
+
+fn silver_error(pipeline: &Pipeline, source: SilverError) -> WorkerError {
+    WorkerError::Silver { pipeline: pipeline.settings.name.clone(), source }
 }
 
 fn gold_error(pipeline: &Pipeline, source: GoldError) -> WorkerError {

@@ -1,4 +1,4 @@
-//! Every command, as users see it.
+//! Every command, as users see it. What `--help` prints is docs/cli.md, which `tests/docs` compares.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -19,39 +19,6 @@ fn with_orders() -> Folder {
     folder.write("raw/bäd.csv", "PK\0\0");
     folder.run(&["run", "--until-idle"]);
     folder
-}
-
-#[test]
-fn help_of_every_command() {
-    let folder = Folder::new("");
-    let mut text = String::new();
-    for command in [
-        "",
-        "run",
-        "bronze",
-        "backfill",
-        "silver",
-        "gold",
-        "sql",
-        "history",
-        "objects",
-        "status",
-        "checkpoint",
-        "dlq",
-        "dlq list",
-        "dlq show",
-        "dlq replay",
-        "dlq purge",
-        "check",
-        "init",
-        "demo",
-    ] {
-        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-        text.push_str(&format!("$ silversmith {}\n{}\n", args.join(" "), folder.stdout(&args)));
-    }
-    insta::with_settings!({prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("help", text)
-    });
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Backing {
     /// The snapshots that the table has.
     async fn snapshots(&self, table: &TableName) -> Vec<i64> {
         let loaded = self.lake().load(table).await.unwrap();
-        loaded.snapshots().iter().map(|s| s.id).collect()
+        loaded.snapshots().iter().map(|s| s.id.0).collect()
     }
 }
 

@@ -11,9 +11,11 @@ use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::lake::catalog::Catalog;
 use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{
-    Change, DataFile, FileIO, Lake, LakeError, Outcome, Removal, Table, TableName, memory_files,
+    Change, CommitOutcome, CommitProperties, FileIO, Lake, LakeError, Properties, Removed,
+    SnapshotId, Table, TableName, Uncommitted, memory_files,
 };
 use silversmith::sql::{session::session, time_travel};
+use silversmith::telemetry::metrics::Layer;
 
 use super::backings;
 use crate::support::faulty::{Fate, Fateful};
@@ -27,7 +29,7 @@ fn lake(catalog: Arc<dyn Catalog>, files: &FileIO) -> Lake {
     Lake::new(catalog, files.clone(), "memory:/warehouse", Arc::new(SystemAmbient))
 }
 
-async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Vec<DataFile> {
+async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Uncommitted {
     let mut writer = DataWriter::new(lake, table, table.schema()).unwrap();
     let column = Arc::new(Int64Array::from(numbers.to_vec()));
     let batch = RecordBatch::try_new(table.schema().arrow().clone(), vec![column]).unwrap();
@@ -36,13 +38,20 @@ async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Vec<DataFile> {
 }
 
 async fn append(lake: &Lake, table: &Table, numbers: &[i64]) -> Change {
-    Change { add: file(lake, table, numbers).await, ..Change::default() }
+    Change::append(file(lake, table, numbers).await, nothing_said())
 }
 
-async fn committed(lake: &Lake, base: &Table, change: &Change) -> Table {
+fn nothing_said() -> CommitProperties {
+    CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
+}
+
+async fn committed(lake: &Lake, base: &Table, change: Change) -> Table {
     match lake.commit(base, change).await.unwrap() {
-        Outcome::Committed(table) => table,
-        Outcome::Conflict(_) => panic!("a conflict with nobody"),
+        CommitOutcome::Committed { table, snapshot } => {
+            assert!(table.snapshot(snapshot).is_some(), "the snapshot that was committed is named");
+            table
+        }
+        other => panic!("there is no other writer: {other:?}"),
     }
 }
 
@@ -72,7 +81,7 @@ async fn a_lost_answer_is_settled_by_looking() {
             let fateful = Fateful::new(backing.catalog.clone(), &fates);
             let lake = backing.lake_on(fateful.clone());
             let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
-            let after = committed(&lake, &base, &append(&lake, &base, &[1, 2]).await).await;
+            let after = committed(&lake, &base, append(&lake, &base, &[1, 2]).await).await;
             assert_eq!(after.snapshots().len(), 1, "the change is there once");
             assert_eq!(numbers(&lake, &name).await, ["1", "2"]);
             // Sent once, and again only where it was known not to have arrived.
@@ -90,11 +99,13 @@ async fn an_answer_that_never_comes_is_unknown_and_nothing_is_deleted() {
     let fateful = Fateful::new(inner.clone(), &[Fate::LostOnTheWay; 20]);
     let lake = lake(fateful, &files);
     let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
-    let change = append(&lake, &base, &[1]).await;
-    let error = lake.commit(&base, &change).await.unwrap_err();
-    assert!(matches!(error, LakeError::Unknown { .. }), "{error:?}");
-    for file in &change.add {
-        assert!(files.exists(file.file_path()).await.unwrap());
+    let added = file(&lake, &base, &[1]).await;
+    let paths: Vec<String> = added.files().iter().map(|f| f.file_path().to_owned()).collect();
+    let outcome = lake.commit(&base, Change::append(added, nothing_said())).await.unwrap();
+    let CommitOutcome::Unknown(unknown) = outcome else { panic!("{outcome:?}") };
+    assert!(unknown.attempts > 1 && unknown.to_string().contains("attempts"), "{unknown}");
+    for path in paths {
+        assert!(files.exists(path).await.unwrap());
     }
     // Had it arrived after all, the table would be whole: the metadata file is there, too.
     assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
@@ -109,15 +120,17 @@ async fn a_certain_no_is_an_error_and_leaves_nothing_behind() {
         let fateful = Fateful::new(backing.catalog.clone(), &[Fate::Forbidden]);
         let lake = backing.lake_on(fateful.clone());
         let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
-        let change = append(&lake, &base, &[1]).await;
-        let error = lake.commit(&base, &change).await.unwrap_err();
+        let added = file(&lake, &base, &[1]).await;
+        let path = added.files()[0].file_path().to_owned();
+        let error = lake.commit(&base, Change::append(added, nothing_said())).await.unwrap_err();
         assert!(matches!(error, LakeError::Catalog { .. }), "not unknown: {error:?}");
+        assert!(!backing.files.exists(path).await.unwrap(), "what was written for it is deleted");
         assert_eq!(fateful.swaps.load(Ordering::SeqCst), 1, "not sent again");
         assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
         // With an answer lost in between it may have been carried out: that is unknown.
         let fates = [Fate::LostOnTheWay, Fate::Forbidden, Fate::Forbidden];
         let lake = backing.lake_on(Fateful::new(backing.catalog.clone(), &fates));
-        let after = committed(&lake, &base, &change).await;
+        let after = committed(&lake, &base, append(&lake, &base, &[1]).await).await;
         assert_eq!(after.snapshots().len(), 1);
     }
 }
@@ -132,7 +145,7 @@ async fn a_replica_that_lags_does_not_make_a_commit_a_conflict() {
         let lake = backing.lake();
         let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
         let older = backing.catalog.load(&name).await.unwrap();
-        let base = committed(&lake, &base, &append(&lake, &base, &[1]).await).await;
+        let base = committed(&lake, &base, append(&lake, &base, &[1]).await).await;
         for fates in
             [vec![Fate::DoneShownLate(3)], vec![Fate::LostOnTheWay, Fate::DoneShownLate(2)]]
         {
@@ -142,7 +155,7 @@ async fn a_replica_that_lags_does_not_make_a_commit_a_conflict() {
             let base = lake.load(&name).await.unwrap();
             let count = base.snapshots().len();
             let change = append(&lake, &base, &[2]).await;
-            let after = committed(&lake, &base, &change).await;
+            let after = committed(&lake, &base, change).await;
             assert_eq!(after.snapshots().len(), count + 1);
             assert_eq!(numbers(&lake, &name).await.len(), count + 1, "its files are there");
         }
@@ -162,17 +175,48 @@ async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
         for number in 0..8 {
             changes.push(append(&lake, &base, &[number]).await);
         }
-        let outcomes = join_all(changes.iter().map(|change| lake.commit(&base, change))).await;
-        let won = outcomes.iter().filter(|o| matches!(o, Ok(Outcome::Committed(_)))).count();
-        let lost = outcomes.iter().filter(|o| matches!(o, Ok(Outcome::Conflict(_)))).count();
-        assert_eq!((won, lost), (1, 7));
+        let outcomes = join_all(changes.into_iter().map(|change| lake.commit(&base, change))).await;
         assert_eq!(numbers(&lake, &name).await.len(), 1);
-        for change in &changes {
-            assert!(
-                backing.files.exists(change.add[0].file_path()).await.unwrap(),
-                "data files are the caller's"
-            );
+        let mut won = 0;
+        for outcome in outcomes {
+            match outcome.unwrap() {
+                CommitOutcome::Committed { .. } => won += 1,
+                CommitOutcome::Conflict { files, .. } => {
+                    let path = files.files()[0].file_path().to_owned();
+                    assert!(backing.files.exists(&path).await.unwrap(), "they may be used again");
+                    files.discard().await;
+                    assert!(!backing.files.exists(&path).await.unwrap());
+                }
+                CommitOutcome::Unknown(unknown) => panic!("{unknown}"),
+            }
         }
+        assert_eq!(won, 1);
+    }
+}
+
+/// Files have an owner until a commit names them: given up on any way, they are deleted.
+#[tokio::test]
+async fn files_that_no_commit_takes_are_deleted() {
+    let files = memory_files();
+    let lake = lake(Arc::new(silversmith::lake::catalog::MemoryCatalog::new()), &files);
+    let name = TableName::new("given", "up");
+    let table = lake.find_or_create(&name, &schema(), None).await.unwrap();
+    let first = file(&lake, &table, &[1]).await;
+    let path = first.files()[0].file_path().to_owned();
+    // An overwrite of a file that is not there fails before anything is sent.
+    let gone = Removed::Files(BTreeSet::from(["memory:/no/such.parquet".to_owned()]));
+    let refused = lake.commit(&table, Change::overwrite(first, gone, nothing_said())).await;
+    assert!(matches!(refused, Err(LakeError::FileGone { .. })));
+    assert!(!files.exists(&path).await.unwrap());
+    let dropped = file(&lake, &table, &[2]).await;
+    let path = dropped.files()[0].file_path().to_owned();
+    assert!(files.exists(&path).await.unwrap());
+    drop(dropped);
+    let mut looks = 0;
+    while files.exists(&path).await.unwrap() {
+        looks += 1;
+        assert!(looks < 10_000, "deleted in the background");
+        tokio::task::yield_now().await;
     }
 }
 
@@ -182,23 +226,27 @@ async fn an_overwrite_removes_files_and_refuses_one_that_is_gone() {
     let lake = lake(Arc::new(silversmith::lake::catalog::MemoryCatalog::new()), &files);
     let name = TableName::new("over", "written");
     let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
-    let one = append(&lake, &base, &[1]).await;
-    let table = committed(&lake, &base, &one).await;
-    let table = committed(&lake, &table, &append(&lake, &table, &[2]).await).await;
-    let old = one.add[0].file_path().to_owned();
-    let change = Change {
-        add: file(&lake, &table, &[10]).await,
-        remove: Removal::Files(BTreeSet::from([old.clone()])),
-        ..Change::default()
-    };
-    let table = committed(&lake, &table, &change).await;
+    let one = file(&lake, &base, &[1]).await;
+    let old = one.files()[0].file_path().to_owned();
+    let table = committed(&lake, &base, Change::append(one, nothing_said())).await;
+    let table = committed(&lake, &table, append(&lake, &table, &[2]).await).await;
+    let removed = || Removed::Files(BTreeSet::from([old.clone()]));
+    let ten = file(&lake, &table, &[10]).await;
+    let table = committed(&lake, &table, Change::overwrite(ten, removed(), nothing_said())).await;
     assert_eq!(numbers(&lake, &name).await, ["2", "10"]);
     let summary = table.current().unwrap().summary;
     let fact = |key: &str| summary.get(key).map(String::as_str);
     assert_eq!(table.current().unwrap().operation, "overwrite");
     assert_eq!((fact("total-records"), fact("deleted-records")), (Some("2"), Some("1")));
     assert_eq!((fact("total-data-files"), fact("added-data-files")), (Some("2"), Some("1")));
-    let again = lake.commit(&table, &change).await.unwrap_err();
+    let diff = lake.diff(&table, None).await.unwrap();
+    let step = diff.steps.last().unwrap();
+    assert!(step.did.removes_rows());
+    assert_eq!((step.added.len(), step.removed.len()), (1, 1), "an overwrite says both");
+    assert_eq!(step.removed[0].path(), old);
+    let eleven = file(&lake, &table, &[11]).await;
+    let again = lake.commit(&table, Change::overwrite(eleven, removed(), nothing_said())).await;
+    let again = again.unwrap_err();
     assert!(matches!(again, LakeError::FileGone { ref path, .. } if *path == old), "{again}");
 }
 
@@ -212,18 +260,17 @@ async fn small_manifests_are_merged_and_the_diff_still_knows_who_added_what() {
         BTreeMap::from([("commit.manifest.min-count-to-merge".to_owned(), "5".to_owned())]);
     let mut ids = Vec::new();
     for number in 0..12 {
-        let mut change = append(&lake, &table, &[number]).await;
-        change.property_marks = every_fifth.clone();
-        table = committed(&lake, &table, &change).await;
+        let properties = CommitProperties { table: every_fifth.clone(), ..nothing_said() };
+        let change = Change::append(file(&lake, &table, &[number]).await, properties);
+        table = committed(&lake, &table, change).await;
         ids.push(table.current().unwrap().id);
     }
     assert_eq!(numbers(&lake, &name).await.len(), 12);
     let diff = lake.diff(&table, None).await.unwrap();
-    assert!(diff.steps.iter().all(|step| step.files.len() == 1), "one file for each snapshot");
-    let start =
-        silversmith::lake::read::diff::Position::of(&table, &table.snapshot(ids[8]).unwrap());
+    assert!(diff.steps.iter().all(|step| step.added.len() == 1), "one file for each snapshot");
+    let start = silversmith::lake::position::Position::of(&table, &table.snapshot(ids[8]).unwrap());
     let diff = lake.diff(&table, Some(&start)).await.unwrap();
-    let ends: Vec<i64> = diff.steps.iter().map(|step| step.end.snapshot).collect();
+    let ends: Vec<SnapshotId> = diff.steps.iter().map(|step| step.end.snapshot).collect();
     assert_eq!(ends, ids[9..]);
 }
 
@@ -237,10 +284,10 @@ async fn snapshot_times_do_not_go_back_with_the_clock() {
     let name = TableName::new("clocks", "differ");
     let first = Lake::new(catalog.clone(), files.clone(), "memory:/w", ahead);
     let table = first.find_or_create(&name, &schema(), None).await.unwrap();
-    let table = committed(&first, &table, &append(&first, &table, &[1]).await).await;
+    let table = committed(&first, &table, append(&first, &table, &[1]).await).await;
     let second = lake(catalog, &files);
     let table = second.load(table.name()).await.unwrap();
-    let table = committed(&second, &table, &append(&second, &table, &[2]).await).await;
+    let table = committed(&second, &table, append(&second, &table, &[2]).await).await;
     let times: Vec<_> = table.snapshots().iter().map(|s| s.at).collect();
     assert!(times[0] < times[1], "{times:?}");
 }

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use silversmith::lake::read::scan::Bounds;
 use silversmith::lake::write::data::DataWriter;
-use silversmith::lake::{Change, Outcome, Table};
+use silversmith::lake::{Change, CommitOutcome, CommitProperties, Properties, Table, Uncommitted};
+use silversmith::telemetry::metrics::Layer;
 
 use crate::support::{CUSTOMERS, World};
 
@@ -130,11 +131,15 @@ fn unwritten_schema() -> arrow::datatypes::SchemaRef {
 }
 
 async fn written(world: &World, table: &Table, groups: &[Vec<Row>]) -> DataFile {
+    kept(world, table, groups).await.files()[0].clone()
+}
+
+async fn kept(world: &World, table: &Table, groups: &[Vec<Row>]) -> Uncommitted {
     let mut writer = DataWriter::new(world.lake(), table, table.schema()).unwrap();
     for rows in groups {
         writer.write(&batch(rows, table.schema().arrow())).await.unwrap();
     }
-    writer.close().await.unwrap().remove(0)
+    writer.close().await.unwrap()
 }
 
 fn check(file: &DataFile, groups: &[Vec<Row>]) {
@@ -227,7 +232,8 @@ async fn the_first_hundred_columns_have_bounds_and_those_that_are_asked_for() {
     let writer = DataWriter::new(world.lake(), &table, table.schema()).unwrap();
     let mut writer = writer.with_bounds_on(&["c110".to_owned()]);
     writer.write(&rows).await.unwrap();
-    let file = writer.close().await.unwrap().remove(0);
+    let written = writer.close().await.unwrap();
+    let file = &written.files()[0];
     let mut bounded: Vec<i32> = file.upper_bounds().keys().copied().collect();
     bounded.sort_unstable();
     assert_eq!(bounded, (1..=100).chain([110]).collect::<Vec<_>>());
@@ -240,7 +246,8 @@ async fn text_bounds_of_files_from_before_are_not_believed() {
     let table = table_of_small_groups(&world).await;
     let long = format!("z{}", "y".repeat(80));
     let texts = |text: &str| vec![(Some(text.to_owned()), Some(1), None, None)];
-    let right = written(&world, &table, &[texts("a"), texts(&long)]).await;
+    let files = kept(&world, &table, &[texts("a"), texts(&long)]).await;
+    let right = files.files()[0].clone();
     let wrong = DataFileBuilder::default()
         .content(right.content_type())
         .file_path(right.file_path().to_owned())
@@ -253,7 +260,7 @@ async fn text_bounds_of_files_from_before_are_not_believed() {
         .split_offsets(Some(vec![4, 100]))
         .build()
         .unwrap();
-    add(&world, &table, wrong).await;
+    add(&world, &table, Uncommitted::nothing(world.lake()), vec![wrong]).await;
     world.remove_property("metrics.table", "silversmith.sure-bounds-from-sequence-number").await;
     let table = world.table("metrics.table").await;
     let wanted = |column: &str, value: ArrayRef| {
@@ -267,16 +274,17 @@ async fn text_bounds_of_files_from_before_are_not_believed() {
     assert_eq!(found.len(), 0, "pruned by a number's bound");
 
     // What is written from now on is believed, and what was there is not.
-    let now = written(&world, &table, &[texts("b"), texts("c")]).await;
-    add(&world, &table, now).await;
+    let now = kept(&world, &table, &[texts("b"), texts("c")]).await;
+    add(&world, &table, now, vec![]).await;
     let table = world.table("metrics.table").await;
     let found = world.lake().files_of(&table, None, &wanted("text", text())).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].path(), right.file_path());
 }
 
-async fn add(world: &World, table: &Table, file: DataFile) {
-    let change = Change { add: vec![file], ..Change::default() };
-    let outcome = world.lake().commit(table, &change).await.unwrap();
-    assert!(matches!(outcome, Outcome::Committed(_)));
+async fn add(world: &World, table: &Table, files: Uncommitted, adopted: Vec<DataFile>) {
+    let properties = CommitProperties::of_snapshot(Layer::Ledger, Properties::new());
+    let change = Change::adopt(files, adopted, properties);
+    let outcome = world.lake().commit(table, change).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
 }

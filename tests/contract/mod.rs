@@ -11,5 +11,6 @@ mod metrics;
 mod queue;
 mod raw_store;
 mod rest;
+mod row_reader;
 
 pub use backings::{Backing, backings, postgres_url, rest_url};

@@ -1,4 +1,4 @@
-//! The raw zone: the fake, a folder, S3 with and without versions.
+//! Raw stores: the fake, a folder, S3 with and without versions.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use silversmith::ambient::{Ambient, SystemAmbient};
+use silversmith::ambient::{Ambient, SharedAmbient, SystemAmbient};
 use silversmith::event::ObjectEvent;
 use silversmith::source::{
     DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, Requested,
@@ -15,7 +15,11 @@ use silversmith::source::{
 
 use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
 
-/// A raw zone, and how things get there.
+fn clock() -> SharedAmbient {
+    Arc::new(SystemAmbient)
+}
+
+/// A raw zone, and how objects get there.
 enum Zone {
     Memory(Arc<MemoryStore>),
     Folder(tempfile::TempDir),
@@ -59,7 +63,8 @@ async fn zones() -> Vec<(&'static str, Zone, Arc<dyn RawStore>, String)> {
     ];
     for (kind, versioned) in [("s3", false), ("s3 with versions", true)] {
         let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
-        let (store, root) = (S3Store::new(stand.s3.clone()), format!("s3://{}/raw/", stand.name));
+        let (store, root) =
+            (S3Store::new(stand.s3.clone(), clock()), format!("s3://{}/raw/", stand.name));
         zones.push((kind, Zone::S3(stand), Arc::new(store), root));
     }
     zones
@@ -99,12 +104,12 @@ async fn every_raw_store_keeps_the_contract() {
             store.verify(object).await.unwrap();
         }
 
-        // Another version, where the first is asked for.
+        // Another version, where the first is requested.
         let first = listed.iter().find(|o| o.id.uri.ends_with("2.csv")).unwrap().clone();
         zone.put("b/2.csv", "something else").await;
         match store.open(&Requested::Listed(first.clone())).await {
             Ok(opened) => {
-                assert_ne!(opened.object.id, first.id, "it says what it is");
+                assert_ne!(opened.object.id, first.id, "it says which it reads");
                 assert_eq!(text(opened).await, "something else");
             }
             Err(ReadError::Changed(uri)) => assert_eq!(uri, first.id.uri),
@@ -116,15 +121,15 @@ async fn every_raw_store_keeps_the_contract() {
     }
 }
 
-/// S3 reads the version that was announced, by id or by ETag, and says which one it was.
+/// S3 reads the version that the event named, by id or by ETag, and says which one it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_reads_at_the_announced_version() {
+async fn s3_reads_the_version_that_the_event_named() {
     for versioned in [false, true] {
         let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
-        let store = S3Store::new(stand.s3.clone());
+        let store = S3Store::new(stand.s3.clone(), clock());
         let (old, old_version) = stand.put("1.csv", "old").await;
         let (new, _) = stand.put("1.csv", "new one").await;
-        let announced = |etag: &str, version_id: Option<String>| {
+        let by_event = |etag: &str, version_id: Option<String>| {
             Requested::ByEvent(ObjectEvent {
                 bucket: stand.name.clone(),
                 key: "raw/1.csv".into(),
@@ -134,13 +139,13 @@ async fn s3_reads_at_the_announced_version() {
                 event_time: None,
             })
         };
-        let opened = store.open(&announced(&old, old_version)).await.unwrap();
+        let opened = store.open(&by_event(&old, old_version)).await.unwrap();
         let version = opened.object.id.version.clone();
         match versioned {
             true => assert_eq!((version, text(opened).await), (old, "old".into())),
             false => assert_eq!((version, text(opened).await), (new.clone(), "new one".into())),
         }
-        let nothing = store.open(&announced(&new, Some("no-such-version".into()))).await;
+        let nothing = store.open(&by_event(&new, Some("no-such-version".into()))).await;
         let nothing = nothing.map(|opened| opened.object);
         assert!(
             matches!(nothing, Err(ReadError::Missing(_) | ReadError::Unreadable { .. })),
@@ -149,16 +154,16 @@ async fn s3_reads_at_the_announced_version() {
     }
 }
 
-/// A body that breaks off is taken up where it broke, of the same version, as long as each attempt brings
-/// something; one that is overwritten meanwhile has changed.
+/// A broken body is resumed where it broke, in the same version, as long as each attempt brings bytes; one
+/// that is overwritten meanwhile has changed.
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_takes_up_a_broken_body_where_it_broke() {
+async fn s3_resumes_a_broken_body_where_it_broke() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let long: String = (0..400_000).map(|n| format!("{n:07}\n")).collect();
     stand.put("long.csv", &long).await;
     let through = breaking_off_after(700_000).await;
-    let store = S3Store::new(clients_at(&through).await.0);
-    let wanted = Requested::ByEvent(ObjectEvent {
+    let store = S3Store::new(clients_at(&through).await.0, clock());
+    let requested = Requested::ByEvent(ObjectEvent {
         bucket: stand.name.clone(),
         key: "raw/long.csv".into(),
         etag: None,
@@ -166,9 +171,9 @@ async fn s3_takes_up_a_broken_body_where_it_broke() {
         size: None,
         event_time: None,
     });
-    assert_eq!(text(store.open(&wanted).await.unwrap()).await, long);
+    assert_eq!(text(store.open(&requested).await.unwrap()).await, long);
 
-    let mut opened = store.open(&wanted).await.unwrap();
+    let mut opened = store.open(&requested).await.unwrap();
     let mut start = vec![0; 1_000];
     opened = tokio::task::spawn_blocking(move || {
         opened.input.read_exact(&mut start).unwrap();
@@ -183,24 +188,24 @@ async fn s3_takes_up_a_broken_body_where_it_broke() {
     assert!(matches!(error, ReadError::Changed(_)), "{error}");
 }
 
-/// Lanes that were reached before are not listed again.
+/// Prefixes that were reached before are not listed again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_of_s3_is_taken_up_where_it_was_left() {
+async fn a_listing_of_s3_resumes_where_it_was_interrupted() {
     const FOLDERS: usize = 40;
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     for number in 0..3 * FOLDERS {
         stand.put(&format!("{:02}/{}.csv", number % FOLDERS, number / FOLDERS), "x").await;
     }
     stand.put("alone.csv", "x").await;
-    let store = S3Store::new(stand.s3.clone());
+    let store = S3Store::new(stand.s3.clone(), clock());
     let root = format!("s3://{}/raw/", stand.name);
     let mut listing = Listing { root, reached: BTreeMap::new() };
     let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
     assert_eq!(pages.iter().map(|p| p.objects.len()).sum::<usize>(), 3 * FOLDERS + 1);
-    let lanes = pages.iter().filter_map(|page| page.reached.clone());
-    let lanes: BTreeMap<String, Reached> = lanes.collect();
-    assert_eq!(lanes.len(), FOLDERS, "{lanes:?}");
-    listing.reached = lanes;
+    let reached = pages.iter().filter_map(|page| page.reached.clone());
+    let reached: BTreeMap<String, Reached> = reached.collect();
+    assert_eq!(reached.len(), FOLDERS, "{reached:?}");
+    listing.reached = reached;
     listing.reached.insert("raw/07/".into(), Reached::Key("raw/07/1.csv".into()));
     let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
     let uris: Vec<&str> = pages

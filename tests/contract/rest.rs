@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use silversmith::lake::catalog::{Login, RestCatalog, RestSettings};
-use silversmith::lake::{Change, Outcome};
+use silversmith::lake::{Change, CommitOutcome, CommitProperties, Uncommitted};
+use silversmith::telemetry::metrics::Layer;
 
 use super::backings::oauth2;
 use super::{Backing, backings, rest_url};
@@ -35,13 +36,15 @@ async fn tokens_expire_and_answers_get_lost() {
     for (number, when) in ["before", "after", "before", "after"].into_iter().enumerate() {
         let name = backing.table(&format!("fault_{number}"));
         let base = lake.find_or_create(&name, &schema, None).await.unwrap();
-        let marks = [("silversmith.test".to_owned(), when.to_owned())].into();
-        let change = Change { property_marks: marks, ..Change::default() };
+        let own = [("silversmith.test".to_owned(), when.to_owned())].into();
+        let own = CommitProperties::of_both(Layer::Ledger, own);
+        let change = Change::append(Uncommitted::nothing(&lake), own);
         let status = if number < 2 { 503 } else { 500 };
         let fault = serde_json::json!({"when": when, "status": status, "table": name.table()});
         told("faults", Some(fault)).await;
-        let Outcome::Committed(table) = lake.commit(&base, &change).await.unwrap() else {
-            panic!("a conflict with nobody")
+        let CommitOutcome::Committed { table, .. } = lake.commit(&base, change).await.unwrap()
+        else {
+            panic!("there is no other writer")
         };
         assert_eq!(table.snapshots().len(), 1, "{when}: it is there once");
         assert_eq!(table.property("silversmith.test"), Some(when));

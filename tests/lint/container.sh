@@ -2,10 +2,10 @@
 # bash tests/lint/container.sh
 #
 # Checks what no compiler sees: the Dockerfile (hadolint), the workflows (jactionlint), every shell
-# script (ShellCheck), install.sh against a release of its own, and the dashboard and the example rules
-# against the list of metrics in docs/telemetry.md. The linters are those of requirements.txt, fetched
-# to target/lint. Fails, and never skips, when it cannot check something; each linter first has to find
-# fault with something that is wrong.
+# script (ShellCheck), install.sh against a release of its own, the dashboard and the example rules
+# against the list of metrics in docs/telemetry.md, and whether the documentation builds as a book.
+# The linters are those of requirements.txt, fetched to target/lint. Fails, and never skips, when it
+# cannot check something; each linter first has to find fault with something that is wrong.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -196,4 +196,12 @@ say "install.sh"
 
 "$venv/bin/python" "$here/telemetry.py" --test >&2 || fail "telemetry.py does not find what is wrong"
 "$venv/bin/python" "$here/telemetry.py" >&2 || fail "the dashboard, the rules and docs/telemetry.md do not agree: see above"
+
+mkdir -p "$scratch/book/docs"
+printf '[book]\nsrc = "docs"\n[build]\ncreate-missing = false\n' >"$scratch/book/book.toml"
+echo '[gone](gone.md)' >"$scratch/book/docs/SUMMARY.md"
+refuses mdBook "$venv/bin/mdbook" build "$scratch/book"
+MDBOOK_LOG=warn "$venv/bin/mdbook" build --dest-dir "$scratch/built" . >&2 || fail "mdBook: see above"
+[ -e "$scratch/built/guarantees.html" ] || fail "mdBook has built no book"
+say "the book"
 echo "container.sh: all passed"

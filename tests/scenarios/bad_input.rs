@@ -1,4 +1,4 @@
-//! Bad input is contained (I8): a clear outcome, the others go on, nothing is lost.
+//! Bad input is contained (I8): it has a clear outcome, the other objects go on, nothing is lost.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use silversmith::ambient::{Ambient, SystemAmbient};
+use silversmith::bronze::{ObjectEnd, OnMissing};
 use silversmith::source::{DirectoryStore, RawStore, ReadError, Requested, all};
 
 use crate::support::meddled::Meddled;
@@ -18,7 +19,7 @@ async fn outcomes(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn bad_objects_are_rejected_and_the_others_go_on() {
+async fn bad_objects_are_rejected_and_the_others_are_ingested() {
     let world = World::new(CUSTOMERS);
     world.put("empty.csv", "", 0);
     world.put("header.csv", "id,name,updated\n", 1);
@@ -51,24 +52,24 @@ async fn bad_objects_are_rejected_and_the_others_go_on() {
     assert_eq!(rows[..2], ["1|null", "3|null"]);
     assert!(rows[2].contains("not UTF-8") && rows[2].contains("base64"), "{}", rows[2]);
     let again = world.bronze().await;
-    assert_eq!((again.known, again.failed), (8, 0), "a listing brings nothing up again");
+    assert_eq!((again.known, again.failed), (8, 0), "a listing tries none of them again");
 }
 
 #[tokio::test]
-async fn a_lake_of_nothing_but_bad_objects_has_a_ledger_and_no_rows() {
+async fn bad_objects_alone_make_a_ledger_and_no_rows() {
     let world = World::new(CUSTOMERS);
     world.put("empty.csv", "", 0);
     world.raw.put("raw/binary.csv", vec![0u8; 8], crate::support::at(11, 3));
     let report = world.bronze().await;
     assert_eq!((report.ingested, report.failed), (1, 1));
     assert_eq!(outcomes(&world).await.len(), 2);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
-/// A file that grows while it is read is another version by then: its rows are dropped, its new
-/// version is taken when it has settled.
+/// A file that grows while it is read is another version by then: its rows are dropped, and its new
+/// version is ingested once it has settled.
 #[tokio::test]
-async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
+async fn a_file_that_grows_while_it_is_read_is_another_version() {
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("raw");
     std::fs::create_dir(&raw).unwrap();
@@ -78,14 +79,14 @@ async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
     let store = DirectoryStore::new(folder.path(), &raw, Duration::ZERO, ambient.clone());
     let object = all(&store, "").await.unwrap().remove(0);
     assert_eq!(object.id.uri, "raw/growing.csv");
-    let wanted = Requested::Listed(object.clone());
-    let mut input = store.open(&wanted).await.unwrap().input;
+    let requested = Requested::Listed(object.clone());
+    let mut input = store.open(&requested).await.unwrap().input;
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"2\n").unwrap();
     let mut read = String::new();
     std::io::Read::read_to_string(&mut input, &mut read).unwrap();
-    assert_eq!(read, "id\n1\n", "not a byte more than was announced");
+    assert_eq!(read, "id\n1\n", "not a byte more than its size");
     assert!(matches!(store.verify(&object).await, Err(ReadError::Changed(_))));
-    assert!(matches!(store.open(&wanted).await.map(drop), Err(ReadError::Changed(_))));
+    assert!(matches!(store.open(&requested).await.map(drop), Err(ReadError::Changed(_))));
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(store.verify(&object).await, Err(ReadError::Missing(_))));
 
@@ -96,9 +97,9 @@ async fn a_file_that_grows_while_it_is_read_is_taken_once_as_it_ends_up() {
     assert!(ambient.now() > object.id.last_modified);
 }
 
-/// Objects that vanish between listing and reading are recorded as missing.
+/// Objects that were deleted or replaced after they were listed are recorded as missing.
 #[tokio::test]
-async fn an_object_that_is_gone_is_missing() {
+async fn a_deleted_object_is_missing() {
     let mut world = World::new(CUSTOMERS);
     for name in ["gone", "changed", "stays"] {
         world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
@@ -121,9 +122,9 @@ async fn an_object_that_is_gone_is_missing() {
     );
 }
 
-/// What could not be read, or was gone, is taken as soon as it can be: a listing shows it.
+/// An object that could not be read is ingested once it can be: the next listing tries again.
 #[tokio::test]
-async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
+async fn an_unreadable_object_is_tried_again_and_recorded_once() {
     let mut world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     let store = Meddled::new(&world.raw, |_| {});
@@ -145,7 +146,7 @@ async fn what_could_not_be_read_is_tried_again_and_recorded_once() {
 /// A file that is rejected at its end leaves no trace in the table's columns, and one without rows
 /// decides no type.
 #[tokio::test]
-async fn only_files_with_rows_that_are_taken_in_shape_the_table() {
+async fn only_ingested_files_with_rows_shape_the_table() {
     let world = World::new(CUSTOMERS);
     let mut late = "junk_a,junk_b,id\n".to_owned();
     late.push_str(&"1,2,3\n".repeat(20_000));
@@ -166,7 +167,7 @@ async fn only_files_with_rows_that_are_taken_in_shape_the_table() {
     );
 }
 
-/// Records of nothing but delimiters cost memory, too.
+/// Records of nothing but delimiters use memory, too.
 #[tokio::test]
 async fn a_record_of_very_many_fields_is_refused() {
     let world = World::new(CUSTOMERS);
@@ -177,4 +178,48 @@ async fn a_record_of_very_many_fields_is_refused() {
         outcomes(&world).await,
         ["raw/1.csv|rejected|0|too-many-columns", "raw/2.csv|ingested|1|null"]
     );
+}
+
+/// An object that was deleted while it was read is as missing as one deleted before, and `on_missing`
+/// holds for both.
+#[tokio::test]
+async fn an_object_deleted_while_it_is_read_is_missing() {
+    for (on_missing, outcome) in [("dead-letter", "missing"), ("skip", "skipped")] {
+        let mut world = World::new(CUSTOMERS);
+        world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
+        world.bronze().await;
+        world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
+        let store = Meddled::new(&world.raw, |_| {});
+        store.vanishing.store(true, Ordering::SeqCst);
+        let mut settings = (*world.wired.settings).clone();
+        settings.pipelines[0].bronze.on_missing = match on_missing {
+            "skip" => OnMissing::Skip,
+            _ => OnMissing::DeadLetter,
+        };
+        world.rewire(settings, store, silversmith::pipeline::Intake::Directory);
+        assert_eq!(world.bronze().await.failed, 1);
+        let expected =
+            ["raw/1.csv|ingested|1|null".to_owned(), format!("raw/2.csv|{outcome}|0|missing")];
+        assert_eq!(outcomes(&world).await, expected, "{on_missing}");
+        assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["1"]);
+    }
+}
+
+/// A batch with one object version twice (two messages about it) ingests it once, and both requests end
+/// as the object did.
+#[tokio::test]
+async fn one_object_version_twice_in_a_batch_ends_once() {
+    let world = World::new(CUSTOMERS);
+    world.put("good.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.raw.put("raw/bad.csv", vec![0u8; 8], crate::support::at(11, 1));
+    let objects = all(&*world.raw, "").await.unwrap();
+    let twice: Vec<Requested> =
+        objects.iter().chain(&objects).cloned().map(Requested::Listed).collect();
+    let ingested = world.pipeline().bronze.ingest(&twice).await.unwrap();
+    let ends: Vec<&str> = ingested.ends.iter().map(ObjectEnd::as_str).collect();
+    assert_eq!(ends, ["ingested", "rejected", "ingested", "rejected"]);
+    let report = &ingested.report;
+    assert_eq!((report.ingested, report.failed, report.rows), (1, 1, 1));
+    assert_eq!(outcomes(&world).await.len(), 2);
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["1"]);
 }

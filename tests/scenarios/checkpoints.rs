@@ -1,6 +1,8 @@
 //! The named cases of the design talk, and rewinding.
 
-use silversmith::checkpoint::{self, BronzeCheckpoint, Rewind, SilverCheckpoint};
+use silversmith::bronze::BronzeCheckpoint;
+use silversmith::checkpoint;
+use silversmith::silver::{Rewind, SilverCheckpoint};
 
 use crate::support::{CUSTOMERS, World, at};
 
@@ -52,7 +54,7 @@ async fn only_the_third_snapshot_is_merged() {
     let before = world.table("bronze.orders").await.ancestry().snapshots;
     let (stored, _) =
         checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
-    assert_eq!(stored.bronze_snapshot_id, Some(before[0].id));
+    assert_eq!(stored.bronze_snapshot_id, Some(before[0].id.0));
 
     world.put("3.csv", "id,updated\n3,2026-01-31\n", 2);
     world.bronze().await;
@@ -62,18 +64,15 @@ async fn only_the_third_snapshot_is_merged() {
     let third = world.table("bronze.orders").await.current().unwrap().id;
     let (stored, _) =
         checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
-    assert_eq!(stored.bronze_snapshot_id, Some(third));
+    assert_eq!(stored.bronze_snapshot_id, Some(third.0));
     let mark = world.table("silver.orders").await.current().unwrap().summary;
     assert_eq!(mark["silversmith.bronze-snapshot-id"], third.to_string());
-    assert_eq!(
-        world.silver().await.snapshots,
-        Vec::<i64>::new(),
-        "nothing to merge, nothing committed"
-    );
+    assert_eq!(world.silver().await.snapshots, Vec::new(), "nothing to merge, nothing committed");
 }
 
 async fn ask_for_rewind(world: &World, after: Option<i64>) {
-    checkpoint::update::<SilverCheckpoint>(&*world.checkpoints, "customers", |stored| {
+    let (store, ambient) = (&*world.checkpoints, &*world.ambient);
+    checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
         let rewind = Some(Rewind { after_snapshot_id: after });
         Some(SilverCheckpoint { rewind, ..stored.unwrap() })
     })
@@ -96,14 +95,14 @@ async fn a_rewind_merges_again_once_and_the_mark_stays() {
     }
     let first = world.table("bronze.customers").await.snapshots()[0].id;
     let before = world.sql("SELECT * FROM silver.customers ORDER BY id").await;
-    let mark = world.table("silver.customers").await.marks();
+    let mark = world.table("silver.customers").await.own_properties();
 
-    ask_for_rewind(&world, Some(first)).await;
+    ask_for_rewind(&world, Some(first.0)).await;
     let report = world.silver().await;
     assert_eq!((report.bronze_snapshots, report.counts.updated), (2, 2));
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
-    assert_eq!(world.table("silver.customers").await.marks(), mark);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new(), "once");
+    assert_eq!(world.table("silver.customers").await.own_properties(), mark);
+    assert_eq!(world.silver().await.snapshots, Vec::new(), "once");
 
     ask_for_rewind(&world, None).await;
     assert_eq!(world.silver().await.bronze_snapshots, 3);

@@ -93,12 +93,13 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
         world.expire_all_but_current("bronze.customers").await;
     }
     if way.rewind {
-        silversmith::checkpoint::update::<silversmith::checkpoint::SilverCheckpoint>(
+        silversmith::checkpoint::update::<silversmith::silver::SilverCheckpoint>(
             &*world.checkpoints,
+            &*world.ambient,
             "customers",
             |stored| {
-                let rewind = Some(silversmith::checkpoint::Rewind { after_snapshot_id: None });
-                Some(silversmith::checkpoint::SilverCheckpoint { rewind, ..stored.unwrap() })
+                let rewind = Some(silversmith::silver::Rewind { after_snapshot_id: None });
+                Some(silversmith::silver::SilverCheckpoint { rewind, ..stored.unwrap() })
             },
         )
         .await

@@ -49,5 +49,5 @@ async fn gold_may_be_empty_and_may_only_read() {
     assert_eq!(world.sql("SELECT * FROM gold.by_city").await, Vec::<String>::new());
 
     let world = world.reconfigured(&with_gold("CREATE TABLE x AS SELECT 1"));
-    assert!(world.pipeline().gold[0].step().await.is_err());
+    assert!(world.pipeline().gold[0].step(None).await.is_err());
 }

@@ -1,4 +1,4 @@
-//! Exactly once (I2, I3): two workers, foreign commits, expiry, rollback.
+//! Exactly once (I2, I3): two workers, commits of other writers, expiry, rollback.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use silversmith::lake::LakeError;
 use silversmith::silver::SilverError;
 
 use crate::support::faulty::{Fate, Fateful};
-use crate::support::{CUSTOMERS, World};
+use crate::support::{CUSTOMERS, World, unsaid};
 
-/// Two workers list the same objects and commit at the same time: the one that loses drops what
-/// the other has ingested, and keeps the rest.
+/// Two workers list the same objects and commit at the same time: the one that loses drops the objects
+/// that the other has ingested, and keeps the rest.
 #[tokio::test]
 async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
     let base = World::new(CUSTOMERS);
@@ -19,20 +19,20 @@ async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
     base.bronze().await;
     base.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     base.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
-    // The rival ingests both, after we have checked the ledger and before our swap arrives.
+    // The rival ingests both, after this worker has checked the ledger and before its swap arrives.
     let rival = Arc::new(base.reconfigured(CUSTOMERS));
     let rival_raw = rival.clone();
     let overtake = move || {
         let rival = rival_raw.clone();
         async move {
             rival.bronze().await;
-            // Only we see the third.
+            // Only this worker sees the third.
             rival.put("3.csv", "id,updated\n3,2026-01-01\n", 3);
         }
         .boxed()
     };
     let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
-    let ours = World::on(
+    let loser = World::on(
         CUSTOMERS,
         Arc::new(catalog),
         base.files.clone(),
@@ -41,25 +41,26 @@ async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
     );
     // Other ids than the rival's.
     for _ in 0..1000 {
-        silversmith::ambient::Ambient::uuid(&*ours.ambient);
+        silversmith::ambient::Ambient::uuid(&*loser.ambient);
     }
-    let report = ours.bronze().await;
+    let report = loser.bronze().await;
     assert_eq!(report.ingested, 0, "the rival had both");
-    assert_eq!(ours.bronze().await.ingested, 1);
-    let rows = ours.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
+    assert_eq!(loser.bronze().await.ingested, 1);
+    let rows = loser.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
     assert_eq!(rows, ["0|raw/0.csv", "1|raw/1.csv", "2|raw/2.csv", "3|raw/3.csv"]);
-    let objects =
-        ours.sql("SELECT count(*), count(DISTINCT source_uri) FROM bronze.customers_objects").await;
+    let objects = loser
+        .sql("SELECT count(*), count(DISTINCT source_uri) FROM bronze.customers_objects")
+        .await;
     assert_eq!(objects, ["4|4"]);
 }
 
-/// The rival takes one of two: the file that both share is written again without it.
+/// The rival ingests one of two objects: the file that both share is written again without its rows.
 #[tokio::test]
-async fn a_shared_file_is_written_again_without_what_is_known() {
+async fn a_shared_file_is_written_again_without_known_objects() {
     let base = World::new(CUSTOMERS);
     base.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     let rival = Arc::new(base.reconfigured(CUSTOMERS));
-    // What the rival will have ingested is prepared by a raw zone that has only one object.
+    // The rival's raw zone has only one of the objects.
     let only_one = Arc::new(silversmith::source::MemoryStore::new());
     only_one.put("raw/1.csv", "id,updated\n1,2026-01-01\n", crate::support::at(11, 1));
     let rival = Arc::new(World::on(
@@ -77,19 +78,19 @@ async fn a_shared_file_is_written_again_without_what_is_known() {
         let rival = taken.clone();
         async move { drop(rival.bronze().await) }.boxed()
     };
-    // The first swap is that of the objects' … bronze's append: nothing else swaps before it.
+    // The first swap is that of bronze's append: nothing else swaps before it.
     let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
-    let ours = World::on(
+    let loser = World::on(
         CUSTOMERS,
         Arc::new(catalog),
         base.files.clone(),
         base.raw.clone(),
         base.checkpoints.clone(),
     );
-    ours.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
-    let report = ours.bronze().await;
+    loser.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
+    let report = loser.bronze().await;
     assert_eq!((report.ingested, report.rows), (1, 1));
-    let rows = ours.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
+    let rows = loser.sql("SELECT id, _source_uri FROM bronze.customers ORDER BY id").await;
     assert_eq!(rows, ["1|raw/1.csv", "2|raw/2.csv"]);
 }
 
@@ -107,14 +108,14 @@ async fn a_corrected_file_is_ingested_and_the_same_one_is_not() {
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["right"]);
 }
 
-/// Expiry takes the marks of commits whose ledger files were never published: they are rebuilt
-/// from bronze's own columns.
+/// Snapshots expire whose ledger files were never published: the rows are rebuilt from bronze's own
+/// columns.
 #[tokio::test]
-async fn marks_that_expired_unpublished_are_rebuilt_from_bronze() {
+async fn ledger_rows_that_expired_unpublished_are_rebuilt_from_bronze() {
     let world = World::new(CUSTOMERS);
     world.put("0.csv", "id,updated\n0,2026-01-01\n", 0);
     world.bronze().await;
-    // A worker that dies between its bronze commit and the publishing, three times over.
+    // A worker dies between its bronze commit and the publishing, three times.
     for number in 1..4 {
         world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
         die_after_the_bronze_commit(&world).await;
@@ -139,7 +140,7 @@ async fn marks_that_expired_unpublished_are_rebuilt_from_bronze() {
     assert_eq!(world.bronze().await.known, 4);
 }
 
-/// Runs a bronze step on a catalog that lets just the bronze commit through.
+/// Ingests the newest object on a catalog that lets only the bronze commit through.
 async fn die_after_the_bronze_commit(world: &World) {
     use silversmith::lake::TableName;
     use silversmith::lake::catalog::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap};
@@ -169,7 +170,7 @@ async fn die_after_the_bronze_commit(world: &World) {
             self.0.tables().await
         }
     }
-    // The step would publish first what the last death left: so the batch is committed directly.
+    // A step would publish what the last death left first: so the batch is ingested directly.
     let before = world.table("bronze.customers").await.snapshots().len();
     let died = Arc::new(tokio::sync::Notify::new());
     let lake = silversmith::lake::Lake::new(
@@ -188,16 +189,16 @@ async fn die_after_the_bronze_commit(world: &World) {
     let newest = objects.into_iter().max_by_key(|o| o.id.last_modified).unwrap();
     let batch = [silversmith::source::Requested::Listed(newest)];
     tokio::select! {
-        _ = bronze.ingest(&batch) => panic!("it was to die at the publishing"),
+        _ = bronze.ingest(&batch) => panic!("it hangs at the publishing"),
         () = died.notified() => {}
     }
     assert_eq!(world.table("bronze.customers").await.snapshots().len(), before + 1);
 }
 
 #[tokio::test]
-async fn others_append_to_bronze_and_nothing_breaks() {
-    use silversmith::lake::Change;
+async fn rows_that_another_engine_appends_to_bronze_are_merged() {
     use silversmith::lake::write::data::DataWriter;
+    use silversmith::lake::{Change, CommitOutcome};
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,name,updated\n1,a,2026-01-01\n", 0);
     world.bronze().await;
@@ -213,7 +214,8 @@ async fn others_append_to_bronze_and_nothing_breaks() {
         arrow::array::RecordBatch::try_new(table.schema().arrow().clone(), columns.collect());
     writer.write(&rows.unwrap()).await.unwrap();
     let add = writer.close().await.unwrap();
-    world.lake().commit(&table, &Change { add, ..Change::default() }).await.unwrap();
+    let outcome = world.lake().commit(&table, Change::append(add, unsaid())).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.put("2.csv", "id,name,updated\n2,b,2026-01-01\n", 1);
     world.bronze().await;
     assert_eq!(world.silver().await.counts.inserted, 2);
@@ -222,9 +224,9 @@ async fn others_append_to_bronze_and_nothing_breaks() {
     assert_eq!(world.bronze().await.known, 2);
 }
 
-/// A start that has expired is healed by a superset: rows merged already change nothing.
+/// Where the start of the merge has expired, a superset is merged: rows merged before change nothing.
 #[tokio::test]
-async fn an_expired_start_is_healed() {
+async fn a_merge_whose_start_has_expired_reads_a_superset() {
     let world = World::new(CUSTOMERS);
     for number in 1..5 {
         world.put(
@@ -240,17 +242,17 @@ async fn an_expired_start_is_healed() {
     world.expire_all_but_current("bronze.customers").await;
     let report = world.silver().await;
     assert!(report.healed);
-    assert_eq!(report.counts.source, 2, "files above the mark only");
+    assert_eq!(report.counts.source, 2, "only files above the position");
     assert_eq!(
         world.sql("SELECT id, name FROM silver.customers ORDER BY id").await,
         ["0|n3", "1|n4", "2|n2"]
     );
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
-/// Silver whose own snapshots have expired still knows where it stands, by its property.
+/// Silver whose own snapshots have expired still has its position, in a table property.
 #[tokio::test]
-async fn the_mark_survives_the_expiry_of_silver() {
+async fn the_position_survives_the_expiry_of_silver() {
     let world = World::new(CUSTOMERS);
     for number in 1..3 {
         world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
@@ -260,11 +262,11 @@ async fn the_mark_survives_the_expiry_of_silver() {
     world.expire_all_but_current("silver.customers").await;
     world.expire_all_but_current("bronze.customers_objects").await;
     assert_eq!(world.bronze().await.known, 2);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
 #[tokio::test]
-async fn a_rolled_back_bronze_stops_ingestion_and_merging_with_a_name_for_the_cure() {
+async fn a_rolled_back_bronze_stops_ingestion_and_merging_and_names_the_fix() {
     let world = World::new(CUSTOMERS);
     for number in 1..4 {
         world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
@@ -298,15 +300,17 @@ async fn a_rolled_back_silver_catches_up() {
 }
 
 #[tokio::test]
-async fn rows_deleted_from_bronze_stop_the_merge_or_are_passed_over() {
-    use silversmith::lake::{Change, Removal};
+async fn rows_deleted_from_bronze_stop_the_merge_or_are_ignored() {
+    use silversmith::lake::{Change, CommitOutcome, Removed, Uncommitted};
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     world.bronze().await;
     world.silver().await;
     let table = world.table("bronze.customers").await;
-    let change = Change { remove: Removal::All, ..Change::default() };
-    world.lake().commit(&table, &change).await.unwrap();
+    let nothing = Uncommitted::nothing(world.lake());
+    let change = Change::overwrite(nothing, Removed::All, unsaid());
+    let outcome = world.lake().commit(&table, change).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
     world.bronze().await;
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
@@ -316,9 +320,9 @@ async fn rows_deleted_from_bronze_stop_the_merge_or_are_passed_over() {
     assert_eq!(ignoring.sql("SELECT id FROM silver.customers ORDER BY id").await, ["1", "2"]);
 }
 
-/// A worker that looks at a state older than what others have published is not told of a rollback.
+/// A worker whose table state is older than what others have published does not report a rollback.
 #[tokio::test]
-async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
+async fn an_older_state_is_no_rollback() {
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     world.bronze().await;
@@ -332,15 +336,15 @@ async fn a_state_that_is_behind_is_not_taken_for_a_rollback() {
     let wanted = listed.into_iter().map(|o| o.id).collect();
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);
     let mark = world.table("silver.customers").await;
-    let mark = mark.marked_position(silversmith::lake::properties::MERGED).unwrap().unwrap();
-    let standing = silversmith::lake::read::diff::standing(&behind, &mark);
-    assert_eq!(standing, silversmith::lake::read::diff::Standing::Ahead);
+    let mark = mark.position(silversmith::silver::MERGED).unwrap().unwrap();
+    let standing = silversmith::lake::position::standing(&behind, &mark);
+    assert_eq!(standing, silversmith::lake::position::Standing::Ahead);
 }
 
-/// Rows that were deleted are told of, also when the start of the merge has expired.
+/// Deleted rows stop the merge also when its start has expired.
 #[tokio::test]
 async fn an_expired_start_does_not_hide_a_delete() {
-    use silversmith::lake::{Change, Removal};
+    use silversmith::lake::{Change, CommitOutcome, Removed, Uncommitted};
     let world = World::new(CUSTOMERS);
     for number in 1..3 {
         world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
@@ -351,15 +355,18 @@ async fn an_expired_start_does_not_hide_a_delete() {
     world.bronze().await;
     let table = world.table("bronze.customers").await;
     let file = world.lake().files_of(&table, None, &[]).await.unwrap()[0].path().to_owned();
-    let remove = Removal::Files([file].into());
-    world.lake().commit(&table, &Change { remove, ..Change::default() }).await.unwrap();
+    let remove = Removed::Files([file].into());
+    let nothing = Uncommitted::nothing(world.lake());
+    let change = Change::overwrite(nothing, remove, unsaid());
+    let outcome = world.lake().commit(&table, change).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
     world.expire_all_but_current("bronze.customers").await;
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
     assert!(matches!(error, SilverError::BronzeDeleted { .. }), "{error}");
 }
 
-/// Bronze set back to an older metadata file, its sequence numbers with it, is noticed before anything
-/// is taken in twice.
+/// Bronze set back to an older metadata file, its sequence numbers with it, is noticed before any object
+/// is ingested twice.
 #[tokio::test]
 async fn a_table_set_back_to_older_metadata_is_noticed() {
     let world = World::new(CUSTOMERS);
@@ -379,5 +386,5 @@ async fn a_table_set_back_to_older_metadata_is_noticed() {
     assert!(matches!(error, SilverError::BronzeRolledBack { .. }), "{error}");
     assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["1"]);
     let known = world.pipeline().bronze.ledger().as_table().await.unwrap();
-    assert!(known.is_some(), "what is known can still be looked at");
+    assert!(known.is_some(), "the ledger can still be queried");
 }

@@ -1,4 +1,5 @@
-//! Listings of S3: broken off and taken up again, and the floor, with a raw zone that lists page by page.
+//! Listings of S3: interrupted and resumed, and the low watermark, with a raw zone that lists page by
+//! page.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +8,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use silversmith::checkpoint::{self, BronzeCheckpoint};
+use silversmith::bronze::BronzeCheckpoint;
+use silversmith::checkpoint;
 use silversmith::pipeline::Intake;
 use silversmith::source::{
     Listing, MemoryStore, Opened, Page, RawObject, RawStore, Reached, ReadError, Requested, all,
@@ -16,7 +18,7 @@ use silversmith::source::{
 use crate::support::queued::CUSTOMERS;
 use crate::support::{LAKE, World, at, settings_of};
 
-/// One lane, in pages of ten; the listing breaks off after so many of them.
+/// One prefix, in pages of ten; the listing fails after `breaks_after` of them.
 #[derive(Debug)]
 struct Paged {
     inner: Arc<MemoryStore>,
@@ -29,7 +31,7 @@ struct Paged {
 impl RawStore for Paged {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
         self.asked.lock().unwrap().push(listing.clone());
-        let after = match listing.reached.get("lane") {
+        let after = match listing.reached.get("raw/") {
             Some(Reached::Key(key)) => key.clone(),
             Some(Reached::End) => return stream::empty().boxed(),
             None => String::new(),
@@ -43,13 +45,13 @@ impl RawStore for Paged {
                 stream::iter(pages.into_iter().enumerate().map(move |(number, objects)| {
                     if number >= self.breaks_after.load(Ordering::SeqCst) {
                         let source = std::io::Error::other("the connection was reset");
-                        return Err(ReadError::Trouble { uri: "s3://zone/raw/".into(), source });
+                        return Err(ReadError::Store { uri: "s3://zone/raw/".into(), source });
                     }
                     let reached = match number + 1 == last {
                         true => Reached::End,
                         false => Reached::Key(objects.last().unwrap().id.uri.clone()),
                     };
-                    Ok(Page { objects, reached: Some(("lane".to_owned(), reached)) })
+                    Ok(Page { objects, reached: Some(("raw/".to_owned(), reached)) })
                 }))
             })
             .boxed()
@@ -58,7 +60,7 @@ impl RawStore for Paged {
     async fn oldest_incomplete(
         &self,
         _root: &str,
-        _wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        _is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
         Ok(*self.upload.lock().unwrap())
     }
@@ -67,8 +69,8 @@ impl RawStore for Paged {
         Ok(vec![])
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        self.inner.open(wanted).await
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        self.inner.open(requested).await
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {
@@ -102,34 +104,34 @@ async fn stored(world: &World) -> BronzeCheckpoint {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_broken_off_is_taken_up_after_its_last_share() {
+async fn an_interrupted_listing_resumes_after_its_last_chunk() {
     let (world, store) = world();
     (0..75).for_each(|number| put(&world, number, 1));
     store.breaks_after.store(5, Ordering::SeqCst);
     world.pipeline().bronze.step().await.unwrap_err();
-    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["40"], "shares of 20");
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["40"], "chunks of 20");
     let progress = stored(&world).await.listing.unwrap();
     let reached = Reached::Key("s3://zone/raw/039.csv".into());
-    assert_eq!(progress.reached["lane"], reached);
-    assert_eq!(stored(&world).await.floor, None, "only a whole listing moves it");
+    assert_eq!(progress.reached["raw/"], reached);
+    assert_eq!(stored(&world).await.low_watermark, None, "only a finished listing moves it");
 
     store.breaks_after.store(usize::MAX, Ordering::SeqCst);
     let report = world.bronze().await;
     assert_eq!((report.listed, report.ingested), (35, 35), "what was reached is not listed again");
-    assert_eq!(store.asked.lock().unwrap()[1].reached["lane"], reached);
+    assert_eq!(store.asked.lock().unwrap()[1].reached["raw/"], reached);
     let rows = world.sql("SELECT count(*), count(DISTINCT id) FROM bronze.customers").await;
     assert_eq!(rows, ["75|75"]);
     let checkpoint = stored(&world).await;
-    assert_eq!((checkpoint.listing, checkpoint.floor), (None, Some(at(10, 1))));
+    assert_eq!((checkpoint.listing, checkpoint.low_watermark), (None, Some(at(10, 1))));
 }
 
 #[tokio::test]
-async fn the_floor_stays_below_what_has_to_come_up_again() {
+async fn the_low_watermark_stays_below_what_a_later_listing_has_to_show() {
     let (world, store) = world();
     put(&world, 1, 10);
     put(&world, 2, 20);
     world.bronze().await;
-    assert_eq!(stored(&world).await.floor, Some(at(10, 20)), "the newest that was listed");
+    assert_eq!(stored(&world).await.low_watermark, Some(at(10, 20)), "the newest that was listed");
     // Objects of the same second are looked up again, older ones are not.
     put(&world, 3, 20);
     put(&world, 4, 15);
@@ -139,24 +141,24 @@ async fn the_floor_stays_below_what_has_to_come_up_again() {
     let report = world.pipeline().bronze.backfill("s3://zone/raw/", |_| {}).await.unwrap();
     assert_eq!((report.listed, report.ingested, report.known), (4, 1, 3));
 
-    // An upload that began before: its object will appear with that time.
+    // An upload that began earlier: its object will appear with that time.
     *store.upload.lock().unwrap() = Some(at(10, 5));
     put(&world, 5, 30);
     world.bronze().await;
-    assert_eq!(stored(&world).await.floor, Some(at(10, 5)));
+    assert_eq!(stored(&world).await.low_watermark, Some(at(10, 5)));
     *store.upload.lock().unwrap() = None;
     put(&world, 6, 5);
     assert_eq!(world.bronze().await.ingested, 1);
-    assert_eq!(stored(&world).await.floor, Some(at(10, 30)));
+    assert_eq!(stored(&world).await.low_watermark, Some(at(10, 30)));
 
-    // What was listed just now may not be all that there was: the floor waits for an hour.
+    // More objects of the last hour may still appear: the low watermark waits.
     put(&world, 7, 59);
     world.bronze().await;
-    let floor = stored(&world).await.floor.unwrap();
-    assert!(floor <= at(11, 0), "an hour before the listing began, at noon: {floor}");
+    let low = stored(&world).await.low_watermark.unwrap();
+    assert!(low <= at(11, 0), "an hour before the listing began, at noon: {low}");
 }
 
-/// A floor that is lowered while a listing is under way stays lowered.
+/// A replay that is requested while a listing runs is for the next listing.
 #[tokio::test]
 async fn a_replay_during_a_listing_is_not_forgotten() {
     let (world, _) = world();
@@ -166,11 +168,11 @@ async fn a_replay_during_a_listing_is_not_forgotten() {
     let mut during = false;
     (3..40).for_each(|number| put(&world, number, 50));
     let bronze = world.pipeline().bronze.clone();
-    let lowering = bronze.clone();
-    // After the first share, somebody wants everything since 10:10 to be listed again.
-    let report = bronze.step_telling(|_| {
+    let replaying = bronze.clone();
+    // After the first chunk, an operator requests everything since 10:10 again.
+    let report = bronze.step_with(|_| {
         if !std::mem::replace(&mut during, true) {
-            futures::executor::block_on(lowering.list_from(at(10, 10))).unwrap();
+            futures::executor::block_on(replaying.list_from(at(10, 10))).unwrap();
         }
     });
     report.await.unwrap();
@@ -180,12 +182,12 @@ async fn a_replay_during_a_listing_is_not_forgotten() {
     world.ambient.advance(std::time::Duration::from_secs(1));
     assert_eq!(world.bronze().await.ingested, 1);
     let checkpoint = stored(&world).await;
-    assert_eq!((checkpoint.replay, checkpoint.floor), (None, Some(at(10, 50))));
+    assert_eq!((checkpoint.replay, checkpoint.low_watermark), (None, Some(at(10, 50))));
 }
 
-/// Nor is one that comes after a listing was broken off: that is not taken up then.
+/// An interrupted listing does not resume after a replay was requested: it may have passed its objects.
 #[tokio::test]
-async fn a_replay_after_a_broken_listing_is_listed_from_the_beginning() {
+async fn after_a_replay_an_interrupted_listing_starts_over() {
     let (world, store) = world();
     (0..75).for_each(|number| put(&world, number, 1));
     store.breaks_after.store(5, Ordering::SeqCst);

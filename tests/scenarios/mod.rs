@@ -8,6 +8,7 @@ mod events;
 mod gold;
 mod ledger;
 mod listing;
+mod newer_words;
 mod schema;
 mod silver;
 mod time_travel;

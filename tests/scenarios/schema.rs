@@ -1,4 +1,4 @@
-//! Columns that come, go, and are not what they were.
+//! Columns that are new, missing, or of another type.
 
 use crate::support::{CUSTOMERS, World};
 
@@ -38,7 +38,7 @@ async fn columns_added_within_one_batch_are_one_commit() {
 }
 
 #[tokio::test]
-async fn new_columns_can_be_rescued_or_refused_instead() {
+async fn new_columns_can_be_rescued_or_rejected_instead() {
     let rescue =
         CUSTOMERS.replace("[pipeline.silver]", "schema_change = \"rescue\"\n[pipeline.silver]");
     let world = World::new(&rescue);
@@ -87,7 +87,7 @@ async fn cells_and_rows_that_do_not_fit_are_rescued_not_lost() {
 }
 
 #[tokio::test]
-async fn declared_types_count_and_decimals_are_not_rounded() {
+async fn declared_types_hold_and_decimals_are_not_rounded() {
     let declared = format!(
         "{CUSTOMERS}[pipeline.csv.columns]\nid = \"string\"\namount = \"decimal(9,2)\"\nat = \"timestamptz\"\n"
     );

@@ -1,9 +1,8 @@
 //! Merging: who wins, what is deleted, what is refused.
 
-use silversmith::lake::properties;
 use silversmith::silver::SilverError;
 
-use crate::support::{CUSTOMERS, World};
+use crate::support::{CUSTOMERS, World, unsaid};
 
 /// Target John 1001 and Sam 1003; updates 1001 John 10:00, 1001 Johnny 11:00, 1002 Mary 10:00.
 #[tokio::test]
@@ -151,7 +150,7 @@ async fn another_configuration_stops_until_it_is_rebuilt() {
     let report = silver.rebuild().await.unwrap();
     assert_eq!(report.snapshots.len(), 1);
     assert_eq!(other.sql("SELECT id, name FROM silver.customers").await, ["2|a"]);
-    assert_eq!(other.silver().await.snapshots, Vec::<i64>::new(), "the mark is where bronze is");
+    assert_eq!(other.silver().await.snapshots, Vec::new(), "the mark is where bronze is");
 }
 
 #[tokio::test]
@@ -200,7 +199,7 @@ async fn a_table_that_was_there_before_is_updated_unconditionally() {
     use arrow::array::{Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use silversmith::lake::write::data::DataWriter;
-    use silversmith::lake::{Change, TableName};
+    use silversmith::lake::{Change, CommitOutcome, TableName};
     use std::sync::Arc;
 
     let world = World::new(CUSTOMERS);
@@ -218,7 +217,8 @@ async fn a_table_that_was_there_before_is_updated_unconditionally() {
     .unwrap();
     writer.write(&rows).await.unwrap();
     let add = writer.close().await.unwrap();
-    world.lake().commit(&table, &Change { add, ..Change::default() }).await.unwrap();
+    let outcome = world.lake().commit(&table, Change::append(add, unsaid())).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }));
 
     world.put("1.csv", "id,name,updated\n1,new,1970-01-01\n", 0);
     world.bronze().await;
@@ -247,7 +247,7 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
     assert_eq!(report.bronze_snapshots, 4);
     assert!(report.snapshots.len() >= 4, "{report:?}");
     let line = world.table("silver.customers").await.snapshots();
-    let key = format!("{}-sequence-number", properties::MERGED);
+    let key = format!("{}-sequence-number", silversmith::silver::MERGED);
     let sequences: Vec<&str> =
         line.iter().filter_map(|s| s.summary.get(&key)).map(String::as_str).collect();
     assert_eq!(sequences, ["1", "2", "3", "4"]);
@@ -275,13 +275,13 @@ async fn many_narrow_rows_are_merged_in_passes() {
     world.rewire(settings, source, silversmith::pipeline::Intake::Directory);
     let report = world.silver().await;
     assert_eq!((report.snapshots.len(), report.counts.inserted), (3, 3_000));
-    let key = format!("{}-sequence-number", properties::MERGED);
+    let key = format!("{}-sequence-number", silversmith::silver::MERGED);
     let line = world.table("silver.customers").await.snapshots();
     let marked: Vec<bool> = line.iter().map(|s| s.summary.contains_key(&key)).collect();
     assert_eq!(marked, [false, false, true]);
     let rows = world.sql("SELECT count(*), count(DISTINCT id) FROM silver.customers").await;
     assert_eq!(rows, ["3000|3000"]);
-    assert_eq!(world.silver().await.snapshots, Vec::<i64>::new());
+    assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
 /// Parquet cuts statistics at 64 bytes: a file of several row groups once got bounds that left such keys out, and a

@@ -1,11 +1,12 @@
 //! Looking back: versions are really pinned, metadata tables, changes.
 
+use silversmith::lake::SnapshotId;
 use silversmith::sql::session::{query, session};
-use silversmith::sql::time_travel;
+use silversmith::sql::{changes, time_travel};
 
 use crate::support::{CUSTOMERS, World, lines};
 
-async fn two_versions() -> (World, i64, i64) {
+async fn two_versions() -> (World, SnapshotId, SnapshotId) {
     let world = World::new(CUSTOMERS);
     for (number, name) in [(1, "old"), (2, "new")] {
         world.put(
@@ -24,7 +25,7 @@ async fn two_versions() -> (World, i64, i64) {
 #[tokio::test]
 async fn an_old_version_really_differs_from_the_new_one() {
     let (world, old, new) = two_versions().await;
-    let at = |id: i64| format!("SELECT name FROM silver.customers VERSION AS OF {id}");
+    let at = |id: SnapshotId| format!("SELECT name FROM silver.customers VERSION AS OF {id}");
     assert_eq!(world.sql(&at(old)).await, ["old"]);
     assert_eq!(world.sql(&at(new)).await, ["new"]);
     let both = format!(
@@ -77,7 +78,7 @@ async fn changes_are_the_rows_that_appends_added() {
         async move {
             let context = session(64 * 1024 * 1024).unwrap();
             let table = "bronze.customers".parse().unwrap();
-            time_travel::register_changes(&lake, &context, &table, from, to).await.unwrap();
+            changes::register(&lake, &context, &table, from, to).await.unwrap();
             let frame =
                 query(&context, "test", "SELECT name FROM changes ORDER BY 1").await.unwrap();
             lines(&frame.collect().await.unwrap())
@@ -89,6 +90,6 @@ async fn changes_are_the_rows_that_appends_added() {
     assert_eq!(changes(Some(line[1].id), None).await, Vec::<String>::new());
     let context = session(64 * 1024 * 1024).unwrap();
     let silver = "silver.customers".parse().unwrap();
-    let error = time_travel::register_changes(world.lake(), &context, &silver, None, None).await;
+    let error = changes::register(world.lake(), &context, &silver, None, None).await;
     assert!(error.unwrap_err().to_string().contains("overwrite"));
 }

@@ -34,7 +34,7 @@ install_debian() {
   command -v apt-get >/dev/null || fail "no initdb found, and no apt-get to install it: install PostgreSQL"
   [ "$(id -u)" = 0 ] || fail "no initdb found: run as root, or first: sudo apt-get install postgresql"
   say "installing postgresql"
-  # Debian's package would make and start a cluster of its own, which nobody asked for.
+  # Debian's package would make and start a cluster of its own, which is not needed.
   if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     mkdir -p /etc/postgresql-common
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf

@@ -60,8 +60,8 @@ taken() { # PORT
   (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# Whether the recorded process runs and is the one that was started in this DIR: a process id is given to somebody
-# else once its process is gone.
+# Whether the recorded process runs and is the one that was started in this DIR: a process id belongs to another
+# process once its own is gone.
 runs() {
   local command
   pid=$(cat "$dir/pid" 2>/dev/null) || return 1
@@ -81,8 +81,8 @@ launch() { # PORT
   rm -rf "$dir/state"
   mkdir -p "$dir/state/home" "$dir/state/tmp"
   mapfile -t environment < <(settings "$1")
-  # Not a function, and so not in a shell of its own: $! is the service's id. Descriptors closed or redirected: whoever
-  # reads this script's output must not wait for the service's end.
+  # Not a function, and so not in a shell of its own: $! is the service's id. Descriptors closed or redirected: a reader
+  # of this script's output must not wait for the service's end.
   "${clean[@]}" "${environment[@]}" "$python" "$here/${service}_server.py" "$dir" "$1" \
     </dev/null >"$dir/log" 2>&1 9>&- &
   pid=$!
@@ -169,7 +169,7 @@ start() {
       echo "http://127.0.0.1:$port"
       return
     fi
-    # Another port helps only where the port was the trouble.
+    # Another port helps only where the port was the cause.
     [ $status = 2 ] || break
   done
   tail -n 20 "$dir/log" >&2 || true

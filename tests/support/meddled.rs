@@ -1,4 +1,4 @@
-//! A raw zone in which something happens between listing and reading, or that refuses to be read.
+//! A raw zone that changes between listing and reading, or while it is read, or that cannot be read.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,8 @@ pub struct Meddled {
     pub down: AtomicBool,
     /// Objects with this in their URI are not read for as long as it stands here.
     pub stuck: watch::Sender<Option<&'static str>>,
+    /// Whether objects are deleted while they are read.
+    pub vanishing: AtomicBool,
 }
 
 impl Meddled {
@@ -33,7 +35,8 @@ impl Meddled {
         let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
         let stuck = watch::Sender::new(None);
         let (inner, locked_part) = (inner.clone(), Mutex::new(""));
-        Arc::new(Self { inner, after_list, locked, locked_part, down, stuck })
+        let vanishing = AtomicBool::new(false);
+        Arc::new(Self { inner, after_list, locked, locked_part, down, stuck, vanishing })
     }
 }
 
@@ -58,28 +61,32 @@ impl RawStore for Meddled {
     async fn oldest_incomplete(
         &self,
         root: &str,
-        wanted: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
+        is_match: &(dyn for<'u> Fn(&'u str) -> bool + Sync),
     ) -> Result<Option<DateTime<Utc>>, ReadError> {
-        self.inner.oldest_incomplete(root, wanted).await
+        self.inner.oldest_incomplete(root, is_match).await
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {
         self.inner.pending().await
     }
 
-    async fn open(&self, wanted: &Requested) -> Result<Opened, ReadError> {
-        let uri = wanted.uri();
+    async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
+        let uri = requested.uri();
         let free = |stuck: &Option<&str>| stuck.is_none_or(|part| !uri.contains(part));
         drop(self.stuck.subscribe().wait_for(free).await);
         if self.down.load(Ordering::SeqCst) {
             let source = std::io::Error::other("connection refused");
-            return Err(ReadError::Trouble { uri, source });
+            return Err(ReadError::Store { uri, source });
         }
         let locked = uri.contains(*self.locked_part.lock().unwrap());
         if locked && self.locked.load(Ordering::SeqCst) {
             return Err(ReadError::Unreadable { uri, why: "permission denied".to_owned() });
         }
-        self.inner.open(wanted).await
+        let opened = self.inner.open(requested).await?;
+        if self.vanishing.load(Ordering::SeqCst) {
+            self.inner.delete(&uri);
+        }
+        Ok(opened)
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

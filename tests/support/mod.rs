@@ -19,12 +19,15 @@ use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints};
 use silversmith::config::{self, Settings};
 use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
-use silversmith::lake::{FileIO, Lake, Table, TableName, memory_files};
+use silversmith::lake::{
+    CommitProperties, FileIO, Lake, Properties, SnapshotId, Table, TableName, memory_files,
+};
 use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
+use silversmith::telemetry::metrics::Layer;
 use silversmith::wiring::assemble;
 
 /// A time on the day of the tests.
@@ -158,11 +161,11 @@ impl World {
     }
 
     pub async fn silver(&self) -> SilverReport {
-        self.pipeline().silver.as_ref().unwrap().step().await.unwrap()
+        self.pipeline().silver.as_ref().unwrap().step().await.unwrap().report
     }
 
     pub async fn gold(&self) -> GoldReport {
-        self.pipeline().gold[0].step().await.unwrap()
+        self.pipeline().gold[0].step(None).await.unwrap()
     }
 
     pub async fn table(&self, name: &str) -> Table {
@@ -175,6 +178,11 @@ impl World {
         let frame = time_travel::query(self.lake(), &context, sql).await.unwrap();
         lines(&frame.collect().await.unwrap())
     }
+}
+
+/// Properties of a commit that says nothing about itself, as another writer's.
+pub fn unsaid() -> CommitProperties {
+    CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
 }
 
 /// Rows as `a|b|c`.
@@ -209,11 +217,11 @@ impl World {
     }
 
     /// Rolls a table back to one of its snapshots.
-    pub async fn roll_back(&self, name: &str, snapshot: i64) {
+    pub async fn roll_back(&self, name: &str, snapshot: SnapshotId) {
         use iceberg::spec::{SnapshotReference, SnapshotRetention};
         self.change_metadata(name, |builder, _| {
             let retention = SnapshotRetention::branch(None, None, None);
-            builder.set_ref("main", SnapshotReference::new(snapshot, retention)).unwrap()
+            builder.set_ref("main", SnapshotReference::new(snapshot.0, retention)).unwrap()
         })
         .await;
     }

@@ -16,6 +16,7 @@ use bytesize::ByteSize;
 
 use super::environment;
 use super::file::{File, WorkerSection};
+use super::memory::Memory;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
@@ -64,6 +65,13 @@ pub enum Place {
         /// What keys begin with, without slashes at its ends; it may be empty.
         prefix: String,
     },
+}
+
+impl Settings {
+    /// How `worker.memory` is shared out.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.worker.memory, self.pipelines.len())
+    }
 }
 
 impl std::fmt::Display for Place {

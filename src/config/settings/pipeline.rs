@@ -9,8 +9,10 @@ use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
+use crate::config::memory::Memory;
+use crate::format::csv::Dialect;
 use crate::format::layout::SchemaChange;
-use crate::format::{Dialect, Limits};
+use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
 use crate::merge::{MergeRules, NullKeys};
@@ -24,9 +26,6 @@ pub(super) struct Shared<'a> {
     pub(super) on_s3: bool,
     pub(super) pipelines: usize,
 }
-
-/// Bytes that an object version takes up in the memory of the ledger.
-const REMEMBERED: u64 = 64;
 
 /// The part of a glob before the first folder that is not named outright.
 fn root(glob: &str) -> &str {
@@ -70,12 +69,12 @@ pub(super) fn pipeline(
         ]),
     );
     let (dialect, declared) = csv(resolver, index, &section.csv);
-    let share = worker.memory / 8 / worker.read_concurrency.max(1) as u64;
+    let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
-        dialect,
+        format: FormatSettings::Csv(dialect),
         declared,
         schema_change,
         glob: glob.to_owned(),
@@ -84,11 +83,11 @@ pub(super) fn pipeline(
         batch: batch(resolver, index, &section.batch),
         limits: Limits::default(),
         read_concurrency: worker.read_concurrency,
-        buffer_bytes: share.clamp(256 * 1024, 16 * 1024 * 1024) as usize,
-        ledger_memory: (worker.memory / 8 / REMEMBERED) as usize / shared.pipelines.max(1),
+        buffer_bytes: memory.object(worker.read_concurrency),
+        ledger_memory: memory.object_versions(),
     };
     let silver =
-        section.silver.as_ref().map(|s| silver(resolver, index, section, s, worker, &bronze_table));
+        section.silver.as_ref().map(|s| silver(resolver, index, section, s, memory, &bronze_table));
     if silver.is_none() && !section.gold.is_empty() {
         resolver
             .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
@@ -99,7 +98,7 @@ pub(super) fn pipeline(
         .gold
         .iter()
         .enumerate()
-        .map(|(number, g)| gold(resolver, (index, number), section, g, worker, &silver_table))
+        .map(|(number, g)| gold(resolver, (index, number), section, g, memory, &silver_table))
         .collect();
     PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
 }
@@ -193,7 +192,7 @@ fn silver(
     index: usize,
     pipeline: &PipelineSection,
     section: &SilverSection,
-    worker: &WorkerSettings,
+    memory: Memory,
     bronze: &TableName,
 ) -> SilverSettings {
     let key = |rest: &str| format!("pipeline[{index}].silver.{rest}");
@@ -252,7 +251,7 @@ fn silver(
             order: whole_order(&section.order_by),
             rows: rows.unwrap_or_default(),
             null_keys,
-            merge_cost: worker.memory / 8,
+            merge_cost: memory.merge(),
         },
         order_by: section.order_by.clone(),
         identity: identity.to_string(),
@@ -265,7 +264,7 @@ fn gold(
     (index, number): (usize, usize),
     pipeline: &PipelineSection,
     section: &GoldSection,
-    worker: &WorkerSettings,
+    memory: Memory,
     silver: &TableName,
 ) -> GoldSettings {
     let key = |rest: &str| format!("pipeline[{index}].gold[{number}].{rest}");
@@ -277,6 +276,6 @@ fn gold(
         silver: silver.clone(),
         table: resolver.table(&key("table"), &section.table),
         sql: section.sql.clone(),
-        memory: (worker.memory / 4) as usize,
+        memory: memory.queries(),
     }
 }

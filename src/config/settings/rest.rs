@@ -20,7 +20,11 @@ pub(super) fn rest(
     }
     let authority = uri.split("://").nth(1).and_then(|rest| rest.split('/').next());
     if authority.is_some_and(|authority| authority.contains('@')) {
-        let why = "a login does not belong into the address: set SILVERSMITH_REST_CREDENTIAL or SILVERSMITH_REST_TOKEN";
+        let why = format!(
+            "credentials must not be part of the URI: set {} or {}",
+            environment::REST_CREDENTIAL.name,
+            environment::REST_TOKEN.name
+        );
         resolver.say("lake.catalog", why);
     }
     let auth = match section.auth.as_deref().unwrap_or_else(|| usual(uri)) {

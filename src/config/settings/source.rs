@@ -13,6 +13,12 @@ pub(super) fn source(
     section: &SourceSection,
     base: &Path,
 ) -> SourceSettings {
+    let on_unmatched = resolver.parsed(
+        "source.on_unmatched",
+        section.on_unmatched.as_deref(),
+        OnUnmatched::Skip,
+        one_of(&[("skip", OnUnmatched::Skip), ("dead-letter", OnUnmatched::DeadLetter)]),
+    );
     match (&section.directory, &section.queue) {
         (Some(_), Some(_)) => {
             resolver.say("source.queue", "objects come from a queue or from a directory, not both");
@@ -31,7 +37,7 @@ pub(super) fn source(
                 &["settle"],
                 "it is for a directory: objects on S3 are complete",
             );
-            SourceSettings::Queue(queues(resolver, section, queue))
+            SourceSettings::Queue(queues(resolver, section, queue, on_unmatched))
         }
         (None, None) => {
             let why = "there is no source.queue that it belongs to";
@@ -59,19 +65,18 @@ const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 /// Less, and a heartbeat that is a little late loses messages.
 const SHORTEST: Duration = Duration::from_secs(5);
 
-fn queues(resolver: &mut Resolver, section: &SourceSection, queue: &str) -> QueueSettings {
+fn queues(
+    resolver: &mut Resolver,
+    section: &SourceSection,
+    queue: &str,
+    on_unmatched: OnUnmatched,
+) -> QueueSettings {
     let visibility = section.visibility.as_deref();
     let visibility =
         resolver.parsed("source.visibility", visibility, Duration::from_secs(60), duration);
     if !(SHORTEST..=LONGEST).contains(&visibility) {
         resolver.say("source.visibility", "it has to be from 5s to 12h");
     }
-    let on_unmatched = resolver.parsed(
-        "source.on_unmatched",
-        section.on_unmatched.as_deref(),
-        OnUnmatched::Skip,
-        one_of(&[("skip", OnUnmatched::Skip), ("dead-letter", OnUnmatched::DeadLetter)]),
-    );
     url(resolver, "source.queue", queue);
     let dlq = section.dlq.clone().unwrap_or_default();
     match &section.dlq {

@@ -9,8 +9,10 @@ use iceberg::spec::{
     TableMetadata,
 };
 
+use super::Removal;
 use crate::lake::error::Doing;
-use crate::lake::{Lake, LakeError, Removal, Table};
+use crate::lake::write::uncommitted::Written;
+use crate::lake::{Lake, LakeError, Table};
 
 /// Iceberg's `commit.manifest.target-size-bytes` by default.
 const TARGET_BYTES: i64 = 8 * 1024 * 1024;
@@ -26,7 +28,7 @@ pub(in crate::lake) struct Manifests<'a> {
     /// Newest first, the order in which engines write and plan them.
     list: Vec<ManifestFile>,
     collector: SnapshotSummaryCollector,
-    wrote: Vec<String>,
+    wrote: Written,
 }
 
 impl<'a> Manifests<'a> {
@@ -37,12 +39,18 @@ impl<'a> Manifests<'a> {
         snapshot_id: i64,
     ) -> Self {
         let collector = SnapshotSummaryCollector::default();
-        Self { lake, table, metadata, snapshot_id, list: vec![], collector, wrote: vec![] }
+        Self {
+            lake,
+            table,
+            metadata,
+            snapshot_id,
+            list: vec![],
+            collector,
+            wrote: Written::nothing(lake),
+        }
     }
 
-    pub(in crate::lake) fn finish(
-        self,
-    ) -> (Vec<ManifestFile>, SnapshotSummaryCollector, Vec<String>) {
+    pub(in crate::lake) fn finish(self) -> (Vec<ManifestFile>, SnapshotSummaryCollector, Written) {
         (self.list, self.collector, self.wrote)
     }
 
@@ -73,8 +81,12 @@ impl<'a> Manifests<'a> {
 
     /// A manifest of new files. Their sequence numbers are inherited at the commit
     /// (Iceberg spec, "Sequence Number Inheritance").
-    pub(in crate::lake) async fn add(&mut self, files: &[DataFile]) -> Result<(), LakeError> {
-        if files.is_empty() {
+    pub(in crate::lake) async fn add(
+        &mut self,
+        files: impl Iterator<Item = &DataFile>,
+    ) -> Result<(), LakeError> {
+        let mut files = files.peekable();
+        if files.peek().is_none() {
             return Ok(());
         }
         let name = self.table.name();
@@ -92,7 +104,10 @@ impl<'a> Manifests<'a> {
     }
 
     /// Takes over the manifests of the state that the change is prepared on, without what it removes.
-    pub(in crate::lake) async fn carry_over(&mut self, remove: &Removal) -> Result<(), LakeError> {
+    pub(in crate::lake) async fn carry_over(
+        &mut self,
+        remove: Removal<'_>,
+    ) -> Result<(), LakeError> {
         let Some(current) = self.metadata.current_snapshot().cloned() else {
             return self.all_found(remove, &BTreeSet::new());
         };
@@ -112,8 +127,7 @@ impl<'a> Manifests<'a> {
             }
             let whole = match remove {
                 Removal::Nothing => true,
-                Removal::Files(_) => manifest.content == ManifestContentType::Deletes,
-                Removal::All => false,
+                Removal::Files(_) | Removal::All => false,
             };
             if whole {
                 self.list.push(manifest);
@@ -127,14 +141,18 @@ impl<'a> Manifests<'a> {
     async fn carry_without(
         &mut self,
         manifest: ManifestFile,
-        remove: &Removal,
+        remove: Removal<'_>,
         found: &mut BTreeSet<String>,
     ) -> Result<(), LakeError> {
         let loaded = self.load(&manifest).await?;
         let goes = |entry: &ManifestEntry| match remove {
             Removal::Nothing => false,
             Removal::All => true,
-            Removal::Files(paths) => paths.contains(entry.file_path()),
+            Removal::Files(paths) => {
+                // Deletes of rows go with the one data file that they are for.
+                let of = entry.data_file().referenced_data_file();
+                paths.contains(entry.file_path()) || of.is_some_and(|of| paths.contains(&of))
+            }
         };
         let live = || loaded.entries().iter().filter(|entry| entry.is_alive());
         if !live().any(|entry| goes(entry)) {
@@ -169,7 +187,7 @@ impl<'a> Manifests<'a> {
         Ok(())
     }
 
-    fn all_found(&self, remove: &Removal, found: &BTreeSet<String>) -> Result<(), LakeError> {
+    fn all_found(&self, remove: Removal<'_>, found: &BTreeSet<String>) -> Result<(), LakeError> {
         let Removal::Files(paths) = remove else { return Ok(()) };
         match paths.difference(found).next() {
             None => Ok(()),
@@ -211,7 +229,7 @@ impl<'a> Manifests<'a> {
         let spec = self
             .metadata
             .partition_spec_by_id(spec_id)
-            .ok_or_else(|| LakeError::Mark {
+            .ok_or_else(|| LakeError::Property {
                 table: name.clone(),
                 what: format!("partition spec {spec_id} is not in its metadata"),
             })?

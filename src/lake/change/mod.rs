@@ -1,73 +1,163 @@
 //! A change to a table, and its preparation: all files of the new snapshot, before the swap.
 
+mod append;
 mod manifests;
+mod overwrite;
 
 use std::collections::{BTreeSet, HashMap};
 
 use iceberg::TableRequirement;
 use iceberg::spec::{
-    DataFile, ManifestFile, ManifestListWriter, SnapshotReference, SnapshotRetention,
+    DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotReference, SnapshotRetention,
     SnapshotSummaryCollector, Summary, TableMetadata,
 };
 
 use crate::lake::catalog::Proposal;
 use crate::lake::error::Doing;
 use crate::lake::read::plan::SURE_BOUNDS;
-use crate::lake::{Facts, Lake, LakeError, Table, TableSchema};
+use crate::lake::write::uncommitted::{Uncommitted, Written};
+use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
+use crate::telemetry::metrics::Layer;
+use append::Append;
 use manifests::Manifests;
+use overwrite::Overwrite;
+pub use overwrite::Removed;
 
-/// Which operation a snapshot says it is (Iceberg spec, "Snapshots": `operation`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Files were added, none removed.
-    Append,
-    /// Files were added and removed.
-    Overwrite,
+/// What a commit says about itself.
+#[derive(Debug, Clone)]
+pub struct CommitProperties {
+    /// Whose commit it is, for the metrics.
+    pub layer: Layer,
+    /// Set in the snapshot's summary …
+    pub summary: Properties,
+    /// … and set as table properties, in the same commit.
+    pub table: Properties,
 }
 
-/// What a change takes out of the table.
-#[derive(Debug, Clone, Default)]
-pub enum Removal {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// These data files, by path. Each has to be live in the state that the change is prepared on.
-    Files(BTreeSet<String>),
-    /// Everything.
-    All,
+impl CommitProperties {
+    /// Properties of the snapshot alone.
+    pub fn of_snapshot(layer: Layer, summary: Properties) -> Self {
+        Self { layer, summary, table: Properties::new() }
+    }
+
+    /// The same properties on the snapshot and on the table.
+    pub fn of_both(layer: Layer, properties: Properties) -> Self {
+        Self { layer, summary: properties.clone(), table: properties }
+    }
 }
 
-/// A change to a table: one snapshot, with its marks.
-#[derive(Debug, Clone, Default)]
+/// A change to a table: one snapshot. It owns the files that it adds.
+#[derive(Debug)]
 pub struct Change {
-    /// Data files to add.
-    pub add: Vec<DataFile>,
-    /// Data files to remove.
-    pub remove: Removal,
-    /// The table's new schema, where the change brings one.
-    pub schema: Option<TableSchema>,
-    /// Marks: set in the snapshot's summary …
-    pub marks: Facts,
-    /// … and which of them are set as table properties, too, in the same commit.
-    pub property_marks: Facts,
+    action: Action,
+    schema: Option<TableSchema>,
+    properties: CommitProperties,
+    attached: Option<Uncommitted>,
+}
+
+#[derive(Debug)]
+enum Action {
+    Append(Append),
+    Overwrite(Overwrite),
 }
 
 impl Change {
-    fn operation(&self) -> Operation {
-        match self.remove {
-            Removal::Nothing => Operation::Append,
-            Removal::Files(_) | Removal::All => Operation::Overwrite,
+    /// Adds files.
+    pub fn append(files: Uncommitted, properties: CommitProperties) -> Self {
+        Self::of(Action::Append(Append { files, adopted: vec![] }), properties)
+    }
+
+    /// Adds files, and others (`adopted`) that another commit names already: these stay whatever becomes of
+    /// this commit.
+    pub fn adopt(files: Uncommitted, adopted: Vec<DataFile>, properties: CommitProperties) -> Self {
+        Self::of(Action::Append(Append { files, adopted }), properties)
+    }
+
+    /// Adds files and removes others.
+    pub fn overwrite(files: Uncommitted, removed: Removed, properties: CommitProperties) -> Self {
+        Self::of(Action::Overwrite(Overwrite { files, removed }), properties)
+    }
+
+    fn of(action: Action, properties: CommitProperties) -> Self {
+        Self { action, schema: None, properties, attached: None }
+    }
+
+    /// The same, and the table gets this schema.
+    pub fn with_schema(mut self, schema: Option<TableSchema>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The same, with files of another table that this commit's properties name: they stay if it is in, and are
+    /// deleted if it is not.
+    pub fn with_attached(mut self, files: Uncommitted) -> Self {
+        self.attached = Some(files);
+        self
+    }
+
+    pub(super) fn layer(&self) -> Layer {
+        self.properties.layer
+    }
+
+    fn added(&self) -> impl Iterator<Item = &DataFile> {
+        let (files, adopted) = match &self.action {
+            Action::Append(append) => (&append.files, append.adopted.as_slice()),
+            Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
+        };
+        files.files().iter().chain(adopted)
+    }
+
+    fn removal(&self) -> Removal<'_> {
+        match &self.action {
+            Action::Append(_) => Removal::Nothing,
+            Action::Overwrite(Overwrite { removed: Removed::All, .. }) => Removal::All,
+            Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => {
+                Removal::Files(paths)
+            }
         }
     }
+
+    fn operation(&self) -> Operation {
+        match self.action {
+            Action::Append(_) => Operation::Append,
+            Action::Overwrite(_) => Operation::Overwrite,
+        }
+    }
+
+    /// The files that it owns: those to add, and those attached.
+    pub(super) fn into_files(self) -> (Uncommitted, Option<Uncommitted>) {
+        let files = match self.action {
+            Action::Append(append) => append.files,
+            Action::Overwrite(overwrite) => overwrite.files,
+        };
+        (files, self.attached)
+    }
+
+    /// Deletes the files that it owns.
+    pub(super) async fn discard(self) {
+        let (files, attached) = self.into_files();
+        files.discard().await;
+        if let Some(attached) = attached {
+            attached.discard().await;
+        }
+    }
+}
+
+/// What a change takes out of the table, entry by entry of its manifests.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lake) enum Removal<'a> {
+    Nothing,
+    Files(&'a BTreeSet<String>),
+    All,
 }
 
 /// A snapshot whose files are all written, waiting for the swap.
 #[derive(Debug)]
 pub(in crate::lake) struct Prepared {
-    pub(in crate::lake) snapshot_id: i64,
+    pub(in crate::lake) snapshot: SnapshotId,
     pub(in crate::lake) proposal: Proposal,
-    /// Metadata files of this proposal: unused, and to be deleted, when the swap has lost.
-    pub(in crate::lake) wrote: Vec<String>,
+    /// Metadata files of this proposal.
+    pub(in crate::lake) wrote: Written,
 }
 
 const MAIN: &str = "main";
@@ -87,15 +177,15 @@ pub(in crate::lake) async fn prepare(
     }
 
     let mut manifests = Manifests::new(lake, table, metadata.clone(), snapshot_id);
-    manifests.add(&change.add).await?;
-    manifests.carry_over(&change.remove).await?;
+    manifests.add(change.added()).await?;
+    manifests.carry_over(change.removal()).await?;
     manifests.merge_small().await?;
     let (manifests, collector, mut wrote) = manifests.finish();
 
     let manifest_list =
         format!("{}/metadata/snap-{snapshot_id}-{}.avro", table.location(), lake.ambient.uuid());
-    write_manifest_list(lake, table, &metadata, snapshot_id, &manifest_list, manifests).await?;
     wrote.push(manifest_list.clone());
+    write_manifest_list(lake, table, &metadata, snapshot_id, &manifest_list, manifests).await?;
 
     let snapshot = iceberg::spec::Snapshot::builder()
         .with_snapshot_id(snapshot_id)
@@ -132,13 +222,16 @@ pub(in crate::lake) async fn prepare(
         metadata: built.metadata,
         metadata_location: location.to_string(),
     };
-    wrote.extend(lake.write_metadata(name, &proposal).await?);
-    Ok(Prepared { snapshot_id, proposal, wrote })
+    if !lake.catalog.writes_metadata() {
+        wrote.push(proposal.metadata_location.clone());
+    }
+    lake.write_metadata(name, &proposal).await?;
+    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
 }
 
 /// The table properties that a commit sets. On a table from before, it says that the bounds of its files are sure.
 fn properties(table: &Table, change: &Change) -> HashMap<String, String> {
-    let mut properties: HashMap<_, _> = change.property_marks.clone().into_iter().collect();
+    let mut properties: HashMap<_, _> = change.properties.table.clone().into_iter().collect();
     if table.property(SURE_BOUNDS).is_none() {
         let sequence = table.metadata().next_sequence_number();
         properties.insert(SURE_BOUNDS.to_owned(), sequence.to_string());
@@ -173,7 +266,7 @@ fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
     }
     let retention = SnapshotRetention::Branch {
         min_snapshots_to_keep: Some(1),
-        max_snapshot_age_ms: Some(crate::lake::SNAPSHOTS_KEPT_MS),
+        max_snapshot_age_ms: Some(crate::lake::create::SNAPSHOTS_KEPT_MS),
         max_ref_age_ms: None,
     };
     Some(SnapshotReference::new(snapshot_id, retention))
@@ -241,12 +334,6 @@ fn summary(
             facts.insert(total.to_owned(), value.to_string());
         }
     }
-    facts.extend(change.marks.clone());
-    Summary {
-        operation: match change.operation() {
-            Operation::Append => iceberg::spec::Operation::Append,
-            Operation::Overwrite => iceberg::spec::Operation::Overwrite,
-        },
-        additional_properties: facts,
-    }
+    facts.extend(change.properties.summary.clone());
+    Summary { operation: change.operation(), additional_properties: facts }
 }

@@ -1,5 +1,7 @@
 //! The files of tables: where they are kept, read, written and deleted.
 
+mod local;
 mod s3;
 
+pub use local::{local_files, memory_files};
 pub use s3::s3_files;

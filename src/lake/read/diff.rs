@@ -1,41 +1,80 @@
-//! The snapshot diff: which files appends added to a table since a position.
+//! The snapshot diff: which files the commits to a table added and removed since a position.
 //!
-//! Only an entry that is `ADDED` *by the snapshot in question* counts: manifests are carried from
-//! snapshot to snapshot with their old `ADDED` entries (Iceberg spec, "Manifests").
+//! Only an entry that is `ADDED` or `DELETED` *by the snapshot in question* counts: manifests are carried from
+//! snapshot to snapshot with their old entries (Iceberg spec, "Manifests").
 
 use iceberg::spec::{ManifestContentType, ManifestEntry, ManifestStatus};
 
 use super::scan::FileTask;
 use crate::lake::error::Doing;
-use crate::lake::{Lake, LakeError, Snapshot, Table};
+use crate::lake::position::{Position, Standing, standing};
+use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
 
-/// A place in a table's history: everything up to and including that snapshot was consumed.
+/// What a snapshot says it did (Iceberg spec, "Snapshots": `operation`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// The table's UUID.
-    pub table: String,
-    /// The snapshot.
-    pub snapshot: i64,
-    /// Its sequence number.
-    pub sequence: i64,
+pub enum Did {
+    /// Files were added, none removed.
+    Append,
+    /// Files were rewritten: the rows are the same.
+    Replace,
+    /// Files were added and removed.
+    Overwrite,
+    /// Files, or rows of files, were removed.
+    Delete,
+    /// Something that this version does not know.
+    Other(String),
 }
 
-impl Position {
-    /// The position of a snapshot of `table`.
-    pub fn of(table: &Table, snapshot: &Snapshot) -> Self {
-        Self { table: table.uuid(), snapshot: snapshot.id, sequence: snapshot.sequence }
+impl Did {
+    /// Reads the word of a snapshot's summary.
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "append" => Self::Append,
+            "replace" => Self::Replace,
+            "overwrite" => Self::Overwrite,
+            "delete" => Self::Delete,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The word of a snapshot's summary.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
+            Self::Overwrite => "overwrite",
+            Self::Delete => "delete",
+            Self::Other(word) => word,
+        }
+    }
+
+    /// Whether rows that were there may be gone.
+    pub fn removes_rows(&self) -> bool {
+        !matches!(self, Self::Append | Self::Replace)
     }
 }
 
-/// What one snapshot brought.
+/// What one snapshot did.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The position after it.
     pub end: Position,
-    /// The operation that took rows away, where there was one.
-    pub removed_rows: Option<String>,
-    /// The files that it added; none for a compaction (`replace`).
-    pub files: Vec<FileTask>,
+    /// What it says it did.
+    pub did: Did,
+    /// The data files that it added.
+    pub added: Vec<FileTask>,
+    /// The data files that it removed.
+    pub removed: Vec<FileTask>,
+}
+
+impl Step {
+    /// The files that hold rows which were not in the table before, where the snapshot only added rows.
+    pub fn new_rows(self) -> Vec<FileTask> {
+        match self.did {
+            Did::Append => self.added,
+            _ => vec![],
+        }
+    }
 }
 
 /// The steps from a position to the current snapshot, oldest first.
@@ -43,41 +82,9 @@ pub struct Step {
 pub struct Diff {
     /// See [`Step`].
     pub steps: Vec<Step>,
-    /// The start has expired: the one step holds the live files above its sequence number, a
+    /// The start has expired: the one step is an append of the live files above its sequence number, a
     /// superset of what was added, rows already consumed among them.
     pub superset: bool,
-}
-
-/// Where a position stands in a table's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It is in the line of ancestors: the diff is exact.
-    InHistory,
-    /// The line was cut off above it by expiry.
-    Expired,
-    /// It is newer than the state of the table that was loaded: somebody committed since.
-    Ahead,
-    /// It is not in the line although the line reaches that far: rolled back, or another table.
-    RolledBack,
-}
-
-/// Where `position` stands in the table's history.
-pub fn standing(table: &Table, position: &Position) -> Standing {
-    let line = table.ancestry();
-    if position.table != table.uuid() {
-        return Standing::RolledBack;
-    }
-    if line.snapshots.iter().any(|s| s.id == position.snapshot) {
-        return Standing::InHistory;
-    }
-    // A rollback leaves last-sequence-number where it was (Iceberg spec, "Sequence Numbers").
-    if position.sequence > table.last_sequence() {
-        return Standing::Ahead;
-    }
-    match line.snapshots.last() {
-        Some(oldest) if !line.complete && position.sequence < oldest.sequence => Standing::Expired,
-        _ => Standing::RolledBack,
-    }
 }
 
 impl Lake {
@@ -103,13 +110,13 @@ impl Lake {
             },
         };
         if !exact {
-            let above = start.map_or(0, |p| p.sequence);
+            let above = start.map_or(SequenceNumber::default(), |p| p.sequence);
             let mut steps: Vec<Step> = self.live_above(table, above).await?.into_iter().collect();
-            // What took rows away and is still in the line is told all the same.
-            let appends = |s: &Snapshot| matches!(s.operation.as_str(), "append" | "replace");
-            let removed = line.snapshots.iter().rev().find(|s| s.sequence > above && !appends(s));
-            if let (Some(step), Some(snapshot)) = (steps.first_mut(), removed) {
-                step.removed_rows = Some(snapshot.operation.clone());
+            // What took rows away and is still in the line is reported all the same.
+            let newer = line.snapshots.iter().rev().filter(|s| s.sequence > above);
+            let removed = newer.map(|s| Did::parse(&s.operation)).find(Did::removes_rows);
+            if let (Some(step), Some(did)) = (steps.first_mut(), removed) {
+                step.did = did;
             }
             return Ok(Diff { steps, superset: true });
         }
@@ -124,65 +131,72 @@ impl Lake {
         Ok(Diff { steps, superset: false })
     }
 
-    /// What one snapshot brought.
+    /// What one snapshot did.
     pub async fn step(&self, table: &Table, snapshot: &Snapshot) -> Result<Step, LakeError> {
-        let end = Position::of(table, snapshot);
-        Ok(match snapshot.operation.as_str() {
-            "append" => {
-                let mine = |entry: &ManifestEntry| {
-                    entry.status() == ManifestStatus::Added
-                        && entry.snapshot_id() == Some(snapshot.id)
-                };
-                let only = Some(snapshot.id);
-                let files = self.entries(table, snapshot.id, only, mine).await?;
-                Step { end, removed_rows: None, files }
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        self.entries(table, snapshot.id, Some(snapshot.id), |entry, file| {
+            if entry.snapshot_id() == Some(snapshot.id.0) {
+                match entry.status() {
+                    ManifestStatus::Added => added.push(file()),
+                    ManifestStatus::Deleted => removed.push(file()),
+                    ManifestStatus::Existing => {}
+                }
             }
-            "replace" => Step { end, removed_rows: None, files: vec![] },
-            other => Step { end, removed_rows: Some(other.to_owned()), files: vec![] },
         })
+        .await?;
+        let did = Did::parse(&snapshot.operation);
+        Ok(Step { end: Position::of(table, snapshot), did, added, removed })
     }
 
-    /// The live data files whose data sequence number is above `above`, as one step.
-    pub async fn live_above(&self, table: &Table, above: i64) -> Result<Option<Step>, LakeError> {
+    /// The live data files whose data sequence number is above `above`, as one step that appends them.
+    pub async fn live_above(
+        &self,
+        table: &Table,
+        above: SequenceNumber,
+    ) -> Result<Option<Step>, LakeError> {
         let Some(current) = table.current() else { return Ok(None) };
-        let newer = |entry: &ManifestEntry| {
-            entry.is_alive() && entry.sequence_number().is_some_and(|s| s > above)
-        };
-        let files = self.entries(table, current.id, None, newer).await?;
-        Ok(Some(Step { end: Position::of(table, &current), removed_rows: None, files }))
+        let mut added = Vec::new();
+        self.entries(table, current.id, None, |entry, file| {
+            if entry.is_alive() && entry.sequence_number().is_some_and(|s| s > above.0) {
+                added.push(file());
+            }
+        })
+        .await?;
+        let end = Position::of(table, &current);
+        Ok(Some(Step { end, did: Did::Append, added, removed: vec![] }))
     }
 
+    /// Shows `seen` the entries of a snapshot's data manifests (of those only that `added_by` wrote), each with
+    /// its file.
     async fn entries(
         &self,
         table: &Table,
-        snapshot: i64,
-        added_by: Option<i64>,
-        wanted: impl Fn(&ManifestEntry) -> bool,
-    ) -> Result<Vec<FileTask>, LakeError> {
+        snapshot: SnapshotId,
+        added_by: Option<SnapshotId>,
+        mut seen: impl FnMut(&ManifestEntry, &dyn Fn() -> FileTask),
+    ) -> Result<(), LakeError> {
         let name = table.name();
-        let Some(snapshot) = table.metadata().snapshot_by_id(snapshot) else {
-            return Ok(vec![]);
-        };
+        let Some(snapshot) = table.metadata().snapshot_by_id(snapshot.0) else { return Ok(()) };
         let list = table
             .inner()
             .manifest_list_reader(snapshot)
             .load()
             .await
             .doing(name, "reading a manifest list")?;
-        let mut files = Vec::new();
         for manifest in list.entries() {
             let relevant = manifest.content == ManifestContentType::Data
-                && added_by.is_none_or(|id| manifest.added_snapshot_id == id);
+                && added_by.is_none_or(|id| manifest.added_snapshot_id == id.0);
             if !relevant {
                 continue;
             }
             let loaded =
                 manifest.load_manifest(&self.files).await.doing(name, "reading a manifest")?;
             let spec = std::sync::Arc::new(loaded.metadata().partition_spec().clone());
-            for entry in loaded.entries().iter().filter(|entry| wanted(entry)) {
-                files.push(FileTask::live(entry.data_file(), table.schema(), &spec, vec![]));
+            for entry in loaded.entries() {
+                let file = || FileTask::live(entry.data_file(), table.schema(), &spec, vec![]);
+                seen(entry, &file);
             }
         }
-        Ok(files)
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use iceberg::transform::create_transform_function;
 
 use super::scan::{Bounds, FileTask, datum};
 use crate::lake::error::Doing;
-use crate::lake::{Lake, LakeError, Table};
+use crate::lake::{Lake, LakeError, SnapshotId, Table};
 
 /// The table property that says from which sequence number on the text bounds of files are sure. Files of
 /// several row groups that were written before may have text bounds that leave out values of their own.
@@ -30,13 +30,13 @@ impl Lake {
     pub async fn files_of(
         &self,
         table: &Table,
-        snapshot: Option<i64>,
+        snapshot: Option<SnapshotId>,
         bounds: &[Bounds],
     ) -> Result<Vec<FileTask>, LakeError> {
         let name = table.name();
         let metadata = table.metadata();
         let snapshot = match snapshot {
-            Some(id) => metadata.snapshot_by_id(id).ok_or_else(|| LakeError::NoSnapshot {
+            Some(id) => metadata.snapshot_by_id(id.0).ok_or_else(|| LakeError::NoSnapshot {
                 table: name.clone(),
                 what: id.to_string(),
             })?,

@@ -17,7 +17,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::TryStreamExt;
 
 use super::scan::FileTask;
-use crate::lake::{Lake, LakeError, Table, TableSchema};
+use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +32,11 @@ pub struct LakeTable {
 
 impl LakeTable {
     /// The table as of `snapshot` (its schema of then, too), or as it is now.
-    pub async fn at(lake: &Lake, table: &Table, snapshot: Option<i64>) -> Result<Self, LakeError> {
+    pub async fn at(
+        lake: &Lake,
+        table: &Table,
+        snapshot: Option<SnapshotId>,
+    ) -> Result<Self, LakeError> {
         let schema = match snapshot {
             Some(id) => lake.schema_at(table, id)?,
             None => table.schema().clone(),

@@ -14,7 +14,7 @@ use iceberg::spec::{DataFile, Datum, PartitionSpec};
 
 use super::arrow::conform;
 use crate::lake::error::Doing;
-use crate::lake::{Lake, LakeError, Table, TableSchema};
+use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
 
 /// Rows of a batch as they are read.
 const BATCH_ROWS: usize = 8 * 1024;
@@ -52,6 +52,13 @@ impl FileTask {
         task.0.deletes = deletes;
         task.0.partition = Some(file.partition().clone());
         task.0.partition_spec = Some(spec.clone());
+        task
+    }
+
+    /// The file as if nothing of it was deleted.
+    pub(in crate::lake) fn without_deletes(&self) -> Self {
+        let mut task = self.clone();
+        task.0.deletes = vec![];
         task
     }
 
@@ -103,8 +110,8 @@ pub struct Bounds {
 
 impl Lake {
     /// The schema of the table as it was at a snapshot.
-    pub fn schema_at(&self, table: &Table, snapshot: i64) -> Result<TableSchema, LakeError> {
-        let found = table.metadata().snapshot_by_id(snapshot).ok_or_else(|| {
+    pub fn schema_at(&self, table: &Table, snapshot: SnapshotId) -> Result<TableSchema, LakeError> {
+        let found = table.metadata().snapshot_by_id(snapshot.0).ok_or_else(|| {
             LakeError::NoSnapshot { table: table.name().clone(), what: snapshot.to_string() }
         })?;
         let schema = found.schema(table.metadata()).doing(table.name(), "reading its schema")?;

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use iceberg::io::FileWrite;
-use iceberg::scan::FileScanTask;
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, Struct};
+use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Literal, Struct};
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -16,8 +15,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::metrics::{self, MetricsConfig};
+use super::uncommitted::{Uncommitted, Written};
 use crate::lake::error::Doing;
-use crate::lake::read::scan::FileTask;
 use crate::lake::{Lake, LakeError, Table, TableName, TableSchema};
 
 /// Iceberg's `write.target-file-size-bytes` by default.
@@ -31,8 +30,7 @@ const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Writes batches to one or more data files of one table and one partition.
 ///
-/// What it wrote belongs to nobody until a commit names it: [`DataWriter::abandon`], or
-/// [`Lake::discard`] on the paths, when there will be none.
+/// What it writes is its own until [`DataWriter::close`] hands it over; a writer that is dropped deletes it.
 pub struct DataWriter {
     lake: Lake,
     table: TableName,
@@ -43,11 +41,13 @@ pub struct DataWriter {
     properties: HashMap<String, String>,
     metrics: MetricsConfig,
     open: Option<OpenFile>,
-    closed: Vec<DataFile>,
+    closed: Uncommitted,
 }
 
 /// A Parquet file being written.
 struct OpenFile {
+    /// Its path; deleted unless the file is closed.
+    written: Written,
     path: String,
     writer: AsyncArrowWriter<Output>,
     /// NaN values so far, by field id.
@@ -101,7 +101,7 @@ impl DataWriter {
             properties: table.metadata().properties().clone(),
             metrics: MetricsConfig::of(table.metadata().properties(), schema, &[]),
             open: None,
-            closed: Vec::new(),
+            closed: Uncommitted::nothing(lake),
         }
     }
 
@@ -156,13 +156,17 @@ impl DataWriter {
         let schema = self.schema.arrow().clone();
         let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
             .doing(&self.table, DOING)?;
-        self.open = Some(OpenFile { path, writer, nans: HashMap::new() });
+        let mut written = Written::nothing(&self.lake);
+        written.push(path.clone());
+        self.open = Some(OpenFile { written, path, writer, nans: HashMap::new() });
         Ok(())
     }
 
     async fn roll(&mut self) -> Result<(), LakeError> {
         const DOING: &str = "closing a data file";
-        let Some(OpenFile { path, mut writer, nans }) = self.open.take() else { return Ok(()) };
+        let Some(OpenFile { written: open, path, mut writer, nans }) = self.open.take() else {
+            return Ok(());
+        };
         let written = writer.finish().await.doing(&self.table, DOING)?;
         let mut builder = DataFileBuilder::default();
         builder
@@ -179,79 +183,14 @@ impl DataWriter {
             .build()
             .map_err(|e| iceberg::Error::new(iceberg::ErrorKind::Unexpected, e.to_string()))
             .doing(&self.table, DOING)?;
-        self.closed.push(file);
+        open.keep();
+        self.closed.extend(Uncommitted::of(&self.lake, vec![file]));
         Ok(())
     }
 
-    /// Ends the last file and returns all that were written.
-    pub async fn close(mut self) -> Result<Vec<DataFile>, LakeError> {
+    /// Ends the last file and hands over all that were written.
+    pub async fn close(mut self) -> Result<Uncommitted, LakeError> {
         self.roll().await?;
         Ok(self.closed)
-    }
-
-    /// Drops what was written.
-    pub async fn abandon(mut self) {
-        let closed = std::mem::take(&mut self.closed);
-        let open = self.open.take().map(|open| open.path);
-        let paths = closed.iter().map(|f| f.file_path().to_owned()).chain(open);
-        self.lake.discard(paths.collect()).await;
-    }
-}
-
-/// A data file of a table partitioned by day, as a mark names it: enough to read it, and to add it
-/// to its table later.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FileRef {
-    /// Its location.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its rows.
-    pub rows: u64,
-    /// Its partition, in days since 1970-01-01.
-    pub day: i32,
-}
-
-impl FileRef {
-    /// Names a file that was written for a day.
-    pub fn of(file: &DataFile, day: i32) -> Self {
-        Self {
-            path: file.file_path().to_owned(),
-            bytes: file.file_size_in_bytes(),
-            rows: file.record_count(),
-            day,
-        }
-    }
-
-    /// The file as `table` adds it.
-    pub fn to_data_file(&self, table: &Table) -> Result<DataFile, LakeError> {
-        DataFileBuilder::default()
-            .content(DataContentType::Data)
-            .file_path(self.path.clone())
-            .file_format(DataFileFormat::Parquet)
-            .partition(Struct::from_iter([Some(Literal::int(self.day))]))
-            .partition_spec_id(table.metadata().default_partition_spec_id())
-            .record_count(self.rows)
-            .file_size_in_bytes(self.bytes)
-            .build()
-            .map_err(|e| table.bad_mark(format!("ledger file {}: {e}", self.path)))
-    }
-
-    /// The file as it is read before it belongs to `table`.
-    pub fn to_task(&self, table: &Table) -> FileTask {
-        FileTask(
-            FileScanTask::builder()
-                .with_file_size_in_bytes(self.bytes)
-                .with_start(0)
-                .with_length(0)
-                .with_record_count(Some(self.rows))
-                .with_data_file_path(self.path.clone())
-                .with_data_file_format(DataFileFormat::Parquet)
-                .with_schema(table.schema().iceberg().clone())
-                .with_project_field_ids(vec![])
-                .with_partition(Some(Struct::from_iter([Some(Literal::int(self.day))])))
-                .with_case_sensitive(true)
-                .build(),
-        )
     }
 }

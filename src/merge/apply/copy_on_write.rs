@@ -1,99 +1,116 @@
-//! Writing a merge: files with replaced rows again without them, replacements and new rows.
+//! Copy-on-write: files with rows that go are written again without them, with what comes instead.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 
+use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
-use crate::lake::{DataFile, Lake, Table, TableSchema};
+use crate::lake::{Lake, Uncommitted};
+use crate::merge::MergeError;
+use crate::merge::lookup::{Found, Target};
 use crate::merge::newest::{Newest, Winner};
-use crate::merge::output::{arrow_error, joined, shares, write_winners};
-use crate::merge::plan::Rewrite;
-use crate::merge::{MergeError, MergeRules};
+use crate::merge::output::{arrow_error, divided, joined, write_winners};
+use crate::merge::plan::{Gone, Key, Plan};
 
-/// Writes all of it; new rows go to the first lane, sorted by key.
-pub(in crate::merge) async fn rewrite(
-    (lake, target, schema): (&Lake, &Table, &TableSchema),
-    rules: &MergeRules,
-    newest: &Arc<Newest>,
-    rewrites: Vec<Rewrite>,
-    inserts: &[Box<[u8]>],
-    lanes: usize,
-) -> Result<Vec<DataFile>, MergeError> {
-    let files = rewrites.iter().map(|r| r.file.clone()).collect();
-    let mut by_path: std::collections::HashMap<String, Rewrite> =
-        rewrites.into_iter().map(|r| (r.file.path().to_owned(), r)).collect();
-    let mut running = tokio::task::JoinSet::new();
-    for (index, share) in shares(files, lanes).into_iter().enumerate() {
-        let mut lane = Lane {
-            lake: lake.clone(),
-            target: target.clone(),
-            schema: schema.clone(),
-            rules: rules.clone(),
-            newest: newest.clone(),
-            writer: DataWriter::new(lake, target, schema)?.with_bounds_on(&rules.kept()),
-        };
-        let work: Vec<Rewrite> =
-            share.iter().filter_map(|file| by_path.remove(file.path())).collect();
-        let inserts = if index == 0 { inserts.to_vec() } else { vec![] };
-        running.spawn(async move {
-            match lane.run(work, &inserts).await {
-                Ok(()) => Ok(lane.writer.close().await?),
-                Err(error) => {
-                    lane.writer.abandon().await;
-                    Err(error)
-                }
-            }
-        });
-    }
-    joined(running, rules).await
+/// Files written, and the paths of those that they replace.
+pub(in crate::merge) struct Applied {
+    pub(in crate::merge) add: Uncommitted,
+    pub(in crate::merge) remove: BTreeSet<String>,
 }
 
-struct Lane {
+/// What happens to one file.
+#[derive(Default)]
+struct Rewrite {
+    gone: HashSet<u64>,
+    instead: Vec<Key>,
+}
+
+/// Carries out a plan; new rows go to the first thread, sorted by key.
+pub(in crate::merge) async fn apply(
+    lake: &Lake,
+    target: &Target,
+    newest: &Arc<Newest>,
+    found: &Found,
+    plan: &Plan,
+    threads: usize,
+) -> Result<Applied, MergeError> {
+    let mut rewrites: HashMap<usize, Rewrite> = HashMap::new();
+    for Gone { at, instead } in &plan.gone {
+        let rewrite = rewrites.entry(at.file).or_default();
+        rewrite.gone.insert(at.position);
+        rewrite.instead.extend(instead.clone());
+    }
+    let mut touched: Vec<usize> = rewrites.keys().copied().collect();
+    touched.sort_unstable();
+    let files: Vec<FileTask> = touched.iter().map(|index| found.files[*index].clone()).collect();
+    let remove = files.iter().map(|file| file.path().to_owned()).collect();
+    let mut running = tokio::task::JoinSet::new();
+    for (number, share) in divided(&files, threads).into_iter().enumerate() {
+        let writer = DataWriter::new(lake, &target.table, &target.schema)?;
+        let writer = writer.with_bounds_on(&target.rules.kept());
+        let mut rewriter =
+            Rewriter { lake: lake.clone(), target: target.clone(), newest: newest.clone(), writer };
+        let work: Vec<(FileTask, Rewrite)> = share
+            .into_iter()
+            .filter_map(|(index, file)| Some((file, rewrites.remove(&touched[index])?)))
+            .collect();
+        let inserts = if number == 0 { plan.inserts.clone() } else { vec![] };
+        running.spawn(async move {
+            rewriter.run(work, &inserts).await?;
+            Ok(rewriter.writer.close().await?)
+        });
+    }
+    let mut add = Uncommitted::nothing(lake);
+    for files in joined(running, &target.rules).await? {
+        add.extend(files);
+    }
+    Ok(Applied { add, remove })
+}
+
+struct Rewriter {
     lake: Lake,
-    target: Table,
-    schema: TableSchema,
-    rules: MergeRules,
+    target: Target,
     newest: Arc<Newest>,
     writer: DataWriter,
 }
 
-impl Lane {
-    async fn run(&mut self, work: Vec<Rewrite>, inserts: &[Box<[u8]>]) -> Result<(), MergeError> {
-        for rewrite in work {
-            self.rest_of(&rewrite).await?;
+impl Rewriter {
+    async fn run(
+        &mut self,
+        work: Vec<(FileTask, Rewrite)>,
+        inserts: &[Key],
+    ) -> Result<(), MergeError> {
+        for (file, rewrite) in work {
+            self.rest_of(&file, &rewrite.gone).await?;
             self.winners(&rewrite.instead).await?;
         }
         self.winners(inserts).await
     }
 
     /// The rows of a file that stay.
-    async fn rest_of(&mut self, rewrite: &Rewrite) -> Result<(), MergeError> {
-        let fields = self.schema.arrow().fields();
-        let columns: Vec<String> = fields.iter().map(|f| f.name().clone()).collect();
-        let gone: HashSet<u64> = rewrite.gone.iter().copied().collect();
-        let mut batches =
-            self.lake.read_file(&self.target, &self.schema, &rewrite.file, &columns)?;
-        let mut position = 0;
-        while let Some(batch) = batches.try_next().await? {
-            let rows = batch.num_rows() as u64;
-            let stays: BooleanArray =
-                (position..position + rows).map(|p| Some(!gone.contains(&p))).collect();
-            position += rows;
+    async fn rest_of(&mut self, file: &FileTask, gone: &HashSet<u64>) -> Result<(), MergeError> {
+        let Target { table, schema, rules } = &self.target;
+        let columns: Vec<String> =
+            schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
+        let mut rows = self.lake.read_rows(table, schema, file, &columns).await?;
+        while let Some(rows) = rows.try_next().await? {
+            let positions = rows.positions.values().iter();
+            let stays: BooleanArray = positions.map(|p| Some(!gone.contains(p))).collect();
             let rest =
-                filter_record_batch(&batch, &stays).map_err(|e| arrow_error(&self.rules, e))?;
+                filter_record_batch(&rows.batch, &stays).map_err(|e| arrow_error(rules, e))?;
             self.writer.write(&rest).await?;
         }
         Ok(())
     }
 
-    async fn winners(&mut self, keys: &[Box<[u8]>]) -> Result<(), MergeError> {
+    async fn winners(&mut self, keys: &[Key]) -> Result<(), MergeError> {
         let newest = self.newest.clone();
         let winners: Vec<&Winner> = keys.iter().filter_map(|key| newest.get(key)).collect();
-        let place = (&self.rules, self.schema.arrow());
+        let place = (&self.target.rules, self.target.schema.arrow());
         write_winners(&mut self.writer, &newest, &winners, place).await
     }
 }

@@ -1,66 +1,113 @@
-//! The key columns of the target's files are read and compared with the newest source rows.
+//! Lookup by reading: the key columns of the files that may hold a key are compared with the newest rows.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
 
-use crate::lake::read::scan::FileTask;
-use crate::lake::{Lake, Table, TableSchema};
+use super::{Found, KeyLookup, Target};
+use crate::lake::Lake;
+use crate::lake::read::rows::Rows;
+use crate::lake::read::scan::{Bounds, FileTask};
+use crate::merge::MergeError;
 use crate::merge::newest::Newest;
 use crate::merge::order::Encoder;
-use crate::merge::output::arrow_error;
-use crate::merge::plan::{Probed, Verdict};
-use crate::merge::{MergeError, MergeRules};
+use crate::merge::output::{arrow_error, divided, joined};
+use crate::merge::plan::{Hit, RowAt, Verdict};
 
-/// Reads files of the target.
-pub(in crate::merge) struct Prober {
-    pub(in crate::merge) lake: Lake,
-    pub(in crate::merge) target: Table,
-    pub(in crate::merge) schema: TableSchema,
-    pub(in crate::merge) rules: MergeRules,
-    pub(in crate::merge) newest: Arc<Newest>,
+/// See the module.
+#[derive(Debug)]
+pub(in crate::merge) struct ScanLookup {
+    lake: Lake,
+    threads: usize,
 }
 
-impl Prober {
-    /// What a file holds of the source's keys.
-    pub(in crate::merge) async fn probe(
+impl ScanLookup {
+    pub(in crate::merge) fn new(lake: &Lake, threads: usize) -> Self {
+        Self { lake: lake.clone(), threads }
+    }
+}
+
+#[async_trait]
+impl KeyLookup for ScanLookup {
+    async fn find(
         &self,
-        file: FileTask,
-    ) -> Result<Option<Probed>, MergeError> {
-        let arrow = |e| arrow_error(&self.rules, e);
-        let columns = self.rules.kept();
-        let mut batches = self.lake.read_file(&self.target, &self.schema, &file, &columns)?;
+        target: &Target,
+        newest: &Arc<Newest>,
+        bounds: &[Bounds],
+    ) -> Result<Found, MergeError> {
+        let files = self.lake.files_of(&target.table, None, bounds).await?;
+        let mut running = tokio::task::JoinSet::new();
+        for share in divided(&files, self.threads) {
+            let reader =
+                Reader { lake: self.lake.clone(), target: target.clone(), newest: newest.clone() };
+            running.spawn(async move {
+                let mut hits = Vec::new();
+                for (index, file) in share {
+                    hits.extend(reader.hits(index, &file).await?);
+                }
+                Ok::<_, MergeError>(hits)
+            });
+        }
+        let hits = joined(running, &target.rules).await?;
+        Ok(Found { files, hits: hits.into_iter().flatten().collect() })
+    }
+}
+
+/// Reads files of the target.
+struct Reader {
+    lake: Lake,
+    target: Target,
+    newest: Arc<Newest>,
+}
+
+impl Reader {
+    async fn hits(&self, index: usize, file: &FileTask) -> Result<Vec<Hit>, MergeError> {
+        let Target { table, schema, rules } = &self.target;
+        let mut rows = self.lake.read_rows(table, schema, file, &rules.kept()).await?;
         let mut encoders: Option<(Encoder, Encoder)> = None;
         let mut hits = Vec::new();
-        let mut position = 0;
-        while let Some(batch) = batches.try_next().await? {
+        while let Some(rows) = rows.try_next().await? {
             if encoders.is_none() {
-                let schema = batch.schema();
-                encoders = Some((
-                    Encoder::new(&schema, &self.rules.keys).map_err(arrow)?,
-                    Encoder::new(&schema, &self.rules.order).map_err(arrow)?,
-                ));
+                let schema = rows.batch.schema();
+                let encoder = |columns: &[String]| {
+                    Encoder::new(&schema, columns).map_err(|e| arrow_error(rules, e))
+                };
+                encoders = Some((encoder(&rules.keys)?, encoder(&rules.order)?));
             }
             let Some((keys, order)) = &encoders else { continue };
-            let keys = keys.encode(&batch).map_err(arrow)?;
-            let mut orders = None;
-            for row in 0..batch.num_rows() {
-                let key = keys.row(row);
-                let Some(winner) = self.newest.get(key.as_ref()) else { continue };
-                // Orders are long; most batches have no hit.
-                if orders.is_none() {
-                    orders = Some(order.encode(&batch).map_err(arrow)?);
-                }
-                let Some(orders) = &orders else { continue };
-                let verdict = match orders.row(row).as_ref().cmp(&*winner.order) {
-                    std::cmp::Ordering::Less => Verdict::Replace,
-                    std::cmp::Ordering::Equal => Verdict::Same,
-                    std::cmp::Ordering::Greater => Verdict::Late,
-                };
-                hits.push((position + row as u64, key.as_ref().into(), verdict));
-            }
-            position += batch.num_rows() as u64;
+            self.compare(index, &rows, (keys, order), &mut hits)?;
         }
-        Ok((!hits.is_empty()).then_some(Probed { file, hits }))
+        Ok(hits)
+    }
+
+    fn compare(
+        &self,
+        file: usize,
+        rows: &Rows,
+        (keys, order): (&Encoder, &Encoder),
+        hits: &mut Vec<Hit>,
+    ) -> Result<(), MergeError> {
+        let arrow = |e| arrow_error(&self.target.rules, e);
+        let keys = keys.encode(&rows.batch).map_err(arrow)?;
+        let mut orders = None;
+        for row in 0..rows.batch.num_rows() {
+            let key = keys.row(row);
+            let Some(winner) = self.newest.get(key.as_ref()) else { continue };
+            // Orders are long; most batches have no hit.
+            if orders.is_none() {
+                orders = Some(order.encode(&rows.batch).map_err(arrow)?);
+            }
+            let Some(orders) = &orders else { continue };
+            let verdict = match orders.row(row).as_ref().cmp(&*winner.order) {
+                Ordering::Less => Verdict::Replace,
+                Ordering::Equal => Verdict::Same,
+                Ordering::Greater => Verdict::Late,
+            };
+            let at = RowAt { file, position: rows.positions.value(row) };
+            hits.push(Hit { at, key: key.as_ref().into(), verdict });
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::event::{DeadLetter, ObjectEvent, Origin};
 use crate::queue::{EventQueue, Outgoing};
+use crate::reason::Reason;
 use crate::telemetry::metrics;
 
 /// The way to the queue for dead letters.
@@ -26,19 +27,24 @@ impl DeadLetters {
         Self { queue, ambient }
     }
 
-    /// A dead letter about an object. `why`: the reason, and its detail.
+    /// A dead letter about an object. `why`: the reason, and the error.
     pub(super) fn about(
         &self,
         pipeline: Option<&str>,
         object: ObjectEvent,
-        why: (&str, &str),
+        why: (Reason, &str),
         message: &Origin,
     ) -> DeadLetter {
         DeadLetter::of_object(self.stamp(), pipeline, object, why, message.clone())
     }
 
     /// A dead letter about a body that is no event.
-    pub(super) fn about_body(&self, body: &str, why: (&str, &str), message: &Origin) -> DeadLetter {
+    pub(super) fn about_body(
+        &self,
+        body: &str,
+        why: (Reason, &str),
+        message: &Origin,
+    ) -> DeadLetter {
         let limit = self.queue.limits().body_bytes;
         DeadLetter::of_body(self.stamp(), body, why, message.clone(), limit)
     }

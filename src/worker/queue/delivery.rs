@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use super::admission::{Admitted, Place};
 use super::dead_letters::Sent;
 use crate::backoff::backoff;
-use crate::bronze::Fate;
+use crate::bronze::ObjectEnd;
 use crate::event::{ObjectEvent, Origin};
-use crate::ledger::{ObjectOutcome, ObjectRow};
+use crate::ledger::ObjectOutcome;
 use crate::queue::{Message, ReceiptHandle};
 
 /// Proof that the outcome of an obligation is durable.
@@ -24,8 +24,8 @@ pub(super) struct Durable(());
 
 impl Durable {
     /// The object's rows are in bronze. A failed object needs a dead letter as well.
-    pub(super) fn in_bronze(fate: &Fate) -> Option<Self> {
-        matches!(fate, Fate::Ingested | Fate::Known).then_some(Self(()))
+    pub(super) fn in_bronze(end: &ObjectEnd) -> Option<Self> {
+        end.is_in_bronze().then_some(Self(()))
     }
 
     /// The dead letter is in its queue.
@@ -34,9 +34,9 @@ impl Durable {
     }
 
     /// The object is recorded as skipped, which needs no dead letter.
-    pub(super) fn skipped(fate: &Fate) -> Option<Self> {
-        let skipped = |row: &ObjectRow| row.outcome == ObjectOutcome::Skipped;
-        fate.failed().is_some_and(skipped).then_some(Self(()))
+    pub(super) fn skipped(end: &ObjectEnd) -> Option<Self> {
+        let skipped = matches!(end, ObjectEnd::Failed { outcome: ObjectOutcome::Skipped, .. });
+        skipped.then_some(Self(()))
     }
 }
 

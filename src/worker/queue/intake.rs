@@ -17,6 +17,7 @@ use crate::ambient::timeout;
 use crate::config::settings::OnUnmatched;
 use crate::event::{DeadLetter, ObjectEvent, parse};
 use crate::queue::{Message, QueueError};
+use crate::reason::Reason;
 use crate::telemetry::metrics;
 use crate::telemetry::readiness::PartHealth;
 use crate::worker::failure::{Retry, STALLED};
@@ -214,14 +215,14 @@ impl Intake {
 
     fn dead_letter_body(&self, message: &Message, why: &str, delivery: &Delivery) {
         let ticket = delivery.ticket();
-        let why = ("not-an-event", why);
+        let why = (Reason::NotAnEvent, why);
         let letter = self.shared.dead_letters.about_body(&message.body, why, ticket.origin());
         self.dead_letter(letter, ticket);
     }
 
     fn dead_letter_unmatched(&self, object: ObjectEvent, delivery: &Delivery) {
         let ticket = delivery.ticket();
-        let why = ("unmatched", "no pipeline's source matches this object");
+        let why = (Reason::Unmatched, "no pipeline's source matches this object");
         let letter = self.shared.dead_letters.about(None, object, why, ticket.origin());
         self.dead_letter(letter, ticket);
     }

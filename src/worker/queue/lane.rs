@@ -14,11 +14,11 @@ use super::newest::NewestEvent;
 use super::settle::settle;
 use super::shared::Shared;
 use crate::batch::Batcher;
-use crate::bronze::{BronzeError, Fate, IngestedBatch};
+use crate::bronze::{BronzeError, IngestedBatch, ObjectEnd};
 use crate::error::Kind;
 use crate::event::ObjectEvent;
-use crate::ledger::UNREADABLE;
 use crate::pipeline::Pipeline;
+use crate::reason::Reason;
 use crate::source::Requested;
 use crate::worker::error::WorkerError;
 use crate::worker::failure::{Retry, STALLED};
@@ -212,7 +212,7 @@ impl Lane {
             self.wake.wake();
         }
         let name = self.pipeline.settings.name.as_str();
-        settle(&self.shared, name, batch, &ingested.fates).await;
+        settle(&self.shared, name, batch, &ingested.ends).await;
         // Without a receiver the worker was cut off.
         drop(self.shared.rounds.send(Round { bronze: ingested.report, ..Round::of(name) }));
         self.newest.note_in_time(&self.pipeline.bronze).await;
@@ -264,19 +264,19 @@ impl Lane {
 /// A batch of which nothing could be read hardly fails for its objects: the store is away, or silversmith may
 /// no longer read it.
 fn unreadable(ingested: &IngestedBatch) -> Option<BronzeError> {
-    let unreadable = |fate: &Fate| fate.failed().is_some_and(|row| row.reason == Some(UNREADABLE));
-    let not_read = |fate: &Fate| match fate {
-        Fate::Postponed { .. } => true,
+    let not_read = |end: &ObjectEnd| match end {
+        ObjectEnd::Postponed { .. } => true,
         // A single object may well be unreadable by itself: archived, or encrypted.
-        fate => ingested.fates.len() > 1 && unreadable(fate),
+        ObjectEnd::Failed { reason: Reason::Unreadable, .. } => ingested.ends.len() > 1,
+        _ => false,
     };
-    if !ingested.fates.iter().all(not_read) {
+    if !ingested.ends.iter().all(not_read) {
         return None;
     }
-    let error = match ingested.fates.first()? {
-        Fate::Postponed { error } => error.clone(),
-        fate => fate.failed()?.error.clone().unwrap_or_default(),
+    let error = match ingested.ends.first()? {
+        ObjectEnd::Postponed { error } | ObjectEnd::Failed { error, .. } => error.clone(),
+        ObjectEnd::Ingested | ObjectEnd::Known => return None,
     };
-    let count = ingested.fates.len();
+    let count = ingested.ends.len();
     Some(BronzeError::Postponed { count, listed: count, error })
 }

@@ -8,30 +8,35 @@ use tokio::sync::mpsc;
 use super::admission::Place;
 use super::delivery::{Durable, Item, Ticket, retry_delay};
 use super::shared::Shared;
-use crate::bronze::Fate;
+use crate::bronze::ObjectEnd;
 use crate::event::DeadLetter;
-use crate::ledger::{ObjectRow, may_pass};
 
 /// Receives after which an unreadable object is dead-lettered: about ten minutes of retries.
 const READS: u32 = 8;
 
 /// Settles the tickets of a batch that was ingested.
-pub(super) async fn settle(shared: &Shared, pipeline: &str, batch: Vec<Item>, fates: &[Fate]) {
+pub(super) async fn settle(shared: &Shared, pipeline: &str, batch: Vec<Item>, ends: &[ObjectEnd]) {
     let mut letters = Vec::new();
-    for (item, fate) in batch.into_iter().zip(fates) {
-        match fate {
-            Fate::Ingested | Fate::Known => {
-                if let Some(durable) = Durable::in_bronze(fate) {
+    for (item, end) in batch.into_iter().zip(ends) {
+        match end {
+            ObjectEnd::Ingested | ObjectEnd::Known => {
+                if let Some(durable) = Durable::in_bronze(end) {
                     item.ticket.done(durable);
                 }
             }
-            Fate::Postponed { error } => put_back(item, error),
-            Fate::Failed(row) => match Durable::skipped(fate) {
+            ObjectEnd::Postponed { error } => put_back(item, error),
+            ObjectEnd::Failed { reason, error, .. } => match Durable::skipped(end) {
                 Some(durable) => item.ticket.done(durable),
-                None if may_pass(row.reason) && item.ticket.origin().receive_count < READS => {
-                    put_back(item, row.error.as_deref().unwrap_or_default());
+                None if reason.is_transient() && item.ticket.origin().receive_count < READS => {
+                    put_back(item, error);
                 }
-                None => letters.push(letter(shared, pipeline, item, row)),
+                None => {
+                    let Item { object, ticket, .. } = item;
+                    let why = (*reason, error.as_str());
+                    let origin = ticket.origin();
+                    let letter = shared.dead_letters.about(Some(pipeline), object, why, origin);
+                    letters.push((letter, ticket));
+                }
             },
         }
     }
@@ -51,14 +56,6 @@ fn put_back(item: Item, error: &str) {
         "could not read an object; its message is released"
     );
     item.ticket.release(again_in);
-}
-
-fn letter(shared: &Shared, pipeline: &str, item: Item, row: &ObjectRow) -> (DeadLetter, Ticket) {
-    let Item { object, ticket, .. } = item;
-    let reason = row.reason.unwrap_or("rejected");
-    let why = (reason, row.error.as_deref().unwrap_or("without detail"));
-    let letter = shared.dead_letters.about(Some(pipeline), object, why, ticket.origin());
-    (letter, ticket)
 }
 
 /// Sends dead letters, and settles the ticket of each: done when it is sent, else released.

@@ -1,0 +1,201 @@
+//! Reading: the objects of a batch are read, side by side, into data files that no commit names yet.
+//!
+//! Everything happens in the order of the batch, whatever finishes first: so the columns that a
+//! batch adds, and their types, do not depend on timing.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{Mutex, mpsc};
+
+use super::gather::Gathering;
+use super::growing::Growing;
+use super::outcome::{ObjectEnd, Stop};
+use super::provenance::{OWN_BOUNDS, rows};
+use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
+use super::{Bronze, BronzeError};
+use crate::batch::BatchId;
+use crate::format::typed::{TypedBatch, typed};
+use crate::format::{self, FormatError};
+use crate::lake::LakeError;
+use crate::lake::write::data::DataWriter;
+use crate::ledger::View;
+use crate::source::{Opened, RawObject, ReadError, Requested};
+
+impl Bronze {
+    /// Reads a batch. After an error no file of it is left.
+    pub(super) async fn read(
+        &self,
+        batch_id: &BatchId,
+        batch: &[Requested],
+    ) -> Result<Staged, BronzeError> {
+        let table = self.lake.find(&self.settings.table).await?;
+        let view = Arc::new(self.ledger.view(table.as_ref()).await?);
+        let growing = Arc::new(Mutex::new(Growing::of(table)));
+        let mut gathering = Gathering::new(self, batch_id);
+        let parsed = self.parsed(batch, &view, &growing);
+        let mut gathered = gather_all(&mut gathering, parsed).await;
+        if gathered.is_ok() {
+            gathered = gathering.settle_missing(&view).await;
+        }
+        if let Err(error) = gathered {
+            gathering.abandon().await;
+            return Err(error);
+        }
+        let growing = growing.lock().await;
+        gathering.finish(growing.table.clone(), growing.schema.clone()).await
+    }
+
+    /// The objects of a batch, in its order: opened side by side, laid out one by one, and parsed side
+    /// by side.
+    fn parsed(
+        &self,
+        batch: &[Requested],
+        view: &Arc<View>,
+        growing: &Arc<Mutex<Growing>>,
+    ) -> BoxStream<'static, Result<Parsed, Stop>> {
+        let at_once = self.settings.read_concurrency.max(1);
+        // Owned by each of the futures, so that the whole may move between threads.
+        let this = Arc::new(self.clone());
+        let (opener, arranger, parser) = (this.clone(), this.clone(), this);
+        let (view, growing) = (view.clone(), growing.clone());
+        stream::iter(batch.to_vec())
+            .map(move |requested| {
+                let (this, view) = (opener.clone(), view.clone());
+                async move { this.open(requested, Some(&view)).await }
+            })
+            .buffered(at_once)
+            .then(move |opened| {
+                let (this, growing) = (arranger.clone(), growing.clone());
+                // SUBTLE: this goes on only while the stream is polled, and holds the lock meanwhile:
+                // nothing else may take the lock before the stream is dropped.
+                async move { this.lay_out(opened?, &mut *growing.lock().await).await }
+            })
+            .map(move |laid_out| {
+                let this = parser.clone();
+                async move { this.parse(laid_out?).await }
+            })
+            .buffered(at_once)
+            .boxed()
+    }
+
+    /// Opens an object and reads its header. What the ledger has as ingested is not read again.
+    async fn open(&self, requested: Requested, view: Option<&View>) -> Result<OpenObject, Stop> {
+        let Opened { object, input } = self.source.open(&requested).await.map_err(|error| {
+            let id = requested.presumed(self.lake.ambient().now());
+            Stop::source(id, requested.size(), &error)
+        })?;
+        if let Some(view) = view
+            && view.is_ingested(&object.id).await?
+        {
+            return Err(Stop::at(&object, ObjectEnd::Known));
+        }
+        let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
+        let opened = tokio::task::spawn_blocking(move || format::open(&settings, input, limits));
+        let reader = Stop::joined(&object, opened.await)?;
+        Ok(OpenObject { object, reader })
+    }
+
+    /// Reads an object to its end, only to know that this works: only then do its columns become the
+    /// table's. That is once in the life of a column.
+    pub(super) async fn prove(&self, object: &RawObject) -> Result<(), Stop> {
+        let again = self.open(Requested::Listed(object.clone()), None).await?;
+        if again.object != *object {
+            let changed = ReadError::Changed(object.id.uri.clone());
+            return Err(Stop::source(object.id.clone(), object.size, &changed));
+        }
+        let mut reader = again.reader;
+        let read = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
+            while reader.next_batch()?.is_some() {}
+            Ok(())
+        });
+        Stop::joined(object, read.await)?;
+        self.verify(object).await
+    }
+
+    async fn verify(&self, object: &RawObject) -> Result<(), Stop> {
+        let verified = self.source.verify(object).await;
+        verified.map_err(|error| Stop::source(object.id.clone(), object.size, &error))
+    }
+
+    /// Reads the rest of an object on a thread, and verifies that all of it was the version opened.
+    async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
+        let LaidOut { object, mut reader, layout, target } = laid_out;
+        let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
+        let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
+            while let Some(raw) = reader.next_batch()? {
+                // A closed channel: the receiver has an error of its own to report.
+                if sender.blocking_send(typed(raw, &layout)?).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let rows = ParsedRows::Memory(vec![]);
+        let mut parsed = Parsed { object, count: 0, rescued: 0, target, rows };
+        let kept = self.keep(&mut parsed, &mut batches).await;
+        drop(batches);
+        let read = thread.await;
+        // An object that changed is not to blame for what was read of it.
+        let ended = match (kept, self.verify(&parsed.object).await) {
+            (Err(error), _) => Err(Stop::from(error)),
+            (Ok(()), Err(changed)) => Err(changed),
+            (Ok(()), Ok(())) => Stop::joined(&parsed.object, read),
+        };
+        match (ended, parsed.rows) {
+            (Err(stop), ParsedRows::Files(files)) => {
+                files.discard().await;
+                Err(stop)
+            }
+            (ended, rows) => ended.map(|()| Parsed { rows, ..parsed }),
+        }
+    }
+
+    /// Keeps the rows of an object in memory while they are few, else in files of their own.
+    async fn keep(
+        &self,
+        parsed: &mut Parsed,
+        batches: &mut mpsc::Receiver<TypedBatch>,
+    ) -> Result<(), LakeError> {
+        let ingested_at = self.lake.ambient().now();
+        let (mut in_memory, mut bytes) = (Vec::new(), 0);
+        let mut writer: Option<DataWriter> = None;
+        while let Some(batch) = batches.recv().await {
+            let Some((table, schema)) = &parsed.target else { continue };
+            parsed.rescued += batch.rescued_rows() as u64;
+            let rows = rows(&self.settings.table, batch, &parsed.object, ingested_at, schema)?;
+            parsed.count += rows.num_rows() as u64;
+            bytes += rows.get_array_memory_size();
+            in_memory.push(rows);
+            if writer.is_none() && bytes > self.settings.buffer_bytes {
+                let bounded = OWN_BOUNDS.map(str::to_owned);
+                writer = Some(DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&bounded));
+            }
+            if let Some(writer) = &mut writer {
+                for rows in in_memory.drain(..) {
+                    writer.write(&rows).await?;
+                }
+            }
+        }
+        parsed.rows = match writer {
+            Some(writer) => ParsedRows::Files(writer.close().await?),
+            None => ParsedRows::Memory(in_memory),
+        };
+        Ok(())
+    }
+}
+
+async fn gather_all(
+    gathering: &mut Gathering<'_>,
+    mut parsed: BoxStream<'_, Result<Parsed, Stop>>,
+) -> Result<(), BronzeError> {
+    while let Some(next) = parsed.next().await {
+        match next {
+            Ok(parsed) => gathering.ingest(parsed).await?,
+            Err(Stop::Object { id, size, end }) => gathering.end(id, size, end),
+            Err(Stop::Repeated(id)) => gathering.repeated(id),
+            Err(Stop::Batch(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! How `worker.memory` is shared out (I7): every share in one table, and together they are no more than all of it.
+//!
+//! A share that pipelines use at the same time is divided among them.
+
+/// Of a share, what it is used for and how much of `worker.memory` it is.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    /// In 32nds.
+    parts: u64,
+    holds: &'static str,
+}
+
+const PROCESS: Share =
+    Share { parts: 10, holds: "code, threads, messages in flight, buffers of requests" };
+const METADATA: Share = Share { parts: 2, holds: "metadata files of tables on S3" };
+const READING: Share = Share { parts: 4, holds: "rows of objects until their object is verified" };
+const LEDGER: Share = Share { parts: 4, holds: "what the ledger knows of object versions" };
+const MERGING: Share = Share { parts: 4, holds: "the newest row of each key of a merge" };
+const QUERIES: Share = Share { parts: 8, holds: "SQL of silver and gold" };
+
+/// The whole, in the parts of [`Share`].
+const WHOLE: u64 = 32;
+
+/// All of them: what a worker may hold at the same time.
+const ALL: [Share; 6] = [PROCESS, METADATA, READING, LEDGER, MERGING, QUERIES];
+
+/// Of a command that only reads, what its queries may hold: nothing else of size runs beside them.
+const QUERIES_OF_A_COMMAND: u64 = 16;
+
+/// Bytes that an object version takes up in the memory of the ledger.
+const OBJECT_VERSION: u64 = 64;
+/// Bounds on what one object's rows may take before it gets files of its own.
+const LEAST_OBJECT: u64 = 256 * 1024;
+/// See [`LEAST_OBJECT`].
+const MOST_OBJECT: u64 = 16 * 1024 * 1024;
+
+/// The shares of one process.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    whole: u64,
+    pipelines: u64,
+}
+
+impl Memory {
+    /// Of so many bytes, shared by so many pipelines.
+    pub fn of(whole: u64, pipelines: usize) -> Self {
+        Self { whole, pipelines: pipelines.max(1) as u64 }
+    }
+
+    fn share(self, share: Share) -> u64 {
+        self.whole / WHOLE * share.parts
+    }
+
+    /// Bytes for metadata files of tables on S3.
+    pub fn metadata(self) -> u64 {
+        self.share(METADATA)
+    }
+
+    /// Bytes for the rows of one object, where `at_once` are read at a time.
+    pub fn object(self, at_once: usize) -> usize {
+        let share = self.share(READING) / at_once.max(1) as u64;
+        share.clamp(LEAST_OBJECT, MOST_OBJECT) as usize
+    }
+
+    /// Object versions that the ledger of one pipeline keeps in memory.
+    pub fn object_versions(self) -> usize {
+        (self.share(LEDGER) / OBJECT_VERSION / self.pipelines) as usize
+    }
+
+    /// Bytes for the rows of one pipeline's merge.
+    pub fn merge(self) -> u64 {
+        self.share(MERGING) / self.pipelines
+    }
+
+    /// Bytes for the SQL of one pipeline.
+    pub fn queries(self) -> usize {
+        (self.share(QUERIES) / self.pipelines) as usize
+    }
+
+    /// Bytes for the SQL of a command that only reads.
+    pub fn queries_of_a_command(self) -> usize {
+        (self.whole / WHOLE * QUERIES_OF_A_COMMAND) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEBIBYTE: u64 = 1024 * 1024;
+
+    #[test]
+    fn the_shares_add_up() {
+        assert_eq!(ALL.iter().map(|share| share.parts).sum::<u64>(), WHOLE);
+        assert!(ALL.iter().all(|share| !share.holds.is_empty()));
+        // A command that only reads has no ledger, no merge and no objects beside its queries.
+        assert!(PROCESS.parts + METADATA.parts + QUERIES_OF_A_COMMAND <= WHOLE);
+    }
+
+    #[test]
+    fn pipelines_share_and_do_not_multiply() {
+        for pipelines in [1, 2, 7, 40] {
+            for whole in [256, 512, 4_096].map(|mebibytes| mebibytes * MEBIBYTE) {
+                let memory = Memory::of(whole, pipelines);
+                let at_once = 16;
+                let objects = (memory.object(at_once) * at_once) as u64;
+                let of_pipelines = memory.merge()
+                    + memory.queries() as u64
+                    + memory.object_versions() as u64 * OBJECT_VERSION;
+                let used = memory.share(PROCESS)
+                    + memory.metadata()
+                    + objects
+                    + of_pipelines * pipelines as u64;
+                assert!(used <= whole, "{used} of {whole} with {pipelines} pipelines");
+            }
+        }
+    }
+}

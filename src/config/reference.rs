@@ -1,0 +1,380 @@
+//! Every key of `silversmith.toml`, once: the parser accepts these and no others, and `docs/configuration.md`
+//! is made from them. So there is no key without a type, a default and a meaning.
+
+/// A table of the file, with its keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// How its header is written: `[lake]`, `[[pipeline]]`.
+    pub header: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its whole path; `*` stands for a name that the user chooses.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub form: Form,
+    /// What holds where the key is absent.
+    pub absent: Absent,
+    /// What it means, as Markdown.
+    pub meaning: &'static str,
+}
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Any text.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// Bytes, such as `"256MiB"`.
+    Size,
+    /// A time span, such as `"2s"`.
+    Duration,
+    /// A list of texts.
+    Texts,
+    /// `"namespace.table"`.
+    TableName,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// What holds where a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The key is required.
+    Required,
+    /// The feature is off.
+    Off,
+    /// This value, as TOML.
+    Value(&'static str),
+    /// Something that depends on other settings, in words.
+    Depends(&'static str),
+}
+
+/// A key of a feature that is designed and not built.
+#[derive(Debug, Clone, Copy)]
+pub struct NotBuilt {
+    /// Its whole path.
+    pub name: &'static str,
+    /// The feature.
+    pub feature: &'static str,
+}
+
+/// Keys that are refused by name.
+pub const NOT_BUILT: &[NotBuilt] = &[
+    NotBuilt { name: "pipeline.bronze.partition_by", feature: "partitioned bronze tables" },
+    NotBuilt { name: "pipeline.silver.partition_by", feature: "partitioned silver tables" },
+    NotBuilt {
+        name: "pipeline.silver.tombstone_retention",
+        feature: "forgetting deletes; they are kept for ever",
+    },
+];
+
+/// All keys, in the order of the file.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// The file, section by section.
+pub const SECTIONS: &[Section] = &[
+    Section { header: "[lake]", about: "Where the tables are.", keys: LAKE },
+    Section {
+        header: "[lake.rest]",
+        about: "Only with `catalog = \"rest:…\"`. Secrets come from the [environment](environment.md).",
+        keys: REST,
+    },
+    Section { header: "[worker]", about: "What the process may use.", keys: WORKER },
+    Section {
+        header: "[source]",
+        about: "Where raw files come from: a queue, or a folder, or neither. See [the source](#the-source).",
+        keys: SOURCE,
+    },
+    Section {
+        header: "[[pipeline]]",
+        about: "One route, from files to gold. There may be many.",
+        keys: PIPELINE,
+    },
+    Section {
+        header: "[pipeline.batch]",
+        about: "When a batch closes: whichever comes first.",
+        keys: BATCH,
+    },
+    Section { header: "[pipeline.csv]", about: "How the files are written.", keys: CSV },
+    Section { header: "[pipeline.bronze]", about: "The table with every row.", keys: BRONZE },
+    Section {
+        header: "[pipeline.silver]",
+        about: "Optional: the table with the newest row of each key.",
+        keys: SILVER,
+    },
+    Section {
+        header: "[[pipeline.gold]]",
+        about: "Optional, any number: tables computed by SQL over silver.",
+        keys: GOLD,
+    },
+];
+
+/// A key without the words for its fields.
+const fn key(name: &'static str, form: Form, absent: Absent, meaning: &'static str) -> Key {
+    Key { name, form, absent, meaning }
+}
+
+const LAKE: &[Key] = &[
+    key(
+        "lake.name",
+        Form::Text,
+        Absent::Required,
+        "the catalog's name, as other engines see it; it is part of the primary keys of a SQL catalog",
+    ),
+    key(
+        "lake.catalog",
+        Form::Text,
+        Absent::Required,
+        "`sqlite:<path>`, `postgres://user:password@host/database`, `s3tables:<table bucket ARN>`, `glue:<catalog id>` or `rest:https://…`: [catalogs](catalogs.md)",
+    ),
+    key(
+        "lake.warehouse",
+        Form::Text,
+        Absent::Depends("required, but optional with `rest:` and refused with `s3tables:`"),
+        "where new tables go: a folder or `s3://bucket/prefix`",
+    ),
+    key(
+        "lake.checkpoints",
+        Form::Text,
+        Absent::Required,
+        "where [checkpoints](tables.md#checkpoints) and locks go: a folder or `s3://bucket/prefix`",
+    ),
+    key(
+        "lake.event_bus",
+        Form::Text,
+        Absent::Off,
+        "the EventBridge bus, by name or ARN, on which commits are [announced](announcements.md)",
+    ),
+];
+
+const REST: &[Key] = &[
+    key(
+        "lake.rest.warehouse",
+        Form::Text,
+        Absent::Off,
+        "the warehouse that the catalog is asked for at `/v1/config`",
+    ),
+    key(
+        "lake.rest.auth",
+        Form::OneOf(&["none", "token", "oauth2", "sigv4"]),
+        Absent::Depends(
+            "`sigv4` for hosts of AWS; else by the secret that is set: `oauth2`, `token`, `none`",
+        ),
+        "how to log in",
+    ),
+    key(
+        "lake.rest.oauth2_server",
+        Form::Text,
+        Absent::Depends("`<catalog>/v1/oauth/tokens`"),
+        "`oauth2` only: where tokens are made",
+    ),
+    key(
+        "lake.rest.scope",
+        Form::Text,
+        Absent::Value("\"catalog\""),
+        "`oauth2` only: what a token is to allow",
+    ),
+    key(
+        "lake.rest.signing_name",
+        Form::Text,
+        Absent::Depends("`glue` for hosts named so, else `s3tables`"),
+        "`sigv4` only: the service that requests are signed for",
+    ),
+];
+
+const WORKER: &[Key] = &[
+    key(
+        "worker.memory",
+        Form::Size,
+        Absent::Depends("`512MiB`; on Lambda three quarters of the function's memory"),
+        "what the process should stay within, at least `256MiB`. Batches, queries and merges are sized by it",
+    ),
+    key(
+        "worker.read_concurrency",
+        Form::Integer,
+        Absent::Value("16"),
+        "files read at a time, from 1 to 1024",
+    ),
+    key(
+        "worker.shutdown_grace",
+        Form::Duration,
+        Absent::Value("\"25s\""),
+        "how long work in progress may go on after SIGTERM; on Lambda the deadline decides",
+    ),
+];
+
+const SOURCE: &[Key] = &[
+    key(
+        "source.queue",
+        Form::Text,
+        Absent::Off,
+        "the URL of the SQS queue, standard or FIFO, that gets the events of S3: direct, through SNS, or through EventBridge",
+    ),
+    key(
+        "source.dlq",
+        Form::Text,
+        Absent::Depends("required with `queue`"),
+        "the URL of the queue for dead letters, of the same kind",
+    ),
+    key(
+        "source.visibility",
+        Form::Duration,
+        Absent::Value("\"60s\""),
+        "queue only: how long a received message stays hidden, from `5s` to `12h`. A worker extends it while it works",
+    ),
+    key(
+        "source.on_missing",
+        Form::OneOf(&["dead-letter", "skip"]),
+        Absent::Value("\"dead-letter\""),
+        "what happens to an object that is gone when its event is read",
+    ),
+    key(
+        "source.on_unmatched",
+        Form::OneOf(&["skip", "dead-letter"]),
+        Absent::Value("\"skip\""),
+        "queue only: what happens to an object that matches no pipeline. `skip` logs it once for each folder",
+    ),
+    key(
+        "source.directory",
+        Form::Text,
+        Absent::Off,
+        "the folder of the raw files, searched with its subfolders. Links are followed, hidden files count. A copied or touched file is a new version",
+    ),
+    key(
+        "source.settle",
+        Form::Duration,
+        Absent::Value("\"1s\""),
+        "directory only: a file counts once it has been unchanged for this long",
+    ),
+];
+
+const PIPELINE: &[Key] = &[
+    key("pipeline.name", Form::Text, Absent::Required, "letters, digits, `-` and `_`; unique"),
+    key(
+        "pipeline.source",
+        Form::Text,
+        Absent::Required,
+        "which files: `s3://bucket/glob`, the bucket without wildcards. With a directory, a glob relative to this file, such as `raw/orders/**/*.csv`. `*` does not cross a `/`",
+    ),
+];
+
+const BATCH: &[Key] = &[
+    key(
+        "pipeline.batch.max_objects",
+        Form::Integer,
+        Absent::Value("1000"),
+        "files of one bronze commit, at most",
+    ),
+    key(
+        "pipeline.batch.max_bytes",
+        Form::Size,
+        Absent::Value("\"256MiB\""),
+        "bytes of one bronze commit, approximately",
+    ),
+    key(
+        "pipeline.batch.max_wait",
+        Form::Duration,
+        Absent::Value("\"2s\""),
+        "how long a batch waits for more files; a lone file does not wait",
+    ),
+];
+
+const CSV: &[Key] = &[
+    key("pipeline.csv.delimiter", Form::Text, Absent::Value("\",\""), "one ASCII character"),
+    key(
+        "pipeline.csv.header",
+        Form::Boolean,
+        Absent::Value("true"),
+        "whether the first record names the columns; else they are `column_1`, …",
+    ),
+    key("pipeline.csv.null_values", Form::Texts, Absent::Value("[\"\"]"), "texts that mean null"),
+    key(
+        "pipeline.csv.columns.*",
+        Form::Text,
+        Absent::Depends("inferred from the first file"),
+        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`",
+    ),
+];
+
+const BRONZE: &[Key] = &[
+    key(
+        "pipeline.bronze.table",
+        Form::TableName,
+        Absent::Required,
+        "the table; its ledger is `<table>_objects`",
+    ),
+    key(
+        "pipeline.bronze.schema_change",
+        Form::OneOf(&["evolve", "rescue", "fail"]),
+        Absent::Value("\"evolve\""),
+        "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
+    ),
+];
+
+const SILVER: &[Key] = &[
+    key(
+        "pipeline.silver.table",
+        Form::TableName,
+        Absent::Required,
+        "the table; deleted keys are remembered in `<table>_deletes`",
+    ),
+    key("pipeline.silver.keys", Form::Texts, Absent::Required, "the columns that identify a row"),
+    key(
+        "pipeline.silver.order_by",
+        Form::Texts,
+        Absent::Value("[]"),
+        "the columns that say which row of a key is newer; ties are broken by the file's own time, URI, version and row",
+    ),
+    key(
+        "pipeline.silver.mode",
+        Form::OneOf(&["copy-on-write"]),
+        Absent::Value("\"copy-on-write\""),
+        "how a merge changes files; `merge-on-read` is not built",
+    ),
+    key(
+        "pipeline.silver.select",
+        Form::Text,
+        Absent::Depends("all columns of the CSV"),
+        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. Use `try_cast` where a cast can fail",
+    ),
+    key(
+        "pipeline.silver.delete_when",
+        Form::Text,
+        Absent::Off,
+        "a condition on bronze columns: such a row deletes its key, whatever the filter of `select` says",
+    ),
+    key(
+        "pipeline.silver.null_keys",
+        Form::OneOf(&["skip", "equal"]),
+        Absent::Value("\"skip\""),
+        "`skip`: rows with a null in their key stay in bronze and are counted. `equal`: null is a value",
+    ),
+    key(
+        "pipeline.silver.on_bronze_delete",
+        Form::OneOf(&["fail", "ignore"]),
+        Absent::Value("\"fail\""),
+        "what happens when another program removes rows from bronze",
+    ),
+];
+
+const GOLD: &[Key] = &[
+    key("pipeline.gold.table", Form::TableName, Absent::Required, "the table"),
+    key(
+        "pipeline.gold.sql",
+        Form::Text,
+        Absent::Required,
+        "a `SELECT … FROM silver`, the silver table of this pipeline. It is computed in full when silver has changed",
+    ),
+];

@@ -1,0 +1,13 @@
+//! Adding files.
+
+use iceberg::spec::DataFile;
+
+use crate::lake::write::Uncommitted;
+
+/// Files are added, none removed.
+#[derive(Debug)]
+pub(in crate::lake) struct Append {
+    pub(in crate::lake) files: Uncommitted,
+    /// Files that another commit names already: whatever becomes of this one, they stay.
+    pub(in crate::lake) adopted: Vec<DataFile>,
+}

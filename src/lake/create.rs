@@ -1,0 +1,136 @@
+//! New tables, and whether the warehouse can be used.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::SchemaRef;
+use iceberg::spec::{FormatVersion, TableMetadataBuilder, Transform, UnboundPartitionSpec};
+use iceberg::{MetadataLocation, TableCreation, TableRequirement};
+
+use super::catalog::{Proposal, Swap};
+use super::error::Doing;
+use super::read::plan::SURE_BOUNDS;
+use super::write::uncommitted::Written;
+use super::{Lake, LakeError, Table, TableName, TableSchema};
+
+/// How long silversmith's tables keep snapshots: a day.
+pub(super) const SNAPSHOTS_KEPT_MS: i64 = 86_400_000;
+
+/// Table properties that every table of silversmith starts with (Iceberg's documentation, "Table properties").
+fn first_properties() -> HashMap<String, String> {
+    HashMap::from([
+        ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
+        ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+        ("write.format.default".to_owned(), "parquet".to_owned()),
+        (SURE_BOUNDS.to_owned(), "1".to_owned()),
+    ])
+}
+
+impl Lake {
+    /// The table, made with `schema` when it does not exist. Where another writer makes it
+    /// first, that one is returned: the caller looks at the schema that it got.
+    pub async fn find_or_create(
+        &self,
+        name: &TableName,
+        schema: &SchemaRef,
+        partition_by_day: Option<&str>,
+    ) -> Result<Table, LakeError> {
+        if let Some(table) = self.find(name).await? {
+            return Ok(table);
+        }
+        let place = self.catalog.place(name).await.doing(name, "place")?;
+        let first = self.first(name, place, schema, partition_by_day)?;
+        let mut wrote = Written::nothing(self);
+        if !self.catalog.writes_metadata() {
+            wrote.push(first.metadata_location.clone());
+        }
+        self.write_metadata(name, &first).await?;
+        // From here on the catalog may name it.
+        let wrote = wrote.keep();
+        let answer = self.catalog.create(name, &first).await;
+        // Whatever the answer was, the catalog's entry decides (I6).
+        match (self.find(name).await?, answer) {
+            (Some(table), _) => {
+                if !table.descends_from(&first.metadata_location) {
+                    self.delete_unnamed(wrote).await;
+                }
+                Ok(table)
+            }
+            (None, Err(source)) => Err(LakeError::Catalog { table: name.clone(), source }),
+            (None, Ok(Swap::Swapped | Swap::Refused)) => Err(LakeError::NotFound(name.clone())),
+        }
+    }
+
+    /// Whether files of the warehouse can be written, read and deleted.
+    ///
+    /// Where the catalog places tables, there is nothing to try before there is one.
+    pub async fn probe(&self) -> Result<(), ProbeError> {
+        if self.warehouse.is_empty() {
+            return Ok(());
+        }
+        let path = format!("{}/silversmith-check-{}.txt", self.warehouse, self.ambient.uuid());
+        let probed = async {
+            self.files.new_output(&path)?.write("x".into()).await?;
+            self.files.new_input(&path)?.read().await?;
+            self.files.delete(&path).await
+        };
+        probed.await.map_err(|source| ProbeError { path: path.clone(), source: Box::new(source) })
+    }
+
+    /// A new table, at `place` or else below the warehouse.
+    fn first(
+        &self,
+        name: &TableName,
+        place: Option<String>,
+        schema: &SchemaRef,
+        partition_by_day: Option<&str>,
+    ) -> Result<Proposal, LakeError> {
+        let schema = TableSchema::first(name, schema)?;
+        let spec = match partition_by_day {
+            Some(column) => {
+                let id = schema.id_of(column).ok_or_else(|| LakeError::Schema {
+                    table: name.clone(),
+                    column: column.to_owned(),
+                    is: "missing".to_owned(),
+                    wanted: "a partition column".to_owned(),
+                })?;
+                UnboundPartitionSpec::builder()
+                    .add_partition_field(id, format!("{column}_day"), Transform::Day)
+                    .doing(name, "partitioning it")?
+                    .build()
+            }
+            None => UnboundPartitionSpec::builder().build(),
+        };
+        let location = place.unwrap_or_else(|| {
+            let path = name.namespace().replace('.', "/");
+            format!("{}/{path}/{}", self.warehouse, name.table())
+        });
+        let creation = TableCreation::builder()
+            .name(name.table().to_owned())
+            .location(location.trim_end_matches('/').to_owned())
+            .schema(schema.iceberg().as_ref().clone())
+            .partition_spec(spec)
+            .properties(first_properties())
+            .format_version(FormatVersion::V2)
+            .build();
+        let built = TableMetadataBuilder::from_table_creation(creation)
+            .and_then(|builder| builder.assign_uuid(self.ambient.uuid()).build())
+            .doing(name, "creating it")?;
+        let location =
+            MetadataLocation::new_with_metadata(built.metadata.location(), &built.metadata);
+        Ok(Proposal {
+            metadata_location: location.to_string(),
+            requirements: vec![TableRequirement::NotExist],
+            updates: built.changes,
+            metadata: built.metadata,
+        })
+    }
+}
+
+/// The warehouse cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("a file {path} cannot be written, read and deleted")]
+pub struct ProbeError {
+    path: String,
+    #[source]
+    source: Box<iceberg::Error>,
+}

@@ -1,0 +1,115 @@
+//! Files that were written and that no commit names yet.
+//!
+//! They have an owner at any time: a writer, an [`Uncommitted`], a change, a commit under way. Who gives them
+//! up deletes them. Only a commit whose answer was lost leaves them where they are (I6).
+
+use iceberg::spec::DataFile;
+
+use crate::lake::Lake;
+
+/// Paths of written files. Dropped, it deletes them in the background.
+pub(in crate::lake) struct Written {
+    lake: Lake,
+    paths: Vec<String>,
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Written").field(&self.paths).finish()
+    }
+}
+
+impl Written {
+    pub(in crate::lake) fn nothing(lake: &Lake) -> Self {
+        Self { lake: lake.clone(), paths: vec![] }
+    }
+
+    /// Adds a path; the file need not be there yet.
+    pub(in crate::lake) fn push(&mut self, path: String) {
+        self.paths.push(path);
+    }
+
+    /// A commit may name them from now on: they are no longer deleted. Returns their paths.
+    pub(in crate::lake) fn keep(mut self) -> Vec<String> {
+        std::mem::take(&mut self.paths)
+    }
+
+    /// Deletes them now.
+    pub(in crate::lake) async fn discard(self) {
+        let lake = self.lake.clone();
+        lake.delete_unnamed(self.keep()).await;
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let paths = std::mem::take(&mut self.paths);
+        if paths.is_empty() {
+            return;
+        }
+        let lake = self.lake.clone();
+        // Without a runtime the process is ending: what stays is an orphan, which harms nothing.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { lake.delete_unnamed(paths).await });
+        }
+    }
+}
+
+/// Data files that were written for a table and that no commit names yet.
+///
+/// A commit consumes them; it gives them back where another commit came first. Dropped, they are deleted in
+/// the background; [`Uncommitted::discard`] deletes them now.
+#[derive(Debug)]
+#[must_use = "data files that no commit takes are deleted"]
+pub struct Uncommitted {
+    written: Written,
+    files: Vec<DataFile>,
+}
+
+impl Uncommitted {
+    /// No files.
+    pub fn nothing(lake: &Lake) -> Self {
+        Self { written: Written::nothing(lake), files: vec![] }
+    }
+
+    pub(in crate::lake) fn of(lake: &Lake, files: Vec<DataFile>) -> Self {
+        let mut written = Written::nothing(lake);
+        files.iter().for_each(|file| written.push(file.file_path().to_owned()));
+        Self { written, files }
+    }
+
+    /// The files.
+    pub fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, mut others: Self) {
+        self.written.paths.append(&mut others.written.paths);
+        self.files.append(&mut others.files);
+    }
+
+    /// Takes the file at `path` out, where it is one of them.
+    pub fn take(&mut self, path: &str) -> Option<Self> {
+        let index = self.files.iter().position(|file| file.file_path() == path)?;
+        let file = self.files.remove(index);
+        self.written.paths.retain(|written| written != path);
+        Some(Self::of(&self.written.lake, vec![file]))
+    }
+
+    /// Deletes them now. A file that cannot be deleted is an orphan, which harms nothing.
+    pub async fn discard(self) {
+        self.written.discard().await;
+    }
+
+    /// A commit may name them from now on: they are no longer deleted.
+    pub(in crate::lake) fn keep(self) -> Vec<DataFile> {
+        self.written.keep();
+        self.files
+    }
+}

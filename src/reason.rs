@@ -1,0 +1,135 @@
+//! Reasons: why silversmith did not ingest an object, or could not read a message, as a short word.
+//!
+//! The words are a contract: they stand in the objects table, in dead letters and in announcements,
+//! and `dlq --reason` selects by them. A new kind of failure gets a new word; no word changes.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Why an object was not ingested, or a message became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The file holds a NUL byte, or is not text in UTF-8.
+    NotText,
+    /// A record is longer than the limit.
+    RecordTooLong,
+    /// A record has more fields than the limit.
+    TooManyColumns,
+    /// The columns differ from the table's, and the configuration refuses that.
+    SchemaChanged,
+    /// Arrow could not represent the rows.
+    NotRepresentable,
+    /// The object exists and could not be read.
+    Unreadable,
+    /// The object did not exist any more.
+    Missing,
+    /// The object became another version while it was read.
+    Changed,
+    /// silversmith itself failed.
+    Defect,
+    /// An operator replayed or purged it.
+    ByHand,
+    /// The message, or a record of it, is no event.
+    NotAnEvent,
+    /// No pipeline's source matches the object.
+    Unmatched,
+    /// The queue moved the message by its own redrive policy.
+    Redriven,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::NotText,
+        Self::RecordTooLong,
+        Self::TooManyColumns,
+        Self::SchemaChanged,
+        Self::NotRepresentable,
+        Self::Unreadable,
+        Self::Missing,
+        Self::Changed,
+        Self::Defect,
+        Self::ByHand,
+        Self::NotAnEvent,
+        Self::Unmatched,
+        Self::Redriven,
+    ];
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotText => "not-text",
+            Self::RecordTooLong => "record-too-long",
+            Self::TooManyColumns => "too-many-columns",
+            Self::SchemaChanged => "schema-changed",
+            Self::NotRepresentable => "not-representable",
+            Self::Unreadable => "unreadable",
+            Self::Missing => "missing",
+            Self::Changed => "changed",
+            Self::Defect => "defect",
+            Self::ByHand => "by-hand",
+            Self::NotAnEvent => "not-an-event",
+            Self::Unmatched => "unmatched",
+            Self::Redriven => "redriven",
+        }
+    }
+
+    /// The reason of a word.
+    ///
+    /// # Errors
+    /// A word that this version does not know. The caller decides whether it can go on without.
+    pub fn parse(word: &str) -> Result<Self, UnknownWord> {
+        let found = Self::ALL.into_iter().find(|reason| reason.as_str() == word);
+        found.ok_or_else(|| UnknownWord { what: "reason", word: word.to_owned() })
+    }
+
+    /// Whether another attempt at the object may end differently without any change to it.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Unreadable | Self::Changed)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        Self::parse(word)
+    }
+}
+
+/// A stored word that this version of silversmith does not know: a newer version wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} `{word}`, written by a newer version: upgrade silversmith")]
+pub struct UnknownWord {
+    /// What the word stands for.
+    pub what: &'static str,
+    /// The word.
+    pub word: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_read_back_from_its_word() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Ok(reason));
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_an_error_that_names_it() {
+        let error = Reason::parse("too-blue").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown reason `too-blue`, written by a newer version: upgrade silversmith"
+        );
+    }
+}

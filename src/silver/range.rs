@@ -1,0 +1,114 @@
+//! Where a merge starts and ends: what bronze gained since silver's position, as much as one commit takes.
+
+use super::checkpoint::Rewind;
+use super::{OnBronzeDelete, Silver, SilverError, Tables};
+use crate::lake::position::{Position, Standing, standing};
+use crate::lake::read::diff::Step;
+use crate::lake::read::scan::FileTask;
+use crate::lake::{LakeError, SequenceNumber, SnapshotId, Table};
+
+/// What one commit merges.
+#[derive(Debug)]
+pub(super) struct Range {
+    pub(super) files: Vec<FileTask>,
+    pub(super) end: Position,
+    pub(super) snapshots: usize,
+    pub(super) superset: bool,
+    /// The position that it was planned from.
+    pub(super) from: Option<Position>,
+}
+
+impl Range {
+    /// Where silver stands after it: a rewound merge that ends before it began leaves the position.
+    pub(super) fn through(&self) -> Position {
+        match &self.from {
+            Some(from) if from.sequence > self.end.sequence => from.clone(),
+            _ => self.end.clone(),
+        }
+    }
+}
+
+impl Silver {
+    /// The next range to merge, or none when silver is up to date.
+    pub(super) async fn range(
+        &self,
+        tables: &Tables,
+        rewind: Option<Rewind>,
+    ) -> Result<Option<Range>, SilverError> {
+        let position = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
+        let Some(bronze) = &tables.bronze else { return Ok(None) };
+        let Some(tip) = bronze.current() else { return Ok(None) };
+        if let Some(position) = &position
+            // Silver was loaded first: a position ahead of bronze means that bronze was set back.
+            && matches!(standing(bronze, position), Standing::RolledBack | Standing::Ahead)
+        {
+            return Err(SilverError::BronzeRolledBack {
+                bronze: bronze.name().clone(),
+                silver: self.settings.rules.table.clone(),
+                snapshot: position.snapshot,
+            });
+        }
+        if rewind.is_none() && position == Some(Position::of(bronze, &tip)) {
+            return Ok(None);
+        }
+        let start = match rewind {
+            Some(rewind) => rewound(bronze, rewind)?,
+            None => position.clone(),
+        };
+        let diff = self.lake.diff(bronze, start.as_ref()).await?;
+        let reached = position.as_ref().map_or(SequenceNumber::default(), |p| p.sequence);
+        let range = self.first_share(bronze, diff.steps, diff.superset, reached)?;
+        // The position never goes back (I4): a merge that does not reach it is only wanted on a rewind.
+        let range = range.filter(|r| r.end.sequence > reached || rewind.is_some());
+        Ok(range.map(|range| Range { from: position, ..range }))
+    }
+
+    /// As many steps as one commit takes: at least one, and always up to the position.
+    fn first_share(
+        &self,
+        bronze: &Table,
+        steps: Vec<Step>,
+        superset: bool,
+        reached: SequenceNumber,
+    ) -> Result<Option<Range>, SilverError> {
+        let mut range: Option<Range> = None;
+        let mut cost = 0;
+        for step in steps {
+            if step.did.removes_rows() && self.settings.on_bronze_delete == OnBronzeDelete::Fail {
+                return Err(SilverError::BronzeDeleted {
+                    bronze: bronze.name().clone(),
+                    snapshot: step.end.snapshot,
+                    operation: step.did.as_str().to_owned(),
+                });
+            }
+            let end = step.end.clone();
+            let files = if superset { step.added } else { step.new_rows() };
+            let more: u64 = files.iter().map(FileTask::merge_cost).sum();
+            let range = range.get_or_insert_with(|| Range {
+                files: vec![],
+                end: end.clone(),
+                snapshots: 0,
+                superset,
+                from: None,
+            });
+            let full = range.snapshots > 0 && cost + more > self.settings.rules.merge_cost;
+            if full && range.end.sequence > reached {
+                break;
+            }
+            cost += more;
+            range.files.extend(files);
+            range.end = end;
+            range.snapshots += 1;
+        }
+        Ok(range)
+    }
+}
+
+fn rewound(bronze: &Table, rewind: Rewind) -> Result<Option<Position>, LakeError> {
+    let Some(id) = rewind.after_snapshot_id.map(SnapshotId) else { return Ok(None) };
+    let snapshot = bronze.snapshot(id).ok_or_else(|| LakeError::NoSnapshot {
+        table: bronze.name().clone(),
+        what: format!("{id}, to which the checkpoint was rewound"),
+    })?;
+    Ok(Some(Position::of(bronze, &snapshot)))
+}

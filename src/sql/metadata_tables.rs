@@ -1,0 +1,95 @@
+//! The metadata tables `t.history`, `t.snapshots` and `t.files`.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use chrono::{DateTime, Utc};
+
+use super::SqlError;
+use crate::lake::{Lake, Snapshot, SnapshotId, Table};
+
+/// Rows, or why Arrow refused them.
+pub(super) type Rows = Result<RecordBatch, arrow::error::ArrowError>;
+
+fn times(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {
+    let micros = values.map(|v| v.timestamp_micros());
+    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("+00:00"))
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> Rows {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, v)| (n, v, true)))
+}
+
+pub(super) fn history(table: &Table) -> Rows {
+    let line: Vec<SnapshotId> = table.ancestry().snapshots.iter().map(|s| s.id).collect();
+    let all = table.snapshots();
+    batch(vec![
+        ("made_current_at", times(all.iter().map(|s| s.at))),
+        ("snapshot_id", Arc::new(all.iter().map(|s| Some(s.id.0)).collect::<Int64Array>())),
+        (
+            "parent_id",
+            Arc::new(all.iter().map(|s| s.parent.map(|id| id.0)).collect::<Int64Array>()),
+        ),
+        (
+            "is_current_ancestor",
+            Arc::new(all.iter().map(|s| Some(line.contains(&s.id))).collect::<BooleanArray>()),
+        ),
+    ])
+}
+
+/// Snapshots as rows: id, time, operation, rows added and removed, and silversmith's properties.
+pub fn snapshots(all: &[Snapshot]) -> Rows {
+    let number = |snapshot: &Snapshot, key: &str| -> Option<i64> {
+        Some(snapshot.summary.get(key).and_then(|v| v.parse().ok()).unwrap_or(0))
+    };
+    let numbers = |key: &str| -> ArrayRef {
+        Arc::new(all.iter().map(|s| number(s, key)).collect::<Int64Array>())
+    };
+    let own = all.iter().map(|s| {
+        let own: serde_json::Map<_, _> = s
+            .summary
+            .iter()
+            .filter_map(|(k, v)| {
+                Some((k.strip_prefix("silversmith.")?.to_owned(), v.clone().into()))
+            })
+            .collect();
+        serde_json::Value::Object(own).to_string()
+    });
+    batch(vec![
+        ("committed_at", times(all.iter().map(|s| s.at))),
+        ("snapshot_id", Arc::new(all.iter().map(|s| Some(s.id.0)).collect::<Int64Array>())),
+        (
+            "parent_id",
+            Arc::new(all.iter().map(|s| s.parent.map(|id| id.0)).collect::<Int64Array>()),
+        ),
+        (
+            "sequence_number",
+            Arc::new(all.iter().map(|s| Some(s.sequence.0)).collect::<Int64Array>()),
+        ),
+        (
+            "operation",
+            Arc::new(all.iter().map(|s| Some(s.operation.as_str())).collect::<StringArray>()),
+        ),
+        ("added_rows", numbers("added-records")),
+        ("removed_rows", numbers("deleted-records")),
+        ("total_rows", numbers("total-records")),
+        ("marks", Arc::new(StringArray::from_iter_values(own))),
+    ])
+}
+
+pub(super) async fn files(
+    lake: &Lake,
+    table: &Table,
+    snapshot: Option<SnapshotId>,
+) -> Result<Rows, SqlError> {
+    let files = lake.files_of(table, snapshot, &[]).await?;
+    let rows = files.iter().map(|f| f.rows().map(|r| r as i64));
+    let bytes = files.iter().map(|f| Some(f.bytes() as i64));
+    Ok(batch(vec![
+        ("file_path", Arc::new(StringArray::from_iter_values(files.iter().map(|f| f.path())))),
+        ("rows", Arc::new(rows.collect::<Int64Array>())),
+        ("bytes", Arc::new(bytes.collect::<Int64Array>())),
+    ]))
+}
