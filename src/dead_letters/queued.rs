@@ -1,8 +1,8 @@
 //! Dead letters in a queue.
 //!
-//! A queue has no read access: messages are received, hidden while silversmith looks at them, and released at
-//! the end. If the process dies, their visibility runs out. A replay first sends, then deletes: a crash in
-//! between sends the message twice, which the ledger makes harmless (I2).
+//! A queue cannot be searched: messages are received, hidden while they are read, and released at the
+//! end, or by themselves after a crash. A replay sends first and deletes then: a crash in between sends
+//! twice, which the ledger makes harmless (I2).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,27 +14,30 @@ use futures::future::try_join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::{Entry, Filter};
 use crate::ambient::SharedAmbient;
 use crate::event::{DeadLetter, ObjectEvent, Record, parse};
-use crate::queue::{BATCH, EventQueue, Heartbeat, Message, Outgoing, QueueError, ReceiptHandle};
+use crate::queue::{
+    EventQueue, Heartbeat, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
+};
 use crate::reason::Reason;
 
 /// Receivers side by side.
 const RECEIVERS: usize = 8;
 /// How long messages stay hidden unless the heartbeat extends it.
 const HIDE: Duration = Duration::from_secs(120);
-/// How long a receive waits for messages. A waiting receive asks every part of the queue, so that no messages
-/// means the end.
+/// How long a receive waits for messages. While it waits, it asks every part of the queue, so that an
+/// empty answer is the end.
 const WAIT: Duration = Duration::from_secs(1);
-/// The most that the queue's clock and this machine's clock may differ.
+/// The queue's clock and this machine's may differ by so much.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
 
 /// What to do with the selected dead letters.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Show them; they stay.
+    /// They are listed, and stay.
     Look,
     /// Send them to this queue and delete them.
     Replay(Arc<dyn EventQueue>),
@@ -77,7 +80,7 @@ pub fn entry(message: &Message) -> Entry {
         Err(error) => (vec![], error.to_string()),
     };
     Entry {
-        id: message.id.clone(),
+        id: message.id.to_string(),
         at: message.sent_at,
         reason: Reason::Redriven.to_string(),
         error,
@@ -87,23 +90,24 @@ pub fn entry(message: &Message) -> Entry {
     }
 }
 
-/// Looks at every dead letter once and carries out the action on those that the filter selects. `found` gets
-/// each of them, `report` the counts so far.
+/// Reads every dead letter once, and applies the action to those that the filter means. `found` gets each
+/// of them; `progress` the counts, now and then.
 pub async fn work(
     queue: &Arc<dyn EventQueue>,
     filter: &Filter,
     action: &Action,
     ambient: &SharedAmbient,
     found: impl FnMut(Entry) + Send,
-    report: impl FnMut(Counts) + Send,
+    progress: impl FnMut(Counts) + Send,
 ) -> Result<Counts, QueueError> {
-    let in_flight = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
-    let heartbeat = in_flight.keep_hidden(queue.clone());
+    let heartbeat = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
+    // It ends when this is dropped.
+    let beating = JoinSet::from_iter([heartbeat.keep_hidden(queue.clone())]);
     let search = Search {
         queue,
         filter,
         action,
-        in_flight: &in_flight,
+        heartbeat: &heartbeat,
         began: ambient.now(),
         selected: AtomicUsize::new(0),
         over: AtomicBool::new(false),
@@ -112,49 +116,50 @@ pub async fn work(
             seen: HashSet::new(),
             subjects: HashSet::new(),
             found,
-            report,
+            progress,
         }),
     };
     let worked = try_join_all((0..RECEIVERS).map(|_| search.receive())).await;
-    heartbeat.abort();
+    drop(beating);
     let counts = search.inner.into_inner().counts;
-    // All that is not deleted, also after a failure: else it stays hidden until its visibility runs out.
-    let released = release(queue, in_flight.all()).await;
+    // All that is not deleted, after a failure, too: otherwise it comes back only when its time is over.
+    let released = release(queue, heartbeat.all()).await;
     worked?;
     released?;
     Ok(counts)
 }
 
 async fn release(queue: &Arc<dyn EventQueue>, kept: Vec<ReceiptHandle>) -> Result<(), QueueError> {
+    let batch = queue.limits().batch;
     let kept: Vec<_> = kept.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect();
-    for some in kept.chunks(BATCH * RECEIVERS) {
-        // A refused message is no longer in flight here: it is visible again.
-        try_join_all(some.chunks(BATCH).map(|ten| queue.hide(ten))).await?;
+    for some in kept.chunks(batch * RECEIVERS) {
+        // A refused entry is no longer hidden under its receipt: it is back already.
+        try_join_all(some.chunks(batch).map(|entries| queue.hide(entries))).await?;
     }
     Ok(())
 }
 
-struct Search<'a, F, T> {
+struct Search<'a, F, P> {
     queue: &'a Arc<dyn EventQueue>,
     filter: &'a Filter,
     action: &'a Action,
-    in_flight: &'a Heartbeat,
+    heartbeat: &'a Heartbeat,
     began: DateTime<Utc>,
     selected: AtomicUsize,
     over: AtomicBool,
-    inner: Mutex<Inner<F, T>>,
+    inner: Mutex<Inner<F, P>>,
 }
 
-struct Inner<F, T> {
+struct Inner<F, P> {
     counts: Counts,
-    seen: HashSet<String>,
-    /// What the dead letters so far are about.
+    seen: HashSet<MessageId>,
+    /// What the dead letters are about that the action was applied to.
     subjects: HashSet<[u8; 32]>,
     found: F,
-    report: T,
+    progress: P,
 }
 
-impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
+impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
     async fn receive(&self) -> Result<(), QueueError> {
         while !self.over.load(Ordering::SeqCst) {
             let messages = self.queue.receive(WAIT, HIDE).await?;
@@ -162,7 +167,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
                 break;
             }
             for message in &messages {
-                self.in_flight.add(&message.receipt);
+                self.heartbeat.add(&message.receipt);
             }
             self.process(messages).await?;
         }
@@ -197,12 +202,12 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         inner.counts.done += done;
         inner.counts.refused += selected.len() - done;
         let counts = inner.counts;
-        (inner.report)(counts);
+        (inner.progress)(counts);
         Ok(())
     }
 
-    /// Whether a dead letter was sent only after this run began: one that was replayed and came back, or
-    /// one of a steady stream. It stays; otherwise the run would never end.
+    /// Whether a dead letter arrived only after the search began: one that was replayed and came back, or
+    /// one of many that keep coming. It stays, or the search would never end.
     fn came_later(
         &self,
         message: &Message,
@@ -210,7 +215,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         subjects: &mut HashSet<[u8; 32]>,
     ) -> bool {
         let about = match entry.uris.is_empty() || entry.reason == Reason::Redriven.as_str() {
-            // The id and the time of a dead letter are new each time: its subject is in its body.
+            // A dead letter's own id and time are new each time: what it is about is in its body.
             true => serde_json::from_str::<DeadLetter>(&message.body)
                 .map_or_else(|_| message.body.clone(), |own| own.body.unwrap_or_default()),
             false => format!("{:?} {:?} {}", entry.pipeline, entry.uris, entry.reason),
@@ -236,7 +241,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         }
         let refused = to.send(&outgoing).await?;
         for refused in &refused {
-            tracing::warn!(why = refused.why, "a dead letter could not be replayed; it stays");
+            tracing::warn!(why = refused.why, "could not replay a dead letter; it stays");
         }
         let sent = selected.iter().enumerate();
         let sent = sent.filter(|(index, _)| refused.iter().all(|r| r.index != *index));
@@ -254,25 +259,25 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         let refused = self.queue.delete(&receipts).await?;
         for (index, receipt) in receipts.iter().enumerate() {
             if refused.iter().all(|refused| refused.index != index) {
-                self.in_flight.remove(receipt);
+                self.heartbeat.remove(receipt);
             }
         }
         for refused in &refused {
-            tracing::warn!(why = refused.why, "a dead letter could not be deleted; it stays");
+            tracing::warn!(why = refused.why, "could not delete a dead letter; it stays");
         }
         Ok(receipts.len() - refused.len())
     }
 }
 
-/// The same body again. In a FIFO queue, two replays of one dead letter within five minutes are one message,
-/// and messages about one object stay in order.
+/// The same body again. In a FIFO queue a dead letter replayed twice within five minutes is one, and those
+/// about one object stay in order.
 fn outgoing(message: &Message) -> Outgoing {
     let entry = entry(message);
     let about = entry.uris.first().unwrap_or(&entry.id);
     Outgoing {
         body: message.body.clone(),
-        group: format!("{:x}", Sha256::digest(about)),
-        deduplication: format!("{:x}", Sha256::digest(format!("replay {}", entry.id))),
+        ordering_key: format!("{:x}", Sha256::digest(about)),
+        deduplication_id: format!("{:x}", Sha256::digest(format!("replay {}", entry.id))),
     }
 }
 

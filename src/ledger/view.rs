@@ -58,7 +58,7 @@ impl Memory {
 pub struct View {
     ledger: Ledger,
     objects: Table,
-    /// By day, files that bronze's marks name.
+    /// By day, files that bronze's snapshots name.
     unpublished: Vec<FileTask>,
     planned: Mutex<Planned>,
 }
@@ -72,7 +72,7 @@ struct Planned {
 
 impl Ledger {
     /// See [`View`]. SUBTLE: bronze has to be loaded before this call. Whatever is published between
-    /// the two loads moves from the marks to the objects table, and is seen there; the other way
+    /// the two loads moves from the snapshots to the objects table, and is seen there; the other way
     /// round it would be seen in neither.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
         let objects = self.open().await?;
@@ -97,7 +97,7 @@ impl View {
         Ok(known)
     }
 
-    /// Whether an object is known to be ingested, as far as that can be told cheaply: of a day too large
+    /// Whether an object is known to be ingested, as far as that is cheap to know: of a day too large
     /// to be remembered nothing is said, and the commit looks its whole batch up at once.
     pub async fn is_ingested(&self, id: &ObjectId) -> Result<bool, LakeError> {
         let day = day_of(id.last_modified);
@@ -116,8 +116,8 @@ impl View {
     }
 
     /// Which of these were ingested in that version, whenever that was: for objects that are gone, and
-    /// whose LastModified nobody can tell any more. It was about when they were announced, but for large
-    /// uploads; only where that finds nothing the whole ledger is asked.
+    /// whose LastModified is no longer known. It was near the time of their event, except for large
+    /// uploads. Only where that finds nothing the whole ledger is read.
     pub async fn ingested_once(
         &self,
         wanted: &[ObjectId],

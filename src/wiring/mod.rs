@@ -79,8 +79,10 @@ fn source(
     aws: Option<&Aws>,
     ambient: &SharedAmbient,
 ) -> Result<(Arc<dyn RawStore>, Intake), WiringError> {
-    let s3 =
-        || Ok::<_, WiringError>(Arc::new(S3Store::new(aws.ok_or(WiringError::NoRegion)?.s3())));
+    let s3 = || {
+        let client = aws.ok_or(WiringError::NoRegion)?.s3();
+        Ok::<_, WiringError>(Arc::new(S3Store::new(client, ambient.clone())))
+    };
     Ok(match &settings.source {
         SourceSettings::Directory { directory, settle } => {
             let store = DirectoryStore::new(&settings.base, directory, *settle, ambient.clone());

@@ -5,7 +5,8 @@ pub mod failing_store;
 pub mod faulty;
 pub mod logged;
 pub mod queued;
-pub mod rivals;
+pub mod queues;
+pub mod real_time;
 pub mod schemas;
 pub mod warehouse;
 
