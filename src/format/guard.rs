@@ -32,7 +32,7 @@ impl Refused {
 /// See the module. The byte order mark of UTF-8 is passed over: it is not part of the first name.
 pub(super) struct Guard<R> {
     input: R,
-    /// What was read of the start to look for a byte order mark, and is still to be delivered.
+    /// The start, which was read to look for a byte order mark, and is still to be delivered.
     start: Option<Vec<u8>>,
     since_record: Arc<AtomicU64>,
     limit: u64,
