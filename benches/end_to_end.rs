@@ -1,14 +1,14 @@
-//! The whole way, from a message in the queue to rows in silver, on stand-ins for S3 and SQS, and from a
-//! folder: objects/s, rows/s, MB/s, latency, peak memory.
+//! From a message in the queue, or a file in a folder, to rows in silver, on stand-ins for S3 and SQS: objects/s,
+//! rows/s, MB/s, latency, peak memory.
 //!
 //! ```sh
 //! cargo build --release
 //! SILVERSMITH_BENCH_BINARY=target/release/silversmith cargo bench --profile dev --bench end_to_end
 //! ```
-//! Without the variable, the development build is measured. What is measured is the program, started as
-//! users start it; this file only feeds and watches it. The emulator is slow, and shares the machine: so
-//! events are sent in batches, and every run is beside a bare one, that receives the same messages, reads
-//! the same objects and deletes the messages, and does nothing else.
+//! Without the variable, the development build is measured. The benchmark starts the program as users do, feeds
+//! it and watches it. The emulator is slow and shares the machine, so events are sent in batches. Every run is
+//! compared with a bare one that receives the same messages, reads the same objects, deletes the messages, and
+//! does nothing else.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -16,7 +16,7 @@
     clippy::print_stdout,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a benchmark measures by the machine's own clock, prints what it found, and stops when it cannot go on"
+    reason = "a benchmark measures by the machine's clock, prints its findings, and panics on failure"
 )]
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use silversmith::ambient::SystemAmbient;
 use silversmith::lake::catalog::JdbcCatalog;
-use silversmith::lake::{Lake, Table, local_files, properties, s3_files};
+use silversmith::lake::{Lake, Table, local_files, s3_files};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -78,14 +78,14 @@ struct Bench {
     sqs: aws_sdk_sqs::Client,
 }
 
-/// Buckets, queues and a configuration of one run's own.
+/// Buckets, queues and a configuration for one run.
 struct Run {
     name: String,
     queue: String,
     folder: tempfile::TempDir,
 }
 
-/// What the program is told of AWS; this process, too.
+/// The settings of AWS for the program.
 fn aws_environment(endpoint: &str) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
@@ -147,10 +147,10 @@ impl Bench {
             made.queue_url.unwrap()
         };
         let (events, dlq) = (queue(name.clone()).await, queue(format!("{name}-dlq")).await);
-        let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
+        let region = aws_sdk_s3::types::CreateBucketConfiguration::builder()
             .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
             .build();
-        let bucket = self.s3.create_bucket().bucket(&name).create_bucket_configuration(place);
+        let bucket = self.s3.create_bucket().bucket(&name).create_bucket_configuration(region);
         bucket.send().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("raw")).unwrap();
@@ -292,11 +292,11 @@ async fn rows(lake: &Lake, name: &str) -> usize {
     snapshot.map_or(0, |s| s.summary["total-records"].parse().unwrap())
 }
 
-/// For every bronze commit, when silver had it: with its count of objects.
+/// For every bronze commit: its count of objects, and when silver had merged it.
 async fn merged_at(lake: &Lake) -> Vec<(usize, DateTime<Utc>)> {
     let (bronze, silver) =
         (table(lake, "bronze.c").await.unwrap(), table(lake, "silver.c").await.unwrap());
-    let key = format!("{}-sequence-number", properties::MERGED);
+    let key = format!("{}-sequence-number", silversmith::silver::MERGED);
     let merges: BTreeMap<i64, DateTime<Utc>> = silver
         .snapshots()
         .iter()
@@ -304,13 +304,13 @@ async fn merged_at(lake: &Lake) -> Vec<(usize, DateTime<Utc>)> {
         .collect();
     let commits = bronze.snapshots();
     let counted = commits.iter().filter_map(|s| {
-        let objects = s.summary.get(properties::OBJECTS)?.parse().unwrap();
-        merges.range(s.sequence..).next().map(|(_, at)| (objects, *at))
+        let objects = s.summary.get(silversmith::bronze::OBJECTS)?.parse().unwrap();
+        merges.range(s.sequence.0..).next().map(|(_, at)| (objects, *at))
     });
     counted.collect()
 }
 
-/// A lone small object, again and again, on a pipeline that is idle.
+/// Single small objects, one after the other, on an idle pipeline.
 async fn lone(bench: &Bench, objects: usize) {
     let run = bench.run("queue").await;
     let (bodies, _) = bench.put(&run, 0..objects + 1, 100).await;
@@ -357,7 +357,7 @@ async fn fleet(bench: &Bench, workers: usize, files: usize, size: usize) {
     let sending = began.elapsed().as_secs_f64();
     while rows(&lake, "silver.c").await < files * size {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(began.elapsed() < Duration::from_secs(600), "it does not come to an end");
+        assert!(began.elapsed() < Duration::from_secs(600), "the run does not end");
     }
     let took = began.elapsed().as_secs_f64();
     let memory = fleet.iter().filter_map(peak_memory).max().unwrap();
@@ -413,11 +413,11 @@ async fn directory(bench: &Bench, files: usize, size: usize) {
     );
 }
 
-/// Ten thousand dead letters, sent round again.
-async fn replay(bench: &Bench, letters: usize) {
+/// A replay of ten thousand dead letters.
+async fn replay(bench: &Bench, dead_letters: usize) {
     let run = bench.run("queue").await;
     let (bodies, _) = bench.put(&run, 0..10, 10).await;
-    let all: Vec<String> = bodies.iter().cycle().take(letters).cloned().collect();
+    let all: Vec<String> = bodies.iter().cycle().take(dead_letters).cloned().collect();
     let dlq = format!("{}-dlq", run.queue);
     bench.send(&dlq, &all).await;
     let began = Instant::now();
@@ -428,14 +428,14 @@ async fn replay(bench: &Bench, letters: usize) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let took = began.elapsed().as_secs_f64();
-    assert_eq!((bench.depth(&dlq).await, bench.depth(&run.queue).await), (0, letters));
+    assert_eq!((bench.depth(&dlq).await, bench.depth(&run.queue).await), (0, dead_letters));
     println!(
-        "\n`dlq replay` of {letters}: {took:.1} s, {:.0}/s, peak {memory} MiB",
-        letters as f64 / took
+        "\n`dlq replay` of {dead_letters}: {took:.1} s, {:.0}/s, peak {memory} MiB",
+        dead_letters as f64 / took
     );
 }
 
-/// S3 with a million keys in a hundred folders, as far as listing goes: page by page, as fast as it is asked.
+/// The listing API of an S3 with a million keys in a hundred folders.
 async fn many_keys(folders: usize, keys: usize) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -443,15 +443,15 @@ async fn many_keys(folders: usize, keys: usize) -> String {
     let answer = move |head: &str| {
         let target = head.split_whitespace().nth(1).unwrap();
         let query = target.split_once('?').map_or("", |(_, query)| query);
-        let asked = |name: &str| {
+        let parameter = |name: &str| {
             let found = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
             found.map(|value| value.replace("%2F", "/"))
         };
         if query.contains("uploads") {
             return "<ListMultipartUploadsResult></ListMultipartUploadsResult>".to_owned();
         }
-        let prefix = asked("prefix").unwrap_or_default();
-        if asked("delimiter").is_some() {
+        let prefix = parameter("prefix").unwrap_or_default();
+        if parameter("delimiter").is_some() {
             let all = (0..folders).map(|n| {
                 format!("<CommonPrefixes><Prefix>{prefix}{n:03}/</Prefix></CommonPrefixes>")
             });
@@ -460,7 +460,7 @@ async fn many_keys(folders: usize, keys: usize) -> String {
                 all.collect::<String>()
             );
         }
-        let from: usize = asked("continuation-token").map_or(0, |token| token.parse().unwrap());
+        let from: usize = parameter("continuation-token").map_or(0, |token| token.parse().unwrap());
         let to = (from + 1_000).min(keys);
         let objects = (from..to).map(|n| format!("<Contents><Key>{prefix}{n:07}.csv</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;{n:032x}&quot;</ETag><Size>1000</Size></Contents>"));
         let objects: String = objects.collect();
@@ -494,15 +494,15 @@ async fn many_keys(folders: usize, keys: usize) -> String {
     url
 }
 
-/// A listing of a million keys, all of them older than the floor.
+/// A listing of a million keys, all of them older than the low watermark.
 async fn listing(bench: &Bench, folders: usize, keys: usize) {
     let folder = tempfile::tempdir().unwrap();
     let text = "[lake]\nname = \"l\"\ncatalog = \"sqlite:catalog.db\"\nwarehouse = \"lake\"\ncheckpoints = \"checkpoints\"\n[[pipeline]]\nname = \"c\"\nsource = \"s3://raw/in/**/*.csv\"\n[pipeline.bronze]\ntable = \"bronze.c\"\n";
     std::fs::write(folder.path().join("silversmith.toml"), text).unwrap();
     std::fs::create_dir_all(folder.path().join("checkpoints/c")).unwrap();
-    let floor = r#"{"format_version": 1, "table": "bronze.c", "processed_through": null, "snapshot_id": null,
+    let checkpoint = r#"{"format_version": 1, "table": "bronze.c", "processed_through": null, "snapshot_id": null,
         "sequence_number": null, "floor": "2026-02-01T00:00:00Z", "source": "s3://raw/in/**/*.csv", "updated_at": "2026-02-01T00:00:00Z"}"#;
-    std::fs::write(folder.path().join("checkpoints/c/bronze.json"), floor).unwrap();
+    std::fs::write(folder.path().join("checkpoints/c/bronze.json"), checkpoint).unwrap();
     let run = Run { name: "l".into(), queue: String::new(), folder };
     let url = many_keys(folders, keys).await;
     let began = Instant::now();
@@ -517,7 +517,7 @@ async fn listing(bench: &Bench, folders: usize, keys: usize) {
     assert!(said.contains(&format!("0 of {all} objects ingested")), "{said}");
     let took = began.elapsed().as_secs_f64();
     println!(
-        "\n`bronze` listing {all} keys in {folders} folders, all older than the floor: {took:.1} s, {:.0} keys/s, peak {memory} MiB",
+        "\n`bronze` listing {all} keys in {folders} folders, all older than the low watermark: {took:.1} s, {:.0} keys/s, peak {memory} MiB",
         all as f64 / took
     );
 }

@@ -1,6 +1,6 @@
 //! The three steps that cost: CSV → Arrow, a commit, a merge. `cargo bench`
 //!
-//! Figures of one machine say little: compare two versions on the same one, in one sitting.
+//! Figures of one machine say little: compare two versions on the same machine, one right after the other.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

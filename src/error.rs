@@ -1,15 +1,15 @@
 //! The kinds of error: what an operator does next.
 
-/// What to do about an error.
+/// What an operator does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing is lost and nothing is wrong with the data: run it again.
+    /// No data was lost and the data is fine: run it again.
     Retry,
-    /// Something outside failed in a way that may pass or not: look at the cause, then run it again.
+    /// A service or a file failed, perhaps not for good: fix the cause, then run it again.
     Look,
-    /// The configuration, or what was asked for, has to be changed.
+    /// The configuration or the arguments have to be changed.
     Configuration,
-    /// What is stored contradicts itself, or was changed behind silversmith's back.
+    /// What is stored contradicts itself, or another program changed it.
     Corrupt,
     /// A defect in silversmith.
     Bug,
@@ -19,27 +19,27 @@ impl Kind {
     /// The next step, as a sentence for the terminal.
     pub fn next_step(self) -> &'static str {
         match self {
-            Self::Retry => "Nothing is lost: run the same command again.",
+            Self::Retry => "No data was lost. Rerun the command.",
             Self::Look => {
-                "Nothing is lost: mend what the last line names, then run the same command again."
+                "No data was lost. Fix the cause in the last line, then rerun the command."
             }
             Self::Configuration => {
-                "Change the configuration or the arguments; `silversmith check` tests the file."
+                "Fix the configuration or the arguments. `silversmith check` tests the configuration."
             }
             Self::Corrupt => {
-                "Nothing was changed. Look at `silversmith history` and `silversmith status`."
+                "Nothing was changed. Look at `silversmith status` and `silversmith history TABLE`."
             }
-            Self::Bug => "This is a defect in silversmith: please report it with the lines above.",
+            Self::Bug => "This is a defect in silversmith. Please report it with the lines above.",
         }
     }
 }
 
-/// An error and its causes, in one line. A cause that only repeats what was said is left out.
+/// An error and its causes, in one line. A cause that only repeats the one before is left out.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// An error and its causes. A cause that only repeats what was said is left out.
+/// An error and its causes. A cause that only repeats the one before is left out.
 pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -57,7 +57,7 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     said
 }
 
-/// The message without what DataFusion adds for its own developers.
+/// The message without the text that DataFusion adds for its own developers.
 pub(crate) fn plain(message: &str) -> String {
     const FOR_DEVELOPERS: &str = "\nThis issue was likely caused by a bug in DataFusion's code.";
     let end = message.find(FOR_DEVELOPERS).unwrap_or(message.len());

@@ -1,5 +1,5 @@
-//! silversmith turns CSV objects landing in a raw zone into medallion tables in Apache Iceberg:
-//! bronze by exactly-once micro-batches, silver by merging the snapshot diff of bronze, gold by SQL.
+//! silversmith loads CSV files from S3 or a folder into Apache Iceberg tables: bronze by exactly-once
+//! micro-batches, silver by merging what bronze gained, gold by SQL over silver.
 //!
 //! # How data flows
 //!
@@ -13,7 +13,7 @@
 //!                                                    │              checkpoint (JSON)
 //!                             lake::read::diff (start, end]│                     ▲
 //!                                                    ▼                     │
-//!                     merge: select → newest per key → probe → rewrite ──► silver commit + mark
+//!                     merge: select → newest per key → lookup → apply ──► silver commit + position
 //!                                                                                      │
 //!                                                       gold: SQL over silver ◄────────┘
 //!
@@ -32,12 +32,12 @@
 //! |---|---|---|
 //! | **I1** | *durable before delete* | a message is deleted only when every outcome in it is durable |
 //! | **I2** | *exactly once* | an object version's rows are in bronze once, for good |
-//! | **I3** | *one commit point* | the bronze commit decides; all else can be rebuilt from the tables |
+//! | **I3** | *one commit point* | the bronze commit decides; the rest can be rebuilt from the tables |
 //! | **I4** | *silver knows where it stands* | the position merged through is in the commit of the merge |
 //! | **I5** | *convergent* | silver is a function of the set of bronze rows |
 //! | **I6** | *unknown is not failed* | a commit whose answer was lost is resolved by reading the table |
 //! | **I7** | *bounded* | memory follows the settings |
-//! | **I8** | *bad input is contained* | a clear outcome, and the others go on |
+//! | **I8** | *bad input is contained* | a bad file gets a clear outcome, and the others go on |
 //!
 //! # Modules
 //!

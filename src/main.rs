@@ -1,4 +1,4 @@
-//! The `silversmith` program. See the library for what it does.
+//! The `silversmith` program. The library's documentation says what it does.
 
 use std::process::ExitCode;
 

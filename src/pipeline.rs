@@ -26,7 +26,7 @@ pub struct Pipeline {
     pub gold: Vec<Gold>,
     /// The checkpoints, and the lock beside them.
     pub checkpoints: Arc<dyn CheckpointStore>,
-    /// Tells of its commits, where somebody wants to be told.
+    /// Announces its commits, where the settings name an event bus.
     pub announcer: Option<Announcer>,
 }
 
@@ -37,7 +37,7 @@ pub enum Intake {
     Directory,
     /// A queue.
     Queue(Queues),
-    /// Nothing: listings are asked for one by one.
+    /// Nothing: each listing is a command or a step of its own.
     Listing,
 }
 

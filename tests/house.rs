@@ -1,5 +1,8 @@
 //! House rules that a compiler does not check: rooms use those below them, no files use each other in a circle,
-//! and the outside is named in one place.
+//! each outside crate is named in one room, and comments and messages are in plain English.
+
+#[path = "house/english.rs"]
+mod english;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

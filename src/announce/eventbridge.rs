@@ -10,7 +10,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use super::{BusError, EventBus, Notice, Refused};
 use crate::aws::{Answer, told};
 
-/// The `source` of every event of ours.
+/// The `source` of every event that silversmith publishes.
 const SOURCE: &str = "silversmith";
 
 /// A bus, by its name or ARN.
@@ -18,32 +18,33 @@ const SOURCE: &str = "silversmith";
 pub struct EventBridge {
     client: Client,
     bus: String,
-    /// PutEvents says of events for a bus that does not exist that they were taken: it is looked for first.
-    is_there: AtomicBool,
+    /// Whether the bus was found. PutEvents accepts events for a bus that does not exist, so the first publish
+    /// looks for it.
+    exists: AtomicBool,
 }
 
 impl EventBridge {
     /// The bus with this name or ARN.
     pub fn new(client: Client, bus: &str) -> Self {
-        Self { client, bus: bus.to_owned(), is_there: AtomicBool::new(false) }
+        Self { client, bus: bus.to_owned(), exists: AtomicBool::new(false) }
     }
 
-    async fn look(&self) -> Result<(), BusError> {
-        if self.is_there.load(Ordering::Relaxed) {
+    async fn check_exists(&self) -> Result<(), BusError> {
+        if self.exists.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let asked = self.client.describe_event_bus().name(&self.bus).send().await;
-        match asked {
+        let described = self.client.describe_event_bus().name(&self.bus).send().await;
+        match described {
             Err(error) if Answer::of(&error).code == "ResourceNotFoundException" => {
                 return Err(self.failed("looking for it", told(error)));
             }
-            // Who may not look may well publish.
+            // A role without events:DescribeEventBus may still publish.
             Err(error) => {
-                tracing::debug!(error = %told(error), "the event bus cannot be looked at")
+                tracing::debug!(error = %told(error), "cannot look for the event bus; publishing anyway")
             }
             Ok(_) => {}
         }
-        self.is_there.store(true, Ordering::Relaxed);
+        self.exists.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -65,12 +66,12 @@ impl EventBridge {
 #[async_trait]
 impl EventBus for EventBridge {
     async fn probe(&self) -> Result<(), BusError> {
-        let asked = self.client.describe_event_bus().name(&self.bus).send().await;
-        asked.map(drop).map_err(|error| self.failed("looking for it", told(error)))
+        let described = self.client.describe_event_bus().name(&self.bus).send().await;
+        described.map(drop).map_err(|error| self.failed("looking for it", told(error)))
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
-        self.look().await?;
+        self.check_exists().await?;
         let entries = notices.iter().map(|notice| self.entry(notice)).collect();
         let answer = self.client.put_events().set_entries(Some(entries)).send().await;
         let answer = answer.map_err(|error| self.failed("publishing", told(error)))?;

@@ -1,11 +1,11 @@
-//! Announcements: each commit is told on an event bus, after it and never before, with one id per commit.
+//! Announcements: an event on a bus for each commit, published after it and never before, with one id per commit.
 //!
 //! ```text
 //!  tables' snapshots, newer than announced.json says ──► notice (pure) ──► EventBus ──► announced.json
 //! ```
-//! The tables are the outbox: a snapshot is there exactly if its commit was carried out, so nothing that was
-//! committed is forgotten in a crash, and nothing is told that was not. What was told and not yet noted is
-//! told again, under the same id. A bus in trouble holds up nobody.
+//! The tables are the outbox: a snapshot exists exactly if its commit was carried out. So a crash forgets no
+//! commit, and nothing is announced that was not committed. What was published and not yet recorded is
+//! published again, under the same id. A bus that fails holds up no other work.
 
 mod eventbridge;
 mod memory;
@@ -21,13 +21,13 @@ pub use memory::MemoryBus;
 pub use notice::{Notice, NoticeKind};
 pub use outbox::{AnnounceError, Announcer};
 
-/// Notices of one request, at most: EventBridge's limit for PutEvents.
+/// Maximum number of notices in one request: EventBridge's limit for PutEvents.
 pub const BATCH: usize = 10;
 
 /// A notice that was refused while others were not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub index: usize,
     /// What the bus said.
     pub why: String,
@@ -41,7 +41,7 @@ pub struct BusError {
     pub bus: String,
     /// What was being done.
     pub doing: &'static str,
-    /// The bus's account.
+    /// The detail from the bus.
     #[source]
     pub source: std::io::Error,
 }
@@ -49,14 +49,14 @@ pub struct BusError {
 /// Where notices are published.
 ///
 /// # Contract
-/// - `publish` takes at most [`BATCH`] notices; those refused are returned, the others are durable and will be
+/// - `publish` takes at most [`BATCH`] notices and returns those refused. The others are durable and will be
 ///   delivered at least once, in any order.
 /// - Publishing to a bus that does not exist is an error; events are never dropped silently.
-/// - After an error the effect is unknown: everything may be published again. Receivers tell repetitions by the
-///   notice's id.
+/// - After an error the effect is unknown: everything may be published again. Receivers recognise repetitions by
+///   the notice's id.
 #[async_trait]
 pub trait EventBus: Debug + Send + Sync {
-    /// Whether the bus is there. It publishes nothing.
+    /// Checks that the bus exists. It publishes nothing.
     async fn probe(&self) -> Result<(), BusError>;
 
     /// Publishes notices.

@@ -1,4 +1,4 @@
-//! What is told: a commit, or an object that was not taken in, as JSON. Pure.
+//! What is announced: a commit, or an object that was not ingested, as JSON. Pure.
 //!
 //! `infra/events/` has a JSON Schema for each kind. Snapshot ids are texts: they have 63 bits, and many readers
 //! of JSON keep 53.
@@ -13,19 +13,19 @@ use crate::reason::Reason;
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
-/// How much of an error's text is told.
+/// Characters of an error's text that are announced.
 const ERROR_CHARS: usize = 1_000;
 
-/// What is told of: the event's `detail-type`.
+/// What an event announces: its `detail-type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A batch is in bronze.
+    /// A batch was committed to bronze.
     BronzeCommitted,
     /// Bronze was merged into silver.
     SilverMerged,
-    /// A gold table was computed anew.
+    /// A gold table was recomputed.
     GoldRefreshed,
-    /// An object was not taken in.
+    /// An object was not ingested.
     ObjectRejected,
 }
 
@@ -41,10 +41,10 @@ impl NoticeKind {
     }
 }
 
-/// Something to be told.
+/// An event to publish.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// Of what.
+    /// What it announces.
     pub kind: NoticeKind,
     /// When it happened.
     pub at: DateTime<Utc>,
@@ -59,37 +59,37 @@ impl Notice {
     }
 }
 
-/// Where a notice comes from.
+/// Makes the notices of one pipeline.
 #[derive(Debug, Clone)]
-pub(super) struct Teller<'a> {
+pub(super) struct NoticeBuilder<'a> {
     pub(super) lake: &'a str,
     pub(super) pipeline: &'a str,
 }
 
-impl Teller<'_> {
-    /// What a snapshot is told as; none where it is not a commit of this kind.
+impl NoticeBuilder<'_> {
+    /// The notice of a snapshot; none where it is not a commit of this kind.
     pub(super) fn commit(
         &self,
         kind: NoticeKind,
         table: &Table,
         snapshot: &Snapshot,
     ) -> Option<Notice> {
-        let facts = &snapshot.summary;
-        facts.get(properties::PIPELINE)?;
+        let summary = &snapshot.summary;
+        summary.get(properties::PIPELINE)?;
         let number = |key: &str| {
-            facts.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
+            summary.get(key).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default()
         };
         let rows = |what: &str| number(&format!("{}-{what}", crate::merge::ROWS));
         let position = |prefix: &str| -> Option<Value> {
             Some(json!({
-                "table_uuid": facts.get(&format!("{prefix}-table-uuid"))?,
-                "snapshot_id": facts.get(&format!("{prefix}-snapshot-id"))?,
+                "table_uuid": summary.get(&format!("{prefix}-table-uuid"))?,
+                "snapshot_id": summary.get(&format!("{prefix}-snapshot-id"))?,
                 "sequence_number": number(&format!("{prefix}-sequence-number")),
             }))
         };
         let more = match kind {
             NoticeKind::BronzeCommitted => json!({
-                "batch_id": facts.get(crate::bronze::BATCH)?,
+                "batch_id": summary.get(crate::bronze::BATCH)?,
                 "objects": number(crate::bronze::OBJECTS),
                 "rows": number("added-records"),
             }),
@@ -118,7 +118,7 @@ impl Teller<'_> {
         Some(notice(kind, snapshot.at, detail, more))
     }
 
-    /// What an object that was not taken in is told as: the `number`th of its snapshot of the objects table.
+    /// The `object.rejected` event of the `number`-th rejection in this ledger snapshot.
     pub(super) fn rejection(
         &self,
         table: &Table,

@@ -1,4 +1,4 @@
-//! The outbox of a pipeline: what its tables have and the bus has not been told.
+//! The outbox of a pipeline: what its tables have and the bus has not got yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::notice::Teller;
+use super::notice::NoticeBuilder;
 use super::{BATCH, BusError, EventBus, Notice, NoticeKind};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointStore, FORMAT_VERSION};
 use crate::lake::position::Position;
@@ -14,14 +14,14 @@ use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, p
 use crate::ledger::rejections;
 use crate::telemetry::metrics;
 
-/// Notices after which it is noted how far they went.
-const NOTE_EVERY: usize = 100;
+/// Notices after which the checkpoint is written.
+const RECORD_EVERY: usize = 100;
 
 /// How far the commits of a pipeline were announced (`<pipeline>/announced.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct AnnouncedCheckpoint {
     format_version: u32,
-    /// By table. One that is not named was not there when announcing began: all of it is told.
+    /// By table. A table that is missing here did not exist when announcing began: all its commits are announced.
     tables: BTreeMap<String, Through>,
     updated_at: DateTime<Utc>,
 }
@@ -35,27 +35,28 @@ struct Through {
 
 impl Checkpoint for AnnouncedCheckpoint {
     const FILE: &'static str = "announced.json";
-    const LOSS: &'static str = "without it, what was committed and not announced is not announced any more: mend it, or delete it";
+    const LOSS: &'static str =
+        "repair it, or delete it: then commits that are not announced yet never will be";
 }
 
-/// Why something was not announced. It is announced later.
+/// Why an announcement failed. It is published later.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnounceError {
     /// A table.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// What was announced could not be looked up or noted.
+    /// The checkpoint could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The bus.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The bus took some notices and not others.
-    #[error("{count} announcements were refused; the first: {why}")]
+    /// The bus refused some notices.
+    #[error("the event bus refused {count} announcements; the first: {why}")]
     Refused {
         /// How many.
         count: usize,
-        /// What was said of the first.
+        /// The bus's reason for the first.
         why: String,
     },
 }
@@ -72,7 +73,7 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// For the tables of a pipeline, each with what a commit to it is told as.
+    /// For the tables of a pipeline, each with the kind of notice that a commit to it becomes.
     pub fn new(
         lake: &Lake,
         lake_name: &str,
@@ -91,8 +92,8 @@ impl Announcer {
         }
     }
 
-    /// To be called before anything is committed: of a lake that is older than its bus, what is there now is
-    /// not told. Repeating it changes nothing.
+    /// Call it before anything is committed. Of a lake that is older than its bus, the commits so far are not
+    /// announced. Repeating the call changes nothing.
     pub async fn prepare(&self) -> Result<(), AnnounceError> {
         let stored =
             checkpoint::load::<AnnouncedCheckpoint>(&*self.checkpoints, &self.pipeline).await?;
@@ -116,29 +117,29 @@ impl Announcer {
         self.update(begun).await
     }
 
-    /// Announces what was committed and not announced. How much that was.
+    /// Announces what was committed and not announced. Returns the number of notices.
     ///
     /// # Errors
-    /// What was not announced stays in the outbox; what was is noted as far as that could be done.
+    /// What was not announced stays in the outbox. What was announced is recorded, as far as that succeeds.
     pub async fn announce(&self) -> Result<usize, AnnounceError> {
         let stored =
             checkpoint::load::<AnnouncedCheckpoint>(&*self.checkpoints, &self.pipeline).await?;
         let known = stored.map(|(stored, _)| stored.tables).unwrap_or_default();
-        let (mut count, mut through, mut trouble) = (0, BTreeMap::new(), None);
+        let (mut count, mut through, mut first_error) = (0, BTreeMap::new(), None);
         for (kind, name) in &self.tables {
             let mut reached = None;
-            let told = self.table(*kind, name, known.get(&name.to_string()), &mut reached).await;
+            let done = self.table(*kind, name, known.get(&name.to_string()), &mut reached).await;
             through.extend(reached.map(|reached| (name.to_string(), reached)));
-            match told {
-                Ok(told) => count += told,
-                // One table's trouble does not keep the others from being told of.
-                Err(error) => drop(trouble.get_or_insert(error)),
+            match done {
+                Ok(announced) => count += announced,
+                // A table that fails does not hold up the others.
+                Err(error) => drop(first_error.get_or_insert(error)),
             }
         }
         if !through.is_empty() {
-            self.note(through).await?;
+            self.record(through).await?;
         }
-        trouble.map_or(Ok(count), Err)
+        first_error.map_or(Ok(count), Err)
     }
 
     async fn table(
@@ -149,7 +150,7 @@ impl Announcer {
         reached: &mut Option<Through>,
     ) -> Result<usize, AnnounceError> {
         let Some(table) = self.lake.find(name).await? else { return Ok(0) };
-        let (mut count, mut unnoted, mut waiting) = (0, 0, Vec::new());
+        let (mut count, mut unrecorded, mut waiting) = (0, 0, Vec::new());
         let mut news = news(&table, known).into_iter().peekable();
         while let Some(snapshot) = news.next() {
             waiting.extend(self.notices(kind, &table, &snapshot).await?);
@@ -159,13 +160,13 @@ impl Announcer {
             for some in waiting.chunks(BATCH) {
                 self.publish(some).await?;
             }
-            (count, unnoted) = (count + waiting.len(), unnoted + waiting.len());
+            (count, unrecorded) = (count + waiting.len(), unrecorded + waiting.len());
             waiting.clear();
             let here = Through::of(&table, &snapshot);
-            // A long backlog is not begun anew by whoever goes on after we were cut off.
-            if unnoted >= NOTE_EVERY {
-                self.note(BTreeMap::from([(name.to_string(), here.clone())])).await?;
-                unnoted = 0;
+            // After a crash in a long backlog, the next process goes on from here.
+            if unrecorded >= RECORD_EVERY {
+                self.record(BTreeMap::from([(name.to_string(), here.clone())])).await?;
+                unrecorded = 0;
             }
             *reached = Some(here);
         }
@@ -178,17 +179,19 @@ impl Announcer {
         table: &Table,
         snapshot: &Snapshot,
     ) -> Result<Vec<Notice>, LakeError> {
-        let from = Teller { lake: &self.lake_name, pipeline: &self.pipeline };
+        let builder = NoticeBuilder { lake: &self.lake_name, pipeline: &self.pipeline };
         if kind != NoticeKind::ObjectRejected {
-            return Ok(from.commit(kind, table, snapshot).into_iter().collect());
+            return Ok(builder.commit(kind, table, snapshot).into_iter().collect());
         }
-        // What came with a bronze commit was ingested: nothing has to be read to know that.
+        // Ledger rows of a bronze commit are all ingested: there is no need to read them.
         if properties::has_position(&snapshot.summary, crate::ledger::PUBLISHED) {
             return Ok(vec![]);
         }
         let rejections = rejections(&self.lake, table, snapshot).await?;
         let numbered = rejections.iter().enumerate();
-        Ok(numbered.map(|(n, rejection)| from.rejection(table, snapshot, n, rejection)).collect())
+        Ok(numbered
+            .map(|(n, rejection)| builder.rejection(table, snapshot, n, rejection))
+            .collect())
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<(), AnnounceError> {
@@ -203,7 +206,7 @@ impl Announcer {
     async fn publish_all(&self, notices: &[Notice]) -> Result<(), AnnounceError> {
         let refused = self.bus.publish(notices).await?;
         let Some(first) = refused.first() else { return Ok(()) };
-        // Those refused alone: the others would be told twice for nothing.
+        // Only those refused: the others would be published twice.
         let again: Vec<Notice> =
             refused.iter().filter_map(|refused| notices.get(refused.index).cloned()).collect();
         match self.bus.publish(&again).await?.len() {
@@ -212,10 +215,10 @@ impl Announcer {
         }
     }
 
-    /// Notes what was announced; another worker may have come further.
-    async fn note(&self, through: BTreeMap<String, Through>) -> Result<(), AnnounceError> {
+    /// Records what was announced; another worker may have come further.
+    async fn record(&self, through: BTreeMap<String, Through>) -> Result<(), AnnounceError> {
         let now = self.lake.ambient().now();
-        let noted = |stored: Option<AnnouncedCheckpoint>| {
+        let recorded = |stored: Option<AnnouncedCheckpoint>| {
             let mut tables = stored.map(|stored| stored.tables).unwrap_or_default();
             for (table, reached) in &through {
                 let behind = tables.get(table).is_none_or(|known| known.is_behind(reached));
@@ -225,7 +228,7 @@ impl Announcer {
             }
             Some(AnnouncedCheckpoint { format_version: FORMAT_VERSION, tables, updated_at: now })
         };
-        self.update(noted).await
+        self.update(recorded).await
     }
 
     async fn update(
@@ -262,7 +265,7 @@ fn news(table: &Table, known: Option<&Through>) -> Vec<Snapshot> {
         tracing::warn!(
             table = %table.name(),
             oldest = oldest.id.0,
-            "snapshots have expired before they were announced: they are not announced any more"
+            "snapshots expired before they were announced; they will not be announced"
         );
     }
     let mut news: Vec<Snapshot> = line

@@ -16,7 +16,7 @@ pub struct LocalCheckpoints {
 }
 
 impl LocalCheckpoints {
-    /// Checkpoints below `folder`, which is made when something is first written.
+    /// Checkpoints below `folder`, which the first write creates.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
@@ -36,7 +36,7 @@ impl LocalCheckpoints {
         let path = self.folder.join(key);
         let parent = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(parent)?;
-        // Held until the file is closed, at the end of this function, or by the system if we die.
+        // Held until the file is closed: at the end of this function, or by the system when the process dies.
         let lock = File::create(parent.join(".lock"))?;
         lock.lock()?;
         let current = self.read(key)?.map(|(_, version)| version);

@@ -1,8 +1,8 @@
 //! A lock beside the checkpoints, by conditional writes: one worker at a time merges a silver table.
 //!
-//! It saves work, and is no guarantee: when two believe that they hold it, the commit's own check
-//! decides. Clocks are not compared: a lock is taken over when it has not changed for its time to live
-//! on the clock of the one who waits.
+//! It saves work and is no guarantee: when two workers believe that they hold it, the commit's own check
+//! decides. Clocks are not compared: a waiting worker takes the lock over when it has not changed for its time
+//! to live, on the clock of the waiting worker.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{CheckpointError, CheckpointStore, FORMAT_VERSION, Put, Version};
 use crate::ambient::SharedAmbient;
 
-/// How long the lock of a silver table stays with an owner that does not renew it.
+/// How long the lock of a silver table stays held after its last renewal.
 pub const TTL: Duration = Duration::from_secs(10);
 
 /// What is stored.
@@ -25,23 +25,23 @@ struct Stored {
     owner: String,
     /// Counts the owners.
     epoch: u64,
-    /// When it was last written, by its owner's clock: for people.
+    /// When it was last written, by its owner's clock: for information only.
     renewed_at: DateTime<Utc>,
-    /// Its owner has released it.
+    /// Whether its owner has released it.
     released: bool,
 }
 
-/// A lock, held by its owner, by another one, or by none.
+/// A lock that another worker may hold.
 #[derive(Debug)]
 pub struct Lock {
-    place: Place,
-    /// The version last seen of another owner, and when it was first seen.
+    object: LockObject,
+    /// The last version seen of another owner, and when it was first seen.
     seen: Option<(Version, DateTime<Utc>)>,
 }
 
-/// Where a lock is, and for which owner.
+/// The stored object of a lock, and the owner on this side.
 #[derive(Debug, Clone)]
-struct Place {
+struct LockObject {
     store: Arc<dyn CheckpointStore>,
     key: String,
     owner: String,
@@ -49,7 +49,7 @@ struct Place {
     ambient: SharedAmbient,
 }
 
-/// A lock that its owner holds.
+/// A lock that this owner holds.
 #[derive(Debug)]
 pub struct Held {
     stored: Stored,
@@ -57,8 +57,8 @@ pub struct Held {
 }
 
 impl Lock {
-    /// The lock at a key, for an owner of that name. `ttl`: how long it stays with an owner that does not
-    /// renew it; the same for all who share it.
+    /// The lock at a key, for an owner of that name. `ttl`: how long the lock stays held after its last renewal;
+    /// all workers that share it need the same.
     pub fn new(
         store: Arc<dyn CheckpointStore>,
         key: String,
@@ -66,23 +66,23 @@ impl Lock {
         ttl: Duration,
         ambient: SharedAmbient,
     ) -> Self {
-        Self { place: Place { store, key, owner, ttl, ambient }, seen: None }
+        Self { object: LockObject { store, key, owner, ttl, ambient }, seen: None }
     }
 
-    /// Acquires the lock where it is free, or where its owner has not renewed it for its time to live.
+    /// Takes the lock if no owner holds it, or if its owner has not renewed it for its time to live.
     pub async fn acquire(&mut self) -> Result<Option<Held>, CheckpointError> {
-        let now = self.place.ambient.now();
-        let (epoch, expected) = match self.place.load().await? {
+        let now = self.object.ambient.now();
+        let (epoch, expected) = match self.object.load().await? {
             None => (1, None),
             Some((stored, version)) => {
-                // Ours: an answer was lost, and the lock taken all the same.
-                let free = stored.released || stored.owner == self.place.owner;
+                // This owner's lock: it was taken, and the answer was lost.
+                let free = stored.released || stored.owner == self.object.owner;
                 if !free && !self.outlived(&version, now) {
                     return Ok(None);
                 }
                 if !free {
                     tracing::warn!(
-                        key = self.place.key,
+                        key = self.object.key,
                         owner = stored.owner,
                         "taking over a lock that was not renewed"
                     );
@@ -92,19 +92,19 @@ impl Lock {
         };
         let stored = Stored {
             format_version: FORMAT_VERSION,
-            owner: self.place.owner.clone(),
+            owner: self.object.owner.clone(),
             epoch,
             renewed_at: now,
             released: false,
         };
         self.seen = None;
-        self.place.put(stored, expected.as_ref()).await
+        self.object.put(stored, expected.as_ref()).await
     }
 
     fn outlived(&mut self, version: &Version, now: DateTime<Utc>) -> bool {
         match &self.seen {
             Some((seen, since)) if seen == version => {
-                (now - *since).to_std().is_ok_and(|waited| waited >= self.place.ttl)
+                (now - *since).to_std().is_ok_and(|waited| waited >= self.object.ttl)
             }
             _ => {
                 self.seen = Some((version.clone(), now));
@@ -113,26 +113,26 @@ impl Lock {
         }
     }
 
-    /// Does work under the lock, renewing it at every third of its time to live, and releases it. Where it is
-    /// lost meanwhile the work goes on: its commit's own check decides.
+    /// Does work under the lock, renews it at every third of its time to live, and releases it. When the lock is
+    /// lost meanwhile, the work goes on: the commit's own check decides.
     pub async fn hold<T>(&self, held: Held, work: impl Future<Output = T>) -> T {
         let (over, until) = oneshot::channel();
         // A task of its own: neither holds up the other.
-        let renewing = tokio::spawn(self.place.clone().renew(held, until));
+        let renewing = tokio::spawn(self.object.clone().renew(held, until));
         let done = work.await;
         drop(over);
         if let Ok(Some(held)) = renewing.await
-            && let Err(error) = self.place.release(held).await
+            && let Err(error) = self.object.release(held).await
         {
-            let (key, error) = (&self.place.key, crate::error::chain(&error));
-            tracing::warn!(key, error, "the lock could not be released; it runs out by itself");
+            let (key, error) = (&self.object.key, crate::error::chain(&error));
+            tracing::warn!(key, error, "the lock could not be released; it expires by itself");
         }
         done
     }
 }
 
-impl Place {
-    /// Renews until the work is over. `None`: the lock was lost.
+impl LockObject {
+    /// Renews until the work is over. None: the lock was lost.
     async fn renew(self, mut held: Held, mut over: oneshot::Receiver<()>) -> Option<Held> {
         loop {
             tokio::select! {
@@ -143,7 +143,7 @@ impl Place {
             match self.put(renewed, Some(&held.version)).await {
                 Ok(Some(renewed)) => held = renewed,
                 Ok(None) => match self.load().await {
-                    // An answer was lost, and the lock renewed all the same.
+                    // It was renewed, and the answer was lost.
                     Ok(Some((stored, version)))
                         if stored.owner == self.owner && stored.epoch == held.stored.epoch =>
                     {
@@ -163,7 +163,7 @@ impl Place {
     async fn release(&self, held: Held) -> Result<(), CheckpointError> {
         let released = Stored { released: true, ..held.stored };
         if self.put(released.clone(), Some(&held.version)).await?.is_none()
-            // A renewal whose answer was lost, or another's by now.
+            // A renewal whose answer was lost, or another owner by now.
             && let Some((stored, version)) = self.load().await?
             && (&stored.owner, stored.epoch) == (&released.owner, released.epoch)
         {
@@ -201,6 +201,6 @@ impl Place {
 
     fn malformed(&self, error: &serde_json::Error) -> CheckpointError {
         let (key, why) = (self.key.clone(), error.to_string());
-        CheckpointError::Malformed { key, why, loss: "delete it: the next worker makes it anew" }
+        CheckpointError::Malformed { key, why, loss: "delete it: the next worker writes it again" }
     }
 }

@@ -30,9 +30,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub trait Checkpoint: Serialize + for<'a> Deserialize<'a> + Send {
     /// The file's name within the pipeline's folder.
     const FILE: &'static str;
-    /// What is lost when it is deleted.
-    const LOSS: &'static str =
-        "it only repeats what the tables know: delete it, and the next step writes it anew";
+    /// What to do about a malformed file, and what is lost when it is deleted.
+    const LOSS: &'static str = "delete it: the next step writes it again from the tables";
 }
 
 /// What can go wrong with a checkpoint.
@@ -50,18 +49,18 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// It is not JSON of the known form.
-    #[error("checkpoint {key} cannot be understood ({why}); {loss}")]
+    #[error("checkpoint {key} is malformed ({why}); {loss}")]
     Malformed {
         /// Which.
         key: String,
         /// Why.
         why: String,
-        /// What is lost with it.
+        /// What to do, and what is lost when it is deleted.
         loss: &'static str,
     },
-    /// It was written by a newer version.
+    /// A newer silversmith wrote it.
     #[error(
-        "checkpoint {key} has format version {found}, this program knows {FORMAT_VERSION}: upgrade silversmith"
+        "checkpoint {key} has format version {found}; this program reads up to {FORMAT_VERSION}: upgrade silversmith"
     )]
     TooNew {
         /// Which.
@@ -82,7 +81,7 @@ impl CheckpointError {
     }
 }
 
-/// A stored value's version, opaque: what a conditional write compares.
+/// The version of a stored value, opaque: what a conditional write compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub String);
 
@@ -117,7 +116,7 @@ pub trait CheckpointStore: Debug + Send + Sync {
     ) -> Result<Put, CheckpointError>;
 }
 
-/// Whether checkpoints can be written, under a condition, and read again.
+/// Checks that checkpoints can be written, under a condition, and read again.
 pub async fn probe(store: &dyn CheckpointStore) -> Result<(), CheckpointError> {
     const KEY: &str = "check.json";
     let version = store.get(KEY).await?.map(|(_, version)| version);

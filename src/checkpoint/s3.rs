@@ -16,7 +16,7 @@ pub struct S3Checkpoints {
     prefix: String,
 }
 
-/// How often a write that met another one under way is tried again at once.
+/// Immediate retries of a write that met another one in progress.
 const RETRIES: usize = 5;
 
 impl S3Checkpoints {
@@ -76,7 +76,7 @@ impl CheckpointStore for S3Checkpoints {
             match Answer::of(&error).status {
                 // 404: the value that was to be replaced is gone.
                 412 | 404 if Answer::of(&error).code != "NoSuchBucket" => return Ok(Put::Conflict),
-                // Another conditional write is under way: neither has won yet.
+                // Another conditional write is in progress: neither has won yet.
                 409 if tries < RETRIES => tries += 1,
                 _ => return Err(self.error(key, "written", told(error))),
             }

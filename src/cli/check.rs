@@ -1,4 +1,4 @@
-//! `check`: the configuration, and everything that it names; `--infer`: what a file's columns are.
+//! `check`: tests the configuration and everything that it names; `--infer`: the columns of a file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use futures::StreamExt;
 use super::output::{Format, print};
 use crate::bronze::BronzeCheckpoint;
 use crate::checkpoint;
-use crate::config::settings::{Place, SourceSettings};
+use crate::config::settings::{Location, SourceSettings};
 use crate::config::{self, Settings};
 use crate::error::chain;
 use crate::format::infer::infer as infer_type;
@@ -26,7 +26,7 @@ use crate::sql::session::{query, session};
 use crate::wiring::{Missing, wire};
 use crate::worker::report::counted;
 
-/// What was looked at, and what was found.
+/// What was tested, and what was found.
 #[derive(Default)]
 struct Findings {
     lines: Vec<[String; 3]>,
@@ -63,18 +63,18 @@ pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()
     let columns = names.into_iter().enumerate().map(|(index, name)| (name, column(index)));
     print(&[RecordBatch::try_from_iter(columns)?], format)?;
     if findings.failed {
-        anyhow::bail!("the check failed: mend what the lines marked `failed` name");
+        anyhow::bail!("check failed: fix the items marked `failed` above");
     }
     Ok(())
 }
 
-/// Whether what is to be written can be written, and what is to be read is there, on this machine.
+/// Whether the folders that are written can be written, and the source folder can be read.
 fn folders(settings: &Settings, findings: &mut Findings) {
-    for (what, place) in [
+    for (what, location) in [
         ("warehouse", settings.lake.warehouse.as_ref()),
         ("checkpoints", Some(&settings.lake.checkpoints)),
     ] {
-        let Some(Place::Folder(folder)) = place else { continue };
+        let Some(Location::Folder(folder)) = location else { continue };
         let probe = folder.join(".silversmith-check");
         let written = std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&probe, b"x"))
@@ -92,17 +92,17 @@ fn folders(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Whether the warehouse on S3 can be written, read and emptied, and checkpoints on S3 be written
-/// under a condition.
+/// Whether files of the warehouse on S3 can be written, read and deleted, and whether S3 takes conditional
+/// writes of checkpoints.
 async fn buckets(wired: &Wired, findings: &mut Findings) {
     let lake = &wired.settings.lake;
-    if let Some(warehouse @ Place::S3 { .. }) = &lake.warehouse {
+    if let Some(warehouse @ Location::S3 { .. }) = &lake.warehouse {
         match wired.lake.probe().await {
             Ok(()) => findings.ok("warehouse", format!("{warehouse} can be written")),
             Err(error) => findings.fail("warehouse", chain(&error)),
         }
     }
-    if let Place::S3 { .. } = &lake.checkpoints {
+    if let Location::S3 { .. } = &lake.checkpoints {
         match checkpoint::probe(&*wired.checkpoints).await {
             Ok(()) => findings.ok("checkpoints", format!("{} can be written", lake.checkpoints)),
             Err(error) => findings.fail("checkpoints", chain(&error)),
@@ -110,7 +110,7 @@ async fn buckets(wired: &Wired, findings: &mut Findings) {
     }
 }
 
-/// Fewer receives than this, and the queue's own redrive takes messages that only had to wait.
+/// With fewer receives than this, the queue's redrive policy moves messages that only had to wait.
 const MIN_RECEIVES: u32 = 10;
 
 async fn queues(queues: &Queues, findings: &mut Findings) {
@@ -120,11 +120,11 @@ async fn queues(queues: &Queues, findings: &mut Findings) {
             match queue.max_receive_count {
                 None => findings.warn(
                     "queue",
-                    "it has no redrive policy: a message that crashes workers comes again for ever",
+                    "no redrive policy: a message that crashes workers is redelivered for ever",
                 ),
                 Some(count) if count < MIN_RECEIVES => findings.warn(
                     "queue",
-                    format!("maxReceiveCount is {count}; with less than {MIN_RECEIVES} an outage makes dead letters"),
+                    format!("maxReceiveCount is {count}: below {MIN_RECEIVES}, an outage can dead-letter good messages"),
                 ),
                 Some(_) => {}
             }
@@ -152,7 +152,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     buckets(wired, findings).await;
     if let (Some(bus), Some(name)) = (&wired.bus, &wired.settings.lake.event_bus) {
         match bus.probe().await {
-            Ok(()) => findings.ok("event bus", format!("{name} is there")),
+            Ok(()) => findings.ok("event bus", format!("{name} exists")),
             Err(error) => findings.fail("event bus", chain(&error)),
         }
     }
@@ -162,8 +162,9 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     if let Ok(pending) = wired.source.pending().await
         && !pending.is_empty()
     {
-        let settling = counted(pending.len() as u64, "file");
-        findings.ok("source", format!("{settling} settling: too new to be taken in"));
+        let pending = counted(pending.len() as u64, "file");
+        let found = format!("{pending} changed less than source.settle ago: ingested later");
+        findings.ok("source", found);
     }
     for pipeline in &wired.pipelines {
         let name = &pipeline.settings.name;
@@ -189,10 +190,10 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// How far a raw zone is looked through for a first object of a pipeline.
-const LOOKED_THROUGH: usize = 10_000;
+/// Objects of a raw zone that are listed to find the first one of a pipeline.
+const LISTED: usize = 10_000;
 
-/// How many objects there are for a pipeline; of a large raw zone, only whether there is one.
+/// The number of objects that match a pipeline; in a large raw zone, only whether one does.
 async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
     let (what, glob) = (format!("pipeline {}", pipeline.settings.name), &pipeline.settings.glob);
     let bronze = &pipeline.settings.bronze;
@@ -209,7 +210,7 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
             Some(Err(error)) => return findings.fail(what, chain(&error)),
             None => break,
         }
-        if seen >= LOOKED_THROUGH {
+        if seen >= LISTED {
             all = false;
             break;
         }
@@ -225,7 +226,7 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
     }
 }
 
-/// Whether the ledger fits bronze as it is: it does not once bronze was rolled back.
+/// Whether the ledger agrees with bronze; after a rollback of bronze it does not.
 async fn ledger(wired: &Wired, pipeline: &Pipeline) -> Result<(), LakeError> {
     let ledger = pipeline.bronze.ledger();
     let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
@@ -244,7 +245,7 @@ async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {
     }
 }
 
-/// Whether select, keys and order fit bronze as it is, and silver what they give.
+/// Whether select, keys and order fit the columns of bronze, and silver fits their result.
 async fn silver(
     wired: &Wired,
     settings: &SilverSettings,
@@ -252,7 +253,7 @@ async fn silver(
 ) -> anyhow::Result<()> {
     let what = format!("silver {}", settings.rules.table);
     let Some(bronze) = wired.lake.find(&settings.bronze).await? else {
-        findings.ok(what, "not checked against bronze, which does not exist yet");
+        findings.ok(what, "not checked: its bronze table does not exist yet");
         return Ok(());
     };
     let context = session(wired.settings.memory().queries_of_a_command())?;
@@ -275,7 +276,7 @@ async fn silver(
             findings.warn(
                 &what,
                 format!(
-                    "the table has no {}: rows that it holds already count as oldest and are updated unconditionally, so convergence (I5) is not claimed for them",
+                    "the table has no column {}: its rows count as oldest and are always updated, so guarantee I5 does not hold for them",
                     lacks.join(", ")
                 ),
             );
@@ -297,7 +298,7 @@ async fn gold(
     context.register_table(crate::gold::SILVER, Arc::new(empty))?;
     for gold in &pipeline.settings.gold {
         let what = format!("gold {}", gold.table);
-        match query(&context, &what, &gold.sql).await {
+        match query(&context, "its SQL", &gold.sql).await {
             Ok(_) => findings.ok(&what, "its SQL fits silver"),
             Err(error) => findings.fail(&what, chain(&error)),
         }
@@ -327,7 +328,7 @@ pub(super) fn columns_of(
 }
 
 pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Result<()> {
-    // The pipeline that the file would go to says how it is written; without one, the defaults.
+    // The pipeline that matches the file has its CSV settings; without one, the defaults apply.
     let settings = if config.exists() { Some(config::load(config)?) } else { None };
     let absolute = std::path::absolute(file)?;
     let pipeline = settings.as_ref().and_then(|settings| {

@@ -15,23 +15,23 @@ use crate::silver::{Rewind, SilverCheckpoint};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {
-    /// What the checkpoints of bronze and silver say
+    /// Show the checkpoints of bronze and silver
     Show {
         #[command(flatten)]
         only: Only,
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Make the next merge start earlier, once. The mark in the table does not go back, and merging
-    /// rows again changes nothing that is right
+    /// Re-merge from an earlier bronze snapshot, once. The committed position does not move back;
+    /// re-merging is idempotent
     #[command(group = clap::ArgGroup::new("where").required(true))]
     Rewind {
-        /// The pipeline
+        /// Name of the pipeline
         pipeline: String,
-        /// Start after this bronze snapshot (see `silversmith history`)
+        /// Re-merge the bronze snapshots after this one (see `silversmith history`)
         #[arg(long, value_name = "SNAPSHOT", group = "where")]
         to: Option<i64>,
-        /// Start from the first bronze snapshot
+        /// Re-merge all bronze snapshots
         #[arg(long, group = "where")]
         to_start: bool,
     },
@@ -95,7 +95,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
         && !bronze.ancestry().snapshots.iter().any(|s| s.id.0 == id)
     {
         return Err(Usage(format!(
-            "{} has no snapshot {id}; see `silversmith history {}`",
+            "{} has no snapshot {id}; `silversmith history {}` lists its snapshots",
             silver.bronze, silver.bronze
         ))
         .into());
@@ -116,8 +116,9 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     };
     let (store, ambient) = (&*wired.checkpoints, &**wired.lake.ambient());
     checkpoint::update(store, ambient, &pipeline, change).await?;
-    let place = to.map_or("the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
+    let start =
+        to.map_or("from the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
     say(&format!(
-        "the next merge of {pipeline} starts from {place}, once; run `silversmith silver`"
+        "the next merge of {pipeline} starts {start}, once; run `silversmith silver` to merge now"
     ))
 }

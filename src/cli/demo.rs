@@ -1,7 +1,7 @@
-//! `demo`: a whole lake in a folder, from real data, with what happens explained.
+//! `demo`: builds a small lake in a folder from real data, and explains each step.
 //!
-//! The flights that left New York on three days of 2013, in three waves of files, as the world told of
-//! them: as scheduled, as departed, as arrived. The data and its licence: `examples/flights/`.
+//! The data: flights that left New York on three days of 2013. Three waves of files show them as scheduled,
+//! as departed, as arrived. The data and its licence: `examples/flights/`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::exit::Usage;
-use super::output::{Format, tell, write};
+use super::output::{Format, print_line, write};
 use super::progress::watched;
 use crate::config;
 use crate::lake::Snapshot;
@@ -28,7 +28,7 @@ Examples:
   silversmith demo
   silversmith demo --dir /tmp/lake && cd /tmp/lake && silversmith status")]
 pub(super) struct DemoArgs {
-    /// Where the lake goes; it has to be empty or not there
+    /// Folder for the lake; it must be empty or not exist yet
     #[arg(long, value_name = "DIR", default_value = "silversmith-demo")]
     dir: PathBuf,
 }
@@ -36,17 +36,17 @@ pub(super) struct DemoArgs {
 /// The demo's configuration, as it is written into the folder.
 const CONFIG: &str = include_str!("../../examples/flights/silversmith.toml");
 
-/// A wave of files: its folder, what it tells, and the files.
+/// A wave of files: its folder, its content in words, and the files.
 struct Wave {
     folder: &'static str,
-    tells: &'static str,
+    about: &'static str,
     files: [(&'static str, &'static str); 3],
 }
 
 const WAVES: [Wave; 3] = [
     Wave {
         folder: "wave1-scheduled",
-        tells: "every flight as it was scheduled",
+        about: "every flight as it was scheduled",
         files: [
             ("EWR.csv", include_str!("../../examples/flights/wave1-scheduled/EWR.csv")),
             ("JFK.csv", include_str!("../../examples/flights/wave1-scheduled/JFK.csv")),
@@ -55,7 +55,7 @@ const WAVES: [Wave; 3] = [
     },
     Wave {
         folder: "wave2-departed",
-        tells: "the same flights once they had departed, or were cancelled",
+        about: "the same flights once they had departed, or were cancelled",
         files: [
             ("EWR.csv", include_str!("../../examples/flights/wave2-departed/EWR.csv")),
             ("JFK.csv", include_str!("../../examples/flights/wave2-departed/JFK.csv")),
@@ -64,7 +64,7 @@ const WAVES: [Wave; 3] = [
     },
     Wave {
         folder: "wave3-arrived",
-        tells: "those that departed, once they had arrived",
+        about: "those that departed, once they had arrived",
         files: [
             ("EWR.csv", include_str!("../../examples/flights/wave3-arrived/EWR.csv")),
             ("JFK.csv", include_str!("../../examples/flights/wave3-arrived/JFK.csv")),
@@ -81,14 +81,14 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let dir = prepare(&args.dir)?;
     let wired = wire(config::load(&dir.join("silversmith.toml"))?, Missing::Make).await?;
     let started = wired.lake.ambient().now();
-    tell(&format!(
+    print_line(&format!(
         "A lake in {}: catalog lake/catalog.db, tables below lake/warehouse, raw files in raw/.",
         args.dir.display()
     ))?;
 
     let mut first_silver = None;
     for (number, wave) in WAVES.iter().enumerate() {
-        heading(number + 1, &format!("{}: {}", wave.folder, wave.tells))?;
+        heading(number + 1, &format!("{}: {}", wave.folder, wave.about))?;
         drop_files(&dir, wave)?;
         for round in rounds(&wired).await? {
             explain(&wired, &round).await?;
@@ -99,13 +99,13 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
         show(&wired, &BY_STATUS.replace("{at}", ""), "silver.flights, by status").await?;
     }
 
-    heading(4, "the same files are offered again")?;
+    heading(4, "the same files arrive again")?;
     drop_files(&dir, &WAVES[2])?;
-    // The content, the size and the time of each file are those that the ledger knows.
+    // Path, size and modification time are unchanged: these are object versions that the ledger has.
     let again = wired.pipelines[0].bronze.step().await?;
-    tell(&format!("  {}", bronze_line("flights", &again)))?;
-    tell(
-        "  The ledger, itself a table (bronze.flights_objects), knows every version of every file, for good.",
+    print_line(&format!("  {}", bronze_line("flights", &again)))?;
+    print_line(
+        "  The ledger (the table bronze.flights_objects) keeps the outcome of every version of every file.",
     )?;
 
     heading(5, "gold, and silver as it was")?;
@@ -135,17 +135,17 @@ fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn heading(number: usize, text: &str) -> anyhow::Result<()> {
-    tell(&format!("\n{number}. {text}"))
+    print_line(&format!("\n{number}. {text}"))
 }
 
-/// Writes the files of a wave; one that is there with that content is left as it is.
+/// Writes the files of a wave; a file that exists keeps its modification time.
 fn drop_files(dir: &Path, wave: &Wave) -> anyhow::Result<()> {
     let folder = dir.join("raw").join(wave.folder);
     std::fs::create_dir_all(&folder)?;
     for (name, content) in wave.files {
         let path = folder.join(name);
         let time = match std::fs::metadata(&path) {
-            Ok(there) => there.modified().ok(),
+            Ok(existing) => existing.modified().ok(),
             Err(_) => None,
         };
         std::fs::write(&path, content)?;
@@ -154,10 +154,10 @@ fn drop_files(dir: &Path, wave: &Wave) -> anyhow::Result<()> {
         }
     }
     let names: Vec<&str> = wave.files.iter().map(|(name, _)| *name).collect();
-    tell(&format!("  {} dropped into raw/{}/", names.join(", "), wave.folder))
+    print_line(&format!("  {} dropped into raw/{}/", names.join(", "), wave.folder))
 }
 
-/// What a worker that runs until it is idle does.
+/// The rounds of a worker that runs until it is idle.
 async fn rounds(wired: &Wired) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
     let seen = |round: &Round| rounds.push(round.clone());
@@ -169,21 +169,23 @@ async fn rounds(wired: &Wired) -> anyhow::Result<Vec<Round>> {
 }
 
 async fn explain(wired: &Wired, round: &Round) -> anyhow::Result<()> {
-    tell(&format!("  {}", bronze_line(&round.pipeline, &round.bronze)))?;
+    print_line(&format!("  {}", bronze_line(&round.pipeline, &round.bronze)))?;
     for snapshot in &round.bronze.snapshots {
-        tell(&format!("    → snapshot {snapshot} of bronze.flights: one append for all of them"))?;
+        print_line(&format!(
+            "    → snapshot {snapshot} of bronze.flights: one append for all of them"
+        ))?;
     }
     if let Some(silver) = &round.silver {
-        tell(&format!("  {}", silver_line(&round.pipeline, silver)))?;
+        print_line(&format!("  {}", silver_line(&round.pipeline, silver)))?;
         if let Some(tip) = tip(wired, "silver.flights").await? {
-            tell(&format!(
-                "    → snapshot {} of silver.flights ({}), which says in its own summary how far bronze is merged",
+            print_line(&format!(
+                "    → snapshot {} of silver.flights ({}), with the position in bronze that it merged through",
                 tip.id, tip.operation
             ))?;
         }
     }
     for (table, gold) in &round.gold {
-        tell(&format!("  {}", gold_line(table, gold)))?;
+        print_line(&format!("  {}", gold_line(table, gold)))?;
     }
     Ok(())
 }
@@ -198,19 +200,19 @@ async fn show(wired: &Wired, sql: &str, what: &str) -> anyhow::Result<()> {
     let mut text = Vec::new();
     write(&mut text, &rows, Format::Table)?;
     let table = String::from_utf8_lossy(&text).trim_end().replace('\n', "\n  ");
-    tell(&format!("  {what}:\n  {table}"))
+    print_line(&format!("  {what}:\n  {table}"))
 }
 
 fn next_steps(dir: &Path, first: &Snapshot, took: Duration) -> anyhow::Result<()> {
     let program = config::environment::program();
-    tell(&format!(
-        "\nDone in {:.1} s. Every table is plain Iceberg: PyIceberg, DuckDB and Spark read it as it is. Next:\n\
+    print_line(&format!(
+        "\nDone in {:.1} s. Every table is plain Iceberg: PyIceberg, DuckDB and Spark can read it. Next:\n\
          \n  cd {}\
          \n  {program} status\
          \n  {program} history silver.flights\
          \n  {program} sql 'SELECT * FROM silver.flights VERSION AS OF {} LIMIT 3'\
          \n  {program} objects\
-         \n  {program} run          # and copy a CSV of your own into raw/\n",
+         \n  {program} run          # then copy more flights into raw/\n",
         took.as_secs_f64(),
         dir.display(),
         first.id,

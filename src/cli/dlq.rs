@@ -1,4 +1,4 @@
-//! `dlq`: dead letters, shown, sent round again, given up.
+//! `dlq`: lists, shows, replays and purges dead letters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use globset::GlobBuilder;
 
 use super::exit::Usage;
-use super::output::{Format, print, quiet, say, tell};
-use super::progress::{Told, watched_telling};
+use super::output::{Format, print, print_line, quiet, say};
+use super::progress::{Progress, watched_with_progress};
 use crate::dead_letters::queued::{self, Action, Counts};
 use crate::dead_letters::recorded::{self, Recorded};
 use crate::dead_letters::{Entry, Filter};
@@ -24,44 +24,44 @@ pub(super) enum DlqCommand {
     #[command(
         after_help = "Examples:\n  silversmith dlq list\n  silversmith dlq list --since 2h --format json | jq -r .reason | sort | uniq -c"
     )]
-    /// Show dead letters, a line each
+    /// List dead letters, one per line
     List {
         #[command(flatten)]
         which: Which,
-        /// How rows are printed: a table, CSV with a header, or one JSON object a line
+        /// How rows are printed: as a table, as CSV with a header, or as one JSON object per line
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     #[command(
         after_help = "Examples:\n  silversmith dlq show 019a7f3e-5c1d-7d51-9a0b-1f2e3d4c5b6a\n  silversmith dlq show s3://raw-zone/orders/1.csv"
     )]
-    /// Show one dead letter, whole
+    /// Show one dead letter in full
     Show {
-        /// Its id, as `dlq list` shows it, or the URI of its object
+        /// Id of the dead letter, as in `dlq list`, or the URI of its object
         id: String,
     },
     #[command(
         after_help = "Examples:\n  silversmith dlq replay --dry-run\n  silversmith dlq replay --reason schema-changed --match 's3://raw-zone/orders/**'"
     )]
-    /// Send dead letters round again, once what was wrong is mended; harmless if done twice
+    /// Process dead letters again, after their cause is fixed; repeating a replay is harmless
     Replay {
         #[command(flatten)]
         which: Which,
-        /// Only say what would be done
+        /// Only show what would happen
         #[arg(long)]
         dry_run: bool,
     },
     #[command(
         after_help = "Examples:\n  silversmith dlq purge --reason not-text --dry-run\n  silversmith dlq purge --all"
     )]
-    /// Give dead letters up, for good
+    /// Delete dead letters for good
     Purge {
         #[command(flatten)]
         which: Which,
-        /// All of them: needed where nothing else says which
+        /// Purge every dead letter; required when no filter is given
         #[arg(long)]
         all: bool,
-        /// Only say what would be done
+        /// Only show what would happen
         #[arg(long)]
         dry_run: bool,
     },
@@ -69,16 +69,16 @@ pub(super) enum DlqCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// Just those with this reason
+    /// Only dead letters with this reason
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Just those about an object whose URI matches this glob
+    /// Only dead letters about an object whose URI matches this glob
     #[arg(long = "match", value_name = "GLOB")]
     matching: Option<String>,
-    /// Just those since then: a time, or how long ago, such as 2h
+    /// Only dead letters newer than TIME (RFC 3339, or an age such as 2h)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// So many at most
+    /// Maximum number of dead letters
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -94,7 +94,7 @@ impl Which {
         };
         let since = self.since.as_deref().map(|text| since(text, now)).transpose()?;
         if self.limit == Some(0) {
-            return Err(Usage("--limit: it has to be at least 1".to_owned()).into());
+            return Err(Usage("--limit must be at least 1".to_owned()).into());
         }
         Ok(Filter { reason: self.reason.clone(), matching, since, limit: self.limit })
     }
@@ -111,7 +111,7 @@ fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Usage> {
     }
     let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
     time.map_err(|_| {
-        Usage(format!("--since: `{text}` is no time: write 2h, 3d, or 2026-01-31T12:00:00Z"))
+        Usage(format!("--since: `{text}` is not a time; write 2h, 3d or 2026-01-31T12:00:00Z"))
     })
 }
 
@@ -128,8 +128,7 @@ pub(super) async fn run(wired: &Wired, command: DlqCommand) -> anyhow::Result<()
         }
         DlqCommand::Purge { which, all, dry_run } => {
             if which.is_everything() && !all && !dry_run {
-                let why =
-                    "say which dead letters are given up: --reason, --match, --since, or --all";
+                let why = "choose the dead letters to purge: --reason, --match, --since, or --all";
                 return Err(Usage(why.to_owned()).into());
             }
             act(wired, &which.filter(now)?, Verb::Purge, dry_run).await
@@ -137,7 +136,7 @@ pub(super) async fn run(wired: &Wired, command: DlqCommand) -> anyhow::Result<()
     }
 }
 
-/// What is done with dead letters.
+/// What to do with dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Replay,
@@ -147,13 +146,13 @@ enum Verb {
 impl Verb {
     fn done(self) -> &'static str {
         match self {
-            Self::Replay => "sent round again",
-            Self::Purge => "given up",
+            Self::Replay => "replayed",
+            Self::Purge => "purged",
         }
     }
 }
 
-/// The dead letters that are meant, explained.
+/// The dead letters that the filter selects, with the errors of redriven messages completed.
 async fn look(wired: &Wired, filter: &Filter) -> anyhow::Result<Vec<Entry>> {
     let Intake::Queue(queues) = &wired.intake else {
         let found = all_recorded(wired, filter).await?;
@@ -176,30 +175,27 @@ async fn in_queue(
     let waiting = queues.dlq.describe().await?.messages();
     let what = match action {
         Action::Look => "reading dead letters",
-        Action::Replay(_) => "sending dead letters round again",
-        Action::Purge => "giving dead letters up",
+        Action::Replay(_) => "replaying dead letters",
+        Action::Purge => "purging dead letters",
     };
-    let worked = watched_telling(what, |told: Told| async move {
+    let worked = watched_with_progress(what, |progress: Progress| async move {
         let ambient = wired.lake.ambient();
-        let telling = move |counts: Counts| {
-            told.tell(format!(
-                "{what}: {} done, about {waiting} in the queue at first",
-                counts.done
-            ));
+        let report = move |counts: Counts| {
+            progress.set(format!("{what}: {} of about {waiting} done", counts.done));
         };
-        queued::work(&queues.dlq, filter, action, ambient, &mut found, telling).await
+        queued::work(&queues.dlq, filter, action, ambient, &mut found, report).await
     });
     let counts = worked.await?;
     let hidden = waiting.saturating_sub(counts.seen as u64);
     if filter.limit.is_none() && hidden > 0 && queues.settings.dlq.ends_with(".fifo") {
         say(&format!(
-            "about {hidden} more could not be looked at, or are not meant: a FIFO queue gives no more of a group while ten of it are in hand; replay or purge those first, then run the same command again"
+            "about {hidden} more are not shown: they do not match, or the FIFO queue holds them back. It delivers at most ten in-flight messages per group. Replay or purge these, then run again"
         ))?;
     }
     Ok(counts)
 }
 
-/// What the objects table says of objects whose messages the queue has moved by itself.
+/// Adds the outcomes in the ledger to the errors of messages that the queue itself moved.
 async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
     let uris: Vec<String> = entries
         .iter()
@@ -209,7 +205,7 @@ async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
     if uris.is_empty() {
         return Ok(());
     }
-    let mut told: HashMap<String, String> = HashMap::new();
+    let mut outcomes: HashMap<String, String> = HashMap::new();
     for pipeline in &wired.pipelines {
         let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
         let ledger = pipeline.bronze.ledger();
@@ -218,15 +214,17 @@ async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
         }
         for (uri, words) in ledger.view(bronze.as_ref()).await?.newest(&uris).await? {
             let more = format!("{}: {words}", pipeline.settings.name);
-            let all = told.entry(uri).or_default();
+            let all = outcomes.entry(uri).or_default();
             *all = if all.is_empty() { more } else { format!("{all}, {more}") };
         }
     }
     for entry in entries.iter_mut().filter(|entry| entry.reason == Reason::Redriven.as_str()) {
         for uri in &entry.uris {
-            let known =
-                told.get(uri).map_or("nothing: workers died, or were stopped, while at it", |s| s);
-            entry.error.push_str(&format!("; the objects table says of {uri}: {known}"));
+            let known = outcomes.get(uri).map_or(
+                "none (workers died or were stopped while they processed it)",
+                String::as_str,
+            );
+            entry.error.push_str(&format!("; outcome of {uri} in the ledger: {known}"));
         }
     }
     Ok(())
@@ -234,24 +232,25 @@ async fn explain(wired: &Wired, entries: &mut [Entry]) -> anyhow::Result<()> {
 
 async fn show(wired: &Wired, id: &str) -> anyhow::Result<()> {
     let found = look(wired, &Filter::default()).await?;
-    let is_meant = |entry: &&Entry| entry.id == id || entry.uris.iter().any(|uri| uri == id);
+    let is_requested = |entry: &&Entry| entry.id == id || entry.uris.iter().any(|uri| uri == id);
     let mut any = false;
-    for entry in found.iter().filter(is_meant) {
+    for entry in found.iter().filter(is_requested) {
         any = true;
         let at = entry.at.map_or_else(|| "unknown".to_owned(), |at| at.to_rfc3339());
-        tell(&format!("id        {}\nsince     {at}", quiet(&entry.id)))?;
-        tell(&format!("reason    {}", quiet(&entry.reason)))?;
-        tell(&format!("pipeline  {}", quiet(entry.pipeline.as_deref().unwrap_or("-"))))?;
+        print_line(&format!("id        {}\nsince     {at}", quiet(&entry.id)))?;
+        print_line(&format!("reason    {}", quiet(&entry.reason)))?;
+        print_line(&format!("pipeline  {}", quiet(entry.pipeline.as_deref().unwrap_or("-"))))?;
         for uri in &entry.uris {
-            tell(&format!("object    {}", quiet(uri)))?;
+            print_line(&format!("object    {}", quiet(uri)))?;
         }
-        tell(&format!("error     {}", quiet(&entry.error)))?;
+        print_line(&format!("error     {}", quiet(&entry.error)))?;
         if !entry.body.is_empty() {
-            tell(&quiet(&queued::pretty(&entry.body)))?;
+            print_line(&quiet(&queued::pretty(&entry.body)))?;
         }
     }
     if !any {
-        return Err(Usage(format!("there is no dead letter `{id}`; `dlq list` shows them")).into());
+        let why = format!("there is no dead letter `{id}`; `silversmith dlq list` lists them");
+        return Err(Usage(why).into());
     }
     Ok(())
 }
@@ -260,8 +259,8 @@ async fn act(wired: &Wired, filter: &Filter, verb: Verb, dry_run: bool) -> anyho
     if dry_run {
         let found = look(wired, filter).await?;
         print(&[rows(&found)?], Format::Table)?;
-        let letters = counted(found.len() as u64, "dead letter");
-        return say(&format!("{letters} would be {}; nothing was done", verb.done()));
+        let count = counted(found.len() as u64, "dead letter");
+        return say(&format!("{count} would be {}; nothing was done", verb.done()));
     }
     let Intake::Queue(queues) = &wired.intake else {
         return act_recorded(wired, filter, verb).await;
@@ -274,14 +273,14 @@ async fn act(wired: &Wired, filter: &Filter, verb: Verb, dry_run: bool) -> anyho
     say(&format!("{} {}", counted(counts.done as u64, "dead letter"), verb.done()))?;
     if counts.refused > 0 {
         anyhow::bail!(
-            "{} stayed: a queue refused them",
+            "a queue refused {}, which stay in the dead-letter queue",
             counted(counts.refused as u64, "dead letter")
         );
     }
     Ok(())
 }
 
-/// By pipeline, the objects that were not taken in.
+/// The objects that were not ingested, by pipeline.
 async fn all_recorded<'a>(
     wired: &'a Wired,
     filter: &Filter,
@@ -307,7 +306,7 @@ async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Res
         };
         let oldest = found.iter().map(|object| object.id.last_modified).min();
         if let (Verb::Replay, Some(oldest)) = (verb, oldest) {
-            // First: once it is recorded that they are replayed, nobody is told of them any more.
+            // First: once they are recorded as replayed, they are no longer listed as dead letters.
             pipeline.bronze.list_from(oldest).await?;
         }
         let now = wired.lake.ambient().now();
@@ -315,7 +314,7 @@ async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Res
         done += found.len();
     }
     let next = match verb {
-        Verb::Replay if done > 0 => ": the next listing takes them up",
+        Verb::Replay if done > 0 => ": the next listing ingests them",
         _ => "",
     };
     say(&format!("{} {}{next}", counted(done as u64, "dead letter"), verb.done()))

@@ -1,4 +1,4 @@
-//! Exit codes and hints, in one place.
+//! Exit codes, and the hints of all commands.
 
 use std::fmt;
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::sql::SqlError;
 use crate::wiring::WiringError;
 use crate::worker::WorkerError;
 
-/// The command was asked for something that makes no sense.
+/// The arguments make no sense together, or name something that does not exist.
 #[derive(Debug)]
 pub(super) struct Usage(pub(super) String);
 
@@ -30,7 +30,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// What kind of error this is, by the first cause that knows.
+/// The kind of an error, by the first cause that has one.
 fn kind(error: &anyhow::Error) -> Kind {
     for cause in error.chain() {
         if cause.is::<ConfigError>() || cause.is::<Usage>() {
@@ -68,11 +68,11 @@ fn kind(error: &anyhow::Error) -> Kind {
 }
 
 fn own_kind(error: &WorkerError) -> Option<Kind> {
-    // The others have a cause that knows.
+    // The others have a cause with a kind.
     matches!(error, WorkerError::NothingToWatch).then_some(Kind::Configuration)
 }
 
-/// A reader of ours that has gone away (`silversmith sql … | head`) is no failure.
+/// Whether the reader of the output has gone away (`silversmith sql … | head`), which is no failure.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
@@ -81,44 +81,44 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The next step, where it can be told more exactly than by the kind.
+/// The next step, where it is more exact than that of the kind.
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         if let Some(WiringError::NoLake(_)) = cause.downcast_ref() {
-            return Some("Or name another configuration with --config.");
+            return Some("To use another configuration, pass --config.");
         }
         let queue = matches!(cause.downcast_ref(), Some(WorkerError::Queue(_)));
         if queue || cause.is::<QueueError>() {
             return Some(
-                "Nothing is lost. `silversmith check` tries source.queue and source.dlq; then run the same command again.",
+                "No data was lost. Test source.queue and source.dlq with `silversmith check`, then rerun the command.",
             );
         }
         if cause.is::<Usage>() {
-            return Some("`silversmith help` shows what can be asked for.");
+            return Some("Run `silversmith help` to see the available commands.");
         }
         match lake_error(cause)? {
             error @ LakeError::Iceberg { doing: "reading its metadata", .. }
                 if causes(error).iter().any(|cause| cause.contains("NoSuchKey")) =>
             {
                 Some(
-                    "The catalog names a table whose files are gone: restore them, or begin with another catalog or lake.name.",
+                    "The catalog names a table whose files are missing. Restore them, or start with another catalog or lake.name.",
                 )
             }
             LakeError::NotFound(_) => Some(
-                "Write it as namespace.table; `silversmith status` shows the pipelines, and a table is made when its first rows come.",
+                "Write the name as namespace.table. `silversmith status` lists the pipelines; a table is created with its first rows.",
             ),
             LakeError::NoSnapshot { .. } => {
-                Some("`silversmith history TABLE` lists the snapshots that there are.")
+                Some("Run `silversmith history TABLE` to list the snapshots of the table.")
             }
             LakeError::RolledBack { .. } => Some(
-                "Nothing was changed. Set the table to that snapshot again, if the rollback was not meant; otherwise name a new bronze table. `silversmith status` and `objects` still show what is known.",
+                "Nothing was changed. If the rollback was a mistake, set the table back to that snapshot; otherwise name a new bronze table. `silversmith status` and `silversmith objects` still work.",
             ),
             _ => None,
         }
     })
 }
 
-/// The table's trouble within a step's: a step's own error says the same, and is no cause of its own.
+/// The table's error inside a step's error, which is transparent and so no cause of its own.
 fn lake_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a LakeError> {
     if let Some(BronzeError::Lake(error)) = cause.downcast_ref() {
         return Some(error);
@@ -146,9 +146,8 @@ pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    // Nobody is left to be told when stderr is closed, too.
-    let told = std::io::stderr().write_all(message(error).as_bytes());
-    drop(told);
+    // With stderr closed, too, there is no one left to read it.
+    drop(std::io::stderr().write_all(message(error).as_bytes()));
     match kind(error) {
         Kind::Configuration => ExitCode::from(2),
         _ => ExitCode::from(1),

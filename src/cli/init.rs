@@ -1,4 +1,4 @@
-//! `init`: a first `silversmith.toml` from a sample.
+//! `init`: writes a first `silversmith.toml` from a sample.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -21,16 +21,16 @@ Examples:
   silversmith init raw/orders.csv
   silversmith init raw/orders.csv --config lakes/orders.toml")]
 pub(super) struct InitArgs {
-    /// A sample; its folder becomes the source
+    /// Sample CSV file; its folder becomes the source
     file: PathBuf,
-    /// Overwrite the configuration file if there is one
+    /// Overwrite the configuration file if it exists
     #[arg(long)]
     force: bool,
 }
 
 pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
     if config.exists() && !args.force {
-        let message = format!("{} exists; --force overwrites it", config.display());
+        let message = format!("{} exists already; --force overwrites it", config.display());
         return Err(Usage(message).into());
     }
     let text = written(config, &args.file)?;
@@ -46,7 +46,8 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
     let format = FormatSettings::default();
     let columns = columns_of(file, &format, &Default::default())?;
     if columns.is_empty() {
-        return Err(Usage(format!("{} is empty: it tells nothing", file.display())).into());
+        let why = format!("{} is empty; a sample needs at least a header line", file.display());
+        return Err(Usage(why).into());
     }
     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let name = format::names::column_names([stem.as_str()]).remove(0);
@@ -75,7 +76,7 @@ directory = {folder:?}
 name   = "{name}"
 source = {glob:?}
 
-[pipeline.csv.columns]   # as inferred from the sample; a cell of another type goes to _rescued
+[pipeline.csv.columns]   # types inferred from the sample; a cell of another type goes to _rescued
 {declared}
 
 [pipeline.bronze]
@@ -84,21 +85,21 @@ table = "bronze.{name}"
 [pipeline.silver]
 table    = "silver.{name}"
 keys     = {keys:?}   # the columns that identify a row: a guess, check it
-order_by = {order:?}   # the column that says which row is newer; [] = the file's own time
+order_by = {order:?}   # the column that says which row is newer; [] = the time of the file
 "#,
         glob = format!("{folder}/**/*.csv"),
         declared = declared.join("\n"),
     ))
 }
 
-/// The sample's folder, as the configuration file sees it.
+/// The sample's folder, relative to the configuration file where it is below it.
 fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
     let file = std::path::absolute(file)?;
     let config = std::path::absolute(config)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
     let base = config.parent().unwrap_or(Path::new("/"));
-    let seen = folder.strip_prefix(base).unwrap_or(folder);
-    let text = seen.to_string_lossy().into_owned();
+    let relative = folder.strip_prefix(base).unwrap_or(folder);
+    let text = relative.to_string_lossy().into_owned();
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 

@@ -29,14 +29,14 @@ pub(super) async fn history(
     let table = wired.lake.load(table).await?;
     let snapshots = metadata_tables::snapshots(&table.snapshots())?;
     let snapshots = match format {
-        Format::Table => marks_as_lines(&snapshots)?,
+        Format::Table => properties_as_lines(&snapshots)?,
         Format::Json => ids_as_text(&snapshots)?,
         Format::Csv => snapshots,
     };
     print(&[snapshots], format)
 }
 
-/// For programs that take every JSON number for a double, and would round the ids.
+/// For programs that read every JSON number as a double and would round the ids.
 fn ids_as_text(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
     let schema = snapshots.schema();
     let columns = schema.fields().iter().zip(snapshots.columns()).map(|(field, values)| {
@@ -50,13 +50,13 @@ fn ids_as_text(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
-/// For people: a line for each mark, instead of JSON.
-fn marks_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
+/// For people: a line for each snapshot property, instead of JSON.
+fn properties_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
     let position = snapshots.schema().index_of("marks")?;
     let lines = snapshots.column(position).as_string::<i32>().iter().map(|json| {
-        let marks: BTreeMap<String, String> =
+        let properties: BTreeMap<String, String> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let shown = marks.iter().filter(|(key, _)| *key != "ledger-files");
+        let shown = properties.iter().filter(|(key, _)| *key != "ledger-files");
         shown.map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join("\n")
     });
     let mut columns = snapshots.columns().to_vec();
@@ -72,13 +72,13 @@ Examples:
 pub(super) struct ObjectsArgs {
     #[command(flatten)]
     only: Only,
-    /// Just those that were not ingested
+    /// Only objects that were not ingested
     #[arg(long)]
     failed: bool,
-    /// Just those whose URI matches this glob
+    /// Only objects whose URI matches this glob
     #[arg(long = "match", value_name = "GLOB")]
     matching: Option<String>,
-    /// Every attempt at an object, not just how it stands
+    /// Show every attempt at an object, not only the newest
     #[arg(long)]
     attempts: bool,
     #[command(flatten)]
@@ -111,7 +111,7 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
         parts.join(" UNION ALL "),
         conditions.join(" AND ")
     );
-    let rows = query(&context, "objects", &sql).await?.execute_stream().await?;
+    let rows = query(&context, "the query of the ledger", &sql).await?.execute_stream().await?;
     print_stream(matching(rows, args.matching.as_deref())?, args.format.format).await
 }
 

@@ -33,28 +33,31 @@ use crate::wiring::{Missing, WiringError, wire};
 use crate::worker::announced;
 use output::Format;
 
-/// The configuration file where none is named.
+/// The configuration file unless one is named.
 const DEFAULT_CONFIG: &str = "silversmith.toml";
+
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Global options";
 
 const EXAMPLES: &str = "\
 Examples:
-  silversmith demo                        a whole lake in ./silversmith-demo, explained
-  silversmith init raw/orders.csv         a first silversmith.toml from a sample
-  silversmith run --until-idle            everything there is to do, then exit
+  silversmith demo                        build a small lake in ./silversmith-demo, step by step
+  silversmith init raw/orders.csv         write a first silversmith.toml from a sample CSV file
+  silversmith run --until-idle            process everything that waits, then exit
   silversmith sql 'SELECT * FROM silver.orders LIMIT 5'
   silversmith objects --format json | jq 'select(.outcome != \"ingested\")'
 
-Exit codes: 0 done, 1 failed (the message says what to do next), 2 wrong usage or configuration.";
+Exit codes: 0 success, 1 failure (the message says what to do next), 2 wrong usage or configuration.";
 
-/// CSV files → Iceberg tables: bronze, silver, gold; exactly once.
+/// Load CSV files from S3 or a folder into Apache Iceberg tables (bronze, silver, gold), exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "silversmith", version, after_help = EXAMPLES)]
 struct Cli {
-    /// The configuration: a file, or s3://bucket/key
-    #[arg(long, global = true, env = config::environment::CONFIG.name, hide_env_values = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    /// Configuration file: a path, or s3://bucket/key
+    #[arg(long, global = true, help_heading = GLOBAL, env = config::environment::CONFIG.name, hide_env_values = true, default_value = DEFAULT_CONFIG, value_name = "FILE")]
     config: String,
-    /// How log lines look; what is logged is set by RUST_LOG
-    #[arg(long, global = true, value_enum, env = config::environment::LOG_FORMAT.name, hide_env_values = true, default_value_t, value_name = "FORMAT")]
+    /// Format of log lines; RUST_LOG sets which lines are logged
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, env = config::environment::LOG_FORMAT.name, hide_env_values = true, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
@@ -65,26 +68,26 @@ enum Command {
     #[command(
         after_help = "Examples:\n  silversmith run\n  silversmith run --http 9464\n  silversmith run --until-idle --log-format json 2> worker.log"
     )]
-    /// Run the worker: bronze, silver and gold of every pipeline, as files come
+    /// Run the worker: ingest files as they arrive, merge them into silver, refresh gold
     Run {
-        /// Exit once the source is empty and silver and gold have caught up
+        /// Exit when no files wait and silver and gold are up to date
         #[arg(long)]
         until_idle: bool,
-        /// Serve /metrics, /healthz and /readyz here: an address, or a port on loopback
+        /// Serve /metrics, /healthz and /readyz here: an address such as 0.0.0.0:9464, or a loopback port
         #[arg(long, value_name = "ADDR")]
         http: Option<Listen>,
     },
     #[command(
         after_help = "Examples:\n  silversmith bronze\n  silversmith bronze --pipeline orders && silversmith silver --pipeline orders"
     )]
-    /// Ingest raw objects that the ledger does not know, once
+    /// Ingest new files into bronze, once
     Bronze(Only),
     #[command(
         after_help = "Examples:\n  silversmith backfill\n  silversmith backfill s3://raw-zone/orders/2025/"
     )]
-    /// List existing objects, however old, and ingest those that the ledger does not know
+    /// List all files, however old, and ingest those that were not processed before
     Backfill {
-        /// Just those whose URI begins with this; all of them without
+        /// Only files whose URI starts with this; by default, all files
         #[arg(value_name = "URI")]
         root: Option<String>,
         #[command(flatten)]
@@ -93,37 +96,40 @@ enum Command {
     #[command(
         after_help = "Examples:\n  silversmith silver\n  silversmith silver --pipeline orders --rebuild"
     )]
-    /// Merge what bronze gained into silver, once
+    /// Merge new bronze rows into silver, once
     Silver {
         #[command(flatten)]
         only: Only,
-        /// Make silver anew from the whole of bronze, in one commit
+        /// Recompute silver from all of bronze, in one commit
         #[arg(long)]
         rebuild: bool,
     },
     #[command(
         after_help = "Examples:\n  silversmith gold\n  silversmith gold --config lakes/orders.toml"
     )]
-    /// Compute gold tables from silver, where it has moved, once
+    /// Recompute the gold tables whose silver table changed, once
     Gold(Only),
-    /// Query any table: namespace.table, VERSION AS OF, TIMESTAMP AS OF, t.history, t.snapshots, t.files
+    /// Run a SELECT over any table, as it is now or was at an earlier snapshot
+    ///
+    /// Write tables as namespace.table. VERSION AS OF and TIMESTAMP AS OF read an earlier snapshot;
+    /// t.history, t.snapshots and t.files are the metadata tables of table t.
     Sql(sql::SqlArgs),
     #[command(
-        after_help = "Examples:\n  silversmith history silver.orders\n  silversmith history bronze.orders --format json | jq .snapshot_id"
+        after_help = "Examples:\n  silversmith history silver.orders\n  silversmith history bronze.orders --format json | jq -r .snapshot_id"
     )]
-    /// A table's snapshots: id, time, operation, rows added and removed, marks
+    /// List the snapshots of a table: id, time, operation, rows added and removed, properties
     History {
-        /// The table, as namespace.table
+        /// Table, as namespace.table
         table: crate::lake::TableName,
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// What happened to which object: outcome, rows, rescued rows, batch, error
+    /// List files and what happened to them: outcome, rows, rescued rows, batch, error
     Objects(look::ObjectsArgs),
     #[command(
         after_help = "Examples:\n  silversmith status\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
     )]
-    /// Lag, last commits and failures, a line for each pipeline
+    /// Show the lag, the last commits and the failures of each pipeline
     Status {
         #[command(flatten)]
         format: FormatArgs,
@@ -131,45 +137,45 @@ enum Command {
     #[command(
         after_help = "Examples:\n  silversmith checkpoint show\n  silversmith checkpoint rewind orders --to 8744736658442914487\n  silversmith checkpoint rewind orders --to-start"
     )]
-    /// Look at checkpoints, or make the next merge start earlier
+    /// Show checkpoints, or re-merge from an earlier bronze snapshot
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
     #[command(
         after_help = "Examples:\n  silversmith check\n  silversmith check --infer raw/orders.csv"
     )]
-    /// Validate the configuration and reach everything that it names
+    /// Validate the configuration and test access to everything that it names
     Check {
-        /// Print the columns and types inferred from this CSV file instead
+        /// Instead, print the columns and types that are inferred from this CSV file
         #[arg(long, value_name = "FILE.csv")]
         infer: Option<PathBuf>,
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Look into dead letters, send them round again, give them up
+    /// List, inspect, replay or purge dead letters
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
     /// Write a first silversmith.toml from a sample CSV file
     Init(init::InitArgs),
     #[command(
-        after_help = "Examples:\n  silversmith lambda --config s3://lake-config/silversmith.toml\n  SILVERSMITH_CONFIG=s3://lake-config/silversmith.toml ./bootstrap\n\nIt takes SQS batches (ReportBatchItemFailures), {\"step\": \"bronze\"} from Step Functions, its own bronze.committed events, and schedules."
+        after_help = "Examples:\n  silversmith lambda --config s3://lake-config/silversmith.toml\n  SILVERSMITH_CONFIG=s3://lake-config/silversmith.toml ./bootstrap\n\nThe function accepts SQS batches (with ReportBatchItemFailures), {\"step\": \"bronze\"} from Step Functions, silversmith's own bronze.committed events, and schedules."
     )]
     /// Serve the invocations of an AWS Lambda function
     Lambda,
-    /// Make a whole lake in a folder, from real data, and explain what happens
+    /// Build a small lake in a folder from real flight data, and explain each step
     Demo(demo::DemoArgs),
 }
 
 /// Which pipelines a step is for.
 #[derive(Debug, Args)]
 struct Only {
-    /// Just this pipeline
+    /// Only this pipeline
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
 }
 
 #[derive(Debug, Args)]
 struct FormatArgs {
-    /// How rows are printed: a table, CSV with a header, or one JSON object a line
+    /// How rows are printed: as a table, as CSV with a header, or as one JSON object per line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -177,12 +183,12 @@ struct FormatArgs {
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(config::environment::arguments());
-    // A person who looks at something wants the answer; a worker tells what it does.
+    // A command prints its result; a worker logs what it does.
     let default = match cli.command {
         Command::Run { .. } | Command::Lambda => "warn,aws_config=error,silversmith=info",
         _ => "warn,aws_config=error",
     };
-    let begun = telemetry::start(&Telemetry {
+    let started = telemetry::start(&Telemetry {
         format: cli.log_format,
         filter: config::environment::log_filter().as_deref(),
         default_filter: default,
@@ -190,9 +196,9 @@ pub fn main() -> ExitCode {
         service: &config::environment::service_name(),
         scraped: matches!(cli.command, Command::Run { http: Some(_), .. }),
     });
-    if let Err(error) = begun {
-        // Whoever asks for something wants the answer, collector or not.
-        tracing::warn!("{error}; going on without");
+    if let Err(error) = started {
+        // The command runs all the same, with a collector or without.
+        tracing::warn!(%error, "telemetry could not be started; the command runs without it");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -204,7 +210,7 @@ pub fn main() -> ExitCode {
         telemetry::flush(&ambient).await;
         done
     });
-    // An exporter that waits for its collector is not waited for.
+    // The process does not wait for an exporter that waits for its collector.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -213,7 +219,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
-    // Set and empty is as good as unset.
+    // An empty value counts as unset.
     let config = if cli.config.is_empty() { DEFAULT_CONFIG } else { cli.config.as_str() };
     let settings = || settings(config);
     match cli.command {
@@ -221,7 +227,7 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             let health = Health::new(ambient.clone());
             if let Some(listen) = http {
                 let address = telemetry::http::serve(listen, health.clone()).await;
-                let address = address.with_context(|| "--http: nobody can listen there")?;
+                let address = address.with_context(|| "--http: cannot listen on this address")?;
                 tracing::info!(%address, "serving /metrics, /healthz and /readyz");
             }
             let wired = wire(settings().await?, Missing::Make).await?;
@@ -250,16 +256,16 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             let chosen = chosen(&wired, &only)?;
             announced(&chosen, ambient, steps::gold(&chosen, ambient)).await
         }
-        Command::Sql(args) => sql::run(&look_at(settings().await?).await?, args).await,
+        Command::Sql(args) => sql::run(&existing(settings().await?).await?, args).await,
         Command::History { table, format } => {
-            look::history(&look_at(settings().await?).await?, &table, format.format).await
+            look::history(&existing(settings().await?).await?, &table, format.format).await
         }
-        Command::Objects(args) => look::objects(&look_at(settings().await?).await?, args).await,
+        Command::Objects(args) => look::objects(&existing(settings().await?).await?, args).await,
         Command::Status { format } => {
-            status::run(&look_at(settings().await?).await?, format.format).await
+            status::run(&existing(settings().await?).await?, format.format).await
         }
         Command::Checkpoint(command) => {
-            checkpoint::run(&look_at(settings().await?).await?, command).await
+            checkpoint::run(&existing(settings().await?).await?, command).await
         }
         Command::Check { infer: Some(file), format } => {
             check::infer(Path::new(config), &file, format.format)
@@ -268,12 +274,13 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             check::run(settings().await?, format.format).await
         }
         Command::Lambda if !config::environment::is_lambda() => {
-            let why = "`lambda` runs inside AWS Lambda, which sets AWS_LAMBDA_RUNTIME_API; here, use `silversmith run`";
+            let why = "`lambda` runs inside AWS Lambda only, which sets AWS_LAMBDA_RUNTIME_API; elsewhere, use `silversmith run`";
             Err(exit::Usage(why.to_owned()).into())
         }
         Command::Lambda => crate::lambda::run(wire(settings().await?, Missing::Make).await?).await,
         Command::Init(_) if config.starts_with("s3://") => {
-            let why = "`init` writes a file here: name one with --config, and copy it to S3 after you have made it yours";
+            let why =
+                "`init` writes a local file: name one with --config, edit it, then copy it to S3";
             Err(exit::Usage(why.to_owned()).into())
         }
         Command::Init(args) => init::run(Path::new(config), args),
@@ -283,10 +290,10 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
 
 /// The configuration, from a file or from S3.
 async fn settings(config: &str) -> anyhow::Result<Settings> {
-    let Some(place) = config.strip_prefix("s3://") else {
+    let Some(location) = config.strip_prefix("s3://") else {
         return Ok(config::load(Path::new(config))?);
     };
-    let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
+    let (bucket, key) = location.split_once('/').unwrap_or((location, ""));
     let aws = Aws::connect(config::environment::s3_endpoint().as_deref()).await;
     if !aws.has_region() {
         return Err(WiringError::NoRegion.into());
@@ -296,8 +303,8 @@ async fn settings(config: &str) -> anyhow::Result<Settings> {
     Ok(config::fetched(config, &text)?)
 }
 
-/// The lake for a command that only looks.
-async fn look_at(settings: Settings) -> anyhow::Result<Wired> {
+/// The lake for a command that only reads: it has to exist.
+async fn existing(settings: Settings) -> anyhow::Result<Wired> {
     Ok(wire(settings, Missing::Refuse).await?)
 }
 

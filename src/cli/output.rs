@@ -11,28 +11,28 @@ use arrow::util::pretty::pretty_format_batches_with_options;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
-/// How rows are printed.
+/// The format of printed rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Format {
-    /// A table, for people
+    /// Aligned table
     #[default]
     Table,
     /// CSV with a header
     Csv,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
-/// Prints batches that are at hand.
+/// Prints complete batches.
 pub(super) fn print(batches: &[RecordBatch], format: Format) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     write(&mut out, batches, format)?;
     Ok(out.flush()?)
 }
 
-/// Prints rows as they come; only a table has to be complete before its columns are as wide as they need.
+/// Prints rows as they arrive; a table alone waits for all of them, as they set the widths of its columns.
 pub(super) async fn print_stream(
     mut rows: SendableRecordBatchStream,
     format: Format,
@@ -76,7 +76,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// A text in which nothing acts on a terminal: keys, cells and errors quote strangers.
+/// A text without control characters that act on a terminal: keys, cells and errors quote foreign input.
 pub(super) fn quiet(text: &str) -> String {
     let each = text.chars().map(|c| match c {
         '\n' => "\n".to_owned(),
@@ -105,7 +105,7 @@ fn write_more(
     format: Format,
     first: bool,
 ) -> anyhow::Result<()> {
-    // Into memory first: Arrow's writers hide what kind of I/O error they met.
+    // Into memory first: Arrow's writers hide the kind of an I/O error.
     let mut text = Vec::new();
     match format {
         Format::Json => {
@@ -122,20 +122,20 @@ fn write_more(
         }
     }
     match out.write_all(&text) {
-        // The reader has seen enough (`| head`). The query is still running: it ends with us.
+        // The reader has seen enough (`| head`). The query still runs: it ends with the process.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written?),
     }
 }
 
-/// Prints a line that is the command's result.
-pub(super) fn tell(text: &str) -> anyhow::Result<()> {
+/// Prints a line of the command's result, on stdout.
+pub(super) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(())
 }
 
-/// Says something to the person in front of the terminal.
+/// Says something to the person at the terminal, on stderr.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stderr().lock();
     writeln!(out, "{text}")?;

@@ -9,20 +9,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::ambient::{SharedAmbient, SystemAmbient, timeout};
 
-/// Silence before anything is said.
+/// How long work is silent.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the line on a terminal is written again.
+/// The interval at which a terminal shows progress.
 const REDRAW: Duration = Duration::from_millis(250);
-/// How often a log gets a line.
+/// The interval of progress lines where stderr is no terminal.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// What is told of the work while it goes on.
+/// The progress of work, in words.
 #[derive(Debug, Clone)]
-pub(super) struct Told(Arc<Mutex<String>>);
+pub(super) struct Progress(Arc<Mutex<String>>);
 
-impl Told {
-    /// From now on, this is said.
-    pub(super) fn tell(&self, text: String) {
+impl Progress {
+    /// Replaces the text.
+    pub(super) fn set(&self, text: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
@@ -31,14 +31,14 @@ impl Told {
     }
 }
 
-/// Awaits work that tells how far it has come; when it takes long, says what is being done and for how long.
-pub(super) async fn watched_telling<F: Future>(
+/// Awaits work that reports its progress; after two seconds, shows the progress and the elapsed time.
+pub(super) async fn watched_with_progress<F: Future>(
     what: &str,
-    work: impl FnOnce(Told) -> F,
+    work: impl FnOnce(Progress) -> F,
 ) -> F::Output {
-    let told = Told(Arc::new(Mutex::new(what.to_owned())));
-    let mut work = std::pin::pin!(work(told.clone()));
-    // The terminal lives by the machine's clock.
+    let progress = Progress(Arc::new(Mutex::new(what.to_owned())));
+    let mut work = std::pin::pin!(work(progress.clone()));
+    // A terminal lives by the machine's clock.
     let clock: SharedAmbient = Arc::new(SystemAmbient);
     if let Ok(done) = timeout(&clock, PATIENCE, &mut work).await {
         return done;
@@ -50,7 +50,7 @@ pub(super) async fn watched_telling<F: Future>(
         }
         bar.enable_steady_tick(Duration::from_millis(120));
         loop {
-            bar.set_message(told.now());
+            bar.set_message(progress.now());
             if let Ok(done) = timeout(&clock, REDRAW, &mut work).await {
                 bar.finish_and_clear();
                 return done;
@@ -60,7 +60,8 @@ pub(super) async fn watched_telling<F: Future>(
     let mut seconds = PATIENCE.as_secs();
     loop {
         // A closed stderr is no reason to stop working.
-        drop(super::output::say(&format!("{}: still at it after {seconds} s", told.now())));
+        let now = progress.now();
+        drop(super::output::say(&format!("{now}: still running after {seconds} s")));
         match timeout(&clock, REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),
@@ -68,7 +69,7 @@ pub(super) async fn watched_telling<F: Future>(
     }
 }
 
-/// Awaits work; when it takes long, says what is being done and for how long.
+/// Awaits work; after two seconds, shows what it is and the elapsed time.
 pub(super) async fn watched<T>(what: &str, work: impl Future<Output = T>) -> T {
-    watched_telling(what, |_| work).await
+    watched_with_progress(what, |_| work).await
 }

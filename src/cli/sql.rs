@@ -1,4 +1,4 @@
-//! `sql`: queries over the lake, and the rows that a table gained.
+//! `sql`: queries over the lake, and over the rows that were appended to a table.
 
 use clap::Args;
 
@@ -21,15 +21,15 @@ Examples:
   silversmith sql --changes bronze.customers --from 5618 --to 5620
   silversmith sql --changes bronze.customers --from 5618 'SELECT count(*) FROM changes'")]
 pub(super) struct SqlArgs {
-    /// One SELECT; with --changes, over `changes`
+    /// One SELECT statement; with --changes, it reads the table `changes`
     query: Option<String>,
-    /// Read the rows that appends added to this table, as `changes`
+    /// Read the rows that were appended to TABLE, as the table `changes`
     #[arg(long, value_name = "TABLE")]
     changes: Option<TableName>,
-    /// … after this snapshot
+    /// With --changes: only rows appended after this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
     from: Option<SnapshotId>,
-    /// … up to this snapshot
+    /// With --changes: only rows appended up to this snapshot
     #[arg(long, value_name = "SNAPSHOT", requires = "changes")]
     to: Option<SnapshotId>,
     #[command(flatten)]
@@ -48,7 +48,8 @@ pub(super) async fn run(wired: &Wired, args: SqlArgs) -> anyhow::Result<()> {
             }
             (None, Some(sql)) => time_travel::query(lake, &context, sql).await?,
             (None, None) => {
-                let message = "write a query, or --changes TABLE; see `silversmith sql --help`";
+                let message =
+                    "no query: pass a SELECT or --changes TABLE; see `silversmith sql --help`";
                 return Err(anyhow::Error::from(Usage(message.to_owned())));
             }
         };

@@ -1,4 +1,4 @@
-//! `status`: where every pipeline stands.
+//! `status`: how far every pipeline is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, ObjectId, RawObject};
 
-/// Where a pipeline stands.
+/// How far a pipeline is.
 struct Standing {
     pipeline: String,
     /// None where only the queue, or a listing of S3, knows it, or the ledger cannot be read.
@@ -43,7 +43,7 @@ pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
     print(&[rows], format)
 }
 
-/// A queue that cannot be reached is said so; to look at the rest is most wanted then.
+/// A queue that cannot be reached is a warning: during an outage the rest is needed most.
 fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<Description>> {
     match answer {
         Ok(description) => Ok(Some(description)),
@@ -51,7 +51,7 @@ fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<D
     }
 }
 
-/// What the pipelines have in common: the queues.
+/// Adds the columns of the queues, which all pipelines share.
 fn with_queues(
     rows: &RecordBatch,
     queue: Option<&Description>,
@@ -62,7 +62,7 @@ fn with_queues(
         Arc::new((0..rows.num_rows()).map(|_| value).collect::<Int64Array>())
     };
     let schema = rows.schema();
-    // What a folder's listing would tell is told by the queue.
+    // The counts of a folder's listing are replaced by those of the queue.
     let own = schema.fields().iter().zip(rows.columns());
     let own = own.filter(|(field, _)| !field.name().starts_with("objects_"));
     let mut columns: Vec<(&str, ArrayRef, bool)> =
@@ -75,7 +75,7 @@ fn with_queues(
 
 async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing> {
     let bronze = wired.lake.find(&pipeline.settings.bronze.table).await?;
-    // On S3 what waits is in the queue, or told by a listing: a look at all of it would take too long.
+    // On S3 the queue has what waits; listing all objects would take too long.
     let listed = match &wired.intake {
         Intake::Directory => source::all(&*wired.source, &pipeline.settings.bronze.root).await?,
         Intake::Queue(_) | Intake::Listing => vec![],

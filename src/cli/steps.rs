@@ -2,7 +2,7 @@
 
 use super::exit::Usage;
 use super::output::say;
-use super::progress::{watched, watched_telling};
+use super::progress::{watched, watched_with_progress};
 use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::pipeline::{Pipeline, Wired};
@@ -10,7 +10,7 @@ use crate::telemetry::readiness::Health;
 use crate::worker::report::{bronze_line, gold_line, silver_line};
 use crate::worker::{self, Merger, Round, Until};
 
-/// With logs for machines, the log tells everything and nothing else is said.
+/// With JSON logs (`quiet`), the log has everything and no other lines are printed.
 pub(super) async fn run(
     wired: &Wired,
     health: &Health,
@@ -24,7 +24,7 @@ pub(super) async fn run(
         rounds += 1;
         if !quiet {
             // A closed stderr is no reason to stop working.
-            drop(tell(round));
+            drop(report(round));
         }
     };
     worker::run(wired, health, until, grace, stop_signal(), seen).await?;
@@ -34,11 +34,11 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Ends when the process is asked to stop.
+/// Completes on SIGTERM or Ctrl-C.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        tracing::warn!("SIGTERM cannot be listened for");
+        tracing::warn!("cannot listen for SIGTERM");
         return std::future::pending().await;
     };
     tokio::select! {
@@ -47,7 +47,7 @@ async fn stop_signal() {
     }
 }
 
-fn tell(round: &Round) -> anyhow::Result<()> {
+fn report(round: &Round) -> anyhow::Result<()> {
     if round.bronze.listed > 0 {
         say(&bronze_line(&round.pipeline, &round.bronze))?;
     }
@@ -63,8 +63,8 @@ fn tell(round: &Round) -> anyhow::Result<()> {
 pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
-        let report = watched_telling(&format!("bronze of {name}"), |told| {
-            pipeline.bronze.step_with(move |so_far| told.tell(bronze_line(name, so_far)))
+        let report = watched_with_progress(&format!("bronze of {name}"), |progress| {
+            pipeline.bronze.step_with(move |so_far| progress.set(bronze_line(name, so_far)))
         })
         .await?;
         say(&bronze_line(name, &report))?;
@@ -76,23 +76,24 @@ pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> any
     let mut any = false;
     for pipeline in pipelines {
         let (name, own) = (&pipeline.settings.name, pipeline.settings.bronze.root.as_str());
-        // The more exact of what is asked for and what the pipeline is for; none where they are apart.
+        // The narrower of the requested URI and the pipeline's root; none where neither contains the other.
         let root = match root {
             None => own,
-            Some(asked) if asked.starts_with(own) => asked,
-            Some(asked) if own.starts_with(asked) => own,
+            Some(requested) if requested.starts_with(own) => requested,
+            Some(requested) if own.starts_with(requested) => own,
             Some(_) => continue,
         };
         any = true;
-        let report = watched_telling(&format!("backfill of {name}"), |told| {
-            pipeline.bronze.backfill(root, move |so_far| told.tell(bronze_line(name, so_far)))
+        let report = watched_with_progress(&format!("backfill of {name}"), |progress| {
+            pipeline.bronze.backfill(root, move |so_far| progress.set(bronze_line(name, so_far)))
         })
         .await?;
         say(&bronze_line(name, &report))?;
     }
     if !any {
-        let asked = root.unwrap_or_default();
-        return Err(Usage(format!("no pipeline takes objects below `{asked}`")).into());
+        let root = root.unwrap_or_default();
+        let why = format!("no pipeline's source matches objects below `{root}`");
+        return Err(Usage(why).into());
     }
     Ok(())
 }
@@ -119,7 +120,7 @@ pub(super) async fn silver(
 }
 
 pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> anyhow::Result<()> {
-    let mut failed = None;
+    let mut first_error = None;
     for pipeline in pipelines {
         let what = format!("gold of {}", pipeline.settings.name);
         for (table, refreshed) in watched(&what, Merger::new(pipeline, ambient).gold()).await? {
@@ -127,10 +128,10 @@ pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> an
                 Ok(report) => say(&gold_line(&table, &report))?,
                 Err(error) => {
                     say(&format!("{table}: failed: {}", chain(&error)))?;
-                    failed.get_or_insert(error);
+                    first_error.get_or_insert(error);
                 }
             }
         }
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    first_error.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -30,7 +30,7 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Its name, for people.
+    /// Its name in the documentation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Silversmith => "silversmith",
@@ -157,13 +157,13 @@ fn read(variable: &Variable) -> Option<String> {
 }
 
 /// Any variable, for `${NAME}` in the configuration file. An empty one counts as unset.
-#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#[allow(clippy::disallowed_methods, reason = "the one module that reads the environment")]
 pub fn named(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// How to call this program again: by its name where it was found on the path, else by where it is.
-#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#[allow(clippy::disallowed_methods, reason = "the one module that reads the environment")]
 pub fn program() -> String {
     const NAME: &str = "silversmith";
     let called = std::env::args().next().unwrap_or_default();
@@ -174,7 +174,7 @@ pub fn program() -> String {
 }
 
 /// The arguments. As `bootstrap`, the program that Lambda's runtimes for binaries start, it is `silversmith lambda`.
-#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#[allow(clippy::disallowed_methods, reason = "the one module that reads the environment")]
 pub fn arguments() -> Vec<std::ffi::OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let name = arguments.first().map(std::path::PathBuf::from);

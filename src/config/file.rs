@@ -1,4 +1,4 @@
-//! The file as it is written: every value still a text or a number.
+//! The file as written: every value still a text or a number.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub struct LakeSection {
     pub name: String,
     /// `sqlite:<path>`, `postgres://…`, `s3tables:<table bucket ARN>`, `glue:<catalog id>` or `rest:https://…`.
     pub catalog: String,
-    /// Where new tables go: a path or `s3://bucket/prefix`. Some catalogs say so themselves.
+    /// Where new tables go: a path or `s3://bucket/prefix`. Some catalogs choose it themselves.
     pub warehouse: Option<String>,
     /// Where checkpoints go: a path or `s3://bucket/prefix`.
     pub checkpoints: String,
@@ -40,13 +40,13 @@ pub struct LakeSection {
 /// More about a REST catalog.
 #[derive(Debug, Default, Deserialize)]
 pub struct RestSection {
-    /// The warehouse that the catalog is asked for.
+    /// The warehouse to request from the catalog.
     pub warehouse: Option<String>,
     /// `none`, `token`, `oauth2` or `sigv4`.
     pub auth: Option<String>,
-    /// Where OAuth2 tokens are made.
+    /// The URL of the OAuth2 token endpoint.
     pub oauth2_server: Option<String>,
-    /// What an OAuth2 token is to allow.
+    /// The scope of an OAuth2 token.
     pub scope: Option<String>,
     /// The service that signatures are for.
     pub signing_name: Option<String>,
@@ -70,7 +70,7 @@ pub struct SourceSection {
     pub queue: Option<String>,
     /// URL of the queue for dead letters.
     pub dlq: Option<String>,
-    /// How long a message that was received stays hidden, unless it is extended.
+    /// How long a received message stays hidden, unless a worker extends it.
     pub visibility: Option<String>,
     /// `dead-letter` or `skip`.
     pub on_missing: Option<String>,
@@ -92,7 +92,7 @@ pub struct PipelineSection {
     /// When a batch closes.
     #[serde(default)]
     pub batch: BatchSection,
-    /// How its CSV is written.
+    /// The dialect of its CSV files.
     #[serde(default)]
     pub csv: CsvSection,
     /// Its bronze table.

@@ -1,4 +1,4 @@
-//! Keys: unknown ones, ones that are not built yet, and where each is in the file.
+//! Keys: unknown ones, those of features that are not built, and the line of each in the file.
 
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ fn nearest(path: &str) -> Option<String> {
         .filter(|key| !key.ends_with('*'))
         .map(|key| {
             let whole = strsim::damerau_levenshtein(path, &key);
-            // The right key in the wrong place is near, too.
+            // The right key in the wrong section is near, too.
             let own = strsim::damerau_levenshtein(&leaf(path), &leaf(&key)) + 2;
             (whole.min(own), key)
         })
@@ -90,7 +90,7 @@ fn nearest(path: &str) -> Option<String> {
         .map(|(_, key)| key)
 }
 
-/// A problem at a key; where the key is not written, at the closest table that is.
+/// A problem at a key; where the key is missing, at the closest table that is in the file.
 pub(super) fn located(text: &str, key: &str, why: String) -> Problem {
     let mut best = (0, 0);
     if let Ok(table) = DeTable::parse(text) {
@@ -120,7 +120,7 @@ fn plain(key: &str) -> String {
 
 fn find(
     table: &DeTable<'_>,
-    wanted: &str,
+    requested: &str,
     prefix: &str,
     found: &mut impl FnMut(usize, Range<usize>),
 ) {
@@ -135,31 +135,31 @@ fn find(
                 for (index, item) in items.iter().enumerate() {
                     if let DeValue::Table(inner) = item.get_ref() {
                         let path = format!("{path}[{index}]");
-                        if reaches(wanted, &path) {
+                        if reaches(requested, &path) {
                             found(path.len(), item.span());
-                            find(inner, wanted, &path, found);
+                            find(inner, requested, &path, found);
                         }
                     }
                 }
-                if wanted == path {
+                if requested == path {
                     found(path.len(), key.span());
                 }
             }
-            DeValue::Table(inner) if reaches(wanted, &path) => {
+            DeValue::Table(inner) if reaches(requested, &path) => {
                 found(path.len(), key.span());
-                find(inner, wanted, &path, found);
+                find(inner, requested, &path, found);
             }
-            _ if wanted == path => found(path.len(), key.span()),
+            _ if requested == path => found(path.len(), key.span()),
             _ => {}
         }
     }
 }
 
-fn reaches(wanted: &str, path: &str) -> bool {
-    wanted == path || wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+fn reaches(requested: &str, path: &str) -> bool {
+    requested == path || requested.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// What the TOML parser says, with the line.
+/// The TOML parser's error, with the line.
 pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let line = line_of(text, error.span().map_or(0, |span| span.start));
     Problem { line, message: error.message().trim().replace('\n', " ") }

@@ -1,8 +1,8 @@
-//! How `worker.memory` is shared out (I7): every share in one table, and together they are no more than all of it.
+//! How `worker.memory` is divided (I7): every share is in one table, and together they are at most the whole.
 //!
 //! A share that pipelines use at the same time is divided among them.
 
-/// Of a share, what it is used for and how much of `worker.memory` it is.
+/// A share of `worker.memory`, and what it is for.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     /// In 32nds.
@@ -24,12 +24,12 @@ const WHOLE: u64 = 32;
 /// All of them: what a worker may hold at the same time.
 const ALL: [Share; 6] = [PROCESS, METADATA, READING, LEDGER, MERGING, QUERIES];
 
-/// Of a command that only reads, what its queries may hold: nothing else of size runs beside them.
+/// What the queries of a command that only reads may hold: nothing else of size runs beside them.
 const QUERIES_OF_A_COMMAND: u64 = 16;
 
-/// Bytes that an object version takes up in the memory of the ledger.
+/// Bytes of an object version in the memory of the ledger.
 const OBJECT_VERSION: u64 = 64;
-/// Bounds on what one object's rows may take before it gets files of its own.
+/// Bounds on the bytes of one object's rows before it gets files of its own.
 const LEAST_OBJECT: u64 = 256 * 1024;
 /// See [`LEAST_OBJECT`].
 const MOST_OBJECT: u64 = 16 * 1024 * 1024;
@@ -42,7 +42,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of so many bytes, shared by so many pipelines.
+    /// The shares of `whole` bytes, divided among `pipelines`.
     pub fn of(whole: u64, pipelines: usize) -> Self {
         Self { whole, pipelines: pipelines.max(1) as u64 }
     }

@@ -1,6 +1,7 @@
 //! The configuration: `silversmith.toml` as written ([`mod@file`]) → settings, resolved and checked
-//! ([`settings`]). Only settings travel. The environment is read here and nowhere else ([`environment`]).
-//! Keys and variables are tables ([`reference`](mod@reference), [`environment::ALL`]), and the documentation is made from them.
+//! ([`settings`]). The rest of the program sees only settings. Only this folder reads the environment
+//! ([`environment`]). Keys and variables are tables ([`reference`](mod@reference), [`environment::ALL`]); the
+//! documentation is generated from them.
 
 pub mod environment;
 pub mod file;
@@ -18,7 +19,7 @@ pub use settings::Settings;
 /// Reads and resolves a configuration file.
 ///
 /// # Errors
-/// Every problem of the file at once, each with its line and key; nothing has been touched then.
+/// Every problem of the file at once, each with its line and key. Nothing was changed.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let shown = || path.display().to_string();
     let failed = |source| ConfigError::Read { path: shown(), source };
@@ -57,7 +58,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
 /// Something wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, from 1; where the key is not in the file, the nearest table above it.
+    /// The line, from 1; where the key is not in the file, that of the nearest table above it.
     pub line: usize,
     /// What is wrong, the key included.
     pub message: String,

@@ -1,5 +1,5 @@
-//! `${NAME}` in the values of the file: what differs between places (queue URLs, buckets) comes from
-//! the environment, and one file serves them all.
+//! `${NAME}` in the values of the file: what differs between deployments (queue URLs, buckets) comes from the
+//! environment, and one file serves them all.
 
 use serde::Deserialize;
 use toml::Value;
@@ -45,7 +45,7 @@ fn walk(value: &mut Value, key: &str, visit: &mut impl FnMut(&str, &mut String))
     }
 }
 
-/// A text with its variables replaced, once: what a variable brings is not looked into.
+/// A text with its variables replaced, once: the value of a variable is not expanded again.
 fn replaced(text: &str, lookup: &impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

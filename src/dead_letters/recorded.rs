@@ -1,7 +1,7 @@
-//! Dead letters where there is no queue: rows of the objects table, of objects that were not taken in.
+//! Dead letters where there is no queue: the ledger's rows of objects that were not ingested.
 //!
-//! A replay records that the object is to be tried again; the next listing does so. Giving an object up
-//! records that it is skipped.
+//! A replay records that the object is to be ingested again, which the next listing does. A purge records that
+//! the object is skipped.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::source::ObjectId;
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
 
-/// The batch that rows written here name.
+/// The batch id of rows that are written here.
 const BATCH: &str = "dlq";
 
-/// Trouble with them.
+/// What can go wrong with them.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
     /// A table.
@@ -32,11 +32,11 @@ pub enum RecordedError {
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// Reading its answer.
-    #[error("the objects table could not be read")]
+    #[error("the ledger could not be read")]
     Read(#[source] datafusion::error::DataFusionError),
 }
 
-/// An object that was not taken in.
+/// An object that was not ingested.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// As a dead letter.
@@ -46,7 +46,8 @@ pub struct Recorded {
     size: Option<u64>,
 }
 
-/// The objects of a pipeline that were not taken in and are meant. `memory`: bytes the query may hold.
+/// The objects of a pipeline that were not ingested and that the filter selects. `memory`: bytes the query may
+/// hold.
 pub async fn failed(
     ledger: &Ledger,
     pipeline: &str,
@@ -61,7 +62,7 @@ pub async fn failed(
          FROM ({}) WHERE outcome IN ('rejected', 'missing') ORDER BY finished_at, source_uri",
         states("ledger")
     );
-    let frame = query(&context, "dead letters", &sql).await?;
+    let frame = query(&context, "the query of the ledger", &sql).await?;
     let mut batches = frame.execute_stream().await.map_err(RecordedError::Read)?;
     let mut all = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(RecordedError::Read)? {
@@ -89,7 +90,7 @@ pub async fn failed(
                 uris: vec![id.uri.clone()],
                 body: String::new(),
             };
-            if filter.means(&entry) {
+            if filter.selects(&entry) {
                 let size = size.is_valid(row).then(|| size.value(row).max(0) as u64);
                 all.push(Recorded { entry, id, size });
             }

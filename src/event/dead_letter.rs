@@ -8,7 +8,7 @@ use crate::reason::Reason;
 
 /// The version of the envelope that this program writes, and the newest that it reads.
 pub(super) const FORMAT_VERSION: u32 = 1;
-/// The field by which the envelope is known; its value is the format version.
+/// The field that identifies the envelope; its value is the format version.
 pub(super) const MARKER: &str = "silversmith_dead_letter";
 /// Bytes of an error's text that are kept.
 const ERROR_LIMIT: usize = 4 * 1024;
@@ -26,7 +26,7 @@ pub struct DeadLetter {
     pub reason: String,
     /// The error in full.
     pub error: String,
-    /// The pipeline that could not take the object; none when it never got so far.
+    /// The pipeline that could not ingest the object; none where no pipeline was involved.
     pub pipeline: Option<String>,
     /// The object.
     pub object: Option<ObjectEvent>,
@@ -50,7 +50,7 @@ pub struct Origin {
 }
 
 impl DeadLetter {
-    /// For an object that a pipeline, or none, could take.
+    /// For an object that a pipeline could not ingest, or that no pipeline matches.
     pub fn of_object(
         (id, at): (String, DateTime<Utc>),
         pipeline: Option<&str>,
@@ -72,8 +72,8 @@ impl DeadLetter {
         }
     }
 
-    /// For a body, or one record of it, that is no event. As much of the body is kept as fits into an
-    /// envelope of `limit` bytes.
+    /// For a body, or one record of a body, that is not an event. As much of the body is kept as fits into
+    /// an envelope of `limit` bytes.
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
@@ -99,7 +99,7 @@ impl DeadLetter {
         letter
     }
 
-    /// The envelope, with every character escaped that a queue refuses
+    /// The envelope. Every character that a queue refuses is escaped
     /// ([SendMessage](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html):
     /// control characters, U+FFFE and U+FFFF).
     pub fn to_json(&self) -> String {
@@ -110,7 +110,7 @@ impl DeadLetter {
     }
 }
 
-/// As many whole characters as fit.
+/// The longest prefix of whole characters within a limit of bytes.
 fn cut(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
@@ -119,7 +119,7 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
-/// As many whole characters as take up to `limit` bytes in [`DeadLetter::to_json`].
+/// The longest prefix of whole characters that takes up to `limit` bytes in [`DeadLetter::to_json`].
 fn cut_encoded(text: &str, limit: usize) -> &str {
     let mut bytes = 0;
     for (end, character) in text.char_indices() {

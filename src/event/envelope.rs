@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{DeadLetter, NotAnEvent, ObjectEvent, Record, dead_letter};
 
-/// More than the largest object that S3 takes (50 TB).
+/// More than the largest object that S3 allows (50 TB).
 const MOST_BYTES: u64 = 1 << 46;
 /// Envelopes within envelopes: Lambda around SNS around S3, a dead letter around all of it.
 const MAX_DEPTH: usize = 5;
@@ -48,7 +48,7 @@ fn nested(body: &str, depth: usize) -> Result<Vec<Record>, NotAnEvent> {
         return Ok(vec![event_bridge(&value)]);
     }
     Err(NotAnEvent::Unknown(
-        "no S3 records, no SNS notification, no S3 event of EventBridge".into(),
+        "expected S3 records, an SNS notification, or an S3 event of EventBridge".into(),
     ))
 }
 
@@ -61,7 +61,7 @@ fn of_record(record: &Value, depth: usize) -> Vec<Record> {
             nested(body, depth - 1).unwrap_or_else(|error| vec![Record::Bad(error.to_string())])
         }
         other => vec![Record::Bad(format!(
-            "a record of event source `{}`: only S3 is known",
+            "a record of event source `{}`; only S3 records are supported",
             other.unwrap_or("(none)")
         ))],
     }
@@ -98,7 +98,7 @@ struct S3Object {
 }
 
 fn s3(record: &Value) -> Record {
-    // What else happens to objects has other fields, and is not looked into.
+    // Events other than ObjectCreated have other fields, which are not parsed.
     let name = record.get("eventName").and_then(Value::as_str).unwrap_or_default();
     if !name.is_empty() && !created(name) {
         return Record::Nothing("another event than ObjectCreated");
@@ -109,7 +109,7 @@ fn s3(record: &Value) -> Record {
     };
     if !record.event_version.starts_with("2.") {
         return Record::Bad(format!(
-            "an S3 record of version {}: versions 2.x are known",
+            "an S3 record of version {}; versions 2.x are supported",
             record.event_version
         ));
     }
@@ -119,7 +119,7 @@ fn s3(record: &Value) -> Record {
     let Some(key) = decode_key(&record.s3.object.key) else {
         return Record::Bad(format!("key `{}` is not UTF-8", record.s3.object.key));
     };
-    announced(ObjectEvent {
+    created_record(ObjectEvent {
         bucket: record.s3.bucket.name,
         key,
         etag: record.s3.object.e_tag,
@@ -164,7 +164,7 @@ fn event_bridge(value: &Value) -> Record {
         Ok(detail) => detail,
         Err(error) => return Record::Bad(format!("an S3 event of EventBridge: {error}")),
     };
-    announced(ObjectEvent {
+    created_record(ObjectEvent {
         bucket: detail.bucket.name,
         // Keys from EventBridge are not encoded.
         key: detail.object.key,
@@ -180,16 +180,16 @@ fn own(version: &Value, value: &Value, depth: usize) -> Result<Vec<Record>, NotA
     if version > u64::from(dead_letter::FORMAT_VERSION) {
         return Err(NotAnEvent::TooNew(version));
     }
-    let letter = DeadLetter::deserialize(value)
+    let dead_letter = DeadLetter::deserialize(value)
         .map_err(|error| NotAnEvent::Unknown(format!("a dead letter: {error}")))?;
-    match (letter.object, letter.body) {
-        (Some(object), _) => match announced(object) {
+    match (dead_letter.object, dead_letter.body) {
+        (Some(object), _) => match created_record(object) {
             Record::Created { object, .. } => {
-                Ok(vec![Record::Created { object, pipeline: letter.pipeline }])
+                Ok(vec![Record::Created { object, pipeline: dead_letter.pipeline }])
             }
             other => Ok(vec![other]),
         },
-        (None, Some(_)) if letter.truncated => {
+        (None, Some(_)) if dead_letter.truncated => {
             Err(NotAnEvent::Unknown("a dead letter whose body was too long to be kept".to_owned()))
         }
         (None, Some(body)) => nested(&body, depth - 1),
@@ -197,17 +197,17 @@ fn own(version: &Value, value: &Value, depth: usize) -> Result<Vec<Record>, NotA
     }
 }
 
-fn announced(mut object: ObjectEvent) -> Record {
+fn created_record(mut object: ObjectEvent) -> Record {
     if object.bucket.is_empty() || object.bucket.contains('/') || object.key.is_empty() {
-        return Record::Bad(format!("no object is named by `{}`", object.uri()));
+        return Record::Bad(format!("the event names no object: `{}`", object.uri()));
     }
     if object.key.ends_with('/') {
         return Record::Nothing("folder marker");
     }
     object.etag = object.etag.map(|e| e.trim_matches('"').to_owned()).filter(|e| !e.is_empty());
-    // More than S3 can hold is no size: it would only spoil sums.
+    // A size beyond S3's limit is dropped: it would only spoil sums.
     object.size = object.size.filter(|size| *size <= MOST_BYTES);
-    // The version of objects that were there before versioning was switched on.
+    // Objects from before versioning was enabled have the version `null`.
     object.version_id = object.version_id.filter(|id| id != "null" && !id.is_empty());
     Record::Created { object, pipeline: None }
 }

@@ -151,8 +151,8 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
     let origin = Origin { id: "m".into(), receive_count: 1 };
     let stamp = ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
     let why = (Reason::SchemaChanged, "its columns changed");
-    let letter = DeadLetter::of_object(stamp, Some("orders"), object.clone(), why, origin);
-    let json = letter.to_json();
+    let dead_letter = DeadLetter::of_object(stamp, Some("orders"), object.clone(), why, origin);
+    let json = dead_letter.to_json();
     assert!(!json.contains(['\u{FFFF}', '\u{1}']), "{json}");
     assert_eq!(
         parse(&json).unwrap(),
@@ -172,17 +172,18 @@ fn a_dead_letter_of_a_body_is_that_body_again() {
         DeadLetter::of_body(stamp(), body, (Reason::NotAnEvent, "why"), origin(), LIMIT)
     };
     assert_eq!(keys(&of(&body).to_json()), ["a.csv"]);
-    // However a character is written in JSON, the letter is as long as it may be, and no longer.
+    // However a character is written in JSON, the dead letter is as long as it may be, and no longer.
     for character in ["x", "é", "\u{1}", "\n", "\"", "\u{7f}", "\u{FFFF}"] {
-        let letter = of(&character.repeat(LIMIT));
-        let bytes = letter.to_json().len();
-        assert!(letter.truncated && bytes <= LIMIT && bytes > LIMIT - 10, "{character:?}: {bytes}");
-        assert!(parse(&letter.to_json()).is_err());
+        let dead_letter = of(&character.repeat(LIMIT));
+        let bytes = dead_letter.to_json().len();
+        assert!(dead_letter.truncated && bytes <= LIMIT, "{character:?}: {bytes}");
+        assert!(bytes > LIMIT - 10, "{character:?}: {bytes}");
+        assert!(parse(&dead_letter.to_json()).is_err());
     }
 }
 
 #[test]
-fn what_is_no_event_is_told() {
+fn what_is_not_an_event_is_an_error() {
     for body in ["", "hello", "[]", "1", "{}", r#"{"Records":1}"#, r#"{"Type":"Notification"}"#] {
         assert!(matches!(parse(body), Err(NotAnEvent::Unknown(_))), "{body}");
     }

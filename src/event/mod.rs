@@ -1,8 +1,8 @@
-//! Events: the body of a queue message → the objects that it announces. Pure, and made for strangers'
-//! input: anything that is not an event is told, never guessed at.
+//! Events: the body of a queue message → the objects that it names. Pure, and made for untrusted input:
+//! anything that is not an event is an error, never a guess.
 //!
-//! Read are the notifications of S3, as they come straight to SQS, through SNS (raw delivery or not)
-//! or through EventBridge; the SQS event of Lambda; and silversmith's own dead letters.
+//! Supported are the notifications of S3, sent to SQS directly, through SNS (raw delivery or not) or through
+//! EventBridge; the SQS event of Lambda; and silversmith's own dead letters.
 //! See [event message structure](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html)
 //! and [EventBridge messages](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html).
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use dead_letter::{DeadLetter, Origin};
 pub use envelope::{decode_key, parse};
 
-/// An object version as an event announces it. What it does not say is found out by reading.
+/// An object version as an event names it. Reading the object fills in what the event does not say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectEvent {
     /// The bucket.
@@ -25,13 +25,13 @@ pub struct ObjectEvent {
     /// The ETag, unquoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// The version id, in a versioned bucket. It only selects what is read.
+    /// The version id, in a versioned bucket. It selects what is read, and nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When the event happened: near to LastModified, and not the same.
+    /// When the event happened: close to LastModified, and not the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
 }
@@ -46,7 +46,7 @@ impl ObjectEvent {
 /// One record of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// An object came into being.
+    /// An object was created.
     Created {
         /// Which.
         object: ObjectEvent,
@@ -55,19 +55,19 @@ pub enum Record {
     },
     /// Nothing to do, and why: another event, a folder marker, a test event.
     Nothing(&'static str),
-    /// Something that should be an event and cannot be understood.
+    /// A record that should be an event and is malformed.
     Bad(String),
 }
 
 /// Why a body is not an event at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEvent {
-    /// It is not JSON, or none of the known forms.
-    #[error("the message is not an event that silversmith knows: {0}")]
+    /// It is not JSON, or none of the supported forms.
+    #[error("the message is not a supported event: {0}")]
     Unknown(String),
-    /// It comes from a newer silversmith.
+    /// A newer silversmith wrote it.
     #[error(
-        "the message is a dead letter of format version {0}, this program knows {known}: upgrade silversmith",
+        "the message is a dead letter of format version {0}; this program reads up to {known}: upgrade silversmith",
         known = dead_letter::FORMAT_VERSION
     )]
     TooNew(u64),

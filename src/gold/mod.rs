@@ -1,5 +1,5 @@
-//! Gold: SQL over silver, computed in full and swapped in by one commit with its position; skipped when
-//! silver has not moved.
+//! Gold: SQL over silver, computed in full, committed at once with its position in silver; skipped when silver has
+//! not changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use tracing::Instrument;
 /// The name under which the rows are selected from.
 pub const SILVER: &str = "silver";
 
-/// The silver that a table was computed from: a position's prefix.
+/// The prefix of a gold table's position in silver.
 pub const COMPUTED: &str = "silversmith.silver";
 
-/// What a pipeline says about one of its gold tables.
+/// The settings of one gold table.
 #[derive(Debug, Clone)]
 pub struct GoldSettings {
     /// The pipeline's name.
@@ -38,7 +38,7 @@ pub struct GoldSettings {
     pub table: TableName,
     /// The query, over `silver`.
     pub sql: String,
-    /// Bytes that the query may hold.
+    /// Bytes of memory that the query may use.
     pub memory: usize,
 }
 
@@ -79,13 +79,13 @@ impl GoldError {
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GoldReport {
-    /// There is no silver table yet, or silver has not moved since the last refresh.
+    /// There is no silver table yet, or silver has not changed since the last refresh.
     UpToDate,
-    /// Computed anew.
+    /// The table was recomputed.
     Refreshed {
         /// The snapshot committed.
         snapshot: SnapshotId,
-        /// Rows of the table now.
+        /// Rows in the table now.
         rows: u64,
     },
 }
@@ -97,7 +97,7 @@ pub struct Gold {
     settings: GoldSettings,
 }
 
-/// Refreshes in a row that may meet another commit before the step gives up.
+/// Conflicts in a row after which a refresh gives up.
 const MAX_CONFLICTS: u32 = 10;
 
 impl Gold {
@@ -111,7 +111,7 @@ impl Gold {
         &self.settings.table
     }
 
-    /// Whether gold was computed from silver as it is now. `None`: there is no silver yet.
+    /// Whether gold was computed from the current silver. `None`: there is no silver yet.
     pub async fn is_up_to_date(&self) -> Result<Option<bool>, GoldError> {
         let Some(silver) = self.lake.find(&self.settings.silver).await? else { return Ok(None) };
         let gold = self.lake.find(&self.settings.table).await?;
@@ -131,8 +131,8 @@ impl Gold {
         Ok(same_sql && tip.is_some() && gold.position(COMPUTED)? == tip)
     }
 
-    /// Computes the table from silver as it is now, unless it was. `silver` is silver as it was just loaded,
-    /// where the caller has it.
+    /// Computes the table from the current silver, unless it is up to date. `silver` is silver as it was just
+    /// loaded, where the caller has it.
     pub async fn step(&self, silver: Option<&Table>) -> Result<GoldReport, GoldError> {
         let (pipeline, began) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
         let span = tracing::info_span!("refresh", pipeline, table = %self.settings.table);
@@ -196,7 +196,7 @@ impl Gold {
         snapshot: SnapshotId,
         gold: Option<Table>,
     ) -> Result<Computed, GoldError> {
-        let what = format!("gold table {}", self.settings.table);
+        let what = format!("gold table {}: its SQL", self.settings.table);
         let failed = |e| SqlError::of(&what, e);
         let context = session(self.settings.memory)?;
         let rows = LakeTable::at(&self.lake, silver, Some(snapshot)).await?;

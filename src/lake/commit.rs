@@ -1,13 +1,13 @@
 //! The commit protocol (I6): *unknown is not failed*.
 //!
-//! The swap is sent once. After any answer but success, conflict included, we look:
+//! The swap is sent once. After any answer but success, conflict included, silversmith loads the table:
 //!
 //! | what the table shows | it means | then |
 //! |---|---|---|
-//! | our snapshot, or our metadata file in its log | committed | done |
-//! | the pointer moved on without it | conflict: it can never win any more | its metadata files are deleted; the caller plans again |
-//! | the pointer is still our base, or older | unknown: it may yet arrive | the *same* swap is sent again; nothing is deleted |
-//! | the same, and every answer was a certain no | it was not carried out | its metadata files are deleted; the error is told |
+//! | the new snapshot, or the new metadata file in its log | committed | done |
+//! | the pointer moved on without it | conflict: it can no longer win | its metadata files are deleted; the caller plans again |
+//! | the pointer is still the base, or older | unknown: it may yet arrive | the *same* swap is sent again; nothing is deleted |
+//! | the same, and every answer was a certain no | it was not carried out | its metadata files are deleted; the error is returned |
 
 use std::time::Duration;
 
@@ -33,23 +33,23 @@ use crate::telemetry::metrics;
 pub enum CommitOutcome {
     /// The change is in the table.
     Committed {
-        /// A state that has it; another writer's commits may be in it, too.
+        /// A state that contains it; other writers' commits may be in it, too.
         table: Table,
         /// The snapshot that the change made.
         snapshot: SnapshotId,
     },
     /// Another commit came first: the change is not in the table, and will not be.
     Conflict {
-        /// A state that has the other commit.
+        /// A state that contains the other commit.
         table: Table,
-        /// The data files of the change, to be used again or discarded. What was attached is deleted.
+        /// The data files of the change, to use again or to discard. Attached files are deleted.
         files: Uncommitted,
     },
     /// No answer says whether the change is in the table. Its files stay where they are.
     Unknown(Box<UnknownCommit>),
 }
 
-/// How often an unanswered swap is looked after before the commit is reported as unknown.
+/// The pauses between the checks of an unanswered swap; after the last one the commit is unknown.
 fn patience() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
@@ -62,16 +62,16 @@ fn patience() -> impl Iterator<Item = Duration> {
 const MAX_CONFLICTS: u32 = 100;
 /// The wait after a conflict, doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
-/// The longest of that.
+/// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 enum Look {
     Committed(Table),
     Conflict(Table),
-    StillOurBase,
+    StillBase,
 }
 
-/// What became of a swap.
+/// How a swap ended.
 enum Settled {
     Committed(Table),
     Conflict(Table),
@@ -135,8 +135,7 @@ impl Lake {
         }
     }
 
-    /// Waits after the `conflicts`th conflict in a row: longer each time, so that writers get out of each
-    /// other's way.
+    /// Waits after the `conflicts`th conflict in a row: longer each time, which keeps concurrent writers apart.
     pub async fn wait_after_conflict(&self, conflicts: u32) {
         let wait = backoff(FIRST_WAIT, conflicts, LONGEST_WAIT);
         self.ambient.sleep(self.ambient.jitter(wait)).await;
@@ -165,7 +164,7 @@ impl Lake {
                 return Err(error);
             }
         };
-        // From here on the table may name these files: whoever is cut off leaves them.
+        // From here on the table may name these files: they stay if this task is cancelled.
         let wrote = std::mem::replace(&mut prepared.wrote, Written::nothing(self)).keep();
         let (files, attached) = change.into_files();
         let (files, attached) = (files.keep(), attached.map(Uncommitted::keep));
@@ -192,47 +191,47 @@ impl Lake {
 
     async fn settle(&self, base: &Table, prepared: &Prepared) -> Settled {
         let mut delays = patience();
-        // As long as every answer was a certain no, nothing is under way.
-        let mut under_way = false;
+        // As long as every answer was a certain no, no swap can still arrive.
+        let mut may_arrive = false;
         let mut swap = Swapping { base, prepared, attempts: 0, began: self.ambient.now() };
         loop {
             swap.attempts += 1;
             let answer = self.catalog.swap(base.name(), base.pointer(), &prepared.proposal).await;
-            let said = match answer {
-                Ok(Swap::Swapped) => return self.see(&swap).await,
+            let failure = match answer {
+                Ok(Swap::Swapped) => return self.await_visible(&swap).await,
                 Ok(Swap::Refused) => refused(base),
                 Err(error) => error,
             };
-            under_way |= !said.certain;
+            may_arrive |= !failure.certain;
             match self.look_patiently(&swap, &mut delays).await {
                 Ok(Look::Committed(table)) => return Settled::Committed(table),
                 Ok(Look::Conflict(table)) => return Settled::Conflict(table),
-                Ok(Look::StillOurBase) if !under_way => return Settled::Refused(said),
-                Ok(Look::StillOurBase) => {
+                Ok(Look::StillBase) if !may_arrive => return Settled::Refused(failure),
+                Ok(Look::StillBase) => {
                     match delays.next() {
                         Some(delay) => self.ambient.sleep(delay).await,
-                        None => return self.unknown(&swap, said),
+                        None => return self.unknown(&swap, failure),
                     }
                     tracing::warn!(
                         table = %base.name(), snapshot = %prepared.snapshot,
-                        attempts = swap.attempts, error = %said,
+                        attempts = swap.attempts, error = %failure,
                         "no answer to a commit; sending the same one again"
                     );
                 }
-                Err(error) => return self.unknown(&swap, unseen(error)),
+                Err(error) => return self.unknown(&swap, look_failed(error)),
             }
         }
     }
 
-    /// The state that has a change which the catalog says is committed. A catalog that reads from replicas may
-    /// show it late; whatever else it shows until then, the change is there.
-    async fn see(&self, swap: &Swapping<'_>) -> Settled {
+    /// The state that contains a change which the catalog says is committed. A catalog that reads from replicas
+    /// may show it late; whatever it shows until then, the change is committed.
+    async fn await_visible(&self, swap: &Swapping<'_>) -> Settled {
         let mut delays = patience().chain([Duration::from_secs(2); REPLICA_LOOKS]);
         loop {
             match self.look_patiently(swap, &mut delays).await {
                 Ok(Look::Committed(table)) => return Settled::Committed(table),
                 Ok(_) => {}
-                Err(error) => return self.unknown(swap, unseen(error)),
+                Err(error) => return self.unknown(swap, look_failed(error)),
             }
             match delays.next() {
                 Some(delay) => self.ambient.sleep(delay).await,
@@ -273,41 +272,41 @@ impl Lake {
             || table.descends_from(&prepared.proposal.metadata_location);
         Ok(match is_in {
             true => Look::Committed(table),
-            false if self.may_still_arrive(base, prepared, &table) => Look::StillOurBase,
+            false if self.may_still_arrive(base, prepared, &table) => Look::StillBase,
             false => Look::Conflict(table),
         })
     }
 
     /// Whether the table, as it is shown now, does not prove that the swap can never win.
     fn may_still_arrive(&self, base: &Table, prepared: &Prepared, now: &Table) -> bool {
-        // Older than what we began with: a replica that lags says nothing.
+        // Older than the base: a replica that lags proves nothing.
         let earlier = now.last_sequence() < base.last_sequence()
             || (now.metadata_location() != base.metadata_location()
                 && base.descends_from(now.metadata_location()));
         let stale = now.uuid() == base.uuid() && earlier;
         let unmoved = now.pointer().token == base.pointer().token;
-        // Such a catalog compares what the requirements say, and nothing else.
+        // Such a catalog compares the requirements, and nothing else.
         let required = self.catalog.writes_metadata()
             && prepared.proposal.requirements.iter().all(|r| r.check(Some(now.metadata())).is_ok());
         stale || unmoved || required
     }
 }
 
-/// Looks for what a catalog says is committed, two seconds apart: replicas lag by ten seconds, not by minutes.
+/// Further checks for a committed change, two seconds apart: replicas lag by ten seconds, not by minutes.
 const REPLICA_LOOKS: usize = 15;
 
 fn refused(base: &Table) -> CatalogError {
-    let why = "refused, though nobody else has committed";
+    let why = "refused, although no other commit came first";
     CatalogError::lost(base.name().to_string(), "swap a table's metadata", why, Kind::Look)
 }
 
 fn not_shown(base: &Table) -> CatalogError {
-    let why = "the catalog has said that it is committed, and does not show it";
+    let why = "the catalog said that it is committed, and does not show it";
     CatalogError::lost(base.name().to_string(), LOOKING, why, Kind::Retry)
 }
 
-/// Why it could not be looked up whether a commit is in.
-fn unseen(error: LakeError) -> CatalogError {
+/// The error of a check for a commit.
+fn look_failed(error: LakeError) -> CatalogError {
     match error {
         LakeError::Catalog { source, .. } => source,
         other => {

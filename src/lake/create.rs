@@ -1,4 +1,4 @@
-//! New tables, and whether the warehouse can be used.
+//! New tables, and the test of the warehouse.
 
 use std::collections::HashMap;
 
@@ -26,8 +26,8 @@ fn first_properties() -> HashMap<String, String> {
 }
 
 impl Lake {
-    /// The table, made with `schema` when it does not exist. Where another writer makes it
-    /// first, that one is returned: the caller looks at the schema that it got.
+    /// The table; it is created with `schema` where it does not exist. Where another writer creates it first, that
+    /// table is returned: the caller checks its schema.
     pub async fn find_or_create(
         &self,
         name: &TableName,
@@ -37,8 +37,8 @@ impl Lake {
         if let Some(table) = self.find(name).await? {
             return Ok(table);
         }
-        let place = self.catalog.place(name).await.doing(name, "place")?;
-        let first = self.first(name, place, schema, partition_by_day)?;
+        let location = self.catalog.place(name).await.doing(name, "place")?;
+        let first = self.first(name, location, schema, partition_by_day)?;
         let mut wrote = Written::nothing(self);
         if !self.catalog.writes_metadata() {
             wrote.push(first.metadata_location.clone());
@@ -47,7 +47,7 @@ impl Lake {
         // From here on the catalog may name it.
         let wrote = wrote.keep();
         let answer = self.catalog.create(name, &first).await;
-        // Whatever the answer was, the catalog's entry decides (I6).
+        // Whatever the answer is, the catalog's entry decides (I6).
         match (self.find(name).await?, answer) {
             (Some(table), _) => {
                 if !table.descends_from(&first.metadata_location) {
@@ -60,9 +60,9 @@ impl Lake {
         }
     }
 
-    /// Whether files of the warehouse can be written, read and deleted.
+    /// Checks that files of the warehouse can be written, read and deleted.
     ///
-    /// Where the catalog places tables, there is nothing to try before there is one.
+    /// Where the catalog chooses the location of tables, there is nothing to test before the first table.
     pub async fn probe(&self) -> Result<(), ProbeError> {
         if self.warehouse.is_empty() {
             return Ok(());
@@ -76,11 +76,11 @@ impl Lake {
         probed.await.map_err(|source| ProbeError { path: path.clone(), source: Box::new(source) })
     }
 
-    /// A new table, at `place` or else below the warehouse.
+    /// A new table, at `location` or else below the warehouse.
     fn first(
         &self,
         name: &TableName,
-        place: Option<String>,
+        location: Option<String>,
         schema: &SchemaRef,
         partition_by_day: Option<&str>,
     ) -> Result<Proposal, LakeError> {
@@ -91,7 +91,7 @@ impl Lake {
                     table: name.clone(),
                     column: column.to_owned(),
                     is: "missing".to_owned(),
-                    wanted: "a partition column".to_owned(),
+                    requested: "a partition column".to_owned(),
                 })?;
                 UnboundPartitionSpec::builder()
                     .add_partition_field(id, format!("{column}_day"), Transform::Day)
@@ -100,7 +100,7 @@ impl Lake {
             }
             None => UnboundPartitionSpec::builder().build(),
         };
-        let location = place.unwrap_or_else(|| {
+        let location = location.unwrap_or_else(|| {
             let path = name.namespace().replace('.', "/");
             format!("{}/{path}/{}", self.warehouse, name.table())
         });
@@ -128,7 +128,7 @@ impl Lake {
 
 /// The warehouse cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("a file {path} cannot be written, read and deleted")]
+#[error("file {path} cannot be written, read and deleted")]
 pub struct ProbeError {
     path: String,
     #[source]

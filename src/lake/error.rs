@@ -19,7 +19,7 @@ pub enum LakeError {
         table: TableName,
         /// What was being done.
         doing: &'static str,
-        /// The library's own account.
+        /// The detail from the library.
         #[source]
         source: Box<iceberg::Error>,
     },
@@ -30,7 +30,7 @@ pub enum LakeError {
         table: TableName,
         /// What was being done.
         doing: &'static str,
-        /// Arrow's own account.
+        /// The detail from Arrow.
         #[source]
         source: arrow::error::ArrowError,
     },
@@ -39,7 +39,7 @@ pub enum LakeError {
     Catalog {
         /// The table.
         table: TableName,
-        /// The catalog's account.
+        /// The detail from the catalog.
         #[source]
         source: CatalogError,
     },
@@ -61,7 +61,7 @@ pub enum LakeError {
         /// In which time.
         elapsed: Duration,
     },
-    /// A change wants to remove a file that is no longer live.
+    /// A change removes a file that is no longer live.
     #[error("table {table}: data file {path} is no longer part of the table")]
     FileGone {
         /// The table.
@@ -69,7 +69,7 @@ pub enum LakeError {
         /// The file.
         path: String,
     },
-    /// The position asked for belongs to another table, or to a history that was rolled back.
+    /// A position belongs to another table, or to a history that was rolled back.
     #[error(
         "table {table} was rolled back or replaced: snapshot {snapshot} (sequence {sequence}), already consumed, is not in its history"
     )]
@@ -82,7 +82,7 @@ pub enum LakeError {
         sequence: SequenceNumber,
     },
     /// Rows were removed from a table that is read as append-only.
-    #[error("table {table}: snapshot {snapshot} is of operation `{operation}`, not an append")]
+    #[error("table {table}: snapshot {snapshot} has the operation `{operation}`, not `append`")]
     NotAppend {
         /// The table.
         table: TableName,
@@ -99,8 +99,8 @@ pub enum LakeError {
         /// What is wrong with it.
         what: String,
     },
-    /// Two schemas that cannot be made one.
-    #[error("table {table}: column `{column}` is {is}, which cannot become {wanted}")]
+    /// Two schemas that cannot be combined.
+    #[error("table {table}: column `{column}` is {is}, which cannot become {requested}")]
     Schema {
         /// The table.
         table: TableName,
@@ -108,18 +108,18 @@ pub enum LakeError {
         column: String,
         /// Its type in the table.
         is: String,
-        /// The type asked for.
-        wanted: String,
+        /// The requested type.
+        requested: String,
     },
-    /// A table that is partitioned, and is to be written.
-    #[error("table {0} is partitioned; writing partitioned tables is not built yet")]
+    /// A partitioned table cannot be written yet.
+    #[error("table {0} is partitioned; silversmith cannot write partitioned tables yet")]
     Partitioned(TableName),
-    /// A snapshot or time that the table does not know.
+    /// A snapshot or a time that the table does not have.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
         /// The table.
         table: TableName,
-        /// What was asked for.
+        /// What was requested.
         what: String,
     },
 }
@@ -162,7 +162,7 @@ impl LakeError {
     }
 }
 
-/// Puts the table and the action to a library's error.
+/// Adds the table and the action to a library's error.
 pub(super) trait Doing<T> {
     /// Names the table and what was being done to it.
     fn doing(self, table: &TableName, doing: &'static str) -> Result<T, LakeError>;

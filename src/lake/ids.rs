@@ -1,4 +1,4 @@
-//! Ids of snapshots and their order, as types: they are never mixed up.
+//! Ids and sequence numbers of snapshots, as types, so that the two are never confused.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct SnapshotId(pub i64);
 
-/// A snapshot's place in the order of all commits to its table, rolled back or not (Iceberg spec, "Sequence
+/// A snapshot's position in the order of all commits to its table, rolled back or not (Iceberg spec, "Sequence
 /// Numbers").
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

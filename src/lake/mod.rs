@@ -1,10 +1,10 @@
 //! The lake: Iceberg tables, read and committed to. The only folder that names the `iceberg` crate.
 //!
 //! - [`catalog`]: the port where commits meet (load with token, swap), and its backends
-//! - [`Table`]: a table as it was loaded: one metadata file, never moving under the reader
+//! - [`Table`]: a table as it was loaded: one metadata file, which never changes under the reader
 //! - [`write`]: Parquet data files with field ids and metrics, and who owns them until a commit does
 //! - [`Change`] → `prepare` → [`Lake::commit`]: silversmith's own commits, by the protocol of I6
-//! - [`properties`]: what a commit says about itself
+//! - [`properties`]: what a commit records about itself
 //! - [`read`]: live files, what snapshots added and removed, rows, for silversmith and for DataFusion
 //! - `files/`: where tables' files are kept
 
@@ -76,7 +76,7 @@ impl Lake {
         self.catalog.tables().await
     }
 
-    /// The table as the catalog has it now; `None` when it does not exist.
+    /// The table's current state in the catalog; `None` when it does not exist.
     pub async fn find(&self, name: &TableName) -> Result<Option<Table>, LakeError> {
         let Some(entry) = self.catalog.load(name).await.doing(name, "load")? else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Lake {
         Table::new(name.clone(), metadata, entry.pointer, &self.files).map(Some)
     }
 
-    /// The table as the catalog has it now.
+    /// The table's current state in the catalog.
     ///
     /// # Errors
     /// [`LakeError::NotFound`] when it does not exist.
@@ -109,8 +109,8 @@ impl Lake {
         written.doing(name, "writing its metadata")
     }
 
-    /// Deletes files that no committed metadata can name. A failure leaves an orphan, which harms nothing, so it
-    /// is logged and passed over.
+    /// Deletes files that no committed metadata can name. A failure is only logged: it leaves an orphan, which
+    /// harms nothing.
     async fn delete_unnamed(&self, paths: Vec<String>) {
         for path in paths {
             let deleted = match self.files.new_input(&path) {
@@ -124,7 +124,7 @@ impl Lake {
     }
 
     fn next_metadata_location(&self, table: &Table) -> Result<MetadataLocation, LakeError> {
-        // A foreign engine may name its files otherwise: then ours start again at version 0.
+        // Another engine may name its files differently: then the versions start again at 0.
         let metadata = table.metadata();
         Ok(match MetadataLocation::from_str(table.metadata_location()) {
             Ok(location) => location.with_next_version(),

@@ -18,7 +18,7 @@ pub struct TableName {
 pub struct BadTableName(pub String);
 
 impl TableName {
-    /// A table of a namespace; the parts are taken as they are.
+    /// A table of a namespace; the parts are not checked.
     pub fn new(namespace: impl Into<String>, table: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), table: table.into() }
     }

@@ -2,7 +2,7 @@
 
 use super::{SequenceNumber, Snapshot, SnapshotId, Table};
 
-/// A place in a table's history: everything up to and including that snapshot was consumed.
+/// A point in a table's history: everything up to and including that snapshot was consumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The table's UUID.
@@ -27,7 +27,7 @@ pub enum Standing {
     InHistory,
     /// The line was cut off above it by expiry.
     Expired,
-    /// It is newer than the state of the table that was loaded: somebody committed since.
+    /// It is newer than the loaded state of the table: another writer has committed since.
     Ahead,
     /// It is not in the line although the line reaches that far: rolled back, or another table.
     RolledBack,

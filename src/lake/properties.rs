@@ -1,8 +1,8 @@
-//! Snapshot properties: what a commit says about itself, as summary entries `silversmith.*`, the newest of
-//! them also as table properties set in the same commit. Each layer owns the keys that it writes.
+//! Snapshot properties: what a commit records about itself, as summary entries `silversmith.*`. The newest are
+//! also table properties, set in the same commit. Each layer owns the keys that it writes.
 //!
-//! The line of ancestors is asked first, so that a table that was rolled back says where it stands now; the
-//! table property answers when expiry has taken the snapshot that said it.
+//! The line of ancestors is searched first, so that a table that was rolled back has the position of its current
+//! state. The table property is used where the snapshot has expired.
 
 use super::position::Position;
 use super::table::{Properties, view};
@@ -56,7 +56,7 @@ impl Table {
             let version = properties.get(FORMAT).and_then(|v| v.parse::<u32>().ok()).unwrap_or(1);
             if version > FORMAT_VERSION {
                 return Err(self.bad_property(format!(
-                    "its snapshot properties have format version {version}, this program knows {FORMAT_VERSION}: upgrade silversmith"
+                    "its snapshot properties have format version {version}; this program reads up to {FORMAT_VERSION}: upgrade silversmith"
                 )));
             }
         }

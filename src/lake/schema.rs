@@ -34,7 +34,7 @@ impl TableSchema {
                 table: table.clone(),
                 column: nested.name().clone(),
                 is: nested.data_type().to_string(),
-                wanted: "a column: lists and structs are not supported".to_owned(),
+                requested: "a column: lists and structs are not supported".to_owned(),
             });
         }
         let schema =
@@ -42,20 +42,20 @@ impl TableSchema {
         Self::new(table, Arc::new(schema))
     }
 
-    /// This schema with the columns of `wanted` that it lacks, as optional columns at the end with
-    /// fresh ids above `last_id` (Iceberg spec, "Schema Evolution"); `None` when it lacks none.
+    /// This schema with the columns of `requested` that it lacks, as optional columns at the end with fresh ids
+    /// above `last_id` (Iceberg spec, "Schema Evolution"); `None` when it lacks none.
     ///
     /// # Errors
     /// [`LakeError::Schema`] when a column of that name has another type.
     pub fn extended(
         &self,
         table: &TableName,
-        wanted: &ArrowSchema,
+        requested: &ArrowSchema,
         last_id: i32,
     ) -> Result<Option<Self>, LakeError> {
         let mut fields = self.iceberg.as_struct().fields().to_vec();
         let mut id = last_id.max(self.iceberg.highest_field_id());
-        for column in wanted.fields() {
+        for column in requested.fields() {
             match self.arrow.field_with_name(column.name()) {
                 Ok(present) if present.data_type() == column.data_type() => {}
                 Ok(present) => {
@@ -63,7 +63,7 @@ impl TableSchema {
                         table: table.clone(),
                         column: column.name().clone(),
                         is: type_name(present.data_type()),
-                        wanted: type_name(column.data_type()),
+                        requested: type_name(column.data_type()),
                     });
                 }
                 Err(_) => {
@@ -78,17 +78,17 @@ impl TableSchema {
         self.with_fields(table, fields).map(Some)
     }
 
-    /// A schema of just the columns of `wanted`; a column that is here with the same type keeps its
-    /// id. `None` when the columns are the same already.
+    /// A schema of the columns of `requested` only; a column that exists here with the same type keeps its id.
+    /// `None` when the columns are the same already.
     pub fn replaced(
         &self,
         table: &TableName,
-        wanted: &ArrowSchema,
+        requested: &ArrowSchema,
         last_id: i32,
     ) -> Result<Option<Self>, LakeError> {
         let mut id = last_id.max(self.iceberg.highest_field_id());
-        let mut fields = Vec::with_capacity(wanted.fields().len());
-        for column in wanted.fields() {
+        let mut fields = Vec::with_capacity(requested.fields().len());
+        for column in requested.fields() {
             let same = self.arrow.field_with_name(column.name()).ok();
             let kept = same
                 .filter(|present| present.data_type() == column.data_type())
@@ -125,8 +125,8 @@ impl TableSchema {
         &self.arrow
     }
 
-    /// Whether files written under this schema are right for `other`: every column here is there,
-    /// by the same name, id and type.
+    /// Whether files written under this schema fit `other`: it has every column of this one, with the same name,
+    /// id and type.
     pub fn fits_into(&self, other: &Self) -> bool {
         self.iceberg.as_struct().fields().iter().all(|field| {
             other

@@ -14,8 +14,8 @@ use super::{LakeError, SequenceNumber, SnapshotId, TableName, TableSchema};
 /// Properties, by key: of a table, or of a snapshot (its summary).
 pub type Properties = BTreeMap<String, String>;
 
-/// One state of a table: a metadata file and the catalog's token for it. It never changes;
-/// [`super::Lake::load`] looks again.
+/// One state of a table: a metadata file and the catalog's token for it. It never changes; [`super::Lake::load`]
+/// loads a newer one.
 #[derive(Debug, Clone)]
 pub struct Table {
     name: TableName,
@@ -24,7 +24,7 @@ pub struct Table {
     schema: TableSchema,
 }
 
-/// One snapshot, as far as people and positions need it.
+/// One snapshot: what positions and users need of it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The snapshot's id.
@@ -75,7 +75,7 @@ impl Table {
         &self.name
     }
 
-    /// The table's UUID: another one means another table under the same name.
+    /// The table's UUID: a different one means another table under the same name.
     pub fn uuid(&self) -> String {
         self.metadata().uuid().to_string()
     }

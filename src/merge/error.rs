@@ -21,7 +21,7 @@ pub enum MergeError {
         /// What is wrong.
         why: String,
     },
-    /// A part of the merge panicked.
+    /// A task of the merge panicked.
     #[error("table {table}: a merge failed inside silversmith: {why}")]
     Panicked {
         /// The table.

@@ -1,4 +1,4 @@
-//! The merge on this machine: the newest source rows are looked up in the target, and what follows is applied
+//! The merge on this machine: the newest source rows are looked up in the target, and the plan is applied
 //! copy-on-write, streamed.
 
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ impl LocalEngine {
         Self { lake: lake.clone(), memory, threads, lookup }
     }
 
-    /// The source query, its rows ready to flow.
+    /// The source query: its schema, and the stream of its rows.
     async fn source(
         &self,
         task: &MergeTask,
@@ -53,7 +53,7 @@ impl LocalEngine {
         let table =
             LakeTable::of_files(&self.lake, &task.source, source.clone(), task.files.clone());
         let context = session(self.memory)?;
-        let what = format!("silver table {}", task.rules.table);
+        let what = format!("silver table {}: its SQL", task.rules.table);
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
         let query = task.rules.rows.query(&context, &plain(source.arrow()), &kept).await?;
@@ -74,11 +74,11 @@ impl LocalEngine {
     ) -> Result<Newest, MergeError> {
         let table = &rules.table;
         let arrow = |e| arrow_error(rules, e);
-        // A null may come where the target has none: in a key it is passed over, see `write_winners`.
+        // A null may come where the target allows none: see `write_winners`.
         let schema = &nullable(schema);
         let mut newest =
             Newest::new(schema, &rules.keys, &rules.order, rules.null_keys).map_err(arrow)?;
-        let failed = |e| SqlError::of(&format!("silver table {table}"), e);
+        let failed = |e| SqlError::of(&format!("silver table {table}: its SQL"), e);
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             let deleted = match batch.column_by_name(DELETED) {
                 Some(deleted) => deleted.as_boolean().clone(),
@@ -89,8 +89,8 @@ impl LocalEngine {
         Ok(newest)
     }
 
-    /// Everything from the source, into nothing: passes over shares of the keys, so that memory does
-    /// not follow the table.
+    /// Writes all rows of the source as a new content, in passes over shares of the keys: memory does not grow
+    /// with the table.
     async fn build(
         &self,
         task: &MergeTask,
@@ -120,7 +120,7 @@ impl LocalEngine {
         Ok(writer.close().await?)
     }
 
-    /// Merges into what is there.
+    /// Merges into the rows of the target.
     async fn merge_into(
         &self,
         task: &MergeTask,
@@ -141,8 +141,8 @@ impl LocalEngine {
         let mut found = self.lookup.find(target, &newest, &bounds).await?;
         let buried = match &tombstones {
             Some(tombstones) => {
-                let place = tombstones.place.clone();
-                buried(&self.lake, place, rules, &newest, &bounds, self.threads).await?
+                let table = tombstones.target.clone();
+                buried(&self.lake, table, rules, &newest, &bounds, self.threads).await?
             }
             None => BTreeSet::new(),
         };

@@ -1,7 +1,7 @@
-//! Merging: the newest row of each key of a source comes into a target.
+//! Merging: the newest row of each key of a source, into a target.
 //!
-//! A merge is data: a target state, files of the source, and rules. An engine plans it in rows (which rows of
-//! the target go, by file and position, and which rows come) and writes the files for it. It commits nothing.
+//! A merge is data: a target state, files of the source, and rules. An engine plans it in rows: which rows of
+//! the target go, by file and position, and which rows come. Then it writes the files. It commits nothing.
 //!
 //! - [`rules`](MergeRules): keys, order, and which rows come in
 //! - [`order`]: the one total order, and keys, as comparable bytes
@@ -9,7 +9,7 @@
 //! - `lookup/`: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
 //! - `apply/`: the files that carry out a plan
-//! - `tombstones.rs`: deleted keys, remembered
+//! - `tombstones.rs`: the table of deleted keys
 
 mod apply;
 mod error;
@@ -36,10 +36,10 @@ use newest::Share;
 use crate::lake::read::scan::FileTask;
 use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 
-/// Rows by what became of them: a prefix of snapshot properties (the counts' names follow).
+/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
 pub const ROWS: &str = "silversmith.rows";
 
-/// Passes over one range, at most.
+/// Maximum number of passes over one range.
 pub(crate) const MAX_PASSES: u64 = 65_536;
 
 /// A merge to be done.
@@ -49,7 +49,7 @@ pub struct MergeTask {
     pub source: Table,
     /// The source's files to merge: a range of its history.
     pub files: Vec<FileTask>,
-    /// The state to merge into; none: the table does not exist yet, and the engine makes it.
+    /// The state to merge into; none: the table does not exist yet, and the engine creates it.
     pub target: Option<Table>,
     /// The table of deleted keys, where it exists.
     pub tombstones: Option<Table>,
@@ -57,16 +57,16 @@ pub struct MergeTask {
     pub rules: MergeRules,
     /// The share of the keys that is merged: all of them, unless the range is too large for one pass.
     pub share: Share,
-    /// The target counts as empty: its rows are to be replaced by the result.
+    /// Whether the target counts as empty: the result replaces its rows.
     pub from_nothing: bool,
-    /// A row that is there already is written again, in case somebody changed it.
+    /// Whether rows that the target has already are written again, in case another program changed them.
     pub refresh_equal: bool,
 }
 
 /// A merge done, not committed.
 #[derive(Debug)]
 pub struct Merged {
-    /// The state that the commit has to be prepared on.
+    /// The state to prepare the commit on.
     pub target: Table,
     /// The schema that the target gets, where it changes.
     pub schema: Option<TableSchema>,
@@ -76,7 +76,7 @@ pub struct Merged {
     pub remove: BTreeSet<String>,
     /// Deleted keys to remember, where the rules delete.
     pub tombstones: Option<Tombstones>,
-    /// What it came to.
+    /// Its rows, counted.
     pub counts: Counts,
 }
 
@@ -91,27 +91,27 @@ pub struct Tombstones {
     pub add: Uncommitted,
 }
 
-/// What a merge came to, in rows.
+/// The rows of a merge, counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Source rows that `select` let through.
+    /// Source rows that `select` returned.
     pub source: u64,
     /// Keys that are new in the target.
     pub inserted: u64,
     /// Keys whose row is replaced by a newer one.
     pub updated: u64,
-    /// Keys taken out of the target.
+    /// Keys deleted from the target.
     pub deleted: u64,
-    /// Keys whose row in the target, or whose delete, is newer than what came: late rows.
+    /// Keys whose row in the target, or whose delete, is newer than the source's row: late rows.
     pub late: u64,
-    /// Keys whose row is there already.
+    /// Keys whose row the target has already.
     pub unchanged: u64,
     /// Rows with a null in their key, which are not merged.
     pub null_keys: u64,
 }
 
 impl Counts {
-    /// Adds another merge's.
+    /// Adds the counts of another merge.
     pub fn add(&mut self, other: &Self) {
         self.source += other.source;
         self.inserted += other.inserted;
@@ -140,8 +140,8 @@ impl Counts {
 ///
 /// # Contract
 /// - The result is a function of the target state, the *set* of rows in the files, and the settings.
-/// - On success every file of the result is written and complete, and no table has changed, but for
-///   the target and its table of deleted keys having been made, empty, where they were missing.
+/// - On success every file of the result is written and complete, and no table has changed. A target or a table
+///   of deleted keys that was missing was created, empty.
 /// - On failure what was written is deleted.
 /// - It may be repeated. A result that is dropped deletes its files.
 #[async_trait]

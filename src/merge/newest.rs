@@ -1,5 +1,5 @@
-//! The newest row of each key among the rows that are pushed in: a reduction whose result does not
-//! depend on their order (I5).
+//! The newest row of each key among the rows that are pushed: a reduction whose result does not depend on
+//! their order (I5).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,7 @@ use crate::lake::read::scan::Bounds;
 /// The newest row of one key.
 #[derive(Debug)]
 pub struct Winner {
-    /// Its place in the order.
+    /// Its order, as comparable bytes.
     pub order: Box<[u8]>,
     /// Whether it deletes the key.
     pub deleted: bool,
@@ -35,9 +35,9 @@ pub struct Newest {
     by_key: HashMap<Box<[u8]>, Winner>,
     batches: Vec<RecordBatch>,
     held_rows: usize,
-    /// Rows that were pushed in.
+    /// Rows that were pushed.
     pub rows: u64,
-    /// Rows passed over because of a null in their key.
+    /// Rows skipped because of a null in their key.
     pub null_key_rows: u64,
 }
 
@@ -68,8 +68,7 @@ impl Newest {
         })
     }
 
-    /// Takes rows in; `deleted` says which of them delete their key, `share` which of the keys are
-    /// wanted at all (a share of a total, by hash).
+    /// Adds rows. `deleted` says which of them delete their key. Keys outside `share` are skipped.
     pub fn push(
         &mut self,
         batch: RecordBatch,
@@ -81,7 +80,7 @@ impl Newest {
             NullKeys::Skip => self.keys.has_null(&batch)?,
             NullKeys::Equal => vec![],
         };
-        let place = self.batches.len() as u32;
+        let index = self.batches.len() as u32;
         let mut won = false;
         for row in 0..batch.num_rows() {
             let key = keys.row(row);
@@ -97,7 +96,7 @@ impl Newest {
             let winner = || Winner {
                 order: order.as_ref().into(),
                 deleted: deleted.value(row),
-                batch: place,
+                batch: index,
                 row: row as u32,
             };
             match self.by_key.entry(key.as_ref().into()) {
@@ -122,33 +121,33 @@ impl Newest {
         Ok(())
     }
 
-    /// Keeps the winners' rows only, in batches of bounded size.
+    /// Keeps only the winners' rows, in batches of bounded size.
     fn drop_losers(&mut self) -> Result<(), ArrowError> {
-        let mut places: Vec<(u32, u32)> = self.by_key.values().map(|w| (w.batch, w.row)).collect();
-        places.sort_unstable();
-        let kept = places
+        let mut winners: Vec<(u32, u32)> = self.by_key.values().map(|w| (w.batch, w.row)).collect();
+        winners.sort_unstable();
+        let kept = winners
             .chunks(KEPT_ROWS)
             .map(|share| self.gather(share))
             .collect::<Result<Vec<_>, _>>()?;
         for winner in self.by_key.values_mut() {
-            if let Ok(index) = places.binary_search(&(winner.batch, winner.row)) {
+            if let Ok(index) = winners.binary_search(&(winner.batch, winner.row)) {
                 (winner.batch, winner.row) =
                     ((index / KEPT_ROWS) as u32, (index % KEPT_ROWS) as u32);
             }
         }
-        self.held_rows = places.len();
+        self.held_rows = winners.len();
         self.batches = kept;
         Ok(())
     }
 
-    fn gather(&self, places: &[(u32, u32)]) -> Result<RecordBatch, ArrowError> {
-        if places.is_empty() {
+    fn gather(&self, rows: &[(u32, u32)]) -> Result<RecordBatch, ArrowError> {
+        if rows.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        let places: Vec<(usize, usize)> =
-            places.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
-        interleave_record_batch(&batches, &places)
+        let rows: Vec<(usize, usize)> =
+            rows.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
+        interleave_record_batch(&batches, &rows)
     }
 
     /// The winner of a key.
@@ -165,11 +164,11 @@ impl Newest {
 
     /// The rows of winners, in the order given.
     pub fn rows_of(&self, winners: &[&Winner]) -> Result<RecordBatch, ArrowError> {
-        let places: Vec<_> = winners.iter().map(|w| (w.batch, w.row)).collect();
-        self.gather(&places)
+        let rows: Vec<_> = winners.iter().map(|w| (w.batch, w.row)).collect();
+        self.gather(&rows)
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
@@ -195,7 +194,7 @@ impl Newest {
     }
 }
 
-/// The least, or the greatest, value of a column that comes in parts.
+/// The least, or the greatest, value of a column in several parts.
 fn extreme(columns: &[&ArrayRef], greatest: bool) -> Result<ArrayRef, ArrowError> {
     let first = |values: &ArrayRef| -> Result<ArrayRef, ArrowError> {
         let options = SortOptions { descending: greatest, nulls_first: false };
@@ -207,7 +206,7 @@ fn extreme(columns: &[&ArrayRef], greatest: bool) -> Result<ArrayRef, ArrowError
     first(&concat(&of_each)?)
 }
 
-/// A share of all keys: so that a total too large for memory is worked off in passes (I7).
+/// A share of all keys, by hash: a total too large for memory is merged in passes (I7).
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     /// This pass, from 0.
@@ -224,7 +223,7 @@ impl Share {
         if self.of <= 1 {
             return true;
         }
-        // FNV-1a: it has to be the same in every pass, and need not be more.
+        // FNV-1a: it has to be the same in every pass, and nothing more.
         let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });

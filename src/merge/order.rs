@@ -1,4 +1,4 @@
-//! One comparator for everything: keys and orders as bytes that compare as the values do.
+//! The one comparator: keys and orders as bytes that compare as the values do.
 //!
 //! Nulls are oldest, NaN is one value above all others, −0.0 is 0.0. Deduplication and match use
 //! the same bytes, so they cannot disagree.

@@ -1,4 +1,4 @@
-//! The decisions of a merge: what was found in the target → what is inserted, replaced, deleted. Pure.
+//! The decisions of a merge: rows found in the target → rows to insert, replace, delete. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use super::newest::Newest;
 /// A key, as comparable bytes.
 pub(super) type Key = Box<[u8]>;
 
-/// What the target says about the winner of a key.
+/// How the target compares with the winner of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// It holds an older row: to be replaced, or taken out.
+    /// It holds an older row: to be replaced or deleted.
     Replace,
     /// It holds this very row.
     Same,
-    /// It, or a remembered delete, is newer.
+    /// It, or a stored delete, is newer.
     Late,
 }
 
 /// Where a row of the target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RowAt {
-    /// Its file, as an index into the files that were looked through.
+    /// Its file, as an index into the files that were searched.
     pub(super) file: usize,
     /// Its position in the file, from 0, deleted rows counted.
     pub(super) position: u64,
@@ -40,14 +40,14 @@ pub(super) struct Hit {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone {
     pub(super) at: RowAt,
-    /// The key whose newest row comes instead.
+    /// The key whose newest row replaces it.
     pub(super) instead: Option<Key>,
 }
 
 /// What a merge does, in rows.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// In the order of their places.
+    /// Sorted by file and position.
     pub(super) gone: Vec<Gone>,
     pub(super) inserts: Vec<Key>,
     pub(super) deletes: Vec<Key>,
@@ -60,7 +60,7 @@ pub(super) fn plan(
     refresh_equal: bool,
     counts: &mut Counts,
 ) -> Plan {
-    // A key may be in the target more than once, where others wrote it: the newest of all decides.
+    // A key may be in the target more than once, where another program wrote it: the newest row decides.
     let mut verdicts: BTreeMap<&[u8], Verdict> = BTreeMap::new();
     for hit in &hits {
         let verdict = verdicts.entry(&hit.key).or_insert(hit.verdict);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_wrote_twice_is_replaced_once_and_taken_out_everywhere() {
+    fn a_key_that_is_in_the_target_twice_is_replaced_once_and_deleted_everywhere() {
         let newest = newest(&[(1, 5, false), (2, 5, true), (3, 5, false), (4, 5, false)]);
         let keys: Vec<Key> = newest.sorted().iter().map(|(key, _)| (*key).into()).collect();
         let hit = |file, position, key: usize, verdict| Hit {
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(plan.gone, [gone(0, 9, Some(0)), gone(1, 2, None), gone(1, 7, None)]);
         assert_eq!(plan.inserts, [keys[3].clone()]);
         assert_eq!(plan.deletes, [keys[1].clone()]);
-        let told = (counts.updated, counts.deleted, counts.late, counts.inserted);
-        assert_eq!(told, (1, 1, 1, 1));
+        let counted = (counts.updated, counts.deleted, counts.late, counts.inserted);
+        assert_eq!(counted, (1, 1, 1, 1));
     }
 }

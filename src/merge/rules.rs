@@ -1,4 +1,4 @@
-//! What a merge goes by: keys, order, and which rows come in.
+//! The rules of a merge: keys, order, and which rows it takes from the source.
 
 use crate::lake::TableName;
 use crate::sql::select::Rowwise;
@@ -13,19 +13,19 @@ pub enum NullKeys {
     Equal,
 }
 
-/// What a merge goes by.
+/// The rules of a merge.
 #[derive(Debug, Clone)]
 pub struct MergeRules {
     /// The target table.
     pub table: TableName,
-    /// The table that remembers deleted keys.
+    /// The table of deleted keys.
     pub tombstones: TableName,
     /// The columns that make a key.
     pub keys: Vec<String>,
     /// The columns that say which row is newer, the most important first. The order that they make is
     /// total.
     pub order: Vec<String>,
-    /// Which source rows come in, and which of them delete their key.
+    /// Which rows it takes from the source, and which of them delete their key.
     pub rows: Rowwise,
     /// See [`NullKeys`].
     pub null_keys: NullKeys,
@@ -34,7 +34,7 @@ pub struct MergeRules {
 }
 
 impl MergeRules {
-    /// The columns that the target keeps whatever `select` says.
+    /// The columns that the target keeps, whatever `select` says.
     pub fn kept(&self) -> Vec<String> {
         let mut kept = self.keys.clone();
         kept.extend(self.order.iter().filter(|c| !self.keys.contains(c)).cloned());

@@ -28,12 +28,12 @@ pub(super) struct TombstoneTable {
 
 /// Writes to it.
 pub(super) struct TombstoneWriter {
-    pub(super) place: TombstoneTable,
+    pub(super) target: TombstoneTable,
     writer: DataWriter,
 }
 
 impl TombstoneWriter {
-    /// The table, made where the pipeline deletes; on a rebuild it is there to be emptied, too.
+    /// The table, created where the pipeline deletes. A rebuild opens it also to empty it.
     pub(super) async fn open(
         lake: &Lake,
         task: &MergeTask,
@@ -42,23 +42,23 @@ impl TombstoneWriter {
         let name = task.rules.tombstones.clone();
         let columns = task.rules.kept();
         let fields = columns.iter().filter_map(|c| target.arrow().field_with_name(c).ok());
-        let wanted = storable(&Schema::new(fields.cloned().collect::<Vec<_>>()));
+        let requested = storable(&Schema::new(fields.cloned().collect::<Vec<_>>()));
         let table = match task.tombstones.clone() {
             Some(table) if task.rules.rows.deletes() || task.from_nothing => table,
             None if task.rules.rows.deletes() => {
-                lake.find_or_create(&name, &Arc::new(wanted.clone()), None).await?
+                lake.find_or_create(&name, &Arc::new(requested.clone()), None).await?
             }
             _ => return Ok(None),
         };
         let last_id = table.last_column_id();
         let changed = if task.from_nothing {
-            table.schema().replaced(&name, &wanted, last_id)?
+            table.schema().replaced(&name, &requested, last_id)?
         } else {
-            table.schema().extended(&name, &wanted, last_id)?
+            table.schema().extended(&name, &requested, last_id)?
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
         let writer = DataWriter::new(lake, &table, &schema)?.with_bounds_on(&columns);
-        Ok(Some(Self { place: TombstoneTable { table, schema, changed }, writer }))
+        Ok(Some(Self { target: TombstoneTable { table, schema, changed }, writer }))
     }
 
     pub(super) async fn write(
@@ -70,7 +70,7 @@ impl TombstoneWriter {
         for share in winners.chunks(WRITE_ROWS) {
             let rows = newest.rows_of(share).map_err(|e| arrow_error(rules, e))?;
             let rows: RecordBatch =
-                conform(self.place.table.name(), rows, self.place.schema.arrow())?;
+                conform(self.target.table.name(), rows, self.target.schema.arrow())?;
             self.writer.write(&rows).await?;
         }
         Ok(())
@@ -78,12 +78,12 @@ impl TombstoneWriter {
 
     pub(super) async fn close(self) -> Result<Tombstones, MergeError> {
         let add = self.writer.close().await?;
-        let TombstoneTable { table, changed, .. } = self.place;
+        let TombstoneTable { table, changed, .. } = self.target;
         Ok(Tombstones { table, schema: changed, add })
     }
 }
 
-/// The verdict of remembered deletes: keys whose delete is not older than what came.
+/// The keys whose stored delete is not older than the source's row.
 pub(super) async fn buried(
     lake: &Lake,
     deletes: TombstoneTable,

@@ -47,7 +47,7 @@ impl Silver {
         Ok(stored.and_then(|(checkpoint, _)| checkpoint.rewind))
     }
 
-    /// The checkpoint follows the position. A rewind that was carried out is taken out of it.
+    /// Writes the position to the checkpoint, and removes a rewind that was carried out.
     pub(super) async fn save_checkpoint(
         &self,
         through: Option<&Position>,

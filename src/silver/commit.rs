@@ -12,17 +12,16 @@ use crate::lake::{
 use crate::merge::{Counts, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
-/// What became of the deleted keys of a merge.
+/// What happened to the deleted keys of a merge.
 enum Remembered {
-    /// They are in their table, as far as there were any; here is its newest state.
+    /// They are in their table, if there were any; this is its newest state.
     Yes(Option<Table>),
-    /// On a rebuild, which empties the table first, another writer has added to it meanwhile: what that one
-    /// knows must not be lost.
+    /// A rebuild empties the table first, and another writer added keys meanwhile, which must not be lost.
     Overtaken,
 }
 
 impl Silver {
-    /// Merges and commits, with the position that the commit says, if it says one. The tables move on with it.
+    /// Merges and commits, with the position `end` in the commit, if there is one. The tables move on with it.
     /// None: another commit came first; plan again from its position.
     pub(super) async fn merge(
         &self,
@@ -47,7 +46,7 @@ impl Silver {
             }
             return Ok(None);
         }
-        // Deleted keys are remembered first: they are facts about bronze, whatever becomes of silver.
+        // Deleted keys are stored first: they follow from bronze alone, whatever happens to silver.
         match self.remember(tombstones, rebuild).await? {
             Remembered::Yes(newest) => tables.tombstones = newest.or(tables.tombstones.take()),
             Remembered::Overtaken => {
@@ -92,7 +91,7 @@ impl Silver {
         CommitProperties { layer: Layer::Silver, summary, table }
     }
 
-    /// Adds to the table of deleted keys; on a rebuild it is emptied first.
+    /// Adds deleted keys to their table; a rebuild empties it first.
     async fn remember(
         &self,
         tombstones: Option<Tombstones>,

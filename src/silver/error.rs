@@ -1,4 +1,4 @@
-//! Why a merge did not happen, and what to do.
+//! Why a merge failed, and what to do.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::error::Kind;
 use crate::lake::{LakeError, SnapshotId, TableName};
 use crate::merge::MergeError;
 
-/// Why a merge did not happen.
+/// Why a merge failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SilverError {
     /// A table.
@@ -36,14 +36,14 @@ pub enum SilverError {
         /// The snapshot that is gone.
         snapshot: SnapshotId,
     },
-    /// Rows were taken out of bronze.
+    /// Rows were deleted from bronze.
     #[error(
-        "rows were taken out of bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
+        "rows were deleted from bronze table {bronze} (snapshot {snapshot}, operation {operation}); set silver.on_bronze_delete = \"ignore\" to keep them in silver, or run `silversmith silver --rebuild` to merge what bronze has now"
     )]
     BronzeDeleted {
         /// Bronze.
         bronze: TableName,
-        /// The snapshot that did it.
+        /// The snapshot that deleted them.
         snapshot: SnapshotId,
         /// Its operation.
         operation: String,

@@ -22,7 +22,7 @@ impl Silver {
         (self.lake.ambient().now() - since).to_std().unwrap_or_default()
     }
 
-    /// Tells of a merge: what it did, and how long what it merged had waited.
+    /// Logs and measures a merge: what it did, and how long its rows had waited.
     pub(super) fn measure(
         &self,
         since: Option<DateTime<Utc>>,

@@ -30,7 +30,7 @@ pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
 pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
 
-/// Where bronze was merged through: a position's prefix.
+/// The prefix of silver's position in bronze: how far bronze is merged.
 pub const MERGED: &str = "silversmith.bronze";
 
 /// What a step did.
@@ -42,7 +42,7 @@ pub struct SilverReport {
     pub counts: Counts,
     /// Silver snapshots committed.
     pub snapshots: Vec<SnapshotId>,
-    /// The start had expired: rows already merged were offered again.
+    /// The start had expired: rows that were merged before were merged again.
     pub healed: bool,
 }
 
@@ -74,7 +74,7 @@ struct Tables {
     bronze: Option<Table>,
 }
 
-/// Merges in a row that may meet another commit before the step gives up.
+/// Conflicts in a row after which a merge gives up.
 const MAX_CONFLICTS: u32 = 10;
 
 impl Silver {
@@ -96,7 +96,7 @@ impl Silver {
         Ok(Tables { silver, tombstones, bronze })
     }
 
-    /// Merges what bronze, as it is when this begins, gained since silver's position. Nothing to merge is fine.
+    /// Merges the rows that bronze has gained since silver's position. Nothing to merge is a success.
     pub async fn step(&self) -> Result<SilverStep, SilverError> {
         let span = tracing::info_span!("merge", pipeline = self.settings.pipeline, table = %self.settings.rules.table);
         let (began, mut since) = (self.lake.ambient().now(), None);
@@ -147,7 +147,7 @@ impl Silver {
         }
     }
 
-    /// Another commit came first: waits a little, or gives up.
+    /// After a conflict: waits a little, or gives up.
     async fn give_way(&self, conflicts: u32, began: DateTime<Utc>) -> Result<(), SilverError> {
         if conflicts < MAX_CONFLICTS {
             self.lake.wait_after_conflict(conflicts).await;
@@ -185,8 +185,8 @@ impl Silver {
         Ok(Some((snapshots, counts)))
     }
 
-    /// Makes silver anew from the whole of bronze, in one commit: under another configuration, or
-    /// after bronze was changed by others.
+    /// Recomputes silver from all of bronze, in one commit: under another configuration, or after another program
+    /// changed bronze.
     pub async fn rebuild(&self) -> Result<SilverReport, SilverError> {
         let mut report = SilverReport::default();
         let (mut conflicts, began) = (0, self.lake.ambient().now());
@@ -226,7 +226,7 @@ impl Silver {
         self.position(silver.as_ref(), tombstones.as_ref()).map(drop)
     }
 
-    /// Whether all of bronze, as it is now, is merged. A requested rewind is still to be done.
+    /// Whether all of bronze is merged and no rewind is requested.
     pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
         let tables = self.load().await?;
         let Some(bronze) = &tables.bronze else { return Ok(true) };
@@ -255,7 +255,7 @@ impl Silver {
         })
     }
 
-    /// Where silver stands, once it is sure that it was merged under this configuration.
+    /// Silver's position, after a check that silver was merged under this configuration.
     fn position(
         &self,
         silver: Option<&Table>,

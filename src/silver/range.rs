@@ -19,7 +19,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// Where silver stands after it: a rewound merge that ends before it began leaves the position.
+    /// Silver's position after the commit: a rewound merge that ends before the position does not move it back.
     pub(super) fn through(&self) -> Position {
         match &self.from {
             Some(from) if from.sequence > self.end.sequence => from.clone(),
@@ -58,12 +58,12 @@ impl Silver {
         let diff = self.lake.diff(bronze, start.as_ref()).await?;
         let reached = position.as_ref().map_or(SequenceNumber::default(), |p| p.sequence);
         let range = self.first_share(bronze, diff.steps, diff.superset, reached)?;
-        // The position never goes back (I4): a merge that does not reach it is only wanted on a rewind.
+        // The position never goes back (I4): only a rewind merges a range that does not reach it.
         let range = range.filter(|r| r.end.sequence > reached || rewind.is_some());
         Ok(range.map(|range| Range { from: position, ..range }))
     }
 
-    /// As many steps as one commit takes: at least one, and always up to the position.
+    /// The steps of one commit: at least one, and always up to the position.
     fn first_share(
         &self,
         bronze: &Table,

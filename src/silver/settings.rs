@@ -1,21 +1,21 @@
-//! What a pipeline says about its silver table.
+//! The settings of a silver table.
 
 use sha2::{Digest, Sha256};
 
 use crate::lake::TableName;
 use crate::merge::MergeRules;
 
-/// What happens when rows were taken out of bronze.
+/// What happens when another program deleted rows from bronze.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnBronzeDelete {
     /// The merge stops and says what to do.
     #[default]
     Fail,
-    /// Such snapshots are passed over.
+    /// Such snapshots are skipped.
     Ignore,
 }
 
-/// What a pipeline says about its silver table.
+/// The settings of a silver table.
 #[derive(Debug, Clone)]
 pub struct SilverSettings {
     /// The pipeline's name.
@@ -26,7 +26,7 @@ pub struct SilverSettings {
     pub rules: MergeRules,
     /// The columns that say which row is newer, before silversmith's own.
     pub order_by: Vec<String>,
-    /// A text of what the mark's hash is taken of: keys, order, select, delete_when, null keys.
+    /// The text that is hashed for the configuration property: keys, order, select, delete_when, null keys.
     pub identity: String,
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,
@@ -45,7 +45,7 @@ pub fn whole_order(order_by: &[String]) -> Vec<String> {
 }
 
 impl SilverSettings {
-    /// The hash in the mark.
+    /// The value of the configuration property.
     pub fn hash(&self) -> String {
         format!("{:x}", Sha256::digest(self.identity.as_bytes()))[..16].to_owned()
     }

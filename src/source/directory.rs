@@ -80,7 +80,7 @@ impl DirectoryStore {
             }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
-                Err(_) => continue, // gone since the folder was read
+                Err(_) => continue, // deleted since the folder was read
             };
             let object = match self.object(entry.path(), &metadata) {
                 Ok(object) => object,

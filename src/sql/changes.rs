@@ -32,11 +32,11 @@ pub async fn register(
     let start = start.map(|s| Position::of(&table, &s));
     let end = to.map(find).transpose()?.map_or(SequenceNumber(i64::MAX), |s| s.sequence);
     if start.as_ref().is_some_and(|start| start.sequence > end) {
-        return Err(not_allowed("--from has to be older than --to"));
+        return Err(not_allowed("--from must be older than --to"));
     }
     let diff = lake.diff(&table, start.as_ref()).await?;
     if diff.superset {
-        let what = "left from which the changes could be told: its history has expired".to_owned();
+        let what = "from which the changes can be computed: its history has expired".to_owned();
         return Err(LakeError::NoSnapshot { table: name.clone(), what }.into());
     }
     let mut files = Vec::new();

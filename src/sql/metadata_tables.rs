@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::SqlError;
 use crate::lake::{Lake, Snapshot, SnapshotId, Table};
 
-/// Rows, or why Arrow refused them.
+/// Rows, or Arrow's error.
 pub(super) type Rows = Result<RecordBatch, arrow::error::ArrowError>;
 
 fn times(values: impl Iterator<Item = DateTime<Utc>>) -> ArrayRef {

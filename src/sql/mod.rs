@@ -1,5 +1,5 @@
-//! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and
-//! time travel for people who ask.
+//! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and queries with
+//! time travel.
 
 pub mod changes;
 pub mod metadata_tables;
@@ -12,20 +12,20 @@ use datafusion::error::DataFusionError;
 use crate::error::Kind;
 use crate::lake::LakeError;
 
-/// Trouble with SQL.
+/// What can go wrong with SQL. `what` is its subject: `the query`, `silver table x: its SQL`.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// It cannot be parsed, planned or run.
-    #[error("the SQL of {what} failed")]
+    #[error("{what} failed")]
     Sql {
         /// Whose SQL.
         what: String,
-        /// DataFusion's account.
+        /// The detail from DataFusion.
         #[source]
         source: Box<datafusion::error::DataFusionError>,
     },
-    /// It says something that is not allowed there.
-    #[error("the SQL of {what} is not allowed: {why}")]
+    /// It uses something that is not allowed there.
+    #[error("{what} is not allowed: {why}")]
     NotAllowed {
         /// Whose SQL.
         what: String,
@@ -47,7 +47,7 @@ impl SqlError {
         }
     }
 
-    /// DataFusion's error, of somebody's SQL.
+    /// An error of DataFusion, with its subject.
     pub(crate) fn of(what: &str, source: datafusion::error::DataFusionError) -> Self {
         Self::Sql { what: what.to_owned(), source: Box::new(source) }
     }
@@ -59,7 +59,7 @@ fn kind(root: &DataFusionError) -> Kind {
             Some(lake) => lake.kind(),
             None => Kind::Look,
         },
-        // Rows that the SQL cannot be computed on, memory, files: not the text of the SQL as such.
+        // Rows that do not fit the SQL, memory, files: not the text of the SQL.
         DataFusionError::ArrowError(..)
         | DataFusionError::Execution(_)
         | DataFusionError::ResourcesExhausted(_)

@@ -18,12 +18,12 @@ use super::SqlError;
 
 /// The name under which the rows are selected from.
 pub const BRONZE: &str = "bronze";
-/// The column that tells whether a row deletes its key.
+/// The column that says whether a row deletes its key.
 pub const DELETED: &str = "__silversmith_deleted";
 
-/// Bronze columns that a silver table without a `select` does not take over: they tell of the
-/// ingestion, not of the row.
-const NOT_TAKEN_OVER: [&str; 2] = ["_ingested_at", "_rescued"];
+/// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
+/// row.
+const NOT_SELECTED: [&str; 2] = ["_ingested_at", "_rescued"];
 
 /// A row-wise query over `bronze`; by default, its rows as they are.
 #[derive(Debug, Clone, Default)]
@@ -109,7 +109,7 @@ impl Rowwise {
                 let column = Ident::with_quote('"', column.clone());
                 select.projection.push(SelectItem::UnnamedExpr(SqlExpr::Identifier(column)));
             }
-            // A row that deletes its key is seen whatever the filter says of the rest of it.
+            // A row that deletes its key passes, whatever the filter says.
             if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
                 let either = format!("({filter}) OR coalesce(({delete_when}), false)");
                 select.selection = expression(&self.what, &either).ok();
@@ -175,7 +175,7 @@ fn default_select(bronze: &SchemaRef) -> String {
     let columns: Vec<String> = bronze
         .fields()
         .iter()
-        .filter(|f| !NOT_TAKEN_OVER.contains(&f.name().as_str()))
+        .filter(|f| !NOT_SELECTED.contains(&f.name().as_str()))
         .map(|f| format!("\"{}\"", f.name().replace('"', "\"\"")))
         .collect();
     format!("SELECT {} FROM {BRONZE}", columns.join(", "))
@@ -185,10 +185,9 @@ fn statement(what: &str, sql: &str) -> Result<Statement, SqlError> {
     let mut statements = DFParser::parse_sql(sql).map_err(|e| SqlError::of(what, e))?;
     match (statements.pop_front(), statements.is_empty()) {
         (Some(DfStatement::Statement(statement)), true) => Ok(*statement),
-        _ => Err(SqlError::NotAllowed {
-            what: what.to_owned(),
-            why: "it has to be one SELECT".to_owned(),
-        }),
+        _ => {
+            Err(SqlError::NotAllowed { what: what.to_owned(), why: "write one SELECT".to_owned() })
+        }
     }
 }
 
@@ -213,19 +212,19 @@ fn select_of(statement: &mut Statement) -> Option<&mut datafusion::sql::sqlparse
 
 fn check_shape(what: &str, statement: &Statement) -> Result<(), SqlError> {
     let no = |why: &str| Err(SqlError::NotAllowed { what: what.to_owned(), why: why.to_owned() });
-    let Statement::Query(query) = statement else { return no("it has to be one SELECT") };
+    let Statement::Query(query) = statement else { return no("write one SELECT") };
     if query.with.is_some() || query.order_by.is_some() {
-        return no("WITH and ORDER BY have no place in it");
+        return no("WITH and ORDER BY are not supported");
     }
     if query.limit_clause.is_some() || query.fetch.is_some() {
         return no("LIMIT would make silver depend on the order of arrival");
     }
     let SetExpr::Select(select) = query.body.as_ref() else {
-        return no("UNION and the like have no place in it");
+        return no("UNION and other set operations are not supported");
     };
     let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     if grouped || select.having.is_some() || select.distinct.is_some() || select.top.is_some() {
-        return no("GROUP BY, HAVING, DISTINCT and TOP are not row by row");
+        return no("GROUP BY, HAVING, DISTINCT and TOP do not work row by row");
     }
     let from_bronze = match select.from.as_slice() {
         [one] if one.joins.is_empty() => matches!(
@@ -235,7 +234,7 @@ fn check_shape(what: &str, statement: &Statement) -> Result<(), SqlError> {
         _ => false,
     };
     if !from_bronze {
-        return no("it has to read FROM bronze, and from nothing else");
+        return no("it must read FROM bronze and from no other table");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Sessions whose memory is bounded; what does not fit is spilled to disk.
+//! Sessions with bounded memory; what does not fit is spilled to disk.
 
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -10,17 +10,17 @@ use super::SqlError;
 pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
     let config = SessionConfig::new()
         .with_batch_size(8 * 1024)
-        // The formats and zones of our tables: Iceberg strings are Utf8, times are UTC.
+        // As in the tables: Iceberg strings are Utf8, times are UTC.
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .with_information_schema(false);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory, 1.0)
         .build_arc()
-        .map_err(|e| SqlError::of("a session", e))?;
+        .map_err(|e| SqlError::of("setting up the query", e))?;
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
-/// Plans one query; anything that would change something is refused.
+/// Plans one query; a statement that changes anything is refused.
 pub async fn query(context: &SessionContext, what: &str, sql: &str) -> Result<DataFrame, SqlError> {
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);

@@ -1,8 +1,8 @@
 //! Queries over the lake's tables: `namespace.table`, `VERSION AS OF`, `TIMESTAMP AS OF`, and the
 //! metadata tables `t.history`, `t.snapshots`, `t.files`.
 //!
-//! DataFusion parses a version clause and drops it. So every table reference is rewritten, before
-//! planning, to a table of its own that is pinned to the snapshot asked for.
+//! DataFusion parses a version clause and drops it. So every table reference is rewritten, before planning, to
+//! a table of its own that is pinned to the requested snapshot.
 
 use std::any::TypeId;
 use std::ops::ControlFlow;
@@ -72,7 +72,7 @@ impl Dialect for LakeDialect {
     }
 }
 
-/// Which state of a table is asked for.
+/// The requested state of a table.
 #[derive(Debug, Clone, PartialEq)]
 enum At {
     Now,
@@ -96,7 +96,7 @@ struct Reference {
     at: At,
 }
 
-/// Plans a query over the lake's tables. It reads; anything else is refused.
+/// Plans a query over the lake's tables. A statement that does not only read is refused.
 pub async fn query(
     lake: &Lake,
     context: &SessionContext,
@@ -127,9 +127,7 @@ fn parse(sql: &str) -> Result<Statement, SqlError> {
         (Some(statement @ (Statement::Query(_) | Statement::Explain { .. })), true) => {
             Ok(statement)
         }
-        _ => Err(not_allowed(
-            "it has to be one SELECT (or EXPLAIN of one): tables are written by the pipeline only",
-        )),
+        _ => Err(not_allowed("write one SELECT, or EXPLAIN of one; only pipelines write tables")),
     }
 }
 
@@ -162,7 +160,7 @@ impl VisitorMut for Rewriter {
                 Some(_) => ControlFlow::Break(not_allowed("only a namespace.table has versions")),
             };
         };
-        let at = match version.take().map(|v| asked(&v)).transpose() {
+        let at = match version.take().map(|v| requested(&v)).transpose() {
             Ok(at) => at.unwrap_or(At::Now),
             Err(error) => return ControlFlow::Break(error),
         };
@@ -178,15 +176,15 @@ impl VisitorMut for Rewriter {
     }
 }
 
-fn asked(version: &TableVersion) -> Result<At, SqlError> {
+fn requested(version: &TableVersion) -> Result<At, SqlError> {
     match version {
         TableVersion::VersionAsOf(Expr::Value(value)) => match &value.value {
             Value::Number(number, _) => number
                 .to_string()
                 .parse()
                 .map(At::Version)
-                .map_err(|_| not_allowed("VERSION AS OF takes a snapshot id")),
-            _ => Err(not_allowed("VERSION AS OF takes a snapshot id")),
+                .map_err(|_| not_allowed("VERSION AS OF needs a snapshot id")),
+            _ => Err(not_allowed("VERSION AS OF needs a snapshot id")),
         },
         TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => {
             let text = match expr {
@@ -195,7 +193,7 @@ fn asked(version: &TableVersion) -> Result<At, SqlError> {
                 _ => None,
             };
             text.as_deref().and_then(parse_time).map(At::Time).ok_or_else(|| {
-                not_allowed("TIMESTAMP AS OF takes a literal such as '2026-01-31 12:00:00' (UTC)")
+                not_allowed("TIMESTAMP AS OF needs a literal such as '2026-01-31 12:00:00' (UTC)")
             })
         }
         _ => Err(not_allowed("write VERSION AS OF or TIMESTAMP AS OF")),
@@ -229,7 +227,7 @@ async fn register(
         At::Time(time) => {
             let found = table.current_at(*time).ok_or_else(|| LakeError::NoSnapshot {
                 table: table.name().clone(),
-                what: format!("at {time}: it is older than its history"),
+                what: format!("at {time}: its history starts later"),
             })?;
             Some(found.id)
         }

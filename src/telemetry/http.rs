@@ -1,4 +1,4 @@
-//! `--http`: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever keeps the process running.
+//! `--http`: `/metrics` for Prometheus, `/healthz` and `/readyz` for the supervisor of the process.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -30,11 +30,11 @@ impl FromStr for Listen {
         }
         text.parse()
             .map(Self)
-            .map_err(|_| "write an address, as 127.0.0.1:9464, or a port".to_owned())
+            .map_err(|_| "write an address, such as 127.0.0.1:9464, or a port".to_owned())
     }
 }
 
-/// What is scraped.
+/// The exporter that Prometheus scrapes.
 pub(super) fn reader() -> Result<PrometheusExporter, OTelSdkError> {
     opentelemetry_prometheus::exporter()
         .with_registry(REGISTRY.clone())
@@ -42,10 +42,10 @@ pub(super) fn reader() -> Result<PrometheusExporter, OTelSdkError> {
         .build()
 }
 
-/// Serves until the process ends, with the health of its worker. Returns the address that it listens on.
+/// Serves until the process ends. Returns the address that it listens on.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When it cannot listen on that address.
 pub async fn serve(listen: Listen, health: Health) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(listen.0).await?;
     let address = listener.local_addr()?;
@@ -56,7 +56,7 @@ pub async fn serve(listen: Listen, health: Health) -> std::io::Result<SocketAddr
         .with_state(health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "metrics and health are no longer served");
+            tracing::error!(%error, "stopped serving metrics and health");
         }
     });
     Ok(address)

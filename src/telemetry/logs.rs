@@ -5,17 +5,17 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Writes log lines. `filter` is in the syntax of `RUST_LOG`; `default` counts where there is none.
+/// Writes log lines. `filter` is in the syntax of `RUST_LOG`; `default` applies where there is none.
 pub(super) fn layer<S>(format: LogFormat, filter: Option<&str>, default: &str) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -24,7 +24,7 @@ where
         EnvFilter::try_new(filter.unwrap_or(default)).unwrap_or_else(|_| EnvFilter::new(default));
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {
-        // Events name what they are about; the spans around them would only repeat it.
+        // Events carry their own fields; the spans around them would only repeat these.
         LogFormat::Text => {
             let events = filter_fn(|metadata| metadata.is_event());
             lines.with_ansi(false).with_filter(filter.and(events)).boxed()

@@ -1,6 +1,6 @@
 //! Every metric, by name (docs/telemetry.md has them with their meaning).
 //!
-//! Names are OpenTelemetry's, with dots; Prometheus sees `_` for them, and its suffixes for units and counters.
+//! Names are OpenTelemetry's, with dots; Prometheus shows `_` instead, and adds suffixes for units and counters.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use opentelemetry::{KeyValue, global};
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&global::meter("silversmith")));
 
-/// Upper bounds of the seconds that are told apart, from a commit's milliseconds to a backlog's hours.
+/// Upper bounds of the histograms' buckets in seconds, from a commit's milliseconds to a backlog's hours.
 const SECONDS: [f64; 17] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0,
     3_600.0, 14_400.0,
@@ -39,23 +39,25 @@ impl Metrics {
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
         Self {
-            objects: counter("silversmith.objects", "Objects, by what became of them"),
+            objects: counter("silversmith.objects", "Objects, by outcome"),
             rows: counter("silversmith.rows", "Rows appended to bronze, rows changed in silver"),
-            rescued: counter("silversmith.rescued_rows", "Rows with something rescued"),
-            commits: counter("silversmith.commits", "Commits, by how they ended"),
-            steps: seconds("silversmith.step.duration", "A batch, a merge, a refresh"),
-            latency: seconds("silversmith.latency", "From an object's LastModified to bronze"),
+            rescued: counter("silversmith.rescued_rows", "Rows with a rescued value"),
+            commits: counter("silversmith.commits", "Commits, by outcome"),
+            steps: seconds("silversmith.step.duration", "Duration of a batch, a merge, a refresh"),
+            latency: seconds("silversmith.latency", "Time from LastModified to the bronze commit"),
             silver_lag: meter
                 .f64_gauge("silversmith.silver.lag")
                 .with_unit("s")
                 .with_description("How long the oldest bronze commit has waited for silver")
                 .build(),
-            messages: counter("silversmith.messages", "Messages, by what became of them"),
+            messages: counter("silversmith.messages", "Messages, by fate"),
             breaker: meter
                 .u64_gauge("silversmith.breaker.open")
-                .with_description("Whether receiving is stopped by trouble that is shared")
+                .with_description(
+                    "Whether an outage of catalog, warehouse or network stops receiving",
+                )
                 .build(),
-            announcements: counter("silversmith.announcements", "Announcements, by how they ended"),
+            announcements: counter("silversmith.announcements", "Announcements, by outcome"),
         }
     }
 }
@@ -69,7 +71,7 @@ pub enum Layer {
     Silver,
     /// Silver → gold.
     Gold,
-    /// The objects table, and what else keeps books.
+    /// The ledger.
     Ledger,
 }
 
@@ -99,12 +101,12 @@ pub fn rows(pipeline: &str, layer: Layer, count: u64) {
     METRICS.rows.add(count, &labels);
 }
 
-/// Rows with something rescued.
+/// Rows with a rescued value.
 pub fn rescued(pipeline: &str, count: u64) {
     METRICS.rescued.add(count, &[label("pipeline", pipeline)]);
 }
 
-/// A commit that was `committed`, met a `conflict`, was refused (`failed`) or whose fate is `unknown`.
+/// A commit that was `committed`, met a `conflict`, was refused (`failed`) or whose outcome is `unknown`.
 pub fn commit(table: &str, layer: Layer, outcome: &'static str) {
     let layer = KeyValue::new("layer", layer.as_str());
     METRICS.commits.add(1, &[label("table", table), layer, KeyValue::new("outcome", outcome)]);
@@ -116,7 +118,7 @@ pub fn step(pipeline: &str, layer: Layer, took: chrono::TimeDelta) {
     METRICS.steps.record(seconds(took), &labels);
 }
 
-/// An object is in bronze, so long after it was written.
+/// The age of an object when it was committed to bronze.
 pub fn latency(pipeline: &str, layer: Layer, age: chrono::TimeDelta) {
     let labels = [label("pipeline", pipeline), KeyValue::new("layer", layer.as_str())];
     METRICS.latency.record(seconds(age), &labels);

@@ -12,7 +12,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Who tells, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
+/// The service, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
 pub(super) fn resource(service: &str) -> Resource {
     Resource::builder().with_service_name(service.to_owned()).build()
 }
@@ -27,11 +27,11 @@ pub(super) fn tracers(service: &str) -> Result<SdkTracerProvider, ExporterBuildE
     Ok(provider.with_resource(resource(service)).build())
 }
 
-/// Our own spans, whatever is logged.
+/// silversmith's own spans, whatever the log filter is.
 pub(super) fn layer<S>(tracers: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let ours = Targets::new().with_target("silversmith", LevelFilter::INFO);
-    tracing_opentelemetry::layer().with_tracer(tracers.tracer("silversmith")).with_filter(ours)
+    let own = Targets::new().with_target("silversmith", LevelFilter::INFO);
+    tracing_opentelemetry::layer().with_tracer(tracers.tracer("silversmith")).with_filter(own)
 }

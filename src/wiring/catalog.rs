@@ -45,7 +45,7 @@ pub(super) async fn catalog(
     })
 }
 
-/// How a REST catalog is logged in to, with the secrets of the environment.
+/// The login of a REST catalog, with the secrets from the environment.
 fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringError> {
     Ok(match auth {
         RestAuth::None => Login::None,
@@ -76,7 +76,7 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
     })
 }
 
-/// A signature is for a region, and tables' files are read where the catalog is.
+/// A signature is for one region, and table files are read in the region of the catalog.
 fn same_region(region: Option<&str>, aws: &Aws, catalog: &str) -> Result<(), WiringError> {
     match (region, aws.region()) {
         (Some(region), Some(set)) if region != set => Err(WiringError::OtherRegion {

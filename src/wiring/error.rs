@@ -1,16 +1,16 @@
-//! Why nothing could be connected.
+//! Why the settings could not be connected to their backends.
 
 use crate::config::environment::Variable;
 use crate::lake::catalog::CatalogError;
 
-/// Why nothing could be connected.
+/// Why the settings could not be connected to their backends.
 #[derive(Debug, thiserror::Error)]
 pub enum WiringError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A folder that is to be made.
-    #[error("folder {path} cannot be made")]
+    /// A folder that is missing.
+    #[error("folder {path} cannot be created")]
     Folder {
         /// Which.
         path: String,
@@ -18,13 +18,13 @@ pub enum WiringError {
         #[source]
         source: std::io::Error,
     },
-    /// AWS is needed, and nobody has said where.
+    /// AWS is needed, and no region is set.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
-    /// AWS is needed, and nobody has said who we are.
+    /// AWS is needed, and there are no credentials.
     #[error("there are no AWS credentials in the environment or the AWS profile")]
     NoCredentials,
-    /// The catalog is elsewhere.
+    /// The catalog is in another region.
     #[error(
         "{catalog} is in region {region}, and the region that is set is {set}: set AWS_REGION={region}"
     )]
@@ -33,7 +33,7 @@ pub enum WiringError {
         catalog: String,
         /// Its region.
         region: String,
-        /// Ours.
+        /// The region that is set.
         set: String,
     },
     /// A secret of the environment is missing.
@@ -43,7 +43,7 @@ pub enum WiringError {
         .0.form.replace('`', "")
     )]
     NoSecret(&'static Variable),
-    /// There is nothing to look at.
-    #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` makes it")]
+    /// The lake does not exist, and the command only reads.
+    #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` creates it")]
     NoLake(String),
 }

@@ -1,4 +1,4 @@
-//! Settings → backends: the one place that names them all.
+//! Settings → backends: the only folder that names them all.
 
 mod catalog;
 mod error;
@@ -10,7 +10,7 @@ use crate::announce::EventBridge;
 use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
-use crate::config::settings::{CatalogSettings, LakeSettings, Place, RestAuth, SourceSettings};
+use crate::config::settings::{CatalogSettings, LakeSettings, Location, RestAuth, SourceSettings};
 use crate::config::{Settings, environment};
 use crate::gold::Gold;
 use crate::lake::{FileIO, Lake, local_files, s3_files};
@@ -21,16 +21,16 @@ use crate::silver::Silver;
 use crate::source::{DirectoryStore, RawStore, S3Store};
 pub use error::WiringError;
 
-/// Whether a lake that is not there is made.
+/// What happens where a lake does not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Its folders and its catalog are made.
+    /// Its folders and its catalog are created.
     Make,
-    /// That is an error: somebody only wants to look.
+    /// That is an error: the command only reads.
     Refuse,
 }
 
-/// Connects what the settings name, with the machine's own clock.
+/// Connects the backends that the settings name, with the machine's own clock.
 pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringError> {
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let aws = aws(&settings).await?;
@@ -38,7 +38,7 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let catalog = catalog::catalog(&settings, missing, aws).await?;
     let (source, intake) = source(&settings, aws, &ambient)?;
     let files = files(&settings, aws)?;
-    let warehouse = settings.lake.warehouse.as_ref().map(Place::to_string);
+    let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);
     let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
     let checkpoints = checkpoints(&settings, aws)?;
     let bus = settings.lake.event_bus.clone();
@@ -51,7 +51,7 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     })
 }
 
-/// AWS, if anything that was configured is there.
+/// AWS, if anything in the settings is on AWS.
 async fn aws(settings: &Settings) -> Result<Option<Aws>, WiringError> {
     let LakeSettings { catalog, warehouse, checkpoints, event_bus, .. } = &settings.lake;
     let own_catalog = match catalog {
@@ -61,8 +61,8 @@ async fn aws(settings: &Settings) -> Result<Option<Aws>, WiringError> {
     };
     let local = own_catalog
         && matches!(settings.source, SourceSettings::Directory { .. })
-        && matches!(warehouse, Some(Place::Folder(_)))
-        && matches!(checkpoints, Place::Folder(_))
+        && matches!(warehouse, Some(Location::Folder(_)))
+        && matches!(checkpoints, Location::Folder(_))
         && event_bus.is_none();
     if local {
         return Ok(None);
@@ -103,8 +103,8 @@ fn source(
 
 fn files(settings: &Settings, aws: Option<&Aws>) -> Result<FileIO, WiringError> {
     Ok(match &settings.lake.warehouse {
-        Some(Place::Folder(_)) => local_files(),
-        Some(Place::S3 { .. }) | None => {
+        Some(Location::Folder(_)) => local_files(),
+        Some(Location::S3 { .. }) | None => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
             s3_files(s3, settings.memory().metadata())
         }
@@ -116,15 +116,15 @@ fn checkpoints(
     aws: Option<&Aws>,
 ) -> Result<Arc<dyn CheckpointStore>, WiringError> {
     Ok(match &settings.lake.checkpoints {
-        Place::Folder(folder) => Arc::new(LocalCheckpoints::new(folder)),
-        Place::S3 { bucket, prefix } => {
+        Location::Folder(folder) => Arc::new(LocalCheckpoints::new(folder)),
+        Location::S3 { bucket, prefix } => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
             Arc::new(S3Checkpoints::new(s3, bucket, prefix))
         }
     })
 }
 
-/// Puts the pipelines of the settings on the given ports.
+/// Builds the pipelines of the settings on the given ports.
 pub fn assemble(
     settings: Settings,
     lake: Lake,
@@ -132,8 +132,8 @@ pub fn assemble(
     checkpoints: Arc<dyn CheckpointStore>,
     intake: Intake,
 ) -> Wired {
-    let lanes = std::thread::available_parallelism().map_or(2, usize::from);
-    let engine = Arc::new(LocalEngine::new(&lake, settings.memory().queries(), lanes));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let engine = Arc::new(LocalEngine::new(&lake, settings.memory().queries(), threads));
     let pipelines = settings
         .pipelines
         .iter()

@@ -99,7 +99,7 @@ fn errors_say_what_to_do_next() {
     });
     let fresh = Folder::new(&Folder::config("", ""));
     redacted().bind(|| insta::assert_snapshot!("no_lake", fresh.seen(&["status"])));
-    assert!(!fresh.path().join("lake").exists(), "looking makes nothing");
+    assert!(!fresh.path().join("lake").exists(), "a command that reads creates nothing");
 }
 
 #[test]
@@ -138,21 +138,21 @@ fn a_closed_pipe_is_no_failure() {
         .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    assert!(!told.contains("panicked"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// SIGTERM ends a worker that waits, with exit code 0.
+/// SIGTERM ends a waiting worker with exit code 0.
 #[test]
-fn a_worker_stops_when_it_is_told_to() {
+fn a_worker_stops_on_sigterm() {
     let folder = with_orders();
     let mut child = folder.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
     folder.write("raw/3.csv", "id,name,updated\n9,Zoe,2026-01-31T12:00:00Z\n");
-    let told = child.stderr.take().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(told));
+    let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stderr);
     let merged = lines.by_ref().any(|line| line.unwrap().contains("gold.orders: refreshed"));
-    assert!(merged, "the worker takes up what comes while it runs");
+    assert!(merged, "the worker ingests files that arrive while it runs");
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(child.wait().unwrap().success());

@@ -50,7 +50,7 @@ fn a_missing_or_broken_file_says_what_to_do() {
 }
 
 #[test]
-fn what_does_not_fit_a_catalog_is_told() {
+fn what_does_not_fit_a_catalog_is_reported() {
     let config = |lake: &str, table: &str| {
         format!(
             "[lake]\nname = \"lake\"\n{lake}\ncheckpoints = \"c\"\n[source]\ndirectory = \"raw\"\n[[pipeline]]\nname = \"p\"\nsource = \"raw/*.csv\"\n[pipeline.bronze]\ntable = \"{table}\"\n"
@@ -86,15 +86,16 @@ fn what_does_not_fit_a_catalog_is_told() {
     }
 }
 
-/// A Lambda function has the memory that it was given: three quarters of it, unless the file says otherwise.
+/// On Lambda, `worker.memory` is three quarters of the function's memory, unless the file sets it.
 #[test]
 fn a_functions_memory_is_its_default() {
     let folder = Folder::new(&Folder::config("settle = \"0s\"", "max_objects = 1"));
-    let told = |mebibytes: &str| {
+    let stderr = |mebibytes: &str| {
         let mut command = folder.command(&["check"]);
         let output = command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mebibytes).output().unwrap();
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(told("256").contains("`worker.memory`: 192.0 MiB is too little"), "{}", told("256"));
-    assert!(!told("512").contains("worker.memory"), "{}", told("512"));
+    let small = stderr("256");
+    assert!(small.contains("`worker.memory`: 192.0 MiB is too little"), "{small}");
+    assert!(!stderr("512").contains("worker.memory"), "{}", stderr("512"));
 }

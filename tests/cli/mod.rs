@@ -19,7 +19,7 @@ impl Folder {
         folder
     }
 
-    /// Orders, with lines of one's own for `[source]` and `[pipeline.batch]`.
+    /// A pipeline of orders, with further lines for `[source]` and `[pipeline.batch]`.
     pub fn config(source: &str, batch: &str) -> String {
         format!(
             r#"[lake]
@@ -74,11 +74,11 @@ sql   = "SELECT count(*) AS n FROM silver"
         self.command(args).output().unwrap()
     }
 
-    /// Runs what has to succeed.
+    /// Runs a command that must succeed.
     pub fn run(&self, args: &[&str]) -> Output {
         let output = self.output(args);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "silversmith {args:?}: {}\n{told}", output.status);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "silversmith {args:?}: {}\n{stderr}", output.status);
         output
     }
 
@@ -113,6 +113,8 @@ pub fn redacted() -> insta::Settings {
         (r"\b\d{15,19}\b", "[id]"),
         (r"\b[0-9a-f]{16}\b", "[hash]"),
         (r"Done in \d+\.\d s", "Done in [seconds]"),
+        // Progress, on a slow machine.
+        (r"[^\n]*: still running after \d+ s\n", ""),
         (r" +\|", " |"),
         (r"-{3,}\+", "---+"),
     ] {

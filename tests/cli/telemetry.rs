@@ -1,4 +1,4 @@
-//! Metrics, health, traces, JSON logs: of a worker that runs, as those see it who watch it.
+//! Metrics, health, traces and JSON logs of a running worker, as its operators see them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -124,7 +124,7 @@ async fn metrics_and_health_are_served() {
     assert!(undocumented.is_empty(), "not in docs/telemetry.md: {undocumented:?}");
     assert_eq!(get(&format!("{url}/healthz")).await, (200, "alive\n".to_owned()));
     assert_eq!(get(&format!("{url}/readyz")).await, (200, "ready\n".to_owned()));
-    // While a pipeline fails, it is alive and not ready, and says why.
+    // While it fails, it is alive and not ready, and says why.
     std::fs::remove_dir_all(folder.path().join("lake/warehouse")).unwrap();
     folder.write("raw/2.csv", "id,updated\n3,2026-01-01\n");
     worker.line("pipeline failed");
@@ -145,23 +145,23 @@ async fn json_logs_carry_batches_and_the_lag_of_silver() {
     let of = |message: &str| lines.iter().find(|line| line["message"] == message).unwrap();
     let batch = of("bronze committed")["batch"].as_str().unwrap();
     assert_eq!(of("bronze committed")["pipeline"], "orders");
-    let told = folder.stdout(&["objects", "--format", "json"]);
-    assert!(told.lines().any(|line| line.contains(batch)), "{batch}: {told}");
+    let objects = folder.stdout(&["objects", "--format", "json"]);
+    assert!(objects.lines().any(|line| line.contains(batch)), "{batch}: {objects}");
     let lag = &of("silver has caught up")["silver_lag_seconds"];
     assert!(lag.as_f64().unwrap() >= 0.0, "{lag}");
     assert_eq!(of("silver has caught up")["pipeline"], "orders");
 }
 
-/// What a collector is sent, by path.
 #[tokio::test(flavor = "multi_thread")]
 async fn traces_and_metrics_go_to_a_collector() {
     let (sent, mut received) = mpsc::unbounded_channel::<(&str, Bytes)>();
-    let taking = |path: &'static str| {
+    let receive = |path: &'static str| {
         let sent = sent.clone();
         post(async move |body: Bytes| drop(sent.send((path, body))))
     };
-    let router =
-        Router::new().route("/v1/traces", taking("traces")).route("/v1/metrics", taking("metrics"));
+    let router = Router::new()
+        .route("/v1/traces", receive("traces"))
+        .route("/v1/metrics", receive("metrics"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -182,7 +182,7 @@ async fn traces_and_metrics_go_to_a_collector() {
     for text in ["my-lake", "silversmith.objects", "silversmith.step.duration", "ingested"] {
         assert!(has(&metrics, text), "{text} is not in the metrics");
     }
-    // One that is away costs nothing but the data.
+    // A collector that is down costs nothing but the data.
     let mut command = folder.command(&["run", "--until-idle"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

@@ -30,7 +30,7 @@ pub struct Backing {
     pub catalog: Arc<dyn Catalog>,
     pub files: FileIO,
     pub warehouse: String,
-    /// A namespace that nobody else uses.
+    /// A namespace that no other run uses.
     pub namespace: String,
 }
 
@@ -61,7 +61,7 @@ impl Backing {
 
 const CACHE: u64 = 1024 * 1024;
 
-/// A name that nobody else uses.
+/// A name that no other run uses.
 pub fn new_name() -> String {
     #[allow(clippy::disallowed_methods, reason = "a name that no other run uses")]
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -78,7 +78,7 @@ pub fn ministack() -> String {
     setting("SILVERSMITH_TEST_MINISTACK")
 }
 
-/// Every kind of catalog, under a name that nobody else uses.
+/// Every kind of catalog, under a name that no other run uses.
 pub async fn backings(folder: &tempfile::TempDir) -> Vec<Backing> {
     let name = new_name();
     let sqlite = format!("sqlite:{}", folder.path().join("catalog.db").display());
@@ -96,7 +96,7 @@ pub async fn backings(folder: &tempfile::TempDir) -> Vec<Backing> {
     ]
 }
 
-/// Makes a table bucket. Its ARN.
+/// Creates a table bucket. Returns its ARN.
 pub async fn table_bucket(endpoint: &str, name: &str) -> String {
     let client = aws_sdk_s3tables::Client::new(&config_at(endpoint).await);
     client.create_table_bucket().name(name).send().await.unwrap().arn().to_owned()
@@ -167,7 +167,7 @@ async fn rest(kind: &'static str, name: &str, part: &str, login: Login) -> Backi
     }
 }
 
-/// The REST endpoint of S3 Tables, with signed requests; the catalog says where tables go.
+/// The REST endpoint of S3 Tables, with signed requests; the catalog chooses the location of tables.
 async fn rest_of_s3_tables(name: &str) -> Backing {
     let endpoint = ministack();
     let warehouse = table_bucket(&endpoint, &format!("{name}-rest")).await;

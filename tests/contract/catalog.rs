@@ -28,16 +28,16 @@ async fn every_catalog_keeps_the_contract() {
 }
 
 impl Backing {
-    /// The first state of a table, placed.
+    /// The first state of a table, at its location.
     async fn first(&self, table: &TableName) -> Proposal {
-        let place = self.catalog.place(table).await.unwrap();
-        assert_eq!(self.catalog.place(table).await.unwrap(), place, "repeating it is harmless");
+        let location = self.catalog.place(table).await.unwrap();
+        assert_eq!(self.catalog.place(table).await.unwrap(), location, "repeating it is harmless");
         assert!(self.catalog.load(table).await.unwrap().is_none(), "placed, not created");
         let warehouse = format!("{}/{}/{}", self.warehouse, table.namespace(), table.table());
         let field = NestedField::optional(1, "n", Type::Primitive(PrimitiveType::Long));
         let creation = TableCreation::builder()
             .name(table.table().to_owned())
-            .location(place.unwrap_or(warehouse))
+            .location(location.unwrap_or(warehouse))
             .schema(Schema::builder().with_fields([field.into()]).build().unwrap())
             .format_version(FormatVersion::V2)
             .build();

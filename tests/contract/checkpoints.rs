@@ -11,7 +11,7 @@ use crate::emulator::stand::{Stand, Wish};
 
 type Store = (&'static str, Arc<dyn CheckpointStore>);
 
-/// Every kind of store, empty; and what has to live as long as they do.
+/// Every kind of store, empty; and what must live as long as they do.
 pub async fn stores() -> (Vec<Store>, (tempfile::TempDir, Stand)) {
     let folder = tempfile::tempdir().unwrap();
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;

@@ -18,7 +18,7 @@ use silversmith::sql::{session::session, time_travel};
 use silversmith::telemetry::metrics::Layer;
 
 use super::backings;
-use crate::support::faulty::{Fate, Fateful};
+use crate::support::faulty::{FailingCatalog, Fate};
 use crate::support::lines;
 
 fn schema() -> SchemaRef {
@@ -38,10 +38,10 @@ async fn file(lake: &Lake, table: &Table, numbers: &[i64]) -> Uncommitted {
 }
 
 async fn append(lake: &Lake, table: &Table, numbers: &[i64]) -> Change {
-    Change::append(file(lake, table, numbers).await, nothing_said())
+    Change::append(file(lake, table, numbers).await, no_properties())
 }
 
-fn nothing_said() -> CommitProperties {
+fn no_properties() -> CommitProperties {
     CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
 }
 
@@ -63,7 +63,7 @@ async fn numbers(lake: &Lake, table: &TableName) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_settled_by_looking() {
+async fn a_lost_answer_is_resolved_by_reading_the_table() {
     let folder = tempfile::tempdir().unwrap();
     for backing in backings(&folder).await {
         for (number, fates) in [
@@ -78,15 +78,15 @@ async fn a_lost_answer_is_settled_by_looking() {
         {
             println!("catalog: {}, fates: {fates:?}", backing.kind);
             let name = backing.table(&format!("answers_{number}"));
-            let fateful = Fateful::new(backing.catalog.clone(), &fates);
-            let lake = backing.lake_on(fateful.clone());
+            let failing = FailingCatalog::new(backing.catalog.clone(), &fates);
+            let lake = backing.lake_on(failing.clone());
             let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
             let after = committed(&lake, &base, append(&lake, &base, &[1, 2]).await).await;
             assert_eq!(after.snapshots().len(), 1, "the change is there once");
             assert_eq!(numbers(&lake, &name).await, ["1", "2"]);
             // Sent once, and again only where it was known not to have arrived.
             let lost = fates.iter().filter(|fate| **fate == Fate::LostOnTheWay).count();
-            assert_eq!(fateful.swaps.load(Ordering::SeqCst), lost + 1);
+            assert_eq!(failing.swaps.load(Ordering::SeqCst), lost + 1);
         }
     }
 }
@@ -96,18 +96,18 @@ async fn an_answer_that_never_comes_is_unknown_and_nothing_is_deleted() {
     let files = memory_files();
     let name = TableName::new("never", "answered");
     let inner: Arc<dyn Catalog> = Arc::new(silversmith::lake::catalog::MemoryCatalog::new());
-    let fateful = Fateful::new(inner.clone(), &[Fate::LostOnTheWay; 20]);
-    let lake = lake(fateful, &files);
+    let failing = FailingCatalog::new(inner.clone(), &[Fate::LostOnTheWay; 20]);
+    let lake = lake(failing, &files);
     let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
     let added = file(&lake, &base, &[1]).await;
     let paths: Vec<String> = added.files().iter().map(|f| f.file_path().to_owned()).collect();
-    let outcome = lake.commit(&base, Change::append(added, nothing_said())).await.unwrap();
+    let outcome = lake.commit(&base, Change::append(added, no_properties())).await.unwrap();
     let CommitOutcome::Unknown(unknown) = outcome else { panic!("{outcome:?}") };
     assert!(unknown.attempts > 1 && unknown.to_string().contains("attempts"), "{unknown}");
     for path in paths {
         assert!(files.exists(path).await.unwrap());
     }
-    // Had it arrived after all, the table would be whole: the metadata file is there, too.
+    // If it arrived after all, the table would be complete: the metadata file exists, too.
     assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
 }
 
@@ -117,19 +117,19 @@ async fn a_certain_no_is_an_error_and_leaves_nothing_behind() {
     for backing in backings(&folder).await {
         println!("catalog: {}", backing.kind);
         let name = backing.table("forbidden");
-        let fateful = Fateful::new(backing.catalog.clone(), &[Fate::Forbidden]);
-        let lake = backing.lake_on(fateful.clone());
+        let failing = FailingCatalog::new(backing.catalog.clone(), &[Fate::Forbidden]);
+        let lake = backing.lake_on(failing.clone());
         let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
         let added = file(&lake, &base, &[1]).await;
         let path = added.files()[0].file_path().to_owned();
-        let error = lake.commit(&base, Change::append(added, nothing_said())).await.unwrap_err();
+        let error = lake.commit(&base, Change::append(added, no_properties())).await.unwrap_err();
         assert!(matches!(error, LakeError::Catalog { .. }), "not unknown: {error:?}");
         assert!(!backing.files.exists(path).await.unwrap(), "what was written for it is deleted");
-        assert_eq!(fateful.swaps.load(Ordering::SeqCst), 1, "not sent again");
+        assert_eq!(failing.swaps.load(Ordering::SeqCst), 1, "not sent again");
         assert_eq!(lake.load(&name).await.unwrap().snapshots().len(), 0);
         // With an answer lost in between it may have been carried out: that is unknown.
         let fates = [Fate::LostOnTheWay, Fate::Forbidden, Fate::Forbidden];
-        let lake = backing.lake_on(Fateful::new(backing.catalog.clone(), &fates));
+        let lake = backing.lake_on(FailingCatalog::new(backing.catalog.clone(), &fates));
         let after = committed(&lake, &base, append(&lake, &base, &[1]).await).await;
         assert_eq!(after.snapshots().len(), 1);
     }
@@ -149,15 +149,15 @@ async fn a_replica_that_lags_does_not_make_a_commit_a_conflict() {
         for fates in
             [vec![Fate::DoneShownLate(3)], vec![Fate::LostOnTheWay, Fate::DoneShownLate(2)]]
         {
-            let fateful = Fateful::new(backing.catalog.clone(), &fates);
-            *fateful.older.lock().unwrap() = older.clone();
-            let lake = backing.lake_on(fateful);
+            let failing = FailingCatalog::new(backing.catalog.clone(), &fates);
+            *failing.older.lock().unwrap() = older.clone();
+            let lake = backing.lake_on(failing);
             let base = lake.load(&name).await.unwrap();
             let count = base.snapshots().len();
             let change = append(&lake, &base, &[2]).await;
             let after = committed(&lake, &base, change).await;
             assert_eq!(after.snapshots().len(), count + 1);
-            assert_eq!(numbers(&lake, &name).await.len(), count + 1, "its files are there");
+            assert_eq!(numbers(&lake, &name).await.len(), count + 1, "its files exist");
         }
         drop(base);
     }
@@ -194,18 +194,18 @@ async fn of_eight_commits_from_one_base_one_wins_and_the_others_know() {
     }
 }
 
-/// Files have an owner until a commit names them: given up on any way, they are deleted.
+/// Files have an owner until a commit names them: an owner that is dropped deletes them.
 #[tokio::test]
 async fn files_that_no_commit_takes_are_deleted() {
     let files = memory_files();
     let lake = lake(Arc::new(silversmith::lake::catalog::MemoryCatalog::new()), &files);
-    let name = TableName::new("given", "up");
+    let name = TableName::new("un", "committed");
     let table = lake.find_or_create(&name, &schema(), None).await.unwrap();
     let first = file(&lake, &table, &[1]).await;
     let path = first.files()[0].file_path().to_owned();
-    // An overwrite of a file that is not there fails before anything is sent.
+    // An overwrite of a missing file fails before anything is sent.
     let gone = Removed::Files(BTreeSet::from(["memory:/no/such.parquet".to_owned()]));
-    let refused = lake.commit(&table, Change::overwrite(first, gone, nothing_said())).await;
+    let refused = lake.commit(&table, Change::overwrite(first, gone, no_properties())).await;
     assert!(matches!(refused, Err(LakeError::FileGone { .. })));
     assert!(!files.exists(&path).await.unwrap());
     let dropped = file(&lake, &table, &[2]).await;
@@ -228,24 +228,24 @@ async fn an_overwrite_removes_files_and_refuses_one_that_is_gone() {
     let base = lake.find_or_create(&name, &schema(), None).await.unwrap();
     let one = file(&lake, &base, &[1]).await;
     let old = one.files()[0].file_path().to_owned();
-    let table = committed(&lake, &base, Change::append(one, nothing_said())).await;
+    let table = committed(&lake, &base, Change::append(one, no_properties())).await;
     let table = committed(&lake, &table, append(&lake, &table, &[2]).await).await;
     let removed = || Removed::Files(BTreeSet::from([old.clone()]));
     let ten = file(&lake, &table, &[10]).await;
-    let table = committed(&lake, &table, Change::overwrite(ten, removed(), nothing_said())).await;
+    let table = committed(&lake, &table, Change::overwrite(ten, removed(), no_properties())).await;
     assert_eq!(numbers(&lake, &name).await, ["2", "10"]);
     let summary = table.current().unwrap().summary;
-    let fact = |key: &str| summary.get(key).map(String::as_str);
+    let entry = |key: &str| summary.get(key).map(String::as_str);
     assert_eq!(table.current().unwrap().operation, "overwrite");
-    assert_eq!((fact("total-records"), fact("deleted-records")), (Some("2"), Some("1")));
-    assert_eq!((fact("total-data-files"), fact("added-data-files")), (Some("2"), Some("1")));
+    assert_eq!((entry("total-records"), entry("deleted-records")), (Some("2"), Some("1")));
+    assert_eq!((entry("total-data-files"), entry("added-data-files")), (Some("2"), Some("1")));
     let diff = lake.diff(&table, None).await.unwrap();
     let step = diff.steps.last().unwrap();
     assert!(step.did.removes_rows());
-    assert_eq!((step.added.len(), step.removed.len()), (1, 1), "an overwrite says both");
+    assert_eq!((step.added.len(), step.removed.len()), (1, 1), "an overwrite has both");
     assert_eq!(step.removed[0].path(), old);
     let eleven = file(&lake, &table, &[11]).await;
-    let again = lake.commit(&table, Change::overwrite(eleven, removed(), nothing_said())).await;
+    let again = lake.commit(&table, Change::overwrite(eleven, removed(), no_properties())).await;
     let again = again.unwrap_err();
     assert!(matches!(again, LakeError::FileGone { ref path, .. } if *path == old), "{again}");
 }
@@ -260,7 +260,7 @@ async fn small_manifests_are_merged_and_the_diff_still_knows_who_added_what() {
         BTreeMap::from([("commit.manifest.min-count-to-merge".to_owned(), "5".to_owned())]);
     let mut ids = Vec::new();
     for number in 0..12 {
-        let properties = CommitProperties { table: every_fifth.clone(), ..nothing_said() };
+        let properties = CommitProperties { table: every_fifth.clone(), ..no_properties() };
         let change = Change::append(file(&lake, &table, &[number]).await, properties);
         table = committed(&lake, &table, change).await;
         ids.push(table.current().unwrap().id);

@@ -33,8 +33,8 @@ async fn files_of_any_size_are_written_read_and_deleted() {
         assert!(!files.exists(&path).await.unwrap(), "{name}");
         files.delete(&path).await.unwrap();
     }
-    // Given up half-way, a file leaves nothing behind.
-    let path = format!("s3://{}/lake/given-up", stand.name);
+    // An upload that is dropped half-way leaves nothing behind.
+    let path = format!("s3://{}/lake/dropped", stand.name);
     let mut writer = files.new_output(&path).unwrap().writer().await.unwrap();
     writer.write(Bytes::from(vec![0; 9 * 1024 * 1024])).await.unwrap();
     drop(writer);

@@ -153,7 +153,7 @@ fn check(file: &DataFile, groups: &[Vec<Row>]) {
             assert!(lower.is_none_or(|lower| lower <= value), "{name}: {lower:?} > {value:?}");
             assert!(upper.is_none_or(|upper| upper >= value), "{name}: {upper:?} < {value:?}");
         }
-        // A bound that is missing makes nothing wrong, but slow: where one can be known, it is there.
+        // A missing bound is slow, not wrong: where a bound can be known, there is one.
         let is_float = matches!(*name, "double" | "float");
         let only_nan =
             |rows: &&&Vec<Row>| values(rows, name).is_empty() && rows.iter().any(|r| r.2.is_some());
@@ -220,7 +220,7 @@ async fn a_table_says_which_columns_have_bounds() {
 }
 
 #[tokio::test]
-async fn the_first_hundred_columns_have_bounds_and_those_that_are_asked_for() {
+async fn the_first_hundred_columns_have_bounds_and_those_that_are_requested() {
     use arrow::datatypes::{DataType, Field, Schema};
     let world = World::new(CUSTOMERS);
     let fields = (1..=120).map(|n| Field::new(format!("c{n}"), DataType::Int64, true));
@@ -239,9 +239,9 @@ async fn the_first_hundred_columns_have_bounds_and_those_that_are_asked_for() {
     assert_eq!(bounded, (1..=100).chain([110]).collect::<Vec<_>>());
 }
 
-/// Before its bounds were sure, silversmith wrote upper bounds below values of the same file.
+/// Older versions of silversmith wrote upper bounds below values of the same file.
 #[tokio::test]
-async fn text_bounds_of_files_from_before_are_not_believed() {
+async fn text_bounds_of_older_files_are_not_trusted() {
     let world = World::new(CUSTOMERS);
     let table = table_of_small_groups(&world).await;
     let long = format!("z{}", "y".repeat(80));
@@ -263,21 +263,21 @@ async fn text_bounds_of_files_from_before_are_not_believed() {
     add(&world, &table, Uncommitted::nothing(world.lake()), vec![wrong]).await;
     world.remove_property("metrics.table", "silversmith.sure-bounds-from-sequence-number").await;
     let table = world.table("metrics.table").await;
-    let wanted = |column: &str, value: ArrayRef| {
+    let requested = |column: &str, value: ArrayRef| {
         [Bounds { column: column.to_owned(), least: value.clone(), greatest: value }]
     };
     let text = || Arc::new(StringArray::from(vec![long.clone()])) as ArrayRef;
-    let found = world.lake().files_of(&table, None, &wanted("text", text())).await.unwrap();
+    let found = world.lake().files_of(&table, None, &requested("text", text())).await.unwrap();
     assert_eq!(found.len(), 1, "not pruned by a text bound");
     let two = Arc::new(Int64Array::from(vec![2])) as ArrayRef;
-    let found = world.lake().files_of(&table, None, &wanted("long", two)).await.unwrap();
+    let found = world.lake().files_of(&table, None, &requested("long", two)).await.unwrap();
     assert_eq!(found.len(), 0, "pruned by a number's bound");
 
-    // What is written from now on is believed, and what was there is not.
+    // Bounds of files from now on are trusted, older ones are not.
     let now = kept(&world, &table, &[texts("b"), texts("c")]).await;
     add(&world, &table, now, vec![]).await;
     let table = world.table("metrics.table").await;
-    let found = world.lake().files_of(&table, None, &wanted("text", text())).await.unwrap();
+    let found = world.lake().files_of(&table, None, &requested("text", text())).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].path(), right.file_path());
 }

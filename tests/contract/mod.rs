@@ -7,6 +7,7 @@ mod commit;
 mod event_bus;
 mod files;
 mod lock;
+mod merge_engine;
 mod metrics;
 mod queue;
 mod raw_store;

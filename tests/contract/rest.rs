@@ -1,4 +1,4 @@
-//! What a REST catalog does besides the contract: tokens that expire, answers that get lost under way.
+//! What a REST catalog does beyond the contract: tokens that expire, answers that get lost.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use silversmith::telemetry::metrics::Layer;
 use super::backings::oauth2;
 use super::{Backing, backings, rest_url};
 
-async fn told(path: &str, body: Option<serde_json::Value>) {
+async fn control(path: &str, body: Option<serde_json::Value>) {
     let request = reqwest::Client::new().post(format!("{}/control/{path}", rest_url()));
     let request = match body {
         Some(body) => request.json(&body),
@@ -28,7 +28,7 @@ async fn named(kind: &str) -> Backing {
 async fn tokens_expire_and_answers_get_lost() {
     let backing = named("rest, oauth2").await;
     backing.catalog.tables().await.unwrap();
-    told("expire", None).await;
+    control("expire", None).await;
     backing.catalog.tables().await.unwrap();
 
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
@@ -41,7 +41,7 @@ async fn tokens_expire_and_answers_get_lost() {
         let change = Change::append(Uncommitted::nothing(&lake), own);
         let status = if number < 2 { 503 } else { 500 };
         let fault = serde_json::json!({"when": when, "status": status, "table": name.table()});
-        told("faults", Some(fault)).await;
+        control("faults", Some(fault)).await;
         let CommitOutcome::Committed { table, .. } = lake.commit(&base, change).await.unwrap()
         else {
             panic!("there is no other writer")
@@ -52,7 +52,7 @@ async fn tokens_expire_and_answers_get_lost() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_says_what_to_look_at() {
+async fn a_wrong_login_says_what_to_check() {
     let Login::OAuth2 { server, client_id, scope, .. } = oauth2() else { unreachable!() };
     let client_secret = silversmith::lake::catalog::Secret::new("wr0ng");
     let wrong = |login| RestSettings {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use silversmith::config::environment;
+use silversmith::reason::Reason;
 
 use super::{cells, code_spans, documents, files, lines, read, source};
 
@@ -42,6 +43,17 @@ fn tests_that_documents_name_exist() {
     }
     assert!(named > 30, "only {named} tests are named");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// Every reason has a row in the tables of outcomes.
+#[test]
+fn every_reason_is_documented() {
+    let text = read("docs/tables.md") + &read("docs/outcomes.md");
+    let rows: Vec<&str> = text.lines().filter_map(cells).flatten().collect();
+    let documented: BTreeSet<&str> = rows.into_iter().flat_map(code_spans).collect();
+    let missing: Vec<_> =
+        Reason::ALL.into_iter().filter(|reason| !documented.contains(reason.as_str())).collect();
+    assert!(missing.is_empty(), "in no table: {missing:?}");
 }
 
 #[test]

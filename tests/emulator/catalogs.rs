@@ -10,10 +10,10 @@ use crate::contract::backings::{ministack, moto, new_bucket, new_name, rest_url,
 use crate::emulator::stand::config_at;
 use crate::engines::python;
 
-/// A lake in a catalog, and what the program has to be told of it.
+/// A lake in a catalog, with the environment for the program.
 struct Lake {
     folder: Folder,
-    /// What its namespaces begin with: catalogs are shared, and outlive a test.
+    /// The prefix of its namespaces: catalogs are shared, and outlive a test.
     name: String,
     environment: Vec<(&'static str, String)>,
 }
@@ -37,8 +37,8 @@ impl Lake {
     fn stdout(&self, args: &[&str]) -> String {
         let mut command = self.folder.command(args);
         let output = command.envs(self.environment.clone()).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "silversmith {args:?}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "silversmith {args:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -100,25 +100,24 @@ async fn a_lake_on_s3_tables() {
     );
     lake.fill();
     let client = aws_sdk_s3tables::Client::new(&config_at(&moto()).await);
-    let theirs =
-        by_pyiceberg(&pointed_to(&lake, S3TablesCatalog::new(client, &arn), &moto()).await);
-    // With a retention of its own, S3 Tables does not expire what silver has yet to consume.
-    assert_eq!(theirs, format!("{ROWS}{{'main': 86400000}}\n"));
+    let found = by_pyiceberg(&pointed_to(&lake, S3TablesCatalog::new(client, &arn), &moto()).await);
+    // The branch has a retention, so S3 Tables does not expire what silver has yet to consume.
+    assert_eq!(found, format!("{ROWS}{{'main': 86400000}}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lake_on_glue() {
     let name = new_name();
     new_bucket(&name).await;
-    // Glue knows one catalog here: the tables are told apart by the lake's namespaces.
+    // The emulator has one Glue catalog: the lake's namespaces keep the tables of tests apart.
     let lake = Lake::new(
         &format!("catalog = \"glue:\"\nwarehouse = \"s3://{name}/lake\""),
         &[("AWS_ENDPOINT_URL", ministack().as_str())],
     );
     lake.fill();
     let client = aws_sdk_glue::Client::new(&config_at(&ministack()).await);
-    let theirs = by_pyiceberg(&pointed_to(&lake, GlueCatalog::new(client, ""), &ministack()).await);
-    assert!(theirs.starts_with(ROWS), "{theirs}");
+    let found = by_pyiceberg(&pointed_to(&lake, GlueCatalog::new(client, ""), &ministack()).await);
+    assert!(found.starts_with(ROWS), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,9 +130,9 @@ async fn a_lake_on_a_rest_catalog_with_oauth2() {
         &[("SILVERSMITH_REST_CREDENTIAL", "silversmith:secret")],
     );
     lake.fill();
-    let theirs = by_pyiceberg(&format!(
+    let found = by_pyiceberg(&format!(
         "load_catalog('rest', **{{'uri': '{uri}', 'warehouse': 'lake', 'credential': 'silversmith:secret', 'scope': 'catalog'}}).load_table('{}_silver.orders')",
         lake.name
     ));
-    assert!(theirs.starts_with(ROWS), "{theirs}");
+    assert!(found.starts_with(ROWS), "{found}");
 }

@@ -1,8 +1,8 @@
-//! Dead letters: how they come about, how they are looked into, how they go round again.
+//! Dead letters: their causes, `dlq list` and `dlq show`, replays.
 
 use super::stand::{Stand, Wish, orders};
 
-/// A wrong configuration makes dead letters; put right, they are replayed, and silver is right.
+/// A wrong configuration makes dead letters. After it is fixed, they are replayed, and silver is right.
 #[tokio::test(flavor = "multi_thread")]
 async fn full_circle() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
@@ -30,8 +30,8 @@ async fn full_circle() {
     };
     let all = list(&[]);
     assert_eq!(all.len(), 12, "{all:?}");
-    assert!(all.iter().all(|letter| letter["reason"] == "schema-changed"), "{all:?}");
-    assert!(all.iter().all(|letter| letter["pipeline"] == "orders"), "{all:?}");
+    assert!(all.iter().all(|entry| entry["reason"] == "schema-changed"), "{all:?}");
+    assert!(all.iter().all(|entry| entry["pipeline"] == "orders"), "{all:?}");
     let glob = format!("s3://{}/raw/1?.csv", stand.name);
     assert_eq!(list(&["--match", &glob]).len(), 3);
     assert_eq!(list(&["--reason", "missing"]).len(), 0);
@@ -42,13 +42,13 @@ async fn full_circle() {
     assert!(shown.contains("schema-changed") && shown.contains("\"receive_count\": 1"), "{shown}");
 
     let (would, said) = stand.run(&["dlq", "replay", "--dry-run"]);
-    assert!(said.contains("12 dead letters would be sent round again; nothing was done"), "{said}");
+    assert!(said.contains("12 dead letters would be replayed; nothing was done"), "{said}");
     assert_eq!(would.lines().count(), 12 + 4);
     assert_eq!(stand.depth(&stand.queue).await, 0);
 
     stand.configure("");
     let (_, said) = stand.run(&["dlq", "replay", "--match", &glob]);
-    assert!(said.contains("3 dead letters sent round again"), "{said}");
+    assert!(said.contains("3 dead letters replayed"), "{said}");
     stand.run(&["dlq", "replay"]);
     assert_eq!((stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await), (0, 12));
     stand.work_off();
@@ -58,25 +58,25 @@ async fn full_circle() {
     assert_eq!(silver, ["new,13", "old,1"]);
 }
 
-/// A replay ends while a worker makes the same letters again.
+/// A replay ends while a worker sends the same dead letters again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_ends_though_the_letters_come_back() {
+async fn a_replay_ends_though_the_dead_letters_come_back() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let events: Vec<String> =
         (0..25).map(|n| stand.event(&format!("gone{n}.csv"), "e", None)).collect();
     stand.send_to(&stand.queue, &events).await;
     let worker = stand.worker("worker.log");
-    stand.until("letters", async || stand.depth(&stand.dlq).await == 25).await;
+    stand.until("dead letters", async || stand.depth(&stand.dlq).await == 25).await;
     let (_, said) = stand.run(&["dlq", "replay"]);
-    assert!(said.contains("25 dead letters sent round again"), "{said}");
+    assert!(said.contains("25 dead letters replayed"), "{said}");
     stand.until("they come back", async || stand.depth(&stand.dlq).await == 25).await;
     worker.stop();
 }
 
-/// Replays that are done twice or killed half-way are harmless, and can be done again.
+/// A replay that is repeated or killed half-way is harmless, and can be run again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_killed_is_done_again() {
-    const LETTERS: usize = 600;
+    const DEAD_LETTERS: usize = 600;
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let mut events = Vec::new();
     for number in 0..20 {
@@ -85,8 +85,8 @@ async fn a_replay_that_is_killed_is_done_again() {
         let event = stand.event(&name, &etag, None);
         events.push(event);
     }
-    // In turn: what the killed one has in its hands stays hidden for a while, and is of every object.
-    let bodies: Vec<String> = events.iter().cycle().take(LETTERS).cloned().collect();
+    // In turn: messages in flight at the kill stay hidden for a while, and are about every object.
+    let bodies: Vec<String> = events.iter().cycle().take(DEAD_LETTERS).cloned().collect();
     stand.send_to(&stand.dlq, &bodies).await;
     let replay = || stand.command(&["dlq", "replay"]).stderr(std::process::Stdio::null()).spawn();
     let mut first = replay().unwrap();
@@ -94,15 +94,15 @@ async fn a_replay_that_is_killed_is_done_again() {
     first.kill().unwrap();
     first.wait().unwrap();
     stand.run(&["dlq", "replay"]);
-    // What the killed one had in its hands is hidden, and still there.
+    // Messages that were in flight at the kill are hidden, and not lost.
     let (left, sent) = (stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await);
-    assert!(left + sent >= LETTERS, "{left} + {sent}");
+    assert!(left + sent >= DEAD_LETTERS, "{left} + {sent}");
     stand.work_off();
     stand.assert_exactly_once(20, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_told_and_can_be_looked_at() {
+async fn what_is_not_an_event_is_dead_lettered_and_shown() {
     let unmatched = "on_unmatched = \"dead-letter\"".to_owned();
     let stand = Stand::with(Wish { source: unmatched, notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("good.csv", &orders(1, 1, "x", 1)).await;
@@ -122,14 +122,14 @@ async fn what_is_no_event_is_told_and_can_be_looked_at() {
     assert!(shown.contains("DROP TABLE") && !shown.contains('\u{9b}'), "{shown}");
 }
 
-/// Messages that the queue itself has moved are read, and explained from the objects table.
+/// Messages that the queue itself moved are listed, with their outcome in the ledger.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
     let stand = Stand::with(Wish { max_receives: 1, notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", &orders(1, 1, "x", 1)).await;
     let event = stand.event("1.csv", &etag, None);
     stand.send(&event).await;
-    // A worker that takes it and dies.
+    // A worker that receives it and dies.
     let receive = stand.sqs.receive_message().queue_url(&stand.queue).visibility_timeout(0);
     assert_eq!(receive.send().await.unwrap().messages().len(), 1);
     stand
@@ -140,7 +140,7 @@ async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
         })
         .await;
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
-    assert!(listed.contains("redriven") && listed.contains("nothing: workers died"), "{listed}");
+    assert!(listed.contains("redriven") && listed.contains("none (workers died"), "{listed}");
     stand.run(&["dlq", "replay", "--reason", "redriven"]);
     stand.work_off();
     stand.assert_exactly_once(1, 1);
@@ -149,10 +149,10 @@ async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
     assert!(listed.contains("orders: ingested"), "{listed}");
 }
 
-/// An object that stays unreadable is released with a growing delay, and dead-lettered in the end.
+/// The message of an unreadable object is released with a growing delay; the others go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_object_does_not_hold_up_the_others() {
-    // Short delays need a fake clock: see scenarios/events.rs. Here: the others go on meanwhile.
+    // Short delays need a fake clock: see scenarios/events.rs. Here the others go on meanwhile.
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("good.csv", &orders(1, 1, "x", 1)).await;
     stand.send(&stand.event("good.csv", &etag, None)).await;

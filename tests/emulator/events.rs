@@ -13,9 +13,9 @@ async fn a_put_becomes_rows_in_silver_and_other_engines_read_them() {
     stand.put("folder/", "").await;
     stand.put("ignored.txt", "x").await;
     stand.announced(4).await;
-    let told = stand.work_off();
-    assert!(told.contains("orders silver: 1 bronze snapshot merged: 4 inserted"), "{told}");
-    assert!(told.contains("object matches no pipeline"), "{told}");
+    let said = stand.work_off();
+    assert!(said.contains("orders silver: 1 bronze snapshot merged: 4 inserted"), "{said}");
+    assert!(said.contains("object matches no pipeline"), "{said}");
     stand.assert_exactly_once(2, 5);
     let names = stand.sql("SELECT id, name FROM silver.orders ORDER BY id");
     assert_eq!(names, ["1,first", "2,first", "3,second", "4,second"]);
@@ -24,12 +24,12 @@ async fn a_put_becomes_rows_in_silver_and_other_engines_read_them() {
     assert_eq!(stand.depth(&stand.dlq).await, 0);
     for table in ["bronze.orders", "bronze.orders_objects", "silver.orders", "gold.orders"] {
         for what in ["read", "verify-manifests"] {
-            let told = by_other_engines(&stand, what, table);
+            let found = by_other_engines(&stand, what, table);
             if what == "verify-manifests" {
-                assert_eq!(told["violations"], serde_json::json!([]), "{table}");
+                assert_eq!(found["violations"], serde_json::json!([]), "{table}");
             } else {
                 let count = stand.sql(&format!("SELECT count(*) FROM {table}"));
-                assert_eq!(count, [told["rows"].as_array().unwrap().len().to_string()], "{table}");
+                assert_eq!(count, [found["rows"].as_array().unwrap().len().to_string()], "{table}");
             }
         }
     }
@@ -48,13 +48,13 @@ fn by_other_engines(stand: &Stand, what: &str, table: &str) -> Value {
         .envs(CREDENTIALS)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what} {table}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what} {table}: {stderr}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_key_that_s3_takes_comes_through() {
+async fn any_key_that_s3_allows_is_ingested() {
     let stand = Stand::new().await;
     let long = format!("{}.csv", "x".repeat(1_024 - "raw/.csv".len()));
     let names = ["a b.csv", "a+b.csv", "100%.csv", "%20.csv", "é/日本.csv", "q?&=#*'().csv", &long];
@@ -93,7 +93,7 @@ async fn a_message_that_comes_four_times_counts_once() {
 
 /// The object is overwritten before the first event is read; the events come in either order.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_overwritten_object_is_read_as_what_can_still_be_had() {
+async fn an_overwritten_object_is_read_at_the_version_that_still_exists() {
     for versioned in [false, true] {
         for reversed in [false, true] {
             let wish = Wish { versioned, notified: false, ..Wish::default() };
@@ -138,12 +138,12 @@ async fn a_deleted_object_is_missing_unless_it_was_ingested_before() {
     stand.send(&stand.event("gone.csv", &gone, None)).await;
     stand.work_off();
     stand.assert_exactly_once(1, 1);
-    let letters = stand.dead_letters().await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!(letters[0]["reason"], "missing");
-    assert_eq!(letters[0]["object"]["key"], "raw/gone.csv");
-    let told = stand.sql("SELECT outcome, reason FROM bronze.orders_objects ORDER BY outcome");
-    assert_eq!(told, ["ingested,", "missing,missing"]);
+    let dead_letters = stand.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1, "{dead_letters:?}");
+    assert_eq!(dead_letters[0]["reason"], "missing");
+    assert_eq!(dead_letters[0]["object"]["key"], "raw/gone.csv");
+    let outcomes = stand.sql("SELECT outcome, reason FROM bronze.orders_objects ORDER BY outcome");
+    assert_eq!(outcomes, ["ingested,", "missing,missing"]);
 
     let skip = Wish { notified: false, source: "on_missing = \"skip\"".into(), ..Wish::default() };
     let stand = Stand::with(skip).await;
@@ -198,9 +198,9 @@ async fn a_fifo_queue_works_as_well() {
     assert!(listed.lines().count() == 2 && listed.contains("not-an-event"), "{listed}");
     stand.run(&["dlq", "purge", "--all"]);
     assert_eq!(stand.depth(&stand.dlq).await, 0);
-    // Of one group, ten letters can be looked at: the others are told of, and come with the next command.
+    // Ten dead letters of one group are listed, and the others are counted: the next command lists them.
     let one_group: Vec<String> = (0..60).map(|number| format!("no event {number}")).collect();
     stand.send_to(&stand.dlq, &one_group).await;
     let (_, said) = stand.run(&["dlq", "list"]);
-    assert!(said.contains("a FIFO queue gives no more of a group"), "{said}");
+    assert!(said.contains("at most ten in-flight messages per group"), "{said}");
 }

@@ -20,7 +20,7 @@ async fn four_workers_share_a_queue_and_the_tables() {
         let (etag, _) = stand.put(&name, &text).await;
         events.push(stand.event(&name, &etag, None));
     }
-    // Twice, so that two workers have the same object in hand.
+    // Twice, so that two workers have the same object in flight.
     stand.send_to(&stand.queue, &events).await;
     stand.send_to(&stand.queue, &events).await;
     stand.until("the queue is empty", async || stand.depth(&stand.queue).await == 0).await;

@@ -46,17 +46,17 @@ impl Stack {
 
     fn emulate(&self, what: &str, arguments: &[&str]) -> Value {
         let output = self.python(&[&[what, &self.name], arguments].concat()).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "emulate.py {what} {arguments:?}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "emulate.py {what} {arguments:?}: {stderr}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// The example's configuration, uploaded to where the template says.
+    /// Uploads the example's configuration to the location in the template.
     async fn configure(&self, change: impl Fn(String) -> String) {
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/infra/config/silversmith.toml");
         let text = change(std::fs::read_to_string(example).unwrap());
-        let place = self.output("ConfigUri").strip_prefix("s3://").unwrap();
-        let (bucket, key) = place.split_once('/').unwrap();
+        let location = self.output("ConfigUri").strip_prefix("s3://").unwrap();
+        let (bucket, key) = location.split_once('/').unwrap();
         let (s3, _) = clients_at(&self.endpoint).await;
         let request = s3.put_object().bucket(bucket).key(key).body(text.into_bytes().into());
         request.send().await.unwrap();
@@ -110,7 +110,7 @@ impl Stack {
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 
-    /// A machine of one's own, that takes so many steps of the state machine.
+    /// A machine that runs this many steps of the state machine.
     fn worker(&self, catalog: &str, program: &str, steps: usize, config: &str) -> Worker {
         let steps = steps.to_string();
         let mut command = self.python(&[
@@ -122,7 +122,7 @@ impl Stack {
     }
 }
 
-/// Ended with the test, whatever becomes of it.
+/// Killed when the test ends, however it ends.
 struct Worker(Child);
 
 impl Drop for Worker {
@@ -161,7 +161,7 @@ async fn the_pipeline_and_the_state_machine_work_in_what_is_deployed() {
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     assert!(!found.contains("failed,") && found.contains("ok,event bus,"), "{found}");
 
-    // What events have missed, the schedule's steps bring.
+    // The steps of the schedule ingest what had no event.
     stack.put("2.csv", "customer_id,country,updated_at\n2,it,2026-01-02\n").await;
     let uri = stack.output("ConfigUri").to_owned();
     let worker = stack.worker(&catalog, SILVERSMITH, 3, &uri);
@@ -183,13 +183,13 @@ async fn the_pipeline_and_the_state_machine_work_in_what_is_deployed() {
     assert!(done.to_string().contains("the catalog is away"), "{done}");
     drop(worker);
 
-    // One that fails for good is told on the bus.
-    let told = stack.emulate("listen", &[]);
+    // A step that fails for good is reported on the bus.
+    let listening = stack.emulate("listen", &[]);
     let worker = stack.worker(&catalog, SILVERSMITH, 1, "nowhere.toml");
     let done = stack.emulate("execute", &["--expect", "FAILED"]);
     drop(worker);
     assert_eq!(done["error"], "silversmith.Configuration", "{done}");
-    let queue = told["queue"].as_str().unwrap();
+    let queue = listening["queue"].as_str().unwrap();
     let mut command = stack.python(&["events", queue, "--count", "1", "--timeout", "60"]);
     let output = command.output().unwrap();
     let events: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -198,10 +198,10 @@ async fn the_pipeline_and_the_state_machine_work_in_what_is_deployed() {
     stack.emulate("delete", &["--data"]);
 }
 
-/// Deployed in ministack, which runs functions and schedules: an object becomes a row in silver without anybody
-/// doing anything, on Glue; and the schedule starts the state machine.
+/// Deployed in ministack, which runs functions and schedules: an object becomes a row in silver by itself, on
+/// Glue; and the schedule starts the state machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_take_events_in_and_the_schedule_fires() {
+async fn functions_ingest_events_and_the_schedule_fires() {
     let endpoint = ministack();
     let code = format!("{}-code", new_name());
     let folder = tempfile::tempdir().unwrap();
@@ -231,7 +231,7 @@ async fn functions_take_events_in_and_the_schedule_fires() {
             "ScheduleState=ENABLED",
         ],
     );
-    // The Glue of this emulator is one for all, and outlives a stack.
+    // All stacks share the emulator's Glue, which outlives them.
     let namespaced = |text: String| {
         ["bronze", "silver", "gold"].into_iter().fold(text, |text, layer| {
             text.replace(&format!("\"{layer}."), &format!("\"{}_{layer}.", stack.name))

@@ -25,7 +25,7 @@ struct Api {
     open: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
 }
 
-/// A function: the program, and the API that it asks.
+/// A function: the program, and the runtime API that it calls.
 struct Function {
     api: Arc<Api>,
     invoke: mpsc::Sender<(String, i64, Value)>,
@@ -162,7 +162,7 @@ async fn a_batch_is_ingested_and_only_what_is_not_durable_is_reported() {
     let (event, ids) = batch(&stand).await;
     assert_eq!(ids.len(), 4, "the test event is one of them");
     let function = Function::start(&stand, &[]).await;
-    // An invocation without time reports all of it as failed, and in time.
+    // An invocation without time reports all of them as failed, before its deadline.
     let answer = function.invoke(event.clone(), Duration::from_millis(500)).await.unwrap();
     let failures = answer["batchItemFailures"].as_array().unwrap().len();
     assert_eq!(failures, 4, "{answer}");
@@ -184,7 +184,7 @@ async fn what_cannot_be_done_now_is_reported_and_the_rest_is_done() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     stand.send(&stand.event("1.csv", &etag, None)).await;
-    // Announced with a version that cannot be: S3 refuses to say more.
+    // The event has an impossible version: S3 refuses the request.
     stand.send(&stand.event("2.csv", "abc", Some("no-such-version"))).await;
     let (event, _) = batch(&stand).await;
     let function = Function::start(&stand, &[]).await;
@@ -195,7 +195,7 @@ async fn what_cannot_be_done_now_is_reported_and_the_rest_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn steps_and_events_of_our_own() {
+async fn steps_and_silversmiths_own_events() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     let function = Function::start(&stand, &[("SILVERSMITH_LAMBDA_MERGE", "event")]).await;
@@ -229,9 +229,9 @@ async fn steps_and_events_of_our_own() {
     assert!(cut["errorMessage"].as_str().unwrap().contains("more time"), "{cut}");
 }
 
-/// Silver that fails holds up no message: bronze goes on, and the log says why.
+/// A failing merge holds up no message: bronze ingests, and the log has the error.
 #[tokio::test(flavor = "multi_thread")]
-async fn silver_that_fails_does_not_hold_up_bronze() {
+async fn failing_silver_does_not_hold_up_bronze() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     stand.send(&stand.event("1.csv", &etag, None)).await;

@@ -1,4 +1,4 @@
-//! Listing S3: what lies there and was not announced; the floor; events and listings beside each other.
+//! Listing S3: objects without an event; the low watermark; events and listings side by side.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
@@ -34,10 +34,10 @@ async fn what_came_by_event_is_not_listed_again_nor_the_other_way_round() {
     }
 }
 
-/// The object of an upload that takes long appears with the time at which the upload began: a listing
-/// that ran in between does not hide it.
+/// The object of a slow upload appears with the time at which the upload began: a listing that ran in between
+/// does not skip it.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_was_under_way_is_listed_later() {
+async fn an_upload_in_progress_is_listed_later() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let begin = stand
         .s3
@@ -68,7 +68,7 @@ async fn an_upload_that_was_under_way_is_listed_later() {
     stand.assert_exactly_once(2, 2);
 }
 
-/// A listing configuration without a queue: dead letters are rows of the objects table.
+/// A listing configuration without a queue: dead letters are rows of the ledger.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_queue_dead_letters_are_rows_and_a_replay_lists_again() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;

@@ -1,11 +1,11 @@
-//! `status` and `check` on S3 and SQS, and how AWS is found.
+//! `status` and `check` on S3 and SQS, and how AWS is configured.
 
 use std::process::Stdio;
 
 use super::stand::{Stand, Wish, endpoint, orders};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_and_check_tell_of_queues_and_buckets() {
+async fn status_and_check_report_queues_and_buckets() {
     let stand = Stand::with(Wish { notified: false, max_receives: 3, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", &orders(1, 2, "x", 1)).await;
     stand.send(&stand.event("1.csv", &etag, None)).await;
@@ -39,8 +39,8 @@ async fn status_and_check_tell_of_queues_and_buckets() {
     let path = stand.path().join("silversmith.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace(&stand.queue, &format!("{}-nowhere", stand.queue))).unwrap();
-    let (status, told) = stand.run(&["status", "--format", "json"]);
-    assert!(told.contains("warning: queue") && status.contains("\"silver_rows\":2"), "{told}");
+    let (status, stderr) = stand.run(&["status", "--format", "json"]);
+    assert!(stderr.contains("warning: queue") && status.contains("\"silver_rows\":2"), "{stderr}");
     let checked = stand.output(&["check", "--format", "csv"]);
     let found = String::from_utf8(checked.stdout).unwrap();
     assert_eq!(checked.status.code(), Some(1));
@@ -69,7 +69,7 @@ async fn aws_is_found_by_the_standard_environment_and_by_a_profile() {
             command.env_remove(name);
         }
         command.envs(environment.iter().map(|(name, value)| (*name, value)));
-        // No instance is asked who we are.
+        // The instance metadata service is not asked for credentials.
         command.env("AWS_EC2_METADATA_DISABLED", "true").stdin(Stdio::null()).output().unwrap()
     };
     let config = stand.path().join("aws-config");
@@ -98,12 +98,12 @@ async fn aws_is_found_by_the_standard_environment_and_by_a_profile() {
     for environment in [&by_profile[..], &by_service[..]] {
         stand.send(&stand.event("1.csv", &etag, None)).await;
         let output = run(environment, &["run", "--until-idle"]);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{environment:?}: {told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{environment:?}: {stderr}");
     }
     stand.assert_exactly_once(1, 2);
     let output = run(&[("AWS_CONFIG_FILE", nothing)], &["status"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("set AWS_REGION"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("set AWS_REGION"), "{stderr}");
 }

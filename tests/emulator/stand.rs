@@ -1,4 +1,4 @@
-//! Buckets, queues and a configuration of one test's own, on the emulator that `tests/run` starts.
+//! Buckets, queues and a configuration for one test, on the emulator that `tests/run` starts.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -19,11 +19,11 @@ pub fn endpoint() -> String {
         .expect("SILVERSMITH_TEST_AWS is not set: run the suite by `bash tests/run`")
 }
 
-/// What the program is told of AWS.
+/// The program's credentials for AWS.
 pub const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
 
-/// Nothing that a test waits for takes longer.
+/// The longest wait of a test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub async fn clients() -> (aws_sdk_s3::Client, aws_sdk_sqs::Client) {
@@ -36,7 +36,7 @@ pub async fn clients_at(endpoint: &str) -> (aws_sdk_s3::Client, aws_sdk_sqs::Cli
     (aws_sdk_s3::Client::from_conf(s3), aws_sdk_sqs::Client::new(&config))
 }
 
-/// What clients of a stand-in for AWS are told.
+/// The configuration of clients of a stand-in for AWS.
 pub async fn config_at(endpoint: &str) -> aws_config::SdkConfig {
     use aws_config::{BehaviorVersion, Region};
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -62,7 +62,7 @@ pub async fn create_bucket(s3: &aws_sdk_s3::Client, name: &str) {
     request.send().await.unwrap();
 }
 
-/// What a test wants to have.
+/// What a test needs.
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub versioned: bool,
@@ -190,7 +190,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         std::fs::write(self.folder.path().join("silversmith.toml"), text).unwrap();
     }
 
-    /// Puts lines to the end of `[lake]`.
+    /// Adds lines at the end of `[lake]`.
     pub fn configure_lake(&self, lines: &str) {
         self.reconfigure("[source]", &format!("{lines}\n[source]"));
     }
@@ -268,7 +268,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         }
     }
 
-    /// Every message body that a queue holds now, each taken out.
+    /// Receives and deletes every message of a queue. Returns their bodies.
     pub async fn drain(&self, queue: &str) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
@@ -313,23 +313,23 @@ sql   = "SELECT count(*) AS n FROM silver"
         names.iter().map(|name| all.get(name).map_or(0, |n| n.parse::<usize>().unwrap())).sum()
     }
 
-    /// The dead letters, taken out.
+    /// Receives and deletes the dead letters.
     pub async fn dead_letters(&self) -> Vec<Value> {
         let bodies = self.drain(&self.dlq).await;
-        let mut letters: Vec<Value> =
+        let mut dead_letters: Vec<Value> =
             bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
-        letters.sort_by_key(|letter| letter["object"]["key"].to_string());
-        letters
+        dead_letters.sort_by_key(|dead_letter| dead_letter["object"]["key"].to_string());
+        dead_letters
     }
 
-    /// Waits until S3 has announced so many objects: it does so in its own time.
+    /// Waits until S3 has sent the events of this many objects.
     pub async fn announced(&self, objects: usize) {
         // The first is its test event.
         let all = async || self.depth(&self.queue).await > objects;
         self.until(&format!("{objects} objects are announced"), all).await;
     }
 
-    /// Waits until something is so; fails when it does not come true.
+    /// Waits until a condition holds; fails when it does not.
     pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
         let began = real_time::now();
         while !so().await {
@@ -373,7 +373,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         self.run(args).0
     }
 
-    /// Runs what has to succeed; its stdout and stderr.
+    /// Runs a command that must succeed. Returns its stdout and stderr.
     pub fn run(&self, args: &[&str]) -> (String, String) {
         let output = self.output(args);
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -381,7 +381,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         (String::from_utf8(output.stdout).unwrap(), stderr)
     }
 
-    /// Works off the queue. What was said.
+    /// Drains the queue with `run --until-idle`. Returns its stderr.
     pub fn work_off(&self) -> String {
         self.run(&["run", "--until-idle"]).1
     }
@@ -400,7 +400,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         stdout.lines().skip(1).map(str::to_owned).collect()
     }
 
-    /// That bronze holds each object's rows once, and silver is what bronze says.
+    /// Asserts that bronze holds each object's rows once, and that silver follows from bronze.
     pub fn assert_exactly_once(&self, objects: usize, rows: usize) {
         let counts = self.sql("SELECT count(*), count(DISTINCT _source_uri || _source_version || CAST(_event_time AS string)) FROM bronze.orders");
         assert_eq!(counts, [format!("{rows},{objects}")]);
@@ -409,9 +409,9 @@ sql   = "SELECT count(*) AS n FROM silver"
         let wrong = self.sql(
             "SELECT count(*) FROM (
                SELECT id, name, row_number() OVER (PARTITION BY id ORDER BY updated DESC, _event_time DESC,
-                 _source_uri DESC, _source_version DESC, _source_row DESC) AS place FROM bronze.orders) b
+                 _source_uri DESC, _source_version DESC, _source_row DESC) AS nth FROM bronze.orders) b
              FULL JOIN silver.orders s ON b.id = s.id
-             WHERE b.place = 1 AND (s.name IS NULL OR s.name <> b.name) OR b.id IS NULL",
+             WHERE b.nth = 1 AND (s.name IS NULL OR s.name <> b.name) OR b.id IS NULL",
         );
         assert_eq!(wrong, ["0"]);
         let keys = self.sql("SELECT count(*) - count(DISTINCT id) FROM silver.orders");
@@ -484,7 +484,7 @@ pub async fn make_queue(
     request.send().await.unwrap().queue_url.unwrap()
 }
 
-/// A way to the emulator on which every answer breaks off after so many bytes. Its URL.
+/// A proxy in front of the emulator that cuts off every answer after this many bytes. Returns its URL.
 pub async fn breaking_off_after(bytes: u64) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let target = endpoint().trim_start_matches("http://").to_owned();
@@ -500,7 +500,7 @@ pub async fn breaking_off_after(bytes: u64) -> String {
                 let asking = tokio::io::copy(&mut near_read, &mut far_write);
                 let mut far_read = far_read.take(bytes);
                 let answering = tokio::io::copy(&mut far_read, &mut near_write);
-                // Whichever ends first ends both: that is the break.
+                // The first to end ends both: that is the cut.
                 tokio::select! { _ = asking => {}, _ = answering => {} }
                 drop(near_write.shutdown().await);
             });

@@ -1,4 +1,4 @@
-//! Other engines read every table, agree, and write beside us: PyIceberg and DuckDB.
+//! Other engines read every table, agree, and write beside silversmith: PyIceberg and DuckDB.
 
 use std::process::Command;
 
@@ -22,8 +22,8 @@ fn check_on(catalog: &str, name: &str, folder: &Folder, args: &[&str]) -> String
         .args(["--warehouse", &folder.path().join("lake/warehouse").display().to_string()])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -36,8 +36,8 @@ fn read(folder: &Folder, args: &[&str]) -> Value {
     serde_json::from_str(&check(folder, &[&["read"], args].concat())).unwrap()
 }
 
-/// Our own rows in the form of the script's: cells as text, rows sorted.
-fn ours(folder: &Folder, sql: &str) -> Vec<Vec<Value>> {
+/// The rows that silversmith reads, in the form of the script's rows: cells as text, rows sorted.
+fn own_rows(folder: &Folder, sql: &str) -> Vec<Vec<Value>> {
     let json = folder.stdout(&["sql", "--format", "json", sql]);
     let mut rows: Vec<Vec<Value>> = json
         .lines()
@@ -86,16 +86,16 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
         let verified: Value =
             serde_json::from_str(&check(&folder, &["verify-manifests", table])).unwrap();
         assert_eq!(verified["violations"], serde_json::json!([]), "{table}");
-        let theirs = read(&folder, &[table]);
+        let found = read(&folder, &[table]);
         let count = folder.stdout(&[
             "sql",
             "--format",
             "csv",
             &format!("SELECT count(*) AS n FROM {table}"),
         ]);
-        assert_eq!(count, format!("n\n{}\n", theirs["rows"].as_array().unwrap().len()), "{table}");
+        assert_eq!(count, format!("n\n{}\n", found["rows"].as_array().unwrap().len()), "{table}");
         // Time travel: the first snapshots, by all three.
-        for snapshot in theirs["snapshots"].as_array().unwrap().iter().take(3) {
+        for snapshot in found["snapshots"].as_array().unwrap().iter().take(3) {
             let id = &snapshot["id"].to_string();
             let then = read(&folder, &[table, "--snapshot", id]);
             let sql = format!("SELECT count(*) AS n FROM {table} VERSION AS OF {id}");
@@ -108,12 +108,12 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
         }
     }
     // Row by row, cell by cell, where the texts are the same in all three.
-    let theirs = read(&folder, &["silver.orders"]);
+    let found = read(&folder, &["silver.orders"]);
     let columns: Vec<&str> =
-        theirs["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let place = |name: &str| columns.iter().position(|c| *c == name).unwrap();
-    let (id, name, paid) = (place("id"), place("name"), place("paid"));
-    let mut rows: Vec<Vec<Value>> = theirs["rows"]
+        found["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let index = |name: &str| columns.iter().position(|c| *c == name).unwrap();
+    let (id, name, paid) = (index("id"), index("name"), index("paid"));
+    let mut rows: Vec<Vec<Value>> = found["rows"]
         .as_array()
         .unwrap()
         .iter()
@@ -121,28 +121,28 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
         .collect();
     rows.sort_by_key(|row| format!("{row:?}"));
     let sql = "SELECT CAST(id AS string) AS a, name AS b, coalesce(CAST(paid AS string), 'null') AS c FROM silver.orders";
-    let mut ours = ours(&folder, sql);
-    for row in ours.iter_mut().filter(|row| row[2] == "null") {
+    let mut own = own_rows(&folder, sql);
+    for row in own.iter_mut().filter(|row| row[2] == "null") {
         row[2] = Value::Null;
     }
-    ours.sort_by_key(|row| format!("{row:?}"));
-    assert_eq!(rows, ours);
+    own.sort_by_key(|row| format!("{row:?}"));
+    assert_eq!(rows, own);
 }
 
 #[test]
-fn pyiceberg_appends_between_our_commits_and_expires_and_nothing_breaks() {
+fn pyiceberg_appends_between_silversmiths_commits_and_expires_and_nothing_breaks() {
     let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));
     wave(&folder, 1);
     folder.write(
-        "theirs.json",
-        r#"[{"id": 900, "name": "theirs", "updated": "2026-02-01T00:00:00Z"}]"#,
+        "appended.json",
+        r#"[{"id": 900, "name": "appended", "updated": "2026-02-01T00:00:00Z"}]"#,
     );
-    let json = folder.path().join("theirs.json").display().to_string();
+    let json = folder.path().join("appended.json").display().to_string();
     check(&folder, &["append", "bronze.orders", "--json", &json]);
     wave(&folder, 2);
     let merged =
         folder.stdout(&["sql", "--format", "csv", "SELECT name FROM silver.orders WHERE id = 900"]);
-    assert_eq!(merged, "name\ntheirs\n");
+    assert_eq!(merged, "name\nappended\n");
     for table in TABLES {
         check(&folder, &["expire", table, "--keep-last"]);
     }
@@ -157,7 +157,7 @@ fn pyiceberg_appends_between_our_commits_and_expires_and_nothing_breaks() {
     }
 }
 
-/// The same on Postgres: one implementation, and PyIceberg opens the lake by name there, too.
+/// On Postgres, too: the implementation is the same, and PyIceberg opens the lake by name.
 #[test]
 fn a_lake_on_postgres_is_opened_by_name() {
     let url = crate::contract::postgres_url();

@@ -1,8 +1,7 @@
-//! A crash point between any two effects of bronze, silver and gold, each followed by a restart that ends
-//! right (I1–I6).
+//! A crash between any two effects of bronze, silver and gold, followed by a restart that ends right (I2–I6).
 //!
-//! The run is first counted, then repeated once for every effect, dying before it and right after
-//! it; then a new process goes on from what the dead one left.
+//! A first run counts the effects. Then the run is repeated for every effect, and dies right before it or right
+//! after it; a new process goes on from what the dead one left.
 
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ impl Remains {
         }
     }
 
-    /// A process on what is there, behind a fuse.
+    /// A process on what remains, behind a fuse.
     pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
         World::sharing(
             &pipeline(),
@@ -73,7 +72,7 @@ async fn all_steps(world: &World) {
     world.gold().await;
 }
 
-/// One round; dies where the fuse says.
+/// One round; it dies where the fuse blows.
 async fn life(remains: &Remains, fuse: &Arc<Fuse>) {
     let world = remains.process(fuse);
     tokio::select! {
@@ -82,24 +81,24 @@ async fn life(remains: &Remains, fuse: &Arc<Fuse>) {
     }
 }
 
-async fn ends_right(remains: &Remains, told: &str) {
+async fn ends_right(remains: &Remains, case: &str) {
     let world = remains.process(&Fuse::counting());
     all_steps(&world).await;
     all_steps(&world).await;
     let silver = world.sql("SELECT id, name, extra FROM silver.customers ORDER BY id").await;
-    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null"], "{told}");
+    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null"], "{case}");
     let bronze =
         world.sql("SELECT _source_uri, count(*) FROM bronze.customers GROUP BY 1 ORDER BY 1").await;
-    assert_eq!(bronze, ["raw/1.csv|3", "raw/2.csv|3"], "{told}");
+    assert_eq!(bronze, ["raw/1.csv|3", "raw/2.csv|3"], "{case}");
     let ingested = world
         .sql("SELECT source_uri, count(*) FROM bronze.customers_objects WHERE outcome = 'ingested' AND rows > 0 GROUP BY 1 ORDER BY 1")
         .await;
-    assert_eq!(ingested, ["raw/1.csv|1", "raw/2.csv|1"], "{told}");
+    assert_eq!(ingested, ["raw/1.csv|1", "raw/2.csv|1"], "{case}");
     let others = world
         .sql("SELECT DISTINCT source_uri, outcome FROM bronze.customers_objects WHERE rows = 0 ORDER BY 1")
         .await;
-    assert_eq!(others, ["raw/bad.csv|rejected", "raw/empty.csv|ingested"], "{told}");
-    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["3"], "{told}");
+    assert_eq!(others, ["raw/bad.csv|rejected", "raw/empty.csv|ingested"], "{case}");
+    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["3"], "{case}");
 }
 
 #[tokio::test]

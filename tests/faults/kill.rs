@@ -38,7 +38,7 @@ fn twenty_kills_lose_nothing_and_double_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The point of the kill is drawn, not waited for: anywhere in what a round takes.
+        // The kill comes at a random time: anywhere in a round.
         real_time::block(Duration::from_millis(random.random_range(20..400)));
         if child.try_wait().unwrap().is_none() {
             killed += 1;
@@ -56,13 +56,13 @@ fn twenty_kills_lose_nothing_and_double_nothing() {
     let doubled =
         csv("SELECT _source_uri, _source_row FROM bronze.orders GROUP BY 1, 2 HAVING count(*) > 1");
     assert_eq!(doubled, "_source_uri,_source_row\n");
-    // Silver is what a query over bronze says it is.
+    // Silver equals a query over bronze.
     let wrong = csv(
         "SELECT count(*) AS wrong FROM (
            SELECT id, name, row_number() OVER (PARTITION BY id ORDER BY updated DESC, _event_time DESC,
-             _source_uri DESC, _source_version DESC, _source_row DESC) AS place FROM bronze.orders) b
+             _source_uri DESC, _source_version DESC, _source_row DESC) AS nth FROM bronze.orders) b
          FULL JOIN silver.orders s ON b.id = s.id
-         WHERE b.place = 1 AND (s.name IS NULL OR s.name <> b.name) OR b.id IS NULL",
+         WHERE b.nth = 1 AND (s.name IS NULL OR s.name <> b.name) OR b.id IS NULL",
     );
     assert_eq!(wrong, "wrong\n0\n");
     let keys = csv("SELECT count(*) = count(DISTINCT id) AS unique_keys FROM silver.orders");

@@ -28,7 +28,7 @@ table = "gold.orders"
 sql = "SELECT count(*) AS n FROM silver"
 "#;
 
-/// A bus that fails so many times, refusing every second notice first.
+/// A bus that fails a number of times, and may refuse every second notice.
 #[derive(Debug, Default)]
 struct Weak {
     inner: MemoryBus,
@@ -133,18 +133,18 @@ async fn a_crash_before_the_announcement_does_not_lose_it_and_the_id_stays() {
     announcer.prepare().await.unwrap();
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     wired.pipelines[0].bronze.step().await.unwrap();
-    // The process dies here. The next one announces first what is there.
+    // The process dies here. The next one first announces what was committed.
     let wired = announcing(&world, &bus);
     let announcer = wired.pipelines[0].announcer.as_ref().unwrap();
     announcer.prepare().await.unwrap();
     assert_eq!(announcer.announce().await.unwrap(), 1);
-    // Dies after it was told and before that was noted: told again, under the same id.
-    let noted = world.checkpoints.get("orders/announced.json").await.unwrap().unwrap();
+    // It dies after publishing and before recording it: published again, under the same id.
+    let recorded = world.checkpoints.get("orders/announced.json").await.unwrap().unwrap();
     world.put("2.csv", "id,updated\n2,2026-01-01\n", 2);
     wired.pipelines[0].bronze.step().await.unwrap();
     announcer.announce().await.unwrap();
     let now = world.checkpoints.get("orders/announced.json").await.unwrap().unwrap();
-    world.checkpoints.put("orders/announced.json", &noted.0, Some(&now.1)).await.unwrap();
+    world.checkpoints.put("orders/announced.json", &recorded.0, Some(&now.1)).await.unwrap();
     assert_eq!(announcer.announce().await.unwrap(), 1);
     let published = bus.published();
     assert_eq!(published.len(), 3);
@@ -153,7 +153,7 @@ async fn a_crash_before_the_announcement_does_not_lose_it_and_the_id_stays() {
 }
 
 #[tokio::test]
-async fn a_bus_in_trouble_blocks_nothing_and_gets_everything_later() {
+async fn a_failing_bus_blocks_nothing_and_gets_everything_later() {
     let world = World::new(ORDERS);
     let bus = Arc::new(Weak { failures: AtomicUsize::new(4), refuse: true, ..Weak::default() });
     let wired = announcing(&world, &bus);
@@ -171,7 +171,7 @@ async fn a_bus_in_trouble_blocks_nothing_and_gets_everything_later() {
 }
 
 #[tokio::test]
-async fn of_a_lake_older_than_its_bus_only_what_is_new_is_told() {
+async fn of_a_lake_older_than_its_bus_only_what_is_new_is_announced() {
     let world = World::new(ORDERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
     world.bronze().await;

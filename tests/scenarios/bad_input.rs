@@ -9,7 +9,7 @@ use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::bronze::{ObjectEnd, OnMissing};
 use silversmith::source::{DirectoryStore, RawStore, ReadError, Requested, all};
 
-use crate::support::meddled::Meddled;
+use crate::support::failing_store::FailingStore;
 use crate::support::{CUSTOMERS, World};
 
 async fn outcomes(world: &World) -> Vec<String> {
@@ -105,7 +105,7 @@ async fn a_deleted_object_is_missing() {
         world.put(&format!("{name}.csv"), "id,updated\n1,2026-01-01\n", 0);
     }
     let settings = (*world.wired.settings).clone();
-    let source = Meddled::new(&world.raw, |raw| {
+    let source = FailingStore::new(&world.raw, |raw| {
         raw.delete("raw/gone.csv");
         raw.put("raw/changed.csv", "id\nother\n", crate::support::at(11, 30));
     });
@@ -127,7 +127,7 @@ async fn a_deleted_object_is_missing() {
 async fn an_unreadable_object_is_tried_again_and_recorded_once() {
     let mut world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
-    let store = Meddled::new(&world.raw, |_| {});
+    let store = FailingStore::new(&world.raw, |_| {});
     store.locked.store(true, Ordering::SeqCst);
     let settings = (*world.wired.settings).clone();
     let source = store.clone();
@@ -189,7 +189,7 @@ async fn an_object_deleted_while_it_is_read_is_missing() {
         world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
         world.bronze().await;
         world.put("2.csv", "id,updated\n2,2026-01-01\n", 1);
-        let store = Meddled::new(&world.raw, |_| {});
+        let store = FailingStore::new(&world.raw, |_| {});
         store.vanishing.store(true, Ordering::SeqCst);
         let mut settings = (*world.wired.settings).clone();
         settings.pipelines[0].bronze.on_missing = match on_missing {

@@ -1,10 +1,13 @@
-//! The named cases of the design talk, and rewinding.
+//! What listings and merges read after a checkpoint, and rewinding.
+
+use std::sync::Arc;
 
 use silversmith::bronze::BronzeCheckpoint;
-use silversmith::checkpoint;
+use silversmith::checkpoint::{self, MemoryCheckpoints};
+use silversmith::pipeline::Intake;
 use silversmith::silver::{Rewind, SilverCheckpoint};
 
-use crate::support::{CUSTOMERS, World, at};
+use crate::support::{CUSTOMERS, LAKE, World, at, queued, settings, settings_of};
 
 const ORDERS: &str = r#"
 [[pipeline]]
@@ -18,7 +21,7 @@ keys = ["id"]
 order_by = ["updated"]
 "#;
 
-/// order1.csv 2:00 and order2.csv 3:00 are ingested, order3.csv comes at 4:00, the checkpoint says
+/// order1.csv of 2:00 and order2.csv of 3:00 are ingested, order3.csv arrives at 4:00, and the checkpoint is at
 /// 3:00: only order3.csv is read.
 #[tokio::test]
 async fn only_the_object_after_the_checkpoint_is_read() {
@@ -65,12 +68,12 @@ async fn only_the_third_snapshot_is_merged() {
     let (stored, _) =
         checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
     assert_eq!(stored.bronze_snapshot_id, Some(third.0));
-    let mark = world.table("silver.orders").await.current().unwrap().summary;
-    assert_eq!(mark["silversmith.bronze-snapshot-id"], third.to_string());
+    let summary = world.table("silver.orders").await.current().unwrap().summary;
+    assert_eq!(summary["silversmith.bronze-snapshot-id"], third.to_string());
     assert_eq!(world.silver().await.snapshots, Vec::new(), "nothing to merge, nothing committed");
 }
 
-async fn ask_for_rewind(world: &World, after: Option<i64>) {
+async fn request_rewind(world: &World, after: Option<i64>) {
     let (store, ambient) = (&*world.checkpoints, &*world.ambient);
     checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
         let rewind = Some(Rewind { after_snapshot_id: after });
@@ -80,9 +83,9 @@ async fn ask_for_rewind(world: &World, after: Option<i64>) {
     .unwrap();
 }
 
-/// A rewind merges again, once, mends what somebody broke, and the mark does not go back.
+/// A rewind merges again, once, writes the rows again, and the position does not go back.
 #[tokio::test]
-async fn a_rewind_merges_again_once_and_the_mark_stays() {
+async fn a_rewind_merges_again_once_and_the_position_stays() {
     let world = World::new(CUSTOMERS);
     for number in 1..4 {
         world.put(
@@ -95,23 +98,22 @@ async fn a_rewind_merges_again_once_and_the_mark_stays() {
     }
     let first = world.table("bronze.customers").await.snapshots()[0].id;
     let before = world.sql("SELECT * FROM silver.customers ORDER BY id").await;
-    let mark = world.table("silver.customers").await.own_properties();
+    let properties = world.table("silver.customers").await.own_properties();
 
-    ask_for_rewind(&world, Some(first.0)).await;
+    request_rewind(&world, Some(first.0)).await;
     let report = world.silver().await;
     assert_eq!((report.bronze_snapshots, report.counts.updated), (2, 2));
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
-    assert_eq!(world.table("silver.customers").await.own_properties(), mark);
+    assert_eq!(world.table("silver.customers").await.own_properties(), properties);
     assert_eq!(world.silver().await.snapshots, Vec::new(), "once");
 
-    ask_for_rewind(&world, None).await;
+    request_rewind(&world, None).await;
     assert_eq!(world.silver().await.bronze_snapshots, 3);
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
 }
 
-/// A checkpoint that was lost is written again from the mark; one from the future is refused.
 #[tokio::test]
-async fn checkpoints_follow_the_marks() {
+async fn a_checkpoint_of_a_newer_format_is_refused() {
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-31\n", 0);
     world.bronze().await;
@@ -121,4 +123,42 @@ async fn checkpoints_follow_the_marks() {
     world.checkpoints.put(key, br#"{"format_version": 99}"#, Some(&version)).await.unwrap();
     let error = world.pipeline().silver.as_ref().unwrap().step().await.unwrap_err();
     assert!(error.to_string().contains("upgrade silversmith"), "{error}");
+}
+
+/// The JSON of both checkpoints; none where there is none.
+async fn stored(world: &World) -> [Option<String>; 2] {
+    let json = |key| async move {
+        let stored = world.checkpoints.get(key).await.unwrap();
+        stored.map(|(bytes, _)| String::from_utf8(bytes).unwrap())
+    };
+    [json("customers/bronze.json").await, json("customers/silver.json").await]
+}
+
+/// Both are deleted: the next steps write the same again, and ingest and merge nothing twice.
+#[tokio::test]
+async fn a_lost_checkpoint_is_written_again() {
+    let folder = (settings(CUSTOMERS), "raw/", Intake::Directory);
+    let bucket = format!("{LAKE}{}", queued::CUSTOMERS);
+    let bucket = (settings_of(&bucket), "s3://zone/raw/", Intake::Listing);
+    for (settings, root, intake) in [folder, bucket] {
+        let mut world = World::new(CUSTOMERS);
+        let source = world.raw.clone();
+        world.rewire(settings.clone(), source.clone(), intake.clone());
+        for number in 1..4 {
+            let (uri, row) = (format!("{root}{number}.csv"), format!("id,updated\n{number},1\n"));
+            world.raw.put(&uri, row, at(9, number));
+            assert_eq!(world.bronze().await.ingested, 1);
+            assert_eq!(world.silver().await.counts.inserted, 1);
+        }
+        let before = stored(&world).await;
+        assert!(before.iter().all(Option::is_some), "{before:?}");
+
+        world.checkpoints = Arc::new(MemoryCheckpoints::new());
+        world.rewire(settings, source, intake);
+        assert_eq!(stored(&world).await, [None, None], "{root}");
+        let report = world.bronze().await;
+        assert_eq!((report.listed, report.known, report.ingested), (3, 3, 0), "{root}");
+        assert_eq!(world.silver().await.snapshots, Vec::new(), "{root}");
+        assert_eq!(stored(&world).await, before, "{root}");
+    }
 }

@@ -1,5 +1,5 @@
-//! I5: silver is a function of the *set* of bronze rows. Any shuffling, splitting and repeating of the
-//! same rows, deletes included, gives the same silver, and that of a model of a few lines.
+//! I5: silver is a function of the *set* of bronze rows. Any shuffling, splitting and repeating of the same rows,
+//! deletes included, gives the same silver: that of a model of a few lines.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec(row, 1..24)
 }
 
-/// How the same files are offered: their order, the merges after which of them, a second offer.
+/// How the same files arrive: their order, the files with a merge after them, a rewind, an expiry.
 #[derive(Debug, Clone)]
 struct Way {
     order: Vec<usize>,
@@ -52,7 +52,7 @@ fn case() -> impl Strategy<Value = (Vec<Vec<Row>>, Way, Way)> {
     })
 }
 
-/// The model: for each key the newest row by (order, file, row); nothing where that one deletes.
+/// The model: for each key the newest row by (order, file, row); none where that row deletes.
 fn model(files: &[Vec<Row>]) -> Vec<String> {
     let mut newest: BTreeMap<u8, (Rank, u8, bool)> = BTreeMap::new();
     for (file, rows) in files.iter().enumerate() {
@@ -81,7 +81,7 @@ fn csv(rows: &[Row]) -> String {
 async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
     let world = World::new(&deleting());
     for (position, file) in way.order.iter().enumerate() {
-        // The file's own time is part of the row's order, whenever it is offered.
+        // The file's own time is part of the row's order, whenever the file arrives.
         world.put(&format!("{file}.csv"), &csv(&files[*file]), *file as u32);
         world.bronze().await;
         if way.merge_after[position] {

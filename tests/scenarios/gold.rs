@@ -1,4 +1,4 @@
-//! Gold: computed in full, skipped when silver has not moved.
+//! Gold: computed in full, skipped when silver has not changed.
 
 use silversmith::gold::GoldReport;
 
@@ -9,7 +9,7 @@ fn with_gold(sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn gold_follows_silver_and_is_skipped_when_silver_has_not_moved() {
+async fn gold_follows_silver_and_is_skipped_when_silver_has_not_changed() {
     let sql = "SELECT city, count(*) AS customers FROM silver GROUP BY city";
     let world = World::new(&with_gold(sql));
     assert_eq!(world.gold().await, GoldReport::UpToDate, "there is no silver yet");

@@ -7,7 +7,7 @@ use silversmith::bronze::BronzeError;
 use silversmith::lake::LakeError;
 use silversmith::silver::SilverError;
 
-use crate::support::faulty::{Fate, Fateful};
+use crate::support::faulty::{FailingCatalog, Fate};
 use crate::support::{CUSTOMERS, World, unsaid};
 
 /// Two workers list the same objects and commit at the same time: the one that loses drops the objects
@@ -31,7 +31,8 @@ async fn two_workers_with_overlapping_batches_ingest_each_object_once() {
         }
         .boxed()
     };
-    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let catalog =
+        FailingCatalog::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
     let loser = World::on(
         CUSTOMERS,
         Arc::new(catalog),
@@ -79,7 +80,8 @@ async fn a_shared_file_is_written_again_without_known_objects() {
         async move { drop(rival.bronze().await) }.boxed()
     };
     // The first swap is that of bronze's append: nothing else swaps before it.
-    let catalog = Fateful::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
+    let catalog =
+        FailingCatalog::with(base.catalog.clone(), &[Fate::Overtaken], Some(Box::new(overtake)));
     let loser = World::on(
         CUSTOMERS,
         Arc::new(catalog),

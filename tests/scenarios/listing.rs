@@ -132,6 +132,9 @@ async fn the_low_watermark_stays_below_what_a_later_listing_has_to_show() {
     put(&world, 2, 20);
     world.bronze().await;
     assert_eq!(stored(&world).await.low_watermark, Some(at(10, 20)), "the newest that was listed");
+    let (json, _) = world.checkpoints.get("customers/bronze.json").await.unwrap().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["floor"], "2026-01-31T10:20:00Z", "its name in the JSON is a contract");
     // Objects of the same second are looked up again, older ones are not.
     put(&world, 3, 20);
     put(&world, 4, 15);

@@ -1,14 +1,18 @@
-//! Readable scenarios: what users were promised, step by step, on a lake in memory.
+//! Readable scenarios: what users are promised, step by step, on a lake in memory.
 
 mod announcing;
 mod bad_input;
 mod checkpoints;
 mod convergence;
 mod events;
+mod foreign_deletes;
 mod gold;
 mod ledger;
+mod leftovers;
 mod listing;
 mod newer_words;
+mod publishing;
+mod rivals;
 mod schema;
 mod silver;
 mod time_travel;

@@ -45,7 +45,7 @@ async fn a_late_row_does_not_undo_a_newer_one() {
     let report = world.silver().await;
     assert_eq!((report.counts.late, report.counts.updated), (1, 0));
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["new"]);
-    assert_eq!(report.snapshots.len(), 1, "the mark moves all the same");
+    assert_eq!(report.snapshots.len(), 1, "the position moves all the same");
 }
 
 /// Rows without an order, or with the same one, are ordered by their object and their row.
@@ -150,7 +150,7 @@ async fn another_configuration_stops_until_it_is_rebuilt() {
     let report = silver.rebuild().await.unwrap();
     assert_eq!(report.snapshots.len(), 1);
     assert_eq!(other.sql("SELECT id, name FROM silver.customers").await, ["2|a"]);
-    assert_eq!(other.silver().await.snapshots, Vec::new(), "the mark is where bronze is");
+    assert_eq!(other.silver().await.snapshots, Vec::new(), "the position is the end of bronze");
 }
 
 #[tokio::test]
@@ -193,9 +193,9 @@ async fn a_select_that_is_not_row_by_row_is_refused_when_its_columns_are_known()
     }
 }
 
-/// A table of somebody else's, without silversmith's columns, is merged into as SQL MERGE would.
+/// A table of another program, without silversmith's columns, is merged into as by SQL MERGE.
 #[tokio::test]
-async fn a_table_that_was_there_before_is_updated_unconditionally() {
+async fn a_table_of_another_program_is_updated_unconditionally() {
     use arrow::array::{Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use silversmith::lake::write::data::DataWriter;
@@ -227,9 +227,9 @@ async fn a_table_that_was_there_before_is_updated_unconditionally() {
     assert_eq!(rows, ["1|new|1970-01-01", "2|y|null"]);
 }
 
-/// Merges are cut into several commits when bronze gained more than one commit should take.
+/// A merge is split into several commits when bronze gained more rows than one commit should merge.
 #[tokio::test]
-async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
+async fn a_large_backlog_is_merged_in_several_commits_each_with_its_position() {
     let mut world = World::new(CUSTOMERS);
     for number in 1..5 {
         world.put(
@@ -258,8 +258,8 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_mark() {
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["n4"]);
 }
 
-/// Narrow rows are small in Parquet and cost a merge all the same: they are merged in passes over shares
-/// of the keys, and only the last moves the mark (I7).
+/// Narrow rows are small in Parquet and still cost a merge memory: they are merged in passes over shares of the
+/// keys, and only the last pass moves the position (I7).
 #[tokio::test]
 async fn many_narrow_rows_are_merged_in_passes() {
     let mut world = World::new(CUSTOMERS);
@@ -277,15 +277,15 @@ async fn many_narrow_rows_are_merged_in_passes() {
     assert_eq!((report.snapshots.len(), report.counts.inserted), (3, 3_000));
     let key = format!("{}-sequence-number", silversmith::silver::MERGED);
     let line = world.table("silver.customers").await.snapshots();
-    let marked: Vec<bool> = line.iter().map(|s| s.summary.contains_key(&key)).collect();
-    assert_eq!(marked, [false, false, true]);
+    let positioned: Vec<bool> = line.iter().map(|s| s.summary.contains_key(&key)).collect();
+    assert_eq!(positioned, [false, false, true]);
     let rows = world.sql("SELECT count(*), count(DISTINCT id) FROM silver.customers").await;
     assert_eq!(rows, ["3000|3000"]);
     assert_eq!(world.silver().await.snapshots, Vec::new());
 }
 
-/// Parquet cuts statistics at 64 bytes: a file of several row groups once got bounds that left such keys out, and a
-/// merge inserted the key a second time.
+/// Parquet cuts statistics at 64 bytes. Files of several row groups once had bounds without such keys, and a merge
+/// inserted the key a second time.
 #[tokio::test]
 async fn a_long_key_in_a_file_of_several_row_groups_is_updated() {
     let world = World::new(CUSTOMERS);

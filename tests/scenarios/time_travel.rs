@@ -1,4 +1,4 @@
-//! Looking back: versions are really pinned, metadata tables, changes.
+//! Time travel: versions are really pinned; metadata tables; changes.
 
 use silversmith::lake::SnapshotId;
 use silversmith::sql::session::{query, session};
@@ -55,7 +55,7 @@ async fn an_unknown_version_is_an_error() {
 }
 
 #[tokio::test]
-async fn metadata_tables_tell_the_history() {
+async fn metadata_tables_show_the_history() {
     let (world, old, new) = two_versions().await;
     let history = world.sql("SELECT snapshot_id, is_current_ancestor FROM silver.customers.history ORDER BY made_current_at").await;
     assert_eq!(history, [format!("{old}|true"), format!("{new}|true")]);

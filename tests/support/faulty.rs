@@ -239,8 +239,10 @@ pub enum Fate {
     DoneThenRefused,
     /// It is not carried out, and no answer comes.
     LostOnTheWay,
-    /// Somebody else's commit is carried out first.
+    /// The rival's commit is carried out first.
     Overtaken,
+    /// It is carried out, and the rival's commit right after it, before the answer comes.
+    Followed,
     /// The catalog says no, and why: nothing is carried out.
     Forbidden,
     /// It is carried out; the next looks are at a replica that still shows this, older state.
@@ -249,9 +251,11 @@ pub enum Fate {
 
 type Rival = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
 
-/// A catalog that treats swaps as told, one fate after the other; then all are fine.
-pub struct Fateful {
+/// A catalog in which swaps meet their fates, one after the other; then all are fine.
+pub struct FailingCatalog {
     pub inner: Arc<dyn Catalog>,
+    /// The one table whose swaps are treated so, its creation being the first; none: every table's.
+    only: Option<TableName>,
     fates: std::sync::Mutex<Vec<Fate>>,
     rival: Option<Rival>,
     pub swaps: AtomicUsize,
@@ -261,13 +265,13 @@ pub struct Fateful {
     late: AtomicUsize,
 }
 
-impl std::fmt::Debug for Fateful {
+impl std::fmt::Debug for FailingCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fateful")
+        f.write_str("FailingCatalog")
     }
 }
 
-impl Fateful {
+impl FailingCatalog {
     pub fn new(inner: Arc<dyn Catalog>, fates: &[Fate]) -> Arc<Self> {
         Arc::new(Self::with(inner, fates, None))
     }
@@ -278,6 +282,7 @@ impl Fateful {
         fates.reverse();
         Self {
             inner,
+            only: None,
             fates: std::sync::Mutex::new(fates),
             rival,
             swaps: AtomicUsize::new(0),
@@ -286,10 +291,65 @@ impl Fateful {
             late: AtomicUsize::new(0),
         }
     }
+
+    /// The same, for the creation and the swaps of one table alone.
+    pub fn only_for(mut self, table: &str) -> Self {
+        self.only = Some(table.parse().unwrap());
+        self
+    }
+
+    async fn overtake(&self) {
+        if let Some(rival) = &self.rival {
+            rival().await;
+        }
+    }
+
+    /// A swap or a creation, as the next fate has it.
+    async fn meet(
+        &self,
+        swap: impl Future<Output = Result<Swap, CatalogError>>,
+    ) -> Result<Swap, CatalogError> {
+        self.swaps.fetch_add(1, Ordering::SeqCst);
+        let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Fine);
+        let lost = || CatalogError {
+            catalog: "test".to_owned(),
+            doing: "swap",
+            message: "the connection was reset".to_owned(),
+            kind: Kind::Retry,
+            certain: false,
+        };
+        match fate {
+            Fate::Fine => swap.await,
+            Fate::DoneAnswerLost => {
+                swap.await?;
+                Err(lost())
+            }
+            Fate::DoneThenRefused => {
+                swap.await?;
+                Ok(Swap::Refused)
+            }
+            Fate::LostOnTheWay => Err(lost()),
+            Fate::Forbidden => Err(CatalogError { certain: true, kind: Kind::Look, ..lost() }),
+            Fate::DoneShownLate(looks) => {
+                let swapped = swap.await?;
+                self.late.store(looks, Ordering::SeqCst);
+                Ok(swapped)
+            }
+            Fate::Overtaken => {
+                self.overtake().await;
+                swap.await
+            }
+            Fate::Followed => {
+                let swapped = swap.await?;
+                self.overtake().await;
+                Ok(swapped)
+            }
+        }
+    }
 }
 
 #[async_trait]
-impl Catalog for Fateful {
+impl Catalog for FailingCatalog {
     fn writes_metadata(&self) -> bool {
         self.inner.writes_metadata()
     }
@@ -308,7 +368,11 @@ impl Catalog for Fateful {
     }
 
     async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
-        self.inner.create(table, first).await
+        let creation = self.inner.create(table, first);
+        match self.only.as_ref() == Some(table) {
+            true => self.meet(creation).await,
+            false => creation.await,
+        }
     }
 
     async fn swap(
@@ -317,38 +381,10 @@ impl Catalog for Fateful {
         base: &Pointer,
         next: &Proposal,
     ) -> Result<Swap, CatalogError> {
-        self.swaps.fetch_add(1, Ordering::SeqCst);
-        let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Fine);
-        let lost = || CatalogError {
-            catalog: "test".to_owned(),
-            doing: "swap",
-            message: "the connection was reset".to_owned(),
-            kind: Kind::Retry,
-            certain: false,
-        };
-        match fate {
-            Fate::Fine => self.inner.swap(table, base, next).await,
-            Fate::DoneAnswerLost => {
-                self.inner.swap(table, base, next).await?;
-                Err(lost())
-            }
-            Fate::DoneThenRefused => {
-                self.inner.swap(table, base, next).await?;
-                Ok(Swap::Refused)
-            }
-            Fate::LostOnTheWay => Err(lost()),
-            Fate::Forbidden => Err(CatalogError { certain: true, kind: Kind::Look, ..lost() }),
-            Fate::DoneShownLate(looks) => {
-                let swap = self.inner.swap(table, base, next).await?;
-                self.late.store(looks, Ordering::SeqCst);
-                Ok(swap)
-            }
-            Fate::Overtaken => {
-                if let Some(rival) = &self.rival {
-                    rival().await;
-                }
-                self.inner.swap(table, base, next).await
-            }
+        let swap = self.inner.swap(table, base, next);
+        match self.only.as_ref().is_none_or(|only| only == table) {
+            true => self.meet(swap).await,
+            false => swap.await,
         }
     }
 

@@ -1,11 +1,15 @@
 //! A whole lake in memory, driven step by step.
 
+pub mod deletes;
+pub mod failing_store;
 pub mod faulty;
-pub mod meddled;
+pub mod logged;
 pub mod queued;
 pub mod queues;
 pub mod real_time;
+pub mod rivals;
 pub mod schemas;
+pub mod warehouse;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +39,7 @@ pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 1, 31, hour, minute, 0).unwrap()
 }
 
-/// The lake of a configuration. Its warehouse is checked as one on disk; a world puts another in its place.
+/// The lake of a configuration. Its warehouse is checked as one on disk; a world replaces it by one in memory.
 pub const LAKE: &str = r#"
 [lake]
 name = "lake"
@@ -143,7 +147,7 @@ impl World {
         self.wired = assemble(settings, lake, source, checkpoints, intake);
     }
 
-    /// An object in the raw zone, with as many minutes after noon as its LastModified.
+    /// An object in the raw zone, with a LastModified of this many minutes past eleven.
     pub fn put(&self, name: &str, content: &str, minute: u32) {
         self.raw.put(&format!("raw/{name}"), content.as_bytes(), at(11, minute));
     }
@@ -180,7 +184,7 @@ impl World {
     }
 }
 
-/// Properties of a commit that says nothing about itself, as another writer's.
+/// Properties of a commit that records nothing about itself, as another writer's.
 pub fn unsaid() -> CommitProperties {
     CommitProperties::of_snapshot(Layer::Ledger, Properties::new())
 }
@@ -200,7 +204,7 @@ pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// What others may do to a table's metadata.
+/// What other programs may do to a table's metadata.
 impl World {
     /// Expires all snapshots but the current one, as any engine's maintenance may.
     pub async fn expire_all_but_current(&self, name: &str) {
@@ -235,7 +239,7 @@ impl World {
         .await;
     }
 
-    /// Takes a table property away.
+    /// Removes a table property.
     pub async fn remove_property(&self, name: &str, key: &str) {
         self.change_metadata(name, |builder, _| {
             builder.remove_properties(&[key.to_owned()]).unwrap()

@@ -13,7 +13,7 @@ use silversmith::telemetry::readiness::Health;
 use silversmith::worker::{self, Until, WorkerError};
 use tokio::sync::oneshot;
 
-use super::meddled::Meddled;
+use super::failing_store::FailingStore;
 use super::{LAKE, World, at, settings_of};
 
 /// Queues as the source; pipelines follow.
@@ -78,10 +78,10 @@ impl QueuedWorld {
         Self::on(world, pipelines, raw, queues, ways)
     }
 
-    /// With a raw zone that can be meddled with.
-    pub fn meddled(pipelines: &str) -> (Self, Arc<Meddled>) {
+    /// With a raw zone that can be made to fail.
+    pub fn failing(pipelines: &str) -> (Self, Arc<FailingStore>) {
         let world = World::new(super::CUSTOMERS);
-        let store = Meddled::new(&world.raw, |_| {});
+        let store = FailingStore::new(&world.raw, |_| {});
         let queues = MemoryQueues::new(&world.ambient);
         let ways: Ways = (queues.events.clone(), queues.dlq.clone());
         (Self::on(world, pipelines, store.clone(), queues, ways), store)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Fails where an announcement is not as its schema says, or says more than the schema.
+/// Fails where an announcement does not fit its schema, or has more than the schema.
 pub fn assert_documented(kind: &str, detail: &Value) {
     let path = format!("{}/infra/events/{kind}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let mut schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

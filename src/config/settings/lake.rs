@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::resolver::Resolver;
-use super::{CatalogSettings, LakeSettings, Place, rest};
+use super::{CatalogSettings, LakeSettings, Location, rest};
 use crate::config::file::{LakeSection, RestSection};
 
 pub(super) fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> LakeSettings {
@@ -11,28 +11,29 @@ pub(super) fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) 
         resolver.say("lake.name", "it is empty");
     }
     let catalog = catalog(resolver, section, base);
-    let places_itself = matches!(catalog, CatalogSettings::S3Tables(_) | CatalogSettings::Rest(_));
+    let has_locations = matches!(catalog, CatalogSettings::S3Tables(_) | CatalogSettings::Rest(_));
     let warehouse = match &section.warehouse {
         Some(_) if matches!(catalog, CatalogSettings::S3Tables(_)) => {
-            let why = "S3 Tables gives each table a place of its own: leave it out";
+            let why = "S3 Tables gives each table its own location: leave the key out";
             resolver.say("lake.warehouse", why);
             None
         }
-        Some(text) => Some(place(resolver, "lake.warehouse", text, base)),
-        None if places_itself => None,
+        Some(text) => Some(location(resolver, "lake.warehouse", text, base)),
+        None if has_locations => None,
         None => {
             let why = "it is missing: write where new tables go, a path or s3://bucket/prefix";
             resolver.say("lake.warehouse", why);
             None
         }
     };
-    if let (CatalogSettings::Glue(_), Some(Place::Folder(_))) = (&catalog, &warehouse) {
+    if let (CatalogSettings::Glue(_), Some(Location::Folder(_))) = (&catalog, &warehouse) {
         resolver.say("lake.warehouse", "tables in Glue are on S3: write s3://bucket/prefix");
     }
-    let checkpoints = place(resolver, "lake.checkpoints", &section.checkpoints, base);
+    let checkpoints = location(resolver, "lake.checkpoints", &section.checkpoints, base);
     let event_bus = section.event_bus.clone();
     if event_bus.as_ref().is_some_and(String::is_empty) {
-        resolver.say("lake.event_bus", "it is empty: leave it out, or write a bus's name or ARN");
+        resolver
+            .say("lake.event_bus", "it is empty: write the name or ARN of a bus, or leave it out");
     }
     LakeSettings { name: section.name.clone(), catalog, warehouse, checkpoints, event_bus }
 }
@@ -41,7 +42,7 @@ fn catalog(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> Catal
     let text = section.catalog.as_str();
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
     if section.rest.is_some() && kind != "rest" {
-        resolver.say("lake.rest", "it is for `rest:` catalogs: leave it out");
+        resolver.say("lake.rest", "it applies to `rest:` catalogs only: leave it out");
     }
     match (kind, rest) {
         ("sqlite", path) if !path.is_empty() && !path.contains('?') => {
@@ -68,7 +69,7 @@ fn catalog(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> Catal
     }
 }
 
-/// What counts where there is no `[lake.rest]`.
+/// What applies where there is no `[lake.rest]`.
 const NO_REST: RestSection = RestSection {
     warehouse: None,
     auth: None,
@@ -77,24 +78,24 @@ const NO_REST: RestSection = RestSection {
     signing_name: None,
 };
 
-fn place(resolver: &mut Resolver, key: &str, text: &str, base: &Path) -> Place {
+fn location(resolver: &mut Resolver, key: &str, text: &str, base: &Path) -> Location {
     if let Some(rest) = text.strip_prefix("s3://") {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             resolver.say(key, "write s3://bucket/prefix");
         }
         let prefix = prefix.trim_matches('/').to_owned();
-        return Place::S3 { bucket: bucket.to_owned(), prefix };
+        return Location::S3 { bucket: bucket.to_owned(), prefix };
     }
     if text.contains("://") {
         resolver.say(key, "write a path or s3://bucket/prefix");
     } else if text.contains(['#', '?']) {
-        resolver.say(key, "other engines cannot read paths with # or ?");
+        resolver.say(key, "other engines cannot read paths with # or ?: choose another path");
     }
-    Place::Folder(normal(&base.join(text)))
+    Location::Folder(normal(&base.join(text)))
 }
 
-/// The path without `.` and `..`, as far as that can be told without looking.
+/// The path without `.` and `..`, by its text alone.
 pub(super) fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {

@@ -1,6 +1,6 @@
-//! Settings: resolved and checked, what travels through the program.
+//! Settings: the configuration, resolved and checked.
 //!
-//! A file for each part of the configuration; `resolver.rs` collects what is wrong with it.
+//! A file for each section; `resolver.rs` collects the problems.
 
 mod lake;
 mod pipeline;
@@ -45,36 +45,36 @@ pub struct LakeSettings {
     pub name: String,
     /// The catalog.
     pub catalog: CatalogSettings,
-    /// Where new tables go; `None` where the catalog says.
-    pub warehouse: Option<Place>,
+    /// Where new tables go; `None` where the catalog chooses.
+    pub warehouse: Option<Location>,
     /// Where checkpoints go.
-    pub checkpoints: Place,
+    pub checkpoints: Location,
     /// The bus that commits are announced on.
     pub event_bus: Option<String>,
 }
 
 /// Where files are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// A folder, absolute.
     Folder(PathBuf),
     /// On S3.
     S3 {
         /// The bucket.
         bucket: String,
-        /// What keys begin with, without slashes at its ends; it may be empty.
+        /// The prefix of keys, without slashes at its ends; it may be empty.
         prefix: String,
     },
 }
 
 impl Settings {
-    /// How `worker.memory` is shared out.
+    /// How `worker.memory` is divided.
     pub fn memory(&self) -> Memory {
         Memory::of(self.worker.memory, self.pipelines.len())
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folder(path) => path.display().fmt(f),
@@ -93,7 +93,7 @@ pub enum CatalogSettings {
     Postgres(String),
     /// An S3 table bucket, by its ARN.
     S3Tables(String),
-    /// A Glue Data Catalog, by its id; empty for the account's own.
+    /// A Glue Data Catalog, by its id; empty for that of the AWS account.
     Glue(String),
     /// A catalog that speaks the Iceberg REST protocol.
     Rest(RestCatalogSettings),
@@ -104,24 +104,24 @@ pub enum CatalogSettings {
 pub struct RestCatalogSettings {
     /// Its address, up to and without `/v1`.
     pub uri: String,
-    /// The warehouse that it is asked for.
+    /// The warehouse to request from it.
     pub warehouse: Option<String>,
-    /// How it is logged in to.
+    /// The login.
     pub auth: RestAuth,
 }
 
-/// How a REST catalog is logged in to. Secrets come from the environment, not from the file.
+/// The login of a REST catalog. Secrets come from the environment, not from the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestAuth {
-    /// Not at all.
+    /// No login.
     None,
     /// By `SILVERSMITH_REST_TOKEN`.
     Token,
     /// By `SILVERSMITH_REST_CREDENTIAL`.
     OAuth2 {
-        /// Where tokens are made.
+        /// The URL of the token endpoint.
         server: String,
-        /// What a token is to allow.
+        /// The scope of a token.
         scope: String,
     },
     /// By the credentials of AWS.
@@ -136,7 +136,7 @@ pub enum RestAuth {
 /// See `[worker]`.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// Bytes that the process is to stay within.
+    /// Bytes that the process should stay within.
     pub memory: u64,
     /// Objects read at a time.
     pub read_concurrency: usize,
@@ -156,7 +156,7 @@ pub enum SourceSettings {
     },
     /// Events of S3.
     Queue(QueueSettings),
-    /// S3, when it is listed.
+    /// Listings of S3.
     Listing,
 }
 
@@ -167,18 +167,18 @@ pub struct QueueSettings {
     pub queue: String,
     /// The URL of the queue for dead letters.
     pub dlq: String,
-    /// How long a message that was received stays hidden, unless it is extended.
+    /// How long a received message stays hidden, unless a worker extends it.
     pub visibility: Duration,
-    /// What becomes of objects that no pipeline wants.
+    /// What happens to objects that match no pipeline.
     pub on_unmatched: OnUnmatched,
 }
 
-/// What becomes of an object that no pipeline wants.
+/// What happens to an object that matches no pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnmatched {
-    /// It is counted, and logged once for a folder.
+    /// It is counted, and logged once for each folder.
     Skip,
-    /// It is told to somebody.
+    /// It is dead-lettered.
     DeadLetter,
 }
 
@@ -197,9 +197,9 @@ pub struct PipelineSettings {
     pub gold: Vec<GoldSettings>,
 }
 
-/// The memory that a worker is bound to unless it is configured.
+/// The memory of a worker by default.
 const DEFAULT_MEMORY: u64 = 512 * 1024 * 1024;
-/// Below this, the process does not stay within it: about 100 MiB are used whatever is done.
+/// Below this, the process does not stay within its limit: about 100 MiB are always in use.
 const LEAST_MEMORY: u64 = 256 * 1024 * 1024;
 
 pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
@@ -238,7 +238,7 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
 }
 
 fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
-    // A function has what it has; the rest is for what no setting bounds.
+    // A function's memory is fixed; a quarter of it is left for what no setting bounds.
     let usual = environment::lambda_memory().map_or(DEFAULT_MEMORY, |all| all / 4 * 3);
     let memory = resolver.parsed("worker.memory", section.memory.as_deref(), usual, bytes);
     if memory < LEAST_MEMORY {
@@ -247,7 +247,7 @@ fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
     }
     let read_concurrency = section.read_concurrency.unwrap_or(16);
     if !(1..=1_024).contains(&read_concurrency) {
-        resolver.say("worker.read_concurrency", "it has to be from 1 to 1024");
+        resolver.say("worker.read_concurrency", "it must be from 1 to 1024");
     }
     let grace = section.shutdown_grace.as_deref();
     let shutdown_grace =
@@ -296,13 +296,13 @@ fn no_two_alike(
     let mut seen: HashMap<&TableName, &str> = HashMap::new();
     for (index, key, table) in tables {
         if let Some(other) = seen.insert(table, &pipelines[*index].name) {
-            let why = format!("table {table} is written twice (by pipeline `{other}`, too)");
+            let why = format!("pipeline `{other}` writes table {table}, too: choose another name");
             resolver.say(key, why);
         }
     }
 }
 
-/// S3 Tables and Glue take lower-case names, and no namespaces within namespaces
+/// S3 Tables and Glue accept lower-case names, and no namespaces within namespaces
 /// ([Naming rules](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-buckets-naming.html)).
 fn fit_the_catalog(
     resolver: &mut Resolver,
@@ -319,7 +319,7 @@ fn fit_the_catalog(
     for (_, key, table) in tables {
         if !plain(table.namespace()) || !plain(table.table()) {
             let why = format!(
-                "{table}: this catalog wants namespace.table in lower-case letters, digits and _"
+                "{table}: this catalog needs namespace.table in lower-case letters, digits and _"
             );
             resolver.say(key, why);
         }

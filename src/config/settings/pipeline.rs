@@ -27,7 +27,7 @@ pub(super) struct Shared<'a> {
     pub(super) pipelines: usize,
 }
 
-/// The part of a glob before the first folder that is not named outright.
+/// The part of a glob before the first folder with a wildcard.
 fn root(glob: &str) -> &str {
     let special = glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len());
     glob[..special].rfind('/').map_or("", |slash| &glob[..=slash])
@@ -43,10 +43,10 @@ pub(super) fn pipeline(
     let key = |rest: &str| format!("pipeline[{index}].{rest}");
     let name_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if section.name.is_empty() || !section.name.chars().all(name_ok) {
-        resolver.say(key("name"), "it has to be made of letters, digits, - and _");
+        resolver.say(key("name"), "write letters, digits, - and _ only");
     }
     let glob = section.source.trim_start_matches("./");
-    if let Err(why) = place_of(glob, shared.on_s3) {
+    if let Err(why) = check_location(glob, shared.on_s3) {
         resolver.say(key("source"), why);
     }
     let compiled = GlobBuilder::new(glob)
@@ -103,12 +103,12 @@ pub(super) fn pipeline(
     PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
 }
 
-/// Whether a glob names objects where the source has them.
-fn place_of(glob: &str, on_s3: bool) -> Result<(), &'static str> {
+/// Whether a glob is on S3 if, and only if, the source is.
+fn check_location(glob: &str, on_s3: bool) -> Result<(), &'static str> {
     match glob.strip_prefix("s3://").map(|rest| rest.split_once('/')) {
         Some(Some((bucket, key))) if !bucket.is_empty() && !key.is_empty() => {
             if bucket.contains(['*', '?', '[', '{']) {
-                return Err("the bucket has to be named outright");
+                return Err("the bucket cannot contain wildcards: write its name");
             }
             if !on_s3 {
                 return Err("with source.directory, write a path such as raw/**/*.csv");
@@ -141,7 +141,7 @@ fn csv(
         if plain != [column.clone()] {
             resolver.say(
                 key(&format!("columns.{column}")),
-                format!("columns are declared by the table's name for them: `{}`", plain[0]),
+                format!("write the column's name in the table: `{}`", plain[0]),
             );
         }
         match arrow_type(kind) {
@@ -150,7 +150,7 @@ fn csv(
             }
             None => resolver.say(
                 key(&format!("columns.{column}")),
-                format!("`{kind}` is not a type: boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz, string"),
+                format!("`{kind}` is not a type; write boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz or string"),
             ),
         }
     }
@@ -168,7 +168,7 @@ fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> Batch
     let default = BatchLimits::default();
     let max_objects = section.max_objects.unwrap_or(default.max_objects);
     if max_objects == 0 {
-        resolver.say(key("max_objects"), "it has to be at least 1");
+        resolver.say(key("max_objects"), "it must be at least 1");
     }
     BatchLimits {
         max_objects,
@@ -221,7 +221,7 @@ fn silver(
         OnBronzeDelete::Fail,
         one_of(&[("fail", OnBronzeDelete::Fail), ("ignore", OnBronzeDelete::Ignore)]),
     );
-    let what = format!("silver table {}", section.table);
+    let what = format!("silver table {}: its SQL", section.table);
     let (select, delete_when) = (section.select.as_deref(), section.delete_when.as_deref());
     let mut rows =
         |key: String, select, delete_when| match Rowwise::parse(&what, select, delete_when) {
@@ -231,7 +231,7 @@ fn silver(
                 None
             }
         };
-    // Each on its own first, so that the complaint names the right key.
+    // Each on its own first, so that the error names the right key.
     let parsed = rows(key("select"), select, None).is_some()
         && rows(key("delete_when"), None, delete_when).is_some();
     let rows = parsed.then(|| rows(key("select"), select, delete_when)).flatten();

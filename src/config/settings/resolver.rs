@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, collected: all of it is told at once.
+//! Collects what is wrong with a configuration, so that all of it is reported at once.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ impl Resolver {
         self.wrong.push((key.into(), why.into()));
     }
 
-    /// The value, or the default while the complaint is noted.
+    /// The value; or the default, after a problem was recorded.
     pub(super) fn parsed<T>(
         &mut self,
         key: &str,
@@ -57,7 +57,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a time: write 500ms, 2s, 1m, …"))
+        .map_err(|_| format!("`{text}` is not a duration: write 500ms, 2s, 1m, …"))
 }
 
 pub(super) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {

@@ -1,11 +1,11 @@
-//! `[lake.rest]`: how a REST catalog is reached.
+//! `[lake.rest]`: the address and the login of a REST catalog.
 
 use super::resolver::Resolver;
 use super::{RestAuth, RestCatalogSettings};
 use crate::config::environment;
 use crate::config::file::RestSection;
 
-/// The scope that Iceberg's own clients ask for.
+/// The scope that Iceberg's own clients request.
 const SCOPE: &str = "catalog";
 
 pub(super) fn rest(
@@ -31,7 +31,7 @@ pub(super) fn rest(
         "none" => RestAuth::None,
         "token" => RestAuth::Token,
         "oauth2" => RestAuth::OAuth2 {
-            // Where the REST specification has it, deprecated and still what most catalogs serve.
+            // The endpoint of the REST specification: deprecated, and still what most catalogs serve.
             server: section.oauth2_server.clone().unwrap_or(format!("{uri}/v1/oauth/tokens")),
             scope: section.scope.clone().unwrap_or(SCOPE.to_owned()),
         },
@@ -51,13 +51,14 @@ pub(super) fn rest(
         ("signing_name", section.signing_name.is_some(), matches!(auth, RestAuth::SigV4 { .. })),
     ] {
         if given && !fits {
-            resolver.say(format!("lake.rest.{key}"), "it does not belong to this lake.rest.auth");
+            let why = "it does not apply to this lake.rest.auth: leave it out";
+            resolver.say(format!("lake.rest.{key}"), why);
         }
     }
     RestCatalogSettings { uri: uri.to_owned(), warehouse: section.warehouse.clone(), auth }
 }
 
-/// How one usually logs in there.
+/// The login unless `lake.rest.auth` is set.
 fn usual(uri: &str) -> &'static str {
     match () {
         () if is_aws(uri) => "sigv4",
@@ -71,7 +72,7 @@ fn is_aws(uri: &str) -> bool {
     aws_name(uri).is_some()
 }
 
-/// What an endpoint of AWS is called within AWS: `glue.eu-west-1`.
+/// The name of an AWS endpoint without its domain: `glue.eu-west-1`.
 fn aws_name(uri: &str) -> Option<&str> {
     const AWS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
     let host = uri.split("://").nth(1)?.split(['/', ':']).next()?;

@@ -25,7 +25,8 @@ pub(super) fn source(
             SourceSettings::Listing
         }
         (Some(directory), None) => {
-            refuse(resolver, section, &["dlq", "visibility"], "a directory has none: leave it out");
+            let why = "it applies to source.queue only: leave it out";
+            refuse(resolver, section, &["dlq", "visibility"], why);
             let settle = section.settle.as_deref();
             let settle = resolver.parsed("source.settle", settle, Duration::from_secs(1), duration);
             SourceSettings::Directory { directory: normal(&base.join(directory)), settle }
@@ -35,19 +36,19 @@ pub(super) fn source(
                 resolver,
                 section,
                 &["settle"],
-                "it is for a directory: objects on S3 are complete",
+                "it applies to source.directory only: leave it out",
             );
             SourceSettings::Queue(queues(resolver, section, queue, on_unmatched))
         }
         (None, None) => {
-            let why = "there is no source.queue that it belongs to";
+            let why = "it needs source.queue or source.directory, and neither is set";
             refuse(resolver, section, &["dlq", "visibility", "settle"], why);
             SourceSettings::Listing
         }
     }
 }
 
-/// Keys that make no sense here.
+/// Reports the keys that do not apply to this kind of source.
 fn refuse(resolver: &mut Resolver, section: &SourceSection, keys: &[&str], why: &str) {
     for (key, given) in [
         ("dlq", section.dlq.is_some()),
@@ -75,23 +76,22 @@ fn queues(
     let visibility =
         resolver.parsed("source.visibility", visibility, Duration::from_secs(60), duration);
     if !(SHORTEST..=LONGEST).contains(&visibility) {
-        resolver.say("source.visibility", "it has to be from 5s to 12h");
+        resolver.say("source.visibility", "it must be from 5s to 12h");
     }
     url(resolver, "source.queue", queue);
     let dlq = section.dlq.clone().unwrap_or_default();
     match &section.dlq {
-        None => resolver.say(
-            "source.dlq",
-            "it is missing: what cannot be processed has to go somewhere; name the queue for dead letters",
-        ),
+        None => {
+            resolver.say("source.dlq", "it is missing: write the URL of the queue for dead letters")
+        }
         Some(dlq) => {
             url(resolver, "source.dlq", dlq);
             if queue.ends_with(".fifo") != dlq.ends_with(".fifo") {
-                let why = "queue and dlq have to be both FIFO or both standard";
+                let why = "source.queue and source.dlq must both be FIFO or both be standard";
                 resolver.say("source.dlq", why);
             }
             if queue == dlq {
-                resolver.say("source.dlq", "it is the queue itself");
+                resolver.say("source.dlq", "it is the same queue as source.queue: use another one");
             }
         }
     }

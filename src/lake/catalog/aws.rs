@@ -5,7 +5,7 @@ use crate::aws::{Answer, Failed, ProvideErrorMetadata, told};
 use crate::error::Kind;
 use crate::lake::TableName;
 
-/// What an SDK's error says of what was asked.
+/// The error of a request through the SDK.
 pub(super) fn failed<E>(catalog: &str, doing: &'static str, error: Failed<E>) -> CatalogError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

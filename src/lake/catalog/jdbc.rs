@@ -12,7 +12,7 @@ use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
 use crate::error::Kind;
 use crate::lake::TableName;
 
-/// The statements that make the two tables; each is harmless when repeated.
+/// The statements that create the two tables; each is harmless when repeated.
 const CREATE_TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS iceberg_tables (
         catalog_name VARCHAR(255) NOT NULL,
@@ -30,7 +30,7 @@ const CREATE_TABLES: [&str; 2] = [
         PRIMARY KEY (catalog_name, namespace, property_key))",
 ];
 
-/// How long a connection may take to be had: an answer that takes longer is no answer.
+/// How long a connection may take: a slower answer counts as none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JDBC-style catalog; the token is the metadata location itself.
@@ -42,7 +42,7 @@ pub struct JdbcCatalog {
 }
 
 impl JdbcCatalog {
-    /// Connects, and makes the catalog's tables where they are missing.
+    /// Connects, and creates the catalog's tables where they are missing.
     ///
     /// `url` is `sqlite:<path>` or `postgres://…`; `name` is the catalog's name, part of every primary key.
     pub async fn connect(url: &str, name: &str) -> Result<Self, CatalogError> {
@@ -62,7 +62,7 @@ impl JdbcCatalog {
         let catalog = Self { pool, name: name.to_owned(), shown };
         for statement in CREATE_TABLES {
             if let Err(error) = sqlx::query(statement).execute(&catalog.pool).await {
-                // Postgres lets two concurrent IF NOT EXISTS collide: the table is there then.
+                // In Postgres two concurrent IF NOT EXISTS may collide: then the table exists.
                 if !is_unique_violation(&error) {
                     return Err(catalog.failed("create its tables", &error));
                 }
@@ -83,7 +83,7 @@ impl JdbcCatalog {
             .await;
         match added {
             Ok(_) => Ok(()),
-            // Somebody else was faster, or something is wrong: asking again tells.
+            // Another client was faster, or something is wrong: a second probe decides.
             Err(error) => match sqlx::query(probe).fetch_optional(&self.pool).await {
                 Ok(_) => Ok(()),
                 Err(_) => Err(self.failed("add column iceberg_type to its tables", &error)),
@@ -202,10 +202,10 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|e| e.is_unique_violation())
 }
 
-/// The URL as it may be shown: whatever stands between `:` and `@` of the authority is a secret.
+/// The URL for messages: everything between `:` and `@` of the authority is a secret.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // A password may hold anything, a slash too: whatever stands before the last @ is the login.
+    // A password may hold any character, also a slash: everything before the last @ is the login.
     match rest.rsplit_once('@') {
         Some((login, host)) => {
             let user = login.split(':').next().unwrap_or_default();

@@ -30,16 +30,16 @@ pub use s3tables::S3TablesCatalog;
 use super::TableName;
 use crate::error::Kind;
 
-/// Where a table stands, and the token that a swap must present.
+/// A table's current metadata file, and the token that a swap must present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
     /// Location of the current metadata file.
     pub metadata_location: String,
-    /// What the catalog compares at the swap: opaque to everybody else.
+    /// What the catalog compares at the swap: opaque to all others.
     pub token: Token,
 }
 
-/// A catalog's version of a table's pointer, opaque outside of the backend that made it.
+/// A catalog's version of a table's pointer, opaque outside the backend that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token(pub(super) String);
 
@@ -50,58 +50,58 @@ impl Token {
     }
 }
 
-/// A table as its catalog knows it.
+/// A table's entry in its catalog.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Where it stands.
+    /// Its pointer.
     pub pointer: Pointer,
-    /// The metadata itself, from catalogs that send it along.
+    /// The metadata, from catalogs that send it with the entry.
     pub metadata: Option<TableMetadata>,
 }
 
-/// A table's next state, said both ways: as a metadata file, and as steps from the state before.
+/// A table's next state in both forms: as a metadata file, and as steps from the state before.
 #[derive(Debug, Clone)]
 pub struct Proposal {
     /// The next state.
     pub metadata: TableMetadata,
     /// Its file. It is written before the proposal is sent, unless the catalog writes it ([`Catalog::writes_metadata`]).
     pub metadata_location: String,
-    /// What has to be true of the state before (Iceberg REST specification, `TableRequirement`).
+    /// What must be true of the state before (Iceberg REST specification, `TableRequirement`).
     pub requirements: Vec<TableRequirement>,
     /// The steps from the state before to the next (Iceberg REST specification, `TableUpdate`).
     pub updates: Vec<TableUpdate>,
 }
 
-/// The answer of a catalog that did answer.
+/// The answer of a catalog to a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
     /// The pointer now names the proposed metadata.
     Swapped,
     /// The pointer was not what the token says (or, for a creation, the table exists).
     ///
-    /// SUBTLE: this does not prove that the proposal did not win earlier: a retry below us may
-    /// have sent it twice. The commit protocol looks before it believes (I6).
+    /// SUBTLE: this does not prove that the proposal did not win earlier: a retry in a lower layer may have sent
+    /// it twice. So the commit protocol loads the table before it decides (I6).
     Refused,
 }
 
-/// A catalog that failed to answer: unreachable, timed out, broken off, or unwilling.
+/// A failed catalog request: unreachable, timed out, cut off, or refused.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("catalog {catalog}: {doing}: {message}")]
 pub struct CatalogError {
     /// The catalog, without secrets.
     pub catalog: String,
-    /// What was asked.
+    /// The request.
     pub doing: &'static str,
-    /// What came back.
+    /// The detail.
     pub message: String,
     /// What an operator does next.
     pub kind: Kind,
-    /// The catalog has said no: what was asked was not carried out, and will not be.
+    /// Whether the catalog said no: the request was not carried out, and will not be.
     pub certain: bool,
 }
 
 impl CatalogError {
-    /// There was no answer, or none that settles what became of what was asked.
+    /// There was no answer, or none that says whether the request was carried out.
     pub fn lost(
         catalog: impl Into<String>,
         doing: &'static str,
@@ -111,7 +111,7 @@ impl CatalogError {
         Self { catalog: catalog.into(), doing, message: message.into(), kind, certain: false }
     }
 
-    /// What was asked was not carried out, and will not be.
+    /// The request was not carried out, and will not be.
     pub fn no(
         catalog: impl Into<String>,
         doing: &'static str,
@@ -127,17 +127,18 @@ impl CatalogError {
 /// # Contract
 /// - `load` returns the newest state that any successful `create` or `swap` has set; two
 ///   reads with no swap between return equal tokens; `None` means that there is no such table.
-/// - `place` says where a new table's files go, before its first metadata is made: `None` leaves it to the caller.
-///   Repeating it is harmless, and a table that was placed and not created is not there for `load`.
+/// - `place` returns the location of a new table's files, before its first metadata is made. `None` leaves the
+///   choice to the caller. Repeating it is harmless; a table that was placed and not created does not exist for
+///   `load`.
 /// - `swap` and `create` are sent **once**: an implementation must not retry by itself. Of any
 ///   number of concurrent calls with equal tokens at most one is carried out.
 /// - `Ok(Swap::Swapped)`: durable. `Ok(Swap::Refused)`: this call changed nothing.
 /// - `Err(_)` from `swap` or `create`, unless it is `certain`: *unknown*. It may have been carried out, now or later;
-///   the caller looks (`load`) before it does anything else. `Err(_)` from the reading calls
+///   the caller calls `load` before it does anything else. `Err(_)` from the reading calls
 ///   has no effect.
 /// - Repeating a `swap` with the same token and proposal after `Err` is safe: it succeeds at most once.
-/// - Once `load` returns a token other than the one that a swap was sent with, that swap will not be carried out any
-///   more.
+/// - Once `load` returns a token other than the one that a swap was sent with, that swap will never be carried
+///   out.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
     /// Whether the catalog writes metadata files itself, from the updates of a proposal.
@@ -145,7 +146,7 @@ pub trait Catalog: Debug + Send + Sync {
         false
     }
 
-    /// Where the files of a new table go, if the catalog has a say in that.
+    /// The location of a new table's files, if the catalog chooses it.
     async fn place(&self, _table: &TableName) -> Result<Option<String>, CatalogError> {
         Ok(None)
     }
@@ -153,7 +154,7 @@ pub trait Catalog: Debug + Send + Sync {
     /// The table's current state.
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError>;
 
-    /// Enters a new table (and its namespace) with its first state.
+    /// Creates the entry of a new table (and its namespace) with its first state.
     async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError>;
 
     /// Moves the table from `base` to its next state.

@@ -8,6 +8,6 @@ use crate::lake::write::Uncommitted;
 #[derive(Debug)]
 pub(in crate::lake) struct Append {
     pub(in crate::lake) files: Uncommitted,
-    /// Files that another commit names already: whatever becomes of this one, they stay.
+    /// Files that another commit names already: they stay, however this commit ends.
     pub(in crate::lake) adopted: Vec<DataFile>,
 }

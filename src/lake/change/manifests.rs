@@ -121,7 +121,7 @@ impl<'a> Manifests<'a> {
         let mut found = BTreeSet::new();
         let carried: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
         for manifest in carried {
-            // A manifest of nothing but tombstones has told what it had to tell.
+            // A manifest of tombstones alone has served its purpose: the next snapshot needs it no more.
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;
             }
@@ -159,7 +159,7 @@ impl<'a> Manifests<'a> {
             self.list.push(manifest);
             return Ok(());
         }
-        // The spec of the manifest, not of the table: its partition tuples are of that shape.
+        // The spec of the manifest, not of the table: its partition tuples have that shape.
         let spec = loaded.metadata().partition_spec().clone();
         let schema = loaded.metadata().schema().clone();
         let mut writer = self.writer(manifest.content, schema.clone(), spec.clone())?;
@@ -211,7 +211,7 @@ impl<'a> Manifests<'a> {
             .unwrap_or(MIN_COUNT_TO_MERGE);
         let mut merged = Vec::with_capacity(self.list.len());
         for bin in bins(std::mem::take(&mut self.list), target) {
-            // The newest bin waits until it is full of manifests: else each commit would rewrite it.
+            // The newest bin waits until it is full: otherwise each commit would rewrite it.
             let is_newest = merged.is_empty();
             if bin.len() == 1 || (is_newest && bin.len() < min_count) {
                 merged.extend(bin);
@@ -239,16 +239,16 @@ impl<'a> Manifests<'a> {
         let mut writer = self.writer(ManifestContentType::Data, schema, spec)?;
         for manifest in &bin {
             for entry in self.load(manifest).await?.entries() {
-                let ours = manifest.added_snapshot_id == self.snapshot_id;
+                let is_new = manifest.added_snapshot_id == self.snapshot_id;
                 match entry.status() {
                     // A tombstone belongs to the snapshot that made it; older ones are dropped.
-                    ManifestStatus::Deleted if ours => writer.add_delete_file(
+                    ManifestStatus::Deleted if is_new => writer.add_delete_file(
                         entry.data_file.clone(),
                         entry.sequence_number.unwrap_or_default(),
                         entry.file_sequence_number,
                     ),
                     ManifestStatus::Deleted => Ok(()),
-                    ManifestStatus::Added if ours => writer.add_file(entry.data_file.clone(), -1),
+                    ManifestStatus::Added if is_new => writer.add_file(entry.data_file.clone(), -1),
                     ManifestStatus::Added | ManifestStatus::Existing => keep(&mut writer, entry),
                 }
                 .doing(name, "merging manifests")?;

@@ -23,10 +23,10 @@ use manifests::Manifests;
 use overwrite::Overwrite;
 pub use overwrite::Removed;
 
-/// What a commit says about itself.
+/// What a commit records about itself.
 #[derive(Debug, Clone)]
 pub struct CommitProperties {
-    /// Whose commit it is, for the metrics.
+    /// The layer that commits, for the metrics.
     pub layer: Layer,
     /// Set in the snapshot's summary …
     pub summary: Properties,
@@ -67,8 +67,8 @@ impl Change {
         Self::of(Action::Append(Append { files, adopted: vec![] }), properties)
     }
 
-    /// Adds files, and others (`adopted`) that another commit names already: these stay whatever becomes of
-    /// this commit.
+    /// Adds files, and others (`adopted`) that another commit names already: these stay, however this commit
+    /// ends.
     pub fn adopt(files: Uncommitted, adopted: Vec<DataFile>, properties: CommitProperties) -> Self {
         Self::of(Action::Append(Append { files, adopted }), properties)
     }
@@ -88,8 +88,8 @@ impl Change {
         self
     }
 
-    /// The same, with files of another table that this commit's properties name: they stay if it is in, and are
-    /// deleted if it is not.
+    /// The same, with files of another table that this commit's properties name: they stay if it is committed, and
+    /// are deleted if it is not.
     pub fn with_attached(mut self, files: Uncommitted) -> Self {
         self.attached = Some(files);
         self
@@ -143,7 +143,7 @@ impl Change {
     }
 }
 
-/// What a change takes out of the table, entry by entry of its manifests.
+/// What a change removes from the table, entry by entry of its manifests.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::lake) enum Removal<'a> {
     Nothing,
@@ -161,7 +161,7 @@ pub(in crate::lake) struct Prepared {
 }
 
 const MAIN: &str = "main";
-/// How the names of the buckets end in which S3 Tables keeps tables.
+/// The ending of the bucket names in which S3 Tables keeps tables.
 const S3_TABLES_BUCKET: &str = "--table-s3";
 
 pub(in crate::lake) async fn prepare(
@@ -191,7 +191,7 @@ pub(in crate::lake) async fn prepare(
         .with_snapshot_id(snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())
         .with_sequence_number(metadata.next_sequence_number())
-        // The spec wants times that do not go back; the crate refuses more than a minute of it.
+        // The spec requires times that do not go back; the crate refuses more than a minute of it.
         .with_timestamp_ms(
             lake.ambient.now().timestamp_millis().max(metadata.last_updated_ms() + 1),
         )
@@ -229,7 +229,8 @@ pub(in crate::lake) async fn prepare(
     Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
 }
 
-/// The table properties that a commit sets. On a table from before, it says that the bounds of its files are sure.
+/// The table properties that a commit sets. An older table gets the property that says from when on its bounds
+/// are sure.
 fn properties(table: &Table, change: &Change) -> HashMap<String, String> {
     let mut properties: HashMap<_, _> = change.properties.table.clone().into_iter().collect();
     if table.property(SURE_BOUNDS).is_none() {
@@ -239,7 +240,7 @@ fn properties(table: &Table, change: &Change) -> HashMap<String, String> {
     properties
 }
 
-/// What a change that was prepared on this state asserts of it: no snapshot, column or layout came in between.
+/// What a change asserts of the state that it was prepared on: no snapshot, column or layout came in between.
 fn requirements(base: &TableMetadata) -> Vec<TableRequirement> {
     vec![
         TableRequirement::UuidMatch { uuid: base.uuid() },
@@ -255,10 +256,10 @@ fn requirements(base: &TableMetadata) -> Vec<TableRequirement> {
     ]
 }
 
-/// S3 Tables expires snapshots by itself, also those that silver has not consumed, unless the metadata has a retention
-/// of its own for a branch or a tag
-/// ([Snapshot management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-maintenance.html)): the first
-/// commit to such a table sets it, to what our tables keep anyway.
+/// S3 Tables expires snapshots by itself, also those that silver has not consumed, unless the metadata sets a
+/// retention for a branch or a tag
+/// ([Snapshot management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-maintenance.html)).
+/// The first commit to such a table sets it, to the time that silversmith's tables keep snapshots anyway.
 fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
     let bucket = table.location().strip_prefix("s3://")?.split('/').next()?;
     if table.metadata().current_snapshot_id().is_some() || !bucket.ends_with(S3_TABLES_BUCKET) {
@@ -306,14 +307,13 @@ async fn write_manifest_list(
     list.close().await.doing(name, DOING)
 }
 
-/// The summary with its running totals: the crate's own computation of them takes every overwrite
-/// for a truncation.
+/// The summary with its running totals. The crate's own totals treat every overwrite as a truncation.
 fn summary(
     metadata: &TableMetadata,
     change: &Change,
     collector: &SnapshotSummaryCollector,
 ) -> Summary {
-    let mut facts: HashMap<String, String> = collector.build();
+    let mut entries: HashMap<String, String> = collector.build();
     let before = metadata.current_snapshot().map(|s| &s.summary().additional_properties);
     for (total, plus, minus) in [
         ("total-data-files", "added-data-files", "deleted-data-files"),
@@ -323,17 +323,17 @@ fn summary(
         ("total-position-deletes", "added-position-deletes", "removed-position-deletes"),
         ("total-equality-deletes", "added-equality-deletes", "removed-equality-deletes"),
     ] {
-        let number = |key: &str| facts.get(key).and_then(|v| v.parse::<i64>().ok()).unwrap_or(0);
-        // Where an engine before us kept no total, we cannot continue it.
+        let number = |key: &str| entries.get(key).and_then(|v| v.parse::<i64>().ok()).unwrap_or(0);
+        // Where another engine kept no total, there is none to continue.
         let base = match before {
             None => Some(0),
             Some(before) => before.get(total).and_then(|v| v.parse::<i64>().ok()),
         };
         if let Some(base) = base {
             let value = (base + number(plus) - number(minus)).max(0);
-            facts.insert(total.to_owned(), value.to_string());
+            entries.insert(total.to_owned(), value.to_string());
         }
     }
-    facts.extend(change.properties.summary.clone());
-    Summary { operation: change.operation(), additional_properties: facts }
+    entries.extend(change.properties.summary.clone());
+    Summary { operation: change.operation(), additional_properties: entries }
 }

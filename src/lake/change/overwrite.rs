@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::lake::write::Uncommitted;
 
-/// What an overwrite takes out of the table.
+/// What an overwrite removes from the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// These data files, by path. Each has to be live in the state that the change is prepared on.
+    /// These data files, by path. Each must be live in the state that the change is prepared on.
     Files(BTreeSet<String>),
     /// Everything.
     All,

@@ -1,4 +1,4 @@
-//! Table files of this machine, and in memory.
+//! Table files on this machine, and in memory.
 
 use std::sync::Arc;
 

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::{Answer, told};
 
-/// Parts of a file that is larger; a smaller one is written by one request.
+/// Bytes of a part; a smaller file is written by one request.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Deletes under way at a time.
+/// Concurrent deletes.
 const DELETES: usize = 8;
 
 /// Table files on S3. `cache_bytes` bounds the metadata that is kept in memory.
@@ -48,26 +48,26 @@ struct Connected {
     cache: Cache<String, Bytes>,
 }
 
-/// The iceberg crate wants its storages to be serializable; this one is connected only where it was made.
+/// The iceberg crate requires serializable storages; a deserialized one has no connection.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct S3Files {
     #[serde(skip)]
     connected: Option<Connected>,
 }
 
-/// A file's place.
+/// A file's location.
 #[derive(Debug, Clone)]
-struct Place {
+struct Location {
     bucket: String,
     key: String,
 }
 
-impl Place {
+impl Location {
     fn of(path: &str) -> Result<Self> {
         let rest = path.strip_prefix("s3://").or_else(|| path.strip_prefix("s3a://"));
         let split = rest.and_then(|rest| rest.split_once('/'));
         let (bucket, key) = split.ok_or_else(|| {
-            Error::new(ErrorKind::DataInvalid, format!("{path} is not of the form s3://bucket/key; where the catalog keeps tables in a folder, name it as lake.warehouse"))
+            Error::new(ErrorKind::DataInvalid, format!("{path} is not of the form s3://bucket/key; if the catalog keeps tables in a folder, set it as lake.warehouse"))
         })?;
         Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
     }
@@ -91,7 +91,7 @@ fn kept(path: &str) -> bool {
 
 impl S3Files {
     fn connected(&self) -> Result<&Connected> {
-        let message = "this storage was taken apart and is not connected to S3";
+        let message = "this storage was deserialized and is not connected to S3";
         self.connected.as_ref().ok_or_else(|| Error::new(ErrorKind::Unexpected, message))
     }
 
@@ -100,8 +100,8 @@ impl S3Files {
         if let Some(bytes) = connected.cache.get(path) {
             return Ok(Some(bytes.len() as u64));
         }
-        let place = Place::of(path)?;
-        let request = connected.client.head_object().bucket(place.bucket).key(place.key);
+        let at = Location::of(path)?;
+        let request = connected.client.head_object().bucket(at.bucket).key(at.key);
         match request.send().await {
             Ok(answer) => Ok(Some(answer.content_length().unwrap_or(0).max(0) as u64)),
             Err(error) if Answer::of(&error).status == 404 => Ok(None),
@@ -112,12 +112,12 @@ impl S3Files {
 
 impl Connected {
     async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<Bytes> {
-        let place = Place::of(path)?;
+        let at = Location::of(path)?;
         let once = || async {
-            let request = self.client.get_object().bucket(&place.bucket).key(&place.key);
+            let request = self.client.get_object().bucket(&at.bucket).key(&at.key);
             let range = range.as_ref().map(|r| format!("bytes={}-{}", r.start, r.end - 1));
             let answer = request.set_range(range).send().await;
-            // Refusals were tried again by the client, as far as that makes sense.
+            // The client has retried refusals, where that makes sense.
             let answer = answer.map_err(|error| (failed("reading", path, error), false))?;
             let body = answer.body.collect().await.map_err(|error| {
                 let broken = Error::new(ErrorKind::Unexpected, format!("reading {path}"));
@@ -131,8 +131,8 @@ impl Connected {
     }
 
     async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
-        let place = Place::of(path)?;
-        let request = self.client.put_object().bucket(place.bucket).key(place.key);
+        let at = Location::of(path)?;
+        let request = self.client.put_object().bucket(at.bucket).key(at.key);
         let sent = request.body(ByteStream::from(bytes.clone())).send().await;
         sent.map_err(|error| failed("writing", path, error))?;
         if kept(path) {
@@ -188,7 +188,7 @@ impl Storage for S3Files {
         Ok(Box::new(Writer {
             connected: self.connected()?.clone(),
             path: path.to_owned(),
-            place: Place::of(path)?,
+            at: Location::of(path)?,
             buffer: BytesMut::new(),
             upload: None,
         }))
@@ -197,21 +197,21 @@ impl Storage for S3Files {
     async fn delete(&self, path: &str) -> Result<()> {
         let connected = self.connected()?;
         connected.cache.invalidate(path);
-        let place = Place::of(path)?;
-        let request = connected.client.delete_object().bucket(place.bucket).key(place.key);
+        let at = Location::of(path)?;
+        let request = connected.client.delete_object().bucket(at.bucket).key(at.key);
         request.send().await.map_err(|error| failed("deleting", path, error))?;
         Ok(())
     }
 
     async fn delete_prefix(&self, path: &str) -> Result<()> {
         let connected = self.connected()?;
-        let place = Place::of(&format!("{}/", path.trim_end_matches('/')))?;
-        let request = connected.client.list_objects_v2().bucket(&place.bucket).prefix(&place.key);
+        let at = Location::of(&format!("{}/", path.trim_end_matches('/')))?;
+        let request = connected.client.list_objects_v2().bucket(&at.bucket).prefix(&at.key);
         let mut pages = request.into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed("listing", path, error))?;
             for key in page.contents().iter().filter_map(|object| object.key()) {
-                self.delete(&format!("s3://{}/{key}", place.bucket)).await?;
+                self.delete(&format!("s3://{}/{key}", at.bucket)).await?;
             }
         }
         Ok(())
@@ -257,12 +257,12 @@ impl FileRead for Reader {
     }
 }
 
-/// Writes by one request, or, where there is more, part by part: nothing is there before `close`.
+/// Writes by one request, or part by part where there is more: the file does not exist before `close`.
 #[derive(Debug)]
 struct Writer {
     connected: Connected,
     path: String,
-    place: Place,
+    at: Location,
     buffer: BytesMut,
     upload: Option<Upload>,
 }
@@ -275,11 +275,11 @@ struct Upload {
 
 impl Writer {
     async fn part(&mut self) -> Result<()> {
-        let (client, place) = (&self.connected.client, &self.place);
+        let (client, at) = (&self.connected.client, &self.at);
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
-                let begin = client.create_multipart_upload().bucket(&place.bucket).key(&place.key);
+                let begin = client.create_multipart_upload().bucket(&at.bucket).key(&at.key);
                 // Each part is sent with its checksum, and the whole is completed by them.
                 let begun = begin.checksum_algorithm(ChecksumAlgorithm::Crc32).send().await;
                 let begun = begun.map_err(|error| failed("writing", &self.path, error))?;
@@ -289,7 +289,7 @@ impl Writer {
         };
         let number = upload.parts.len() as i32 + 1;
         let bytes = self.buffer.split().freeze();
-        let request = client.upload_part().bucket(&place.bucket).key(&place.key);
+        let request = client.upload_part().bucket(&at.bucket).key(&at.key);
         let request = request.upload_id(&upload.id).part_number(number);
         let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
         let sent = request.body(ByteStream::from(bytes)).send().await;
@@ -324,7 +324,7 @@ impl FileWrite for Writer {
         let Some(upload) = &self.upload else { return Ok(()) };
         let parts = CompletedMultipartUpload::builder().set_parts(Some(upload.parts.clone()));
         let request = self.connected.client.complete_multipart_upload();
-        let request = request.bucket(&self.place.bucket).key(&self.place.key).upload_id(&upload.id);
+        let request = request.bucket(&self.at.bucket).key(&self.at.key).upload_id(&upload.id);
         let sent = request.multipart_upload(parts.build()).send().await;
         sent.map_err(|error| failed("writing", &self.path, error))?;
         self.upload = None;
@@ -333,7 +333,7 @@ impl FileWrite for Writer {
 }
 
 impl Drop for Writer {
-    /// Parts of a file that was given up would be paid for until a lifecycle rule finds them.
+    /// Aborts an unfinished upload: its parts would cost money until a lifecycle rule removes them.
     fn drop(&mut self) {
         let (Some(upload), Ok(runtime)) =
             (self.upload.take(), tokio::runtime::Handle::try_current())
@@ -341,11 +341,11 @@ impl Drop for Writer {
             return;
         };
         let request = self.connected.client.abort_multipart_upload().upload_id(upload.id);
-        let request = request.bucket(&self.place.bucket).key(&self.place.key);
+        let request = request.bucket(&self.at.bucket).key(&self.at.key);
         let path = self.path.clone();
         runtime.spawn(async move {
             if let Err(error) = request.send().await {
-                tracing::debug!(path, error = %told(error), "parts of an unused file were left");
+                tracing::debug!(path, error = %told(error), "parts of an unused file were left behind");
             }
         });
     }

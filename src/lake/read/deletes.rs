@@ -50,7 +50,7 @@ impl Deleted {
         Ok(deleted)
     }
 
-    /// The columns that have to be read to know which rows are deleted.
+    /// The columns to read to know which rows are deleted.
     pub(super) fn columns(&self) -> impl Iterator<Item = &String> {
         self.equal.iter().flat_map(|rows| &rows.columns)
     }
@@ -109,7 +109,7 @@ impl EqualRows {
             table: table.name().clone(),
             column: format!("{ids:?}"),
             is: "missing".to_owned(),
-            wanted: format!("the columns of the equality deletes in {}", delete.file_path),
+            requested: format!("the columns of the equality deletes in {}", delete.file_path),
         })?;
         let fields = columns.iter().filter_map(|c| schema.arrow().field_with_name(c).ok());
         let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();

@@ -10,7 +10,7 @@ use crate::lake::error::Doing;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
 
-/// What a snapshot says it did (Iceberg spec, "Snapshots": `operation`).
+/// The operation of a snapshot, by its summary (Iceberg spec, "Snapshots": `operation`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Did {
     /// Files were added, none removed.
@@ -21,7 +21,7 @@ pub enum Did {
     Overwrite,
     /// Files, or rows of files, were removed.
     Delete,
-    /// Something that this version does not know.
+    /// An operation that this version does not know.
     Other(String),
 }
 
@@ -48,7 +48,7 @@ impl Did {
         }
     }
 
-    /// Whether rows that were there may be gone.
+    /// Whether existing rows may be gone.
     pub fn removes_rows(&self) -> bool {
         !matches!(self, Self::Append | Self::Replace)
     }
@@ -59,7 +59,7 @@ impl Did {
 pub struct Step {
     /// The position after it.
     pub end: Position,
-    /// What it says it did.
+    /// Its operation.
     pub did: Did,
     /// The data files that it added.
     pub added: Vec<FileTask>,
@@ -82,8 +82,8 @@ impl Step {
 pub struct Diff {
     /// See [`Step`].
     pub steps: Vec<Step>,
-    /// The start has expired: the one step is an append of the live files above its sequence number, a
-    /// superset of what was added, rows already consumed among them.
+    /// Whether the start has expired. Then the one step is an append of the live files above its sequence number:
+    /// a superset of what was added, with rows that were consumed before.
     pub superset: bool,
 }
 
@@ -112,7 +112,7 @@ impl Lake {
         if !exact {
             let above = start.map_or(SequenceNumber::default(), |p| p.sequence);
             let mut steps: Vec<Step> = self.live_above(table, above).await?.into_iter().collect();
-            // What took rows away and is still in the line is reported all the same.
+            // A snapshot that removed rows, and is still in the line, is reported all the same.
             let newer = line.snapshots.iter().rev().filter(|s| s.sequence > above);
             let removed = newer.map(|s| Did::parse(&s.operation)).find(Did::removes_rows);
             if let (Some(step), Some(did)) = (steps.first_mut(), removed) {
@@ -166,8 +166,8 @@ impl Lake {
         Ok(Some(Step { end, did: Did::Append, added, removed: vec![] }))
     }
 
-    /// Shows `seen` the entries of a snapshot's data manifests (of those only that `added_by` wrote), each with
-    /// its file.
+    /// Passes the entries of a snapshot's data manifests to `seen`, each with its file; with `added_by`, only
+    /// those of the manifests that this snapshot wrote.
     async fn entries(
         &self,
         table: &Table,

@@ -1,5 +1,5 @@
-//! The live files of a snapshot: read from its manifests, without those that cannot hold a wanted row,
-//! each with the deletes that apply to it (Iceberg spec, "Scan Planning").
+//! The live files of a snapshot, from its manifests: without those that cannot hold a requested row, each with
+//! the deletes that apply to it (Iceberg spec, "Scan Planning").
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::scan::{Bounds, FileTask, datum};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table};
 
-/// The table property that says from which sequence number on the text bounds of files are sure. Files of
-/// several row groups that were written before may have text bounds that leave out values of their own.
+/// The table property with the sequence number from which on the text bounds of files are sure. Older files
+/// with several row groups may hold values outside their text bounds.
 pub(in crate::lake) const SURE_BOUNDS: &str = "silversmith.sure-bounds-from-sequence-number";
 
 /// Manifests read at a time.
@@ -49,7 +49,7 @@ impl Lake {
         let filter = Filter::new(table, bounds)?;
         let mut deletes = Deletes::default();
         let mut data = Vec::new();
-        // Collected: the iterator may not move between threads.
+        // Collected, because the iterator cannot move between threads.
         let manifests: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
         for manifest in manifests {
             let live = manifest.has_added_files() || manifest.has_existing_files();
@@ -136,8 +136,8 @@ impl Deletes {
                     scope.sequence > sequence && (same || scope.partition.fields().is_empty())
                 }
                 _ => {
-                    let meant = scope.only.as_ref().is_none_or(|path| path == file.file_path());
-                    scope.sequence >= sequence && same && meant
+                    let is_for = scope.only.as_ref().is_none_or(|path| path == file.file_path());
+                    scope.sequence >= sequence && same && is_for
                 }
             }
         };
@@ -149,7 +149,7 @@ impl Deletes {
 /// Which files may hold a row within bounds.
 struct Filter {
     conditions: Vec<Condition>,
-    /// By partition spec: the place of a partition field, its type, and the values that it may have.
+    /// By partition spec: the index of a partition field, its type, and the values that it may have.
     by_spec: HashMap<i32, Vec<PartitionRange>>,
     sure_from: i64,
 }
@@ -161,7 +161,7 @@ struct Condition {
 }
 
 struct PartitionRange {
-    place: usize,
+    index: usize,
     kind: PrimitiveType,
     least: PrimitiveLiteral,
     greatest: PrimitiveLiteral,
@@ -198,7 +198,7 @@ impl Filter {
     fn may_hold_manifest(&self, manifest: &ManifestFile) -> bool {
         let Some(summaries) = &manifest.partitions else { return true };
         self.ranges(manifest.partition_spec_id).iter().all(|range| {
-            let Some(summary) = summaries.get(range.place) else { return true };
+            let Some(summary) = summaries.get(range.index) else { return true };
             let upper = range.value(summary.upper_bound.as_deref());
             let lower = range.value(summary.lower_bound.as_deref());
             let below = upper.is_some_and(|upper| *upper.literal() < range.least);
@@ -209,7 +209,7 @@ impl Filter {
 
     fn may_hold(&self, file: &DataFile, sequence: i64, spec: i32) -> bool {
         let in_partition = self.ranges(spec).iter().all(|range| {
-            match file.partition().fields().get(range.place) {
+            match file.partition().fields().get(range.index) {
                 Some(Some(value)) => value
                     .as_primitive_literal()
                     .is_none_or(|value| range.least <= value && value <= range.greatest),
@@ -246,14 +246,14 @@ fn partition_ranges(
     conditions: &[Condition],
 ) -> Result<Vec<PartitionRange>, LakeError> {
     let name = table.name();
-    // Of a column that was dropped since, the types are no longer known.
+    // The types of a column that was dropped since are no longer known.
     let Ok(types) = spec.partition_type(table.schema().iceberg()) else { return Ok(vec![]) };
     let mut ranges = Vec::new();
-    for (place, field) in spec.fields().iter().enumerate() {
+    for (index, field) in spec.fields().iter().enumerate() {
         if !field.transform.preserves_order() || field.transform == Transform::Void {
             continue;
         }
-        let kind = types.fields().get(place).map(|field| field.field_type.as_ref().clone());
+        let kind = types.fields().get(index).map(|field| field.field_type.as_ref().clone());
         let Some(Type::Primitive(kind)) = kind else { continue };
         let transform = create_transform_function(&field.transform).doing(name, DOING)?;
         for condition in conditions.iter().filter(|c| c.id == field.source_id) {
@@ -261,7 +261,7 @@ fn partition_ranges(
             if let (Some(least), Some(greatest)) = (at(&condition.least)?, at(&condition.greatest)?)
             {
                 ranges.push(PartitionRange {
-                    place,
+                    index,
                     kind: kind.clone(),
                     least: least.literal().clone(),
                     greatest: greatest.literal().clone(),

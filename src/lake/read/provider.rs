@@ -31,7 +31,7 @@ pub struct LakeTable {
 }
 
 impl LakeTable {
-    /// The table as of `snapshot` (its schema of then, too), or as it is now.
+    /// The table as of `snapshot`, with its schema then, or as of now.
     pub async fn at(
         lake: &Lake,
         table: &Table,
@@ -45,7 +45,7 @@ impl LakeTable {
         Ok(Self::of_files(lake, table, schema, files))
     }
 
-    /// Just these files, under a schema.
+    /// These files only, under a schema.
     pub fn of_files(lake: &Lake, table: &Table, schema: TableSchema, files: Vec<FileTask>) -> Self {
         let plain = plain(schema.arrow());
         Self { lake: lake.clone(), table: table.clone(), schema, files, plain }
@@ -86,10 +86,10 @@ impl TableProvider for LakeTable {
             Some(columns) => Arc::new(self.plain.project(columns)?),
             None => self.plain.clone(),
         };
-        let lanes = state.config().target_partitions().min(self.files.len()).max(1);
-        let mut shares = vec![Vec::new(); lanes];
+        let count = state.config().target_partitions().min(self.files.len()).max(1);
+        let mut shares = vec![Vec::new(); count];
         for (index, file) in self.files.iter().enumerate() {
-            shares[index % lanes].push(file.clone());
+            shares[index % count].push(file.clone());
         }
         let partitions = shares
             .into_iter()

@@ -1,4 +1,4 @@
-//! The live rows of a data file, each with its place in the file.
+//! The live rows of a data file, each with its position in the file.
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
@@ -21,7 +21,7 @@ pub struct Rows {
 }
 
 impl Lake {
-    /// The live rows of a file, in the order of the file, with just `columns`, in that order.
+    /// The live rows of a file, in the order of the file, with these `columns` only, in that order.
     pub async fn read_rows(
         &self,
         table: &Table,
@@ -33,15 +33,15 @@ impl Lake {
         let mut read = columns.to_vec();
         read.extend(deleted.columns().filter(|c| !columns.contains(c)).cloned());
         read.dedup();
-        // Without the deletes every row of the file comes: their order is their position.
+        // Without the deletes every row of the file is read: their order is their position.
         let batches = self.read_file(table, schema, &file.without_deletes(), &read)?;
-        let (table, wanted) = (table.clone(), columns.len());
+        let (table, requested) = (table.clone(), columns.len());
         let mut next = 0;
         Ok(batches
             .and_then(move |batch| {
                 let first = next;
                 next += batch.num_rows() as u64;
-                let rows = live(&table, &deleted, batch, first, wanted);
+                let rows = live(&table, &deleted, batch, first, requested);
                 async move { rows }
             })
             .boxed())
@@ -53,13 +53,13 @@ fn live(
     deleted: &Deleted,
     batch: RecordBatch,
     first: u64,
-    wanted: usize,
+    requested: usize,
 ) -> Result<Rows, LakeError> {
     const DOING: &str = "leaving out deleted rows";
     let name = table.name();
     let live = deleted.live(table, &batch, first)?;
     let positions = UInt64Array::from_iter_values(first..first + batch.num_rows() as u64);
-    let columns: Vec<usize> = (0..wanted).collect();
+    let columns: Vec<usize> = (0..requested).collect();
     let batch = batch.project(&columns).doing(name, DOING)?;
     if live.true_count() == live.len() {
         return Ok(Rows { batch, positions });

@@ -55,7 +55,7 @@ impl FileTask {
         task
     }
 
-    /// The file as if nothing of it was deleted.
+    /// The file without its deletes.
     pub(in crate::lake) fn without_deletes(&self) -> Self {
         let mut task = self.clone();
         task.0.deletes = vec![];
@@ -72,19 +72,19 @@ impl FileTask {
         self.0.file_size_in_bytes
     }
 
-    /// What its rows cost a merge in memory, in bytes, about: narrow rows are small in Parquet, and
-    /// cost their key, their order and their place all the same.
+    /// About how many bytes of memory its rows cost a merge. Narrow rows are small in Parquet, and still cost
+    /// their key, their order and their location.
     pub fn merge_cost(&self) -> u64 {
         const ROW: u64 = 160;
         self.bytes().max(self.rows().unwrap_or(0) * ROW)
     }
 
-    /// Rows in the file, deleted ones included, where the manifest says.
+    /// Rows in the file, deleted ones included, where the manifest has the count.
     pub fn rows(&self) -> Option<u64> {
         self.0.record_count
     }
 
-    /// The file's one integer partition value, where it has just that (a day, a month, …).
+    /// The file's integer partition value, where it has exactly one (a day, a month, …).
     pub fn partition_int(&self) -> Option<i32> {
         let value = self.0.partition.as_ref()?.iter().next()??.clone();
         match value.as_primitive_literal()? {
@@ -97,7 +97,7 @@ impl FileTask {
 /// A stream of batches.
 pub type Batches = BoxStream<'static, Result<RecordBatch, LakeError>>;
 
-/// The least and the greatest value of a column that is looked for, each an array of one value.
+/// The least and the greatest requested value of a column, each an array of one value.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// The column.
@@ -118,8 +118,8 @@ impl Lake {
         TableSchema::new(table.name(), schema)
     }
 
-    /// The rows of one file, in the order of the file, as `schema` describes them by field id, with
-    /// just `columns`, in that order.
+    /// The rows of one file, in the order of the file, as `schema` describes them by field id, with these
+    /// `columns` only, in that order.
     pub fn read_file(
         &self,
         table: &Table,
@@ -131,12 +131,12 @@ impl Lake {
         task.schema = schema.iceberg().clone();
         // A file is read by some column even where only its rows are counted.
         let first = schema.arrow().fields().first().map(|f| f.name().clone());
-        let wanted: Vec<&str> = if columns.is_empty() {
+        let read: Vec<&str> = if columns.is_empty() {
             first.iter().map(String::as_str).collect()
         } else {
             columns.iter().map(String::as_str).collect()
         };
-        task.project_field_ids = wanted.iter().filter_map(|c| schema.id_of(c)).collect();
+        task.project_field_ids = read.iter().filter_map(|c| schema.id_of(c)).collect();
         let rows = table
             .inner()
             .reader_builder()
@@ -146,10 +146,10 @@ impl Lake {
             .read(futures::stream::once(async move { Ok(task) }).boxed())
             .doing(table.name(), "opening a data file")?
             .stream();
-        let wanted = projected(schema.arrow(), columns);
+        let shape = projected(schema.arrow(), columns);
         let name = table.name().clone();
         Ok(rows
-            .map(move |batch| conform(&name, batch.doing(&name, "reading a data file")?, &wanted))
+            .map(move |batch| conform(&name, batch.doing(&name, "reading a data file")?, &shape))
             .boxed())
     }
 

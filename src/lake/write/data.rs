@@ -30,7 +30,7 @@ const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Writes batches to one or more data files of one table and one partition.
 ///
-/// What it writes is its own until [`DataWriter::close`] hands it over; a writer that is dropped deletes it.
+/// It owns the files until [`DataWriter::close`] hands them over; a writer that is dropped deletes them.
 pub struct DataWriter {
     lake: Lake,
     table: TableName,
@@ -82,7 +82,7 @@ impl DataWriter {
     /// one that the same commit will give it).
     ///
     /// # Errors
-    /// [`LakeError::Partitioned`]: somebody has partitioned the table.
+    /// [`LakeError::Partitioned`]: another program has partitioned the table.
     pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
         if !table.metadata().default_partition_spec().is_unpartitioned() {
             return Err(LakeError::Partitioned(table.name().clone()));
@@ -105,8 +105,7 @@ impl DataWriter {
         }
     }
 
-    /// The same, with bounds on these columns however many columns the table has: readers look for rows by
-    /// them.
+    /// The same, with bounds on these columns, however many columns the table has: lookups use them.
     pub fn with_bounds_on(mut self, columns: &[String]) -> Self {
         self.metrics = MetricsConfig::of(&self.properties, &self.schema, columns);
         self
@@ -123,7 +122,7 @@ impl DataWriter {
         writer
     }
 
-    /// Writes the rows; their schema has to be the table's Arrow schema.
+    /// Writes the rows; their schema must be the table's Arrow schema.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -188,7 +187,7 @@ impl DataWriter {
         Ok(())
     }
 
-    /// Ends the last file and hands over all that were written.
+    /// Closes the last file and hands over all of them.
     pub async fn close(mut self) -> Result<Uncommitted, LakeError> {
         self.roll().await?;
         Ok(self.closed)

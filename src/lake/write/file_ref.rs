@@ -6,8 +6,8 @@ use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, 
 use crate::lake::read::scan::FileTask;
 use crate::lake::{LakeError, Table};
 
-/// A data file of a table partitioned by day, as a property names it: enough to read it, and to
-/// add it to its table later.
+/// A data file of a table partitioned by day, as a property names it: enough to read it, and to add it to its
+/// table later.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FileRef {
     /// Its location.
@@ -31,7 +31,7 @@ impl FileRef {
         }
     }
 
-    /// The file as `table` adds it.
+    /// The file as an entry of `table`.
     pub fn to_data_file(&self, table: &Table) -> Result<DataFile, LakeError> {
         DataFileBuilder::default()
             .content(DataContentType::Data)
@@ -45,7 +45,7 @@ impl FileRef {
             .map_err(|e| table.bad_property(format!("file {}: {e}", self.path)))
     }
 
-    /// The file as it is read before it belongs to `table`.
+    /// The file for reading, before it belongs to `table`.
     pub fn to_task(&self, table: &Table) -> FileTask {
         FileTask(
             FileScanTask::builder()

@@ -1,9 +1,9 @@
 //! Column metrics of data files: sizes, counts and bounds (Iceberg spec, "Data File Fields").
 //!
-//! A bound contains every value of its column, always: engines skip files by it. The bounds come from
-//! the statistics of the row groups as Parquet wrote them. Parquet cuts long values and marks the result
-//! as inexact; such a minimum or maximum is a bound all the same. Where one row group with values has no
-//! statistics, the file has no bound for that column.
+//! A bound contains every value of its column, always: engines skip files by it. The bounds come from the
+//! statistics of the row groups as Parquet wrote them. Parquet cuts long values and flags the result as inexact;
+//! such a minimum or maximum is a bound all the same. Where a row group with values has no statistics, the file
+//! has no bound for that column.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::lake::TableSchema;
 /// Which metrics are kept (`write.metadata.metrics.default`, `write.metadata.metrics.column.*`).
 const DEFAULT: &str = "write.metadata.metrics.default";
 const OF_COLUMN: &str = "write.metadata.metrics.column.";
-/// How many columns have bounds unless the table says so (Iceberg's documentation, "Write properties").
+/// How many columns have bounds by default (Iceberg's documentation, "Write properties").
 const MOST_COLUMNS: &str = "write.metadata.metrics.max-inferred-column-defaults";
 const DEFAULT_MOST_COLUMNS: usize = 100;
 /// Characters of a text bound, or bytes of a binary one.
@@ -60,7 +60,7 @@ pub(in crate::lake) struct MetricsConfig {
 }
 
 impl MetricsConfig {
-    /// As the table's properties say; columns named in `always` have bounds in any table.
+    /// From the table's properties; columns named in `always` have bounds in any table.
     pub(in crate::lake) fn of(
         properties: &HashMap<String, String>,
         schema: &TableSchema,
@@ -106,7 +106,7 @@ pub(in crate::lake) fn count_nans(
     }
 }
 
-/// The metrics of a file, from what its writer knows.
+/// Sets the metrics of a file, from what its writer knows.
 pub(in crate::lake) fn describe(
     builder: &mut DataFileBuilder,
     metadata: &ParquetMetaData,
@@ -201,12 +201,12 @@ impl<'a> Column<'a> {
         self.chunks().map(|chunk| of(chunk).max(0) as u64).sum()
     }
 
-    /// Nulls of the file; none where a row group does not say.
+    /// Nulls of the file; none where a row group has no count.
     fn nulls(&self) -> Option<u64> {
         self.chunks().map(|chunk| chunk.statistics()?.null_count_opt()).sum()
     }
 
-    /// A value at or beyond every value of the file; none where that is not sure.
+    /// A value at or beyond every value of the file; none where there is no sure one.
     fn bound(&self, kind: &PrimitiveType, end: End) -> Result<Option<Datum>, ParquetError> {
         let ends = match end {
             End::Lower => self.converter.row_group_mins(self.groups)?,

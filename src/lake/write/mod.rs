@@ -1,4 +1,4 @@
-//! Writing data files: Parquet with field ids and metrics, and who owns what was written.
+//! Writing data files: Parquet with field ids and metrics, and the ownership of what was written.
 
 pub mod data;
 mod file_ref;

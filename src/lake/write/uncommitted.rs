@@ -1,7 +1,7 @@
 //! Files that were written and that no commit names yet.
 //!
-//! They have an owner at any time: a writer, an [`Uncommitted`], a change, a commit under way. Who gives them
-//! up deletes them. Only a commit whose answer was lost leaves them where they are (I6).
+//! They have an owner at any time: a writer, an [`Uncommitted`], a change, a commit in progress. An owner that
+//! is dropped deletes them. Only a commit whose answer was lost leaves them in storage (I6).
 
 use iceberg::spec::DataFile;
 
@@ -24,7 +24,7 @@ impl Written {
         Self { lake: lake.clone(), paths: vec![] }
     }
 
-    /// Adds a path; the file need not be there yet.
+    /// Adds a path; the file need not exist yet.
     pub(in crate::lake) fn push(&mut self, path: String) {
         self.paths.push(path);
     }
@@ -48,7 +48,7 @@ impl Drop for Written {
             return;
         }
         let lake = self.lake.clone();
-        // Without a runtime the process is ending: what stays is an orphan, which harms nothing.
+        // Without a runtime the process is ending: the file stays as an orphan, which harms nothing.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { lake.delete_unnamed(paths).await });
         }
@@ -57,8 +57,8 @@ impl Drop for Written {
 
 /// Data files that were written for a table and that no commit names yet.
 ///
-/// A commit consumes them; it gives them back where another commit came first. Dropped, they are deleted in
-/// the background; [`Uncommitted::discard`] deletes them now.
+/// A commit consumes them and returns them where another commit came first. Dropped, they are deleted in the
+/// background; [`Uncommitted::discard`] deletes them now.
 #[derive(Debug)]
 #[must_use = "data files that no commit takes are deleted"]
 pub struct Uncommitted {
@@ -94,7 +94,7 @@ impl Uncommitted {
         self.files.append(&mut others.files);
     }
 
-    /// Takes the file at `path` out, where it is one of them.
+    /// Removes and returns the file at `path`, where it is one of them.
     pub fn take(&mut self, path: &str) -> Option<Self> {
         let index = self.files.iter().position(|file| file.file_path() == path)?;
         let file = self.files.remove(index);

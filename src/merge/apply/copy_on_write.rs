@@ -1,4 +1,4 @@
-//! Copy-on-write: files with rows that go are written again without them, with what comes instead.
+//! Copy-on-write: files with rows that go are written again, without those rows and with their replacements.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl Rewriter {
     async fn winners(&mut self, keys: &[Key]) -> Result<(), MergeError> {
         let newest = self.newest.clone();
         let winners: Vec<&Winner> = keys.iter().filter_map(|key| newest.get(key)).collect();
-        let place = (&self.target.rules, self.target.schema.arrow());
-        write_winners(&mut self.writer, &newest, &winners, place).await
+        let target = (&self.target.rules, self.target.schema.arrow());
+        write_winners(&mut self.writer, &newest, &winners, target).await
     }
 }

@@ -1,4 +1,4 @@
-//! Finding the rows of the target whose keys a merge brings.
+//! Finding the rows of the target that have the keys of a merge.
 
 pub(super) mod scan;
 
@@ -13,7 +13,7 @@ use super::{MergeError, MergeRules};
 use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::{Table, TableSchema};
 
-/// A table to be merged into.
+/// A table to merge into.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) table: Table,
@@ -32,9 +32,9 @@ pub(super) struct Found {
 /// Finds rows by key.
 ///
 /// # Contract
-/// - Every live row of the target whose key `newest` has is found, each once, with its physical position and
-///   what it says about the newest row. The order of hits is of no meaning.
-/// - `bounds` contain the keys of `newest`; a backend may leave them aside.
+/// - Every live row of the target whose key is in `newest` is found once, with its physical position and its
+///   verdict on the newest row. The order of hits has no meaning.
+/// - `bounds` contain the keys of `newest`; a backend may ignore them.
 /// - Nothing is changed. It may be repeated.
 #[async_trait]
 pub(super) trait KeyLookup: Debug + Send + Sync {

@@ -15,14 +15,14 @@ use crate::error::{Kind, chain};
 
 /// What a path segment may have unencoded (RFC 3986, "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// A connection has to be made within this.
+/// The deadline for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// An answer has to come within this: a commit is more than a look-up.
+/// The deadline for an answer: a commit takes longer than a look-up.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How much of an error's text is passed on.
+/// Characters of an error's text that are kept.
 const MESSAGE_CHARS: usize = 500;
 
-/// A catalog's address, and who we are to it.
+/// A catalog's address, and the login.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -55,7 +55,7 @@ impl Client {
         Ok(Self { http, session: Session::new(login), uri, prefix: None })
     }
 
-    /// Goes on at the address and below the prefix that the catalog's configuration names.
+    /// Switches to the address and the prefix that the catalog's configuration names.
     pub(super) fn go_on(
         &mut self,
         uri: Option<&str>,
@@ -68,7 +68,7 @@ impl Client {
         self.url("connect", &["namespaces"]).map(drop)
     }
 
-    /// A request that changes nothing: asked again while nobody answers.
+    /// A request that changes nothing: it is retried while there is no answer.
     pub(super) async fn read(
         &self,
         doing: &'static str,
@@ -115,7 +115,7 @@ impl Client {
         let again = request.try_clone();
         let answer = self.carry_once(doing, request).await?;
         match again {
-            // Refused at the door: nothing was carried out, so a fresh token may be tried.
+            // The login was refused and nothing was carried out, so a fresh token may be tried.
             Some(request) if answer.is_locked_out() && self.session.can_renew() => {
                 self.session.renew().await;
                 self.carry_once(doing, request).await
@@ -142,7 +142,7 @@ impl Client {
 
     fn url(&self, doing: &'static str, path: &[&str]) -> Result<Url, CatalogError> {
         let mut url = format!("{}/v1", self.uri);
-        // The configuration itself is asked for before there is a prefix. A prefix comes encoded.
+        // The configuration is requested before there is a prefix. A prefix is already encoded.
         if let Some(prefix) = &self.prefix {
             url.push('/');
             url.push_str(prefix);
@@ -173,12 +173,12 @@ impl Answer {
         })
     }
 
-    /// Whether it may be another answer the next time.
+    /// Whether a retry may get another answer.
     fn is_passing(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
-    /// Whether the token was refused; 419 is what the REST specification has for one that has expired.
+    /// Whether the token was refused; 419 is the REST specification's status for an expired one.
     fn is_locked_out(&self) -> bool {
         matches!(self.status.as_u16(), 401 | 419)
     }
@@ -186,7 +186,7 @@ impl Answer {
     fn hint(&self) -> &'static str {
         match self.status.as_u16() {
             401 | 403 | 419 => {
-                "; look at lake.rest.auth, SILVERSMITH_REST_TOKEN and SILVERSMITH_REST_CREDENTIAL"
+                "; check lake.rest.auth, SILVERSMITH_REST_TOKEN and SILVERSMITH_REST_CREDENTIAL"
             }
             _ => "",
         }

@@ -1,4 +1,4 @@
-//! How requests to a REST catalog prove who sends them.
+//! The login of requests to a REST catalog.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -32,27 +32,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a REST catalog is logged in to.
+/// How to log in to a REST catalog.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// Not at all.
+    /// No login.
     None,
-    /// By a bearer token that somebody else has made.
+    /// By a given bearer token.
     Token(Secret),
     /// By OAuth2 client credentials ([RFC 6749, 4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
     OAuth2 {
-        /// Where tokens are made.
+        /// The URL of the token endpoint.
         server: String,
         /// The client's id.
         client_id: String,
         /// The client's secret.
         client_secret: Secret,
-        /// What the token is to allow.
+        /// The scope of the token.
         scope: String,
     },
     /// By AWS Signature Version 4, for the endpoints of S3 Tables and Glue.
     SigV4 {
-        /// Who we are.
+        /// The credentials.
         credentials: SharedCredentialsProvider,
         /// Such as `eu-west-1`.
         region: String,
@@ -61,16 +61,16 @@ pub enum Login {
     },
 }
 
-/// A login, and what it has got.
+/// A login, with the token and the credentials that it holds.
 #[derive(Debug)]
 pub(super) struct Session {
     login: Login,
     token: Held<Secret>,
-    /// The chain behind them may ask a service each time.
+    /// Cached, as the chain behind them may call a service each time.
     credentials: Held<Credentials>,
 }
 
-/// Something that is good for a while, with the time when a new one is asked for.
+/// A value with a lifetime, and the time when a new one is requested.
 #[derive(Debug)]
 struct Held<T>(Mutex<Option<(T, Instant)>>);
 
@@ -81,7 +81,7 @@ impl<T> Default for Held<T> {
 }
 
 impl<T: Clone> Held<T> {
-    /// What is held, or else what `ask` brings, with how long it is good.
+    /// The held value, or else the one that `ask` returns, with its lifetime.
     async fn get(
         &self,
         ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
@@ -117,13 +117,13 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// How long a token is used whose end nobody tells: RFC 6749 leaves it to other means.
+/// Lifetime assumed when the token response has no `expires_in` (optional in RFC 6749).
 const LIFETIME: Duration = Duration::from_secs(600);
-/// Nothing is used for longer without asking again.
+/// The longest lifetime.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// The chain of credentials has to answer within this.
+/// The deadline for the chain of credentials.
 const CREDENTIALS: Duration = Duration::from_secs(10);
-/// A token is renewed this long before its end.
+/// How long before its end a token is renewed.
 const MARGIN: Duration = Duration::from_secs(30);
 
 impl Session {
@@ -131,7 +131,7 @@ impl Session {
         Self { login, token: Held::default(), credentials: Held::default() }
     }
 
-    /// Whether a refused token may be replaced by a fresh one.
+    /// Whether a fresh token can replace a refused one.
     pub(super) fn can_renew(&self) -> bool {
         matches!(self.login, Login::OAuth2 { .. })
     }
@@ -141,7 +141,7 @@ impl Session {
         *self.token.0.lock().await = None;
     }
 
-    /// Puts the proof to a request.
+    /// Adds the login to a request.
     ///
     /// # Errors
     /// What is wrong, without secrets; the request was not sent.
@@ -169,8 +169,8 @@ impl Session {
 async fn provided(
     provider: &SharedCredentialsProvider,
 ) -> Result<(Credentials, Option<Duration>), Unsigned> {
-    let asked = tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await;
-    let fresh = asked
+    let provided = tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await;
+    let fresh = provided
         .map_err(|_| Unsigned::look(format!("no AWS credentials within {CREDENTIALS:?}")))?
         .map_err(|e| Unsigned::look(format!("no AWS credentials: {}", chain(&e))))?;
     let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
@@ -181,12 +181,12 @@ async fn provided(
 fn now() -> SystemTime {
     #[allow(
         clippy::disallowed_methods,
-        reason = "signatures are dated by the machine, as the SDKs date theirs"
+        reason = "the machine's clock dates signatures, as in the SDKs"
     )]
     SystemTime::now()
 }
 
-/// When something is renewed that is good for so long.
+/// When a value with this lifetime is renewed.
 fn stale(lifetime: Option<Duration>) -> Instant {
     let lifetime = lifetime.unwrap_or(LIFETIME).min(LONGEST);
     Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2))
@@ -194,7 +194,7 @@ fn stale(lifetime: Option<Duration>) -> Instant {
 
 fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0))
-        .map_err(|_| "the token has characters that a header cannot have".to_owned())?;
+        .map_err(|_| "the token has characters that are not allowed in a header".to_owned())?;
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
     Ok(())
@@ -213,23 +213,23 @@ async fn ask(
         ("client_secret", &client_secret.0),
         ("scope", scope),
     ];
-    let told = |error: reqwest::Error| Unsigned {
+    let failed = |error: reqwest::Error| Unsigned {
         why: format!("no token from {server}: {}", chain(&error)),
         kind: Kind::Retry,
     };
-    let answer = http.post(server).form(&form).send().await.map_err(told)?;
+    let answer = http.post(server).form(&form).send().await.map_err(failed)?;
     let status = answer.status();
     if !status.is_success() {
         let kind = kind_of(status.as_u16());
         let look = if kind == Kind::Retry {
             ""
         } else {
-            "; look at SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
+            "; check SILVERSMITH_REST_CREDENTIAL and lake.rest.scope"
         };
         let why = format!("no token from {server}: it answered {status}{look}");
         return Err(Unsigned { why, kind });
     }
-    let answer: TokenAnswer = answer.json().await.map_err(told)?;
+    let answer: TokenAnswer = answer.json().await.map_err(failed)?;
     Ok((Secret(answer.access_token), answer.expires_in.map(Duration::from_secs)))
 }
 

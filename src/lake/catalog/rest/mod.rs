@@ -22,16 +22,16 @@ use crate::lake::TableName;
 use client::{Answer, Client};
 pub use login::{Login, Secret};
 
-/// Where a REST catalog is, and how to log in.
+/// The address of a REST catalog, and the login.
 #[derive(Debug, Clone)]
 pub struct RestSettings {
     /// Its address, up to and without `/v1`.
     pub uri: String,
-    /// The warehouse that is asked for at `/v1/config`.
+    /// The warehouse to request at `/v1/config`.
     pub warehouse: Option<String>,
     /// How requests are signed.
     pub login: Login,
-    /// Whether new tables are put where silversmith says (below `lake.warehouse`), and not where the catalog says.
+    /// Whether silversmith chooses the location of new tables (below `lake.warehouse`), and not the catalog.
     pub places_tables: bool,
 }
 
@@ -109,7 +109,7 @@ impl RestCatalog {
         }
         let answer = client.read("connect", &["config"], &query).await?;
         let config: Config = answer.ok()?.json()?;
-        // Overrides go before what we know, and defaults after it: an address we do know.
+        // Overrides win over the settings, and the settings over defaults: the address is in the settings.
         let uri = config.overrides.get("uri");
         let prefix = config.overrides.get("prefix").or_else(|| config.defaults.get("prefix"));
         client.go_on(uri.map(String::as_str), prefix.map(String::as_str))?;
@@ -135,7 +135,7 @@ impl RestCatalog {
         while let Some(parent) = found.get(looked_into).cloned() {
             looked_into += 1;
             for child in self.children(Some(&parent)).await? {
-                // A catalog of one level may show all of them again.
+                // A catalog of one level may list all of them again.
                 let below = child.len() > parent.len() && child.starts_with(&parent);
                 if below && !found.contains(&child) {
                     found.push(child);
@@ -153,7 +153,7 @@ impl RestCatalog {
         let query = above.as_deref().map(|above| ("parent", above));
         let listed = self.list("list namespaces", &["namespaces"], query).await?;
         match listed {
-            // … or refuse to look below a namespace.
+            // … or refuse to list below a namespace.
             Err(refused) if parent.is_some() && refused.status.is_client_error() => Ok(vec![]),
             Err(refused) => refused.ok().map(|_| vec![]),
             Ok(namespaces) => Ok(namespaces),
@@ -168,7 +168,7 @@ impl RestCatalog {
         Ok(identifiers.into_iter().map(|i| TableName::new(i.namespace.join("."), i.name)).collect())
     }
 
-    /// All pages of a list, or the answer that is none.
+    /// All pages of a list, or the answer of a failed request.
     async fn list<T: DeserializeOwned>(
         &self,
         doing: &'static str,
@@ -227,7 +227,7 @@ impl Catalog for RestCatalog {
         let path = ["namespaces", namespace.as_str(), "tables"];
         let metadata = &first.metadata;
         let mut properties = metadata.properties().clone();
-        // The one place where a creation can say it; servers have defaults of their own.
+        // Only here can a creation set it; servers have defaults of their own.
         properties.insert("format-version".to_owned(), "2".to_owned());
         let body = CreateTable {
             name: table.table(),
@@ -276,7 +276,7 @@ impl Catalog for RestCatalog {
     }
 }
 
-/// What the requirements of a commit on this state assert, and the sequence number: it never comes back.
+/// What the requirements of a commit on this state assert, and the sequence number, which never repeats.
 fn token(metadata: &TableMetadata) -> Token {
     Token(format!(
         "{} main={:?} sequence={} schema={} fields={} spec={}",

@@ -14,11 +14,11 @@ use silversmith::source::{
 use tokio::sync::watch;
 
 /// See the module.
-pub struct Meddled {
+pub struct FailingStore {
     pub inner: Arc<MemoryStore>,
     /// What happens right after a listing.
     pub after_list: fn(&MemoryStore),
-    /// Whether objects may not be read: the suite may run as root, whom no permission stops.
+    /// Whether objects are refused: the suite may run as root, which no permission stops.
     pub locked: AtomicBool,
     /// Those that `locked` is for have this in their URI.
     pub locked_part: Mutex<&'static str>,
@@ -30,7 +30,7 @@ pub struct Meddled {
     pub vanishing: AtomicBool,
 }
 
-impl Meddled {
+impl FailingStore {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
         let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
         let stuck = watch::Sender::new(None);
@@ -40,14 +40,14 @@ impl Meddled {
     }
 }
 
-impl fmt::Debug for Meddled {
+impl fmt::Debug for FailingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meddled").finish_non_exhaustive()
+        f.debug_struct("FailingStore").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl RawStore for Meddled {
+impl RawStore for FailingStore {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
         let listed = self.inner.list(listing);
         listed

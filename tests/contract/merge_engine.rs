@@ -1,0 +1,431 @@
+//! The merge engine, on tables in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use silversmith::checkpoint::MemoryCheckpoints;
+use silversmith::lake::catalog::MemoryCatalog;
+use silversmith::lake::read::scan::FileTask;
+use silversmith::lake::write::data::DataWriter;
+use silversmith::lake::{
+    Change, CommitOutcome, Removed, Table, TableName, TableSchema, Uncommitted,
+};
+use silversmith::merge::newest::Share;
+use silversmith::merge::{
+    Counts, LocalEngine, MergeEngine, MergeRules, MergeTask, Merged, NullKeys, Tombstones,
+};
+use silversmith::source::MemoryStore;
+
+use crate::support::warehouse::Warehouse;
+use crate::support::{CUSTOMERS, World, settings, unsaid};
+
+/// A row of the source: key, name, order; a name of `-` deletes. Its number makes the order total.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    id: Option<i64>,
+    name: &'static str,
+    updated: Option<i64>,
+    number: i64,
+}
+
+const fn row(number: i64, id: i64, name: &'static str, updated: i64) -> Row {
+    Row { id: Some(id), name, updated: Some(updated), number }
+}
+
+fn source_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let number = |name: &str| Field::new(name, DataType::Int64, true);
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+    Arc::new(Schema::new(vec![
+        number("id"),
+        text("name"),
+        number("updated"),
+        Field::new("_event_time", time, true),
+        text("_source_uri"),
+        text("_source_version"),
+        number("_source_row"),
+    ]))
+}
+
+/// The columns of the rows that a schema has.
+fn batch(rows: &[Row], schema: &TableSchema) -> RecordBatch {
+    let same = |text: &str| Arc::new(StringArray::from(vec![text; rows.len()]));
+    let columns = schema.arrow().fields().iter().map(|field| -> arrow::array::ArrayRef {
+        match field.name().as_str() {
+            "id" => Arc::new(rows.iter().map(|row| row.id).collect::<Int64Array>()),
+            "name" => Arc::new(rows.iter().map(|row| Some(row.name)).collect::<StringArray>()),
+            "updated" => Arc::new(rows.iter().map(|row| row.updated).collect::<Int64Array>()),
+            "_source_row" => {
+                Arc::new(rows.iter().map(|row| Some(row.number)).collect::<Int64Array>())
+            }
+            "_event_time" => Arc::new(
+                TimestampMicrosecondArray::from(vec![0; rows.len()]).with_timezone("+00:00"),
+            ),
+            _ => same("x"),
+        }
+    });
+    RecordBatch::try_new(schema.arrow().clone(), columns.collect()).unwrap()
+}
+
+/// Which engine, and what it merges by.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    engine: fn(&World) -> Arc<dyn MergeEngine>,
+}
+
+/// Every engine.
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "local, one thread",
+        engine: |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 1)),
+    },
+    Kind {
+        name: "local, three threads",
+        engine: |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3)),
+    },
+];
+
+/// Tables in memory, and an engine that merges one into the other.
+struct Ground {
+    world: World,
+    warehouse: Warehouse,
+    engine: Arc<dyn MergeEngine>,
+    rules: MergeRules,
+}
+
+impl Ground {
+    fn new(kind: Kind) -> Self {
+        let warehouse = Warehouse::default();
+        let pipeline = format!("{CUSTOMERS}delete_when = \"name = '-'\"\n");
+        let world = World::on(
+            &pipeline,
+            Arc::new(MemoryCatalog::new()),
+            warehouse.files(),
+            Arc::new(MemoryStore::new()),
+            Arc::new(MemoryCheckpoints::new()),
+        );
+        let rules = settings(&pipeline).pipelines[0].silver.clone().unwrap().rules;
+        let engine = (kind.engine)(&world);
+        Self { world, warehouse, engine, rules }
+    }
+
+    async fn find(&self, name: &TableName) -> Option<Table> {
+        self.world.lake().find(name).await.unwrap()
+    }
+
+    /// Appends rows to a table, each slice in a file of its own; the files.
+    async fn append(&self, table: &Table, files: &[&[Row]]) -> Vec<FileTask> {
+        let lake = self.world.lake();
+        let mut add = Uncommitted::nothing(lake);
+        for rows in files {
+            let mut writer = DataWriter::new(lake, table, table.schema()).unwrap();
+            writer.write(&batch(rows, table.schema())).await.unwrap();
+            add.extend(writer.close().await.unwrap());
+        }
+        let paths: BTreeSet<String> =
+            add.files().iter().map(|file| file.file_path().to_owned()).collect();
+        let table = self.commit(table, Change::append(add, unsaid())).await;
+        let mut files = lake.files_of(&table, None, &[]).await.unwrap();
+        files.retain(|file| paths.contains(file.path()));
+        files
+    }
+
+    async fn commit(&self, base: &Table, change: Change) -> Table {
+        match self.world.lake().commit(base, change).await.unwrap() {
+            CommitOutcome::Committed { table, .. } => table,
+            other => panic!("there is no other writer: {other:?}"),
+        }
+    }
+
+    /// A merge of new rows of the source into the target as it is now.
+    async fn task(&self, files: &[&[Row]]) -> MergeTask {
+        let name = TableName::new("bronze", "customers");
+        let lake = self.world.lake();
+        let source = lake.find_or_create(&name, &source_schema(), None).await.unwrap();
+        MergeTask {
+            files: self.append(&source, files).await,
+            source: self.find(&name).await.unwrap(),
+            target: self.find(&self.rules.table).await,
+            tombstones: self.find(&self.rules.tombstones).await,
+            rules: self.rules.clone(),
+            share: Share::ALL,
+            from_nothing: false,
+            refresh_equal: false,
+        }
+    }
+
+    async fn run(&self, task: &MergeTask) -> Merged {
+        self.engine.merge(task.clone()).await.unwrap()
+    }
+
+    /// Commits what a merge came to, as its caller does.
+    async fn take(&self, merged: Merged, everything: bool) -> Counts {
+        let Merged { target, schema, add, remove, tombstones, counts } = merged;
+        if let Some(Tombstones { table, schema, add }) = tombstones {
+            self.commit(&table, Change::append(add, unsaid()).with_schema(schema)).await;
+        }
+        let removed = if everything { Removed::All } else { Removed::Files(remove) };
+        let change = Change::overwrite(add, removed, unsaid()).with_schema(schema);
+        self.commit(&target, change).await;
+        counts
+    }
+
+    /// Merges rows and commits.
+    async fn merge(&self, files: &[&[Row]]) -> Counts {
+        let task = self.task(files).await;
+        self.take(self.run(&task).await, false).await
+    }
+
+    async fn silver(&self) -> Vec<String> {
+        self.world.sql("SELECT id, name, updated FROM silver.customers ORDER BY id, name").await
+    }
+
+    async fn deletes(&self) -> Vec<String> {
+        let sql = "SELECT DISTINCT id, updated FROM silver.customers_deletes ORDER BY id, updated";
+        self.world.sql(sql).await
+    }
+
+    /// The snapshots of every table, by name.
+    async fn commits(&self) -> Vec<(TableName, usize)> {
+        let mut commits = Vec::new();
+        for name in self.world.lake().tables().await.unwrap() {
+            let snapshots = self.find(&name).await.unwrap().snapshots().len();
+            commits.push((name, snapshots));
+        }
+        commits
+    }
+}
+
+const OLD: [Row; 4] = [row(1, 1, "a", 1), row(2, 2, "b", 1), row(3, 3, "c", 5), row(4, 4, "d", 1)];
+const NEW: [Row; 9] = [
+    row(5, 1, "a2", 2),
+    row(6, 1, "tie", 2),
+    row(7, 2, "-", 2),
+    row(8, 3, "late", 4),
+    row(9, 5, "e", 1),
+    row(10, 6, "-", 1),
+    Row { id: None, name: "nobody", updated: Some(1), number: 11 },
+    Row { id: Some(7), name: "no order", updated: None, number: 12 },
+    row(13, 7, "-", 0),
+];
+
+fn numbers(counts: &Counts) -> [u64; 7] {
+    let Counts { source, inserted, updated, deleted, late, unchanged, null_keys } = *counts;
+    [source, inserted, updated, deleted, late, unchanged, null_keys]
+}
+
+/// The result is a function of the target and the *set* of rows: their order and their files are of no meaning.
+#[tokio::test]
+async fn the_same_rows_in_any_order_and_files_give_the_same_result() {
+    for kind in KINDS {
+        let mut random = StdRng::seed_from_u64(7);
+        for parts in [1, 2, 3, NEW.len()] {
+            let ground = Ground::new(kind);
+            ground.merge(&[&OLD]).await;
+            let mut rows = NEW;
+            rows.shuffle(&mut random);
+            let files: Vec<&[Row]> = rows.chunks(NEW.len().div_ceil(parts)).collect();
+            let counts = ground.merge(&files).await;
+            let case = format!("{}: {files:?}", kind.name);
+            assert_eq!(ground.silver().await, ["1|tie|2", "3|c|5", "4|d|1", "5|e|1"], "{case}");
+            assert_eq!(ground.deletes().await, ["2|2", "6|1", "7|0"], "{case}");
+            // Of the six keys: 5 comes, 1 is replaced, 2 goes, 3 is late, 6 and 7 were not there.
+            assert_eq!(numbers(&counts), [9, 1, 1, 1, 1, 2, 1], "{case}");
+        }
+    }
+}
+
+/// Nothing is committed, what is dropped deletes its files, and the same task may be run again.
+#[tokio::test]
+async fn a_merge_commits_nothing_may_be_dropped_and_may_be_repeated() {
+    for kind in KINDS {
+        let ground = Ground::new(kind);
+        let task = ground.task(&[&OLD]).await;
+        let first = ground.run(&task).await;
+        let commits = ground.commits().await.into_iter().map(|(table, n)| (table.to_string(), n));
+        let made =
+            [("bronze.customers", 1), ("silver.customers", 0), ("silver.customers_deletes", 0)];
+        let made = made.map(|(table, commits)| (table.to_owned(), commits));
+        assert_eq!(
+            commits.collect::<Vec<_>>(),
+            made,
+            "{}: missing tables are made empty",
+            kind.name
+        );
+        assert!(!ground.warehouse.orphans(&*ground.world.catalog).await.is_empty());
+        drop(first);
+        let orphans = ground.warehouse.orphans(&*ground.world.catalog).await;
+        assert_eq!(orphans, Vec::<String>::new(), "{}", kind.name);
+
+        let merged = ground.run(&task).await;
+        ground.take(merged, false).await;
+        let task = ground.task(&[&NEW]).await;
+        let (files, commits) = (ground.warehouse.list().await, ground.commits().await);
+        let counts = ground.run(&task).await.counts;
+        assert_eq!(ground.warehouse.list().await, files, "{}", kind.name);
+        let again = ground.run(&task).await;
+        assert_eq!(again.counts, counts, "{}", kind.name);
+        assert_eq!(ground.commits().await, commits, "{}", kind.name);
+        ground.take(again, false).await;
+        assert_eq!(ground.silver().await, ["1|tie|2", "3|c|5", "4|d|1", "5|e|1"], "{}", kind.name);
+        assert_eq!(ground.warehouse.orphans(&*ground.world.catalog).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_merge_that_fails_deletes_what_it_wrote() {
+    for kind in KINDS {
+        let ground = Ground::new(kind);
+        ground.merge(&[&OLD]).await;
+        let task = ground.task(&[&NEW]).await;
+        let files = ground.warehouse.list().await;
+        for table in ["silver/customers", "silver/customers_deletes"] {
+            ground.warehouse.refuse(&format!("/{table}/data"), ".parquet");
+            let error = ground.engine.merge(task.clone()).await.unwrap_err();
+            assert!(silversmith::error::chain(&error).contains("the disk is full"), "{error}");
+            assert_eq!(ground.warehouse.list().await, files, "{}: {table}", kind.name);
+        }
+        ground.warehouse.accept();
+        let merged = ground.run(&task).await;
+        ground.take(merged, false).await;
+        assert_eq!(ground.silver().await, ["1|tie|2", "3|c|5", "4|d|1", "5|e|1"], "{}", kind.name);
+    }
+}
+
+/// Every key is counted once, shares add up to the whole, and the table grows by what the counts say.
+#[tokio::test]
+async fn counts_add_up() {
+    for kind in KINDS {
+        let whole = Ground::new(kind);
+        whole.merge(&[&OLD]).await;
+        let counts = whole.merge(&[&NEW]).await;
+        let keys = NEW.iter().filter_map(|row| row.id).collect::<BTreeSet<_>>().len() as u64;
+        let Counts { source, inserted, updated, deleted, late, unchanged, null_keys } = counts;
+        assert_eq!(inserted + updated + deleted + late + unchanged, keys, "{counts:?}");
+        assert_eq!((source, null_keys), (NEW.len() as u64, 1), "{counts:?}");
+        let rows = OLD.len() as u64 + inserted - deleted;
+        assert_eq!(whole.silver().await.len() as u64, rows, "{counts:?}");
+
+        let parts = Ground::new(kind);
+        parts.merge(&[&OLD]).await;
+        let mut task = parts.task(&[&NEW]).await;
+        let mut sum = Counts::default();
+        for index in 0..4 {
+            task.share = Share { index, of: 4 };
+            task.target = parts.find(&parts.rules.table).await;
+            task.tombstones = parts.find(&parts.rules.tombstones).await;
+            sum.add(&parts.take(parts.run(&task).await, false).await);
+        }
+        assert_eq!(sum, counts, "{}", kind.name);
+        assert_eq!(parts.silver().await, whole.silver().await, "{}", kind.name);
+        assert_eq!(parts.deletes().await, whole.deletes().await, "{}", kind.name);
+    }
+}
+
+/// A deleted key is remembered, whether it was there or not, and stays deleted against what is older.
+#[tokio::test]
+async fn deleted_keys_are_remembered() {
+    for kind in KINDS {
+        let ground = Ground::new(kind);
+        ground.merge(&[&[row(1, 1, "a", 1)], &[row(2, 1, "-", 5), row(3, 2, "-", 5)]]).await;
+        assert_eq!(ground.silver().await, Vec::<String>::new(), "{}", kind.name);
+        assert_eq!(ground.deletes().await, ["1|5", "2|5"], "{}", kind.name);
+        let counts = ground.merge(&[&[row(4, 1, "late", 4), row(5, 2, "late", 4)]]).await;
+        assert_eq!((counts.late, counts.inserted), (2, 0), "{}", kind.name);
+        // An older delete is no news, and a newer row is.
+        let task = ground.task(&[&[row(6, 1, "-", 3), row(7, 2, "back", 6)]]).await;
+        let merged = ground.run(&task).await;
+        assert!(merged.tombstones.as_ref().unwrap().add.is_empty(), "{}", kind.name);
+        let counts = ground.take(merged, false).await;
+        assert_eq!((counts.unchanged, counts.inserted), (1, 1), "{}", kind.name);
+        assert_eq!(ground.silver().await, ["2|back|6"], "{}", kind.name);
+    }
+}
+
+/// A row that is there already is left alone, unless it is to be written again.
+#[tokio::test]
+async fn an_equal_row_is_refreshed_only_on_request() {
+    for kind in KINDS {
+        let ground = Ground::new(kind);
+        ground.merge(&[&OLD]).await;
+        let mut task = ground.task(&[&OLD]).await;
+        let merged = ground.run(&task).await;
+        assert!(merged.add.is_empty() && merged.remove.is_empty(), "{}", kind.name);
+        assert_eq!((merged.counts.unchanged, merged.counts.updated), (4, 0), "{}", kind.name);
+
+        // Another writer has changed a row and kept its order.
+        let target = ground.find(&ground.rules.table).await.unwrap();
+        let change =
+            Change::overwrite(Uncommitted::nothing(ground.world.lake()), Removed::All, unsaid());
+        let target = ground.commit(&target, change).await;
+        let changed = [row(1, 1, "changed", 1), OLD[1], OLD[2], OLD[3]];
+        ground.append(&target, &[&changed]).await;
+        task.target = ground.find(&ground.rules.table).await;
+        let merged = ground.run(&task).await;
+        assert_eq!(merged.counts.unchanged, 4, "{}", kind.name);
+        task.refresh_equal = true;
+        let merged = ground.run(&task).await;
+        assert_eq!((merged.counts.unchanged, merged.counts.updated), (0, 4), "{}", kind.name);
+        ground.take(merged, false).await;
+        assert_eq!(ground.silver().await, ["1|a|1", "2|b|1", "3|c|5", "4|d|1"], "{}", kind.name);
+    }
+}
+
+/// Another writer has put keys in twice, into one file and into two: a newer row replaces all of them once, and a
+/// delete takes out all of them.
+#[tokio::test]
+async fn a_key_that_is_there_twice_is_replaced_once_and_removed_everywhere() {
+    for kind in KINDS {
+        let ground = Ground::new(kind);
+        ground.merge(&[&OLD]).await;
+        let target = ground.find(&ground.rules.table).await.unwrap();
+        let twice = [row(1, 1, "again", 1), row(2, 2, "again", 0), row(2, 2, "third", 1)];
+        ground.append(&target, &[&twice]).await;
+        assert_eq!(ground.silver().await.len(), 7, "{}", kind.name);
+        let counts = ground.merge(&[&[row(9, 1, "one", 9), row(10, 2, "-", 9)]]).await;
+        assert_eq!((counts.updated, counts.deleted), (1, 1), "{}", kind.name);
+        assert_eq!(ground.silver().await, ["1|one|9", "3|c|5", "4|d|1"], "{}", kind.name);
+    }
+}
+
+/// The target counts as empty: nothing of it is in the result, and remembered deletes do not hold anything up.
+#[tokio::test]
+async fn a_merge_from_nothing_is_made_of_the_source_alone() {
+    for kind in KINDS {
+        for merge_cost in [1 << 30, 1_500] {
+            let mut ground = Ground::new(kind);
+            ground.merge(&[&OLD, &[row(20, 9, "-", 9)]]).await;
+            ground.rules.merge_cost = merge_cost;
+            let mut task = ground.task(&[&NEW, &[row(21, 9, "older", 1)]]).await;
+            task.from_nothing = true;
+            let merged = ground.run(&task).await;
+            assert!(merged.remove.is_empty(), "{}: the caller removes everything", kind.name);
+            let counts = ground.take(merged, true).await;
+            let expected = ["1|tie|2", "3|late|4", "5|e|1", "9|older|1"];
+            assert_eq!(ground.silver().await, expected, "{}: {merge_cost}", kind.name);
+            assert_eq!((counts.inserted, counts.null_keys), (4, 1), "{}: {merge_cost}", kind.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn null_is_a_key_only_where_the_rules_say_so() {
+    for kind in KINDS {
+        let mut ground = Ground::new(kind);
+        let null = |number, name, updated| Row { id: None, name, updated: Some(updated), number };
+        let counts = ground.merge(&[&[null(1, "x", 1), null(2, "y", 2)]]).await;
+        assert_eq!((counts.null_keys, counts.inserted), (2, 0), "{}", kind.name);
+        assert_eq!(ground.silver().await, Vec::<String>::new(), "{}", kind.name);
+        ground.rules.null_keys = NullKeys::Equal;
+        ground.merge(&[&[null(1, "x", 1), null(2, "y", 2)]]).await;
+        let counts = ground.merge(&[&[null(3, "z", 3)]]).await;
+        assert_eq!((counts.null_keys, counts.updated), (0, 1), "{}", kind.name);
+        assert_eq!(ground.silver().await, ["null|z|3"], "{}", kind.name);
+    }
+}
