@@ -10,7 +10,7 @@ use silversmith::lake::catalog::Catalog;
 use silversmith::telemetry::readiness::Health;
 use silversmith::worker::{self, Merger, Until, WorkerError};
 
-use crate::support::faulty::Fateful;
+use crate::support::faulty::FailingCatalog;
 use crate::support::{CUSTOMERS, World};
 
 const TWO: &str = r#"
@@ -78,7 +78,7 @@ async fn a_waiting_merger_looks_at_the_lock_only() {
     let world = World::new(CUSTOMERS);
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     world.bronze().await;
-    let counting = Fateful::new(world.catalog.clone(), &[]);
+    let counting = FailingCatalog::new(world.catalog.clone(), &[]);
     let catalog: Arc<dyn Catalog> = counting.clone();
     let seen = World::sharing(
         CUSTOMERS,
