@@ -24,7 +24,7 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    /// Bronze has moved. Whoever moved it is responsible until silver follows.
+    /// Bronze has moved. The worker that moved it is responsible until silver follows.
     pub(super) fn wake(&self) {
         self.requested.fetch_add(1, Ordering::SeqCst);
         self.woken.notify_one();
