@@ -54,6 +54,12 @@ pub async fn timeout<T>(
     }
 }
 
+/// The pauses of a retry loop, each with jitter.
+pub fn pauses(ambient: &SharedAmbient) -> impl Fn(Duration) -> Sleep + Send + Sync + use<> {
+    let ambient = ambient.clone();
+    move |delay| ambient.sleep(ambient.jitter(delay))
+}
+
 /// The part of `[delay / 2, delay]` that a draw from `0..=u32::MAX` stands for.
 fn jittered(delay: Duration, draw: u32) -> Duration {
     let half = delay / 2;

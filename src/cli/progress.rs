@@ -11,7 +11,7 @@ use crate::ambient::{SharedAmbient, SystemAmbient, timeout};
 
 /// How long work is silent.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the line on a terminal is written again.
+/// The interval at which a terminal shows progress.
 const REDRAW: Duration = Duration::from_millis(250);
 /// The interval of progress lines where stderr is no terminal.
 const REPEAT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) async fn watched_with_progress<F: Future>(
 ) -> F::Output {
     let progress = Progress(Arc::new(Mutex::new(what.to_owned())));
     let mut work = std::pin::pin!(work(progress.clone()));
-    // The terminal lives by the machine's clock.
+    // A terminal lives by the machine's clock.
     let clock: SharedAmbient = Arc::new(SystemAmbient);
     if let Ok(done) = timeout(&clock, PATIENCE, &mut work).await {
         return done;
@@ -60,7 +60,8 @@ pub(super) async fn watched_with_progress<F: Future>(
     let mut seconds = PATIENCE.as_secs();
     loop {
         // A closed stderr is no reason to stop working.
-        drop(super::output::say(&format!("{}: still running after {seconds} s", progress.now())));
+        let now = progress.now();
+        drop(super::output::say(&format!("{now}: still running after {seconds} s")));
         match timeout(&clock, REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),

@@ -120,7 +120,7 @@ pub(super) async fn silver(
 }
 
 pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> anyhow::Result<()> {
-    let mut failed = None;
+    let mut first_error = None;
     for pipeline in pipelines {
         let what = format!("gold of {}", pipeline.settings.name);
         for (table, refreshed) in watched(&what, Merger::new(pipeline, ambient).gold()).await? {
@@ -128,10 +128,10 @@ pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> an
                 Ok(report) => say(&gold_line(&table, &report))?,
                 Err(error) => {
                     say(&format!("{table}: failed: {}", chain(&error)))?;
-                    failed.get_or_insert(error);
+                    first_error.get_or_insert(error);
                 }
             }
         }
     }
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    first_error.map_or(Ok(()), |error| Err(error.into()))
 }

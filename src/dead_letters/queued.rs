@@ -1,8 +1,8 @@
 //! Dead letters in a queue.
 //!
-//! A queue cannot be searched: messages are received, hidden while they are read, and released at the
-//! end, or by themselves after a crash. A replay sends first and deletes then: a crash in between sends
-//! twice, which the ledger makes harmless (I2).
+//! A queue has no read access: messages are received, hidden while silversmith looks at them, and released at
+//! the end. If the process dies, their visibility runs out. A replay first sends, then deletes: a crash in
+//! between sends the message twice, which the ledger makes harmless (I2).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ use crate::reason::Reason;
 const RECEIVERS: usize = 8;
 /// How long messages stay hidden unless the heartbeat extends it.
 const HIDE: Duration = Duration::from_secs(120);
-/// How long a receive waits for messages. While it waits, it asks every part of the queue, so that an
-/// empty answer is the end.
+/// How long a receive waits for messages. A waiting receive asks every part of the queue, so that no messages
+/// means the end.
 const WAIT: Duration = Duration::from_secs(1);
-/// The queue's clock and this machine's may differ by so much.
+/// The most that the queue's clock and this machine's clock may differ.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
 
 /// What to do with the selected dead letters.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// They are listed, and stay.
+    /// Show them; they stay.
     Look,
     /// Send them to this queue and delete them.
     Replay(Arc<dyn EventQueue>),
@@ -90,15 +90,15 @@ pub fn entry(message: &Message) -> Entry {
     }
 }
 
-/// Reads every dead letter once, and applies the action to those that the filter means. `found` gets each
-/// of them; `progress` the counts, now and then.
+/// Looks at every dead letter once and carries out the action on those that the filter selects. `found` gets
+/// each of them, `report` the counts so far.
 pub async fn work(
     queue: &Arc<dyn EventQueue>,
     filter: &Filter,
     action: &Action,
     ambient: &SharedAmbient,
     found: impl FnMut(Entry) + Send,
-    progress: impl FnMut(Counts) + Send,
+    report: impl FnMut(Counts) + Send,
 ) -> Result<Counts, QueueError> {
     let heartbeat = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
     // It ends when this is dropped.
@@ -116,13 +116,13 @@ pub async fn work(
             seen: HashSet::new(),
             subjects: HashSet::new(),
             found,
-            progress,
+            report,
         }),
     };
     let worked = try_join_all((0..RECEIVERS).map(|_| search.receive())).await;
     drop(beating);
     let counts = search.inner.into_inner().counts;
-    // All that is not deleted, after a failure, too: otherwise it comes back only when its time is over.
+    // All that is not deleted, also after a failure: else it stays hidden until its visibility runs out.
     let released = release(queue, heartbeat.all()).await;
     worked?;
     released?;
@@ -133,13 +133,13 @@ async fn release(queue: &Arc<dyn EventQueue>, kept: Vec<ReceiptHandle>) -> Resul
     let batch = queue.limits().batch;
     let kept: Vec<_> = kept.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect();
     for some in kept.chunks(batch * RECEIVERS) {
-        // A refused entry is no longer hidden under its receipt: it is back already.
+        // A refused message is no longer in flight here: it is visible again.
         try_join_all(some.chunks(batch).map(|entries| queue.hide(entries))).await?;
     }
     Ok(())
 }
 
-struct Search<'a, F, P> {
+struct Search<'a, F, T> {
     queue: &'a Arc<dyn EventQueue>,
     filter: &'a Filter,
     action: &'a Action,
@@ -147,19 +147,19 @@ struct Search<'a, F, P> {
     began: DateTime<Utc>,
     selected: AtomicUsize,
     over: AtomicBool,
-    inner: Mutex<Inner<F, P>>,
+    inner: Mutex<Inner<F, T>>,
 }
 
-struct Inner<F, P> {
+struct Inner<F, T> {
     counts: Counts,
     seen: HashSet<MessageId>,
-    /// What the dead letters are about that the action was applied to.
+    /// What the dead letters so far are about.
     subjects: HashSet<[u8; 32]>,
     found: F,
-    progress: P,
+    report: T,
 }
 
-impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
+impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
     async fn receive(&self) -> Result<(), QueueError> {
         while !self.over.load(Ordering::SeqCst) {
             let messages = self.queue.receive(WAIT, HIDE).await?;
@@ -202,12 +202,12 @@ impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
         inner.counts.done += done;
         inner.counts.refused += selected.len() - done;
         let counts = inner.counts;
-        (inner.progress)(counts);
+        (inner.report)(counts);
         Ok(())
     }
 
-    /// Whether a dead letter arrived only after the search began: one that was replayed and came back, or
-    /// one of many that keep coming. It stays, or the search would never end.
+    /// Whether a dead letter was sent only after this run began: one that was replayed and came back, or
+    /// one of a steady stream. It stays; otherwise the run would never end.
     fn came_later(
         &self,
         message: &Message,
@@ -215,7 +215,7 @@ impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
         subjects: &mut HashSet<[u8; 32]>,
     ) -> bool {
         let about = match entry.uris.is_empty() || entry.reason == Reason::Redriven.as_str() {
-            // A dead letter's own id and time are new each time: what it is about is in its body.
+            // The id and the time of a dead letter are new each time: its subject is in its body.
             true => serde_json::from_str::<DeadLetter>(&message.body)
                 .map_or_else(|_| message.body.clone(), |own| own.body.unwrap_or_default()),
             false => format!("{:?} {:?} {}", entry.pipeline, entry.uris, entry.reason),
@@ -241,7 +241,7 @@ impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
         }
         let refused = to.send(&outgoing).await?;
         for refused in &refused {
-            tracing::warn!(why = refused.why, "could not replay a dead letter; it stays");
+            tracing::warn!(why = refused.why, "a dead letter could not be replayed; it stays");
         }
         let sent = selected.iter().enumerate();
         let sent = sent.filter(|(index, _)| refused.iter().all(|r| r.index != *index));
@@ -263,14 +263,14 @@ impl<F: FnMut(Entry) + Send, P: FnMut(Counts) + Send> Search<'_, F, P> {
             }
         }
         for refused in &refused {
-            tracing::warn!(why = refused.why, "could not delete a dead letter; it stays");
+            tracing::warn!(why = refused.why, "a dead letter could not be deleted; it stays");
         }
         Ok(receipts.len() - refused.len())
     }
 }
 
-/// The same body again. In a FIFO queue a dead letter replayed twice within five minutes is one, and those
-/// about one object stay in order.
+/// The same body again. In a FIFO queue, two replays of one dead letter within five minutes are one message,
+/// and messages about one object stay in order.
 fn outgoing(message: &Message) -> Outgoing {
     let entry = entry(message);
     let about = entry.uris.first().unwrap_or(&entry.id);

@@ -72,8 +72,8 @@ impl DeadLetter {
         }
     }
 
-    /// For a body, or one record of it, that is no event. As much of the body is kept as fits into an
-    /// envelope of `limit` bytes.
+    /// For a body, or one record of a body, that is not an event. As much of the body is kept as fits into
+    /// an envelope of `limit` bytes.
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
@@ -119,7 +119,7 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
-/// As many whole characters as fit into `limit` bytes in [`DeadLetter::to_json`].
+/// The longest prefix of whole characters that takes up to `limit` bytes in [`DeadLetter::to_json`].
 fn cut_encoded(text: &str, limit: usize) -> &str {
     let mut bytes = 0;
     for (end, character) in text.char_indices() {

@@ -172,14 +172,12 @@ fn a_dead_letter_of_a_body_is_that_body_again() {
         DeadLetter::of_body(stamp(), body, (Reason::NotAnEvent, "why"), origin(), LIMIT)
     };
     assert_eq!(keys(&of(&body).to_json()), ["a.csv"]);
-    // However a character is written in JSON, the dead_letter is as long as it may be, and no longer.
+    // However a character is written in JSON, the dead letter is as long as it may be, and no longer.
     for character in ["x", "é", "\u{1}", "\n", "\"", "\u{7f}", "\u{FFFF}"] {
         let dead_letter = of(&character.repeat(LIMIT));
         let bytes = dead_letter.to_json().len();
-        assert!(
-            dead_letter.truncated && bytes <= LIMIT && bytes > LIMIT - 10,
-            "{character:?}: {bytes}"
-        );
+        assert!(dead_letter.truncated && bytes <= LIMIT, "{character:?}: {bytes}");
+        assert!(bytes > LIMIT - 10, "{character:?}: {bytes}");
         assert!(parse(&dead_letter.to_json()).is_err());
     }
 }

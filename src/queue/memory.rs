@@ -14,7 +14,7 @@ use super::{
 };
 use crate::ambient::SharedAmbient;
 
-/// What the fake allows unless a test sets more: as little as the strictest queue.
+/// What the fake allows by default: as little as the strictest queue.
 const LIMITS: Limits = Limits {
     batch: 10,
     in_flight: 20_000,

@@ -42,10 +42,10 @@ pub(super) fn reader() -> Result<PrometheusExporter, OTelSdkError> {
         .build()
 }
 
-/// Serves until the process ends, with the health of its worker. Returns the address that it listens on.
+/// Serves until the process ends. Returns the address that it listens on.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When it cannot listen on that address.
 pub async fn serve(listen: Listen, health: Health) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(listen.0).await?;
     let address = listener.local_addr()?;

@@ -103,7 +103,7 @@ pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
     first_error.map_or(Ok(()), Err)
 }
 
-/// Hands over what was measured and traced so far: before a process is frozen, or ends.
+/// Exports what was measured and traced so far: before a process is frozen, or ends.
 pub async fn flush(ambient: &SharedAmbient) {
     let flushed = tokio::task::spawn_blocking(|| {
         let Some(exporters) = EXPORTERS.get() else { return };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Missing, WiringError};
+use crate::ambient::SharedAmbient;
 use crate::aws::Aws;
 use crate::config::settings::{CatalogSettings, RestAuth};
 use crate::config::{Settings, environment};
@@ -15,6 +16,7 @@ pub(super) async fn catalog(
     settings: &Settings,
     missing: Missing,
     aws: Option<&Aws>,
+    ambient: &SharedAmbient,
 ) -> Result<Arc<dyn Catalog>, WiringError> {
     let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
     let connected = || aws.ok_or(WiringError::NoRegion);
@@ -40,7 +42,7 @@ pub(super) async fn catalog(
                 login: login(&rest.auth, &rest.uri, aws)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
-            Arc::new(RestCatalog::connect(settings).await?)
+            Arc::new(RestCatalog::connect(settings, ambient).await?)
         }
     })
 }

@@ -35,9 +35,9 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let aws = aws(&settings).await?;
     let aws = aws.as_ref();
-    let catalog = catalog::catalog(&settings, missing, aws).await?;
+    let catalog = catalog::catalog(&settings, missing, aws, &ambient).await?;
     let (source, intake) = source(&settings, aws, &ambient)?;
-    let files = files(&settings, aws)?;
+    let files = files(&settings, aws, &ambient)?;
     let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);
     let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
     let checkpoints = checkpoints(&settings, aws)?;
@@ -101,12 +101,16 @@ fn source(
     })
 }
 
-fn files(settings: &Settings, aws: Option<&Aws>) -> Result<FileIO, WiringError> {
+fn files(
+    settings: &Settings,
+    aws: Option<&Aws>,
+    ambient: &SharedAmbient,
+) -> Result<FileIO, WiringError> {
     Ok(match &settings.lake.warehouse {
         Some(Location::Folder(_)) => local_files(),
         Some(Location::S3 { .. }) | None => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
-            s3_files(s3, settings.memory().metadata())
+            s3_files(s3, settings.memory().metadata(), ambient)
         }
     })
 }

@@ -124,7 +124,7 @@ async fn metrics_and_health_are_served() {
     assert!(undocumented.is_empty(), "not in docs/telemetry.md: {undocumented:?}");
     assert_eq!(get(&format!("{url}/healthz")).await, (200, "alive\n".to_owned()));
     assert_eq!(get(&format!("{url}/readyz")).await, (200, "ready\n".to_owned()));
-    // While a pipeline fails, it is alive and not ready, and says why.
+    // While it fails, it is alive and not ready, and says why.
     std::fs::remove_dir_all(folder.path().join("lake/warehouse")).unwrap();
     folder.write("raw/2.csv", "id,updated\n3,2026-01-01\n");
     worker.line("pipeline failed");

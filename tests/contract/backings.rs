@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::config::SharedCredentialsProvider;
-use silversmith::ambient::SystemAmbient;
+use silversmith::ambient::{SharedAmbient, SystemAmbient};
 use silversmith::lake::catalog::{
     Catalog, GlueCatalog, JdbcCatalog, Login, MemoryCatalog, RestCatalog, RestSettings,
     S3TablesCatalog, Secret,
@@ -11,6 +11,11 @@ use silversmith::lake::catalog::{
 use silversmith::lake::{FileIO, Lake, TableName, local_files, memory_files, s3_files};
 
 use crate::emulator::stand::{clients_at, config_at, create_bucket};
+
+/// Services live by the machine's clock.
+pub fn clock() -> SharedAmbient {
+    Arc::new(SystemAmbient)
+}
 
 /// A setting of the suite, made by `tests/run`. A test that needs it fails without it.
 pub fn setting(name: &str) -> String {
@@ -114,7 +119,7 @@ async fn s3_tables(name: &str) -> Backing {
     Backing {
         kind: "s3tables",
         catalog: Arc::new(S3TablesCatalog::new(client, &arn)),
-        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE, &clock()),
         warehouse: String::new(),
         namespace: name.to_owned(),
     }
@@ -134,7 +139,7 @@ async fn glue(name: &str) -> Backing {
     Backing {
         kind: "glue",
         catalog: Arc::new(GlueCatalog::new(client, "")),
-        files: s3_files(s3, CACHE),
+        files: s3_files(s3, CACHE, &clock()),
         warehouse: format!("s3://{name}-glue/lake"),
         namespace: name.to_owned(),
     }
@@ -165,7 +170,7 @@ async fn rest(kind: &'static str, name: &str, part: &str, login: Login) -> Backi
     let kind_of = kind.replace([',', ' '], "_");
     Backing {
         kind,
-        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
+        catalog: Arc::new(RestCatalog::connect(settings, &clock()).await.unwrap()),
         files: local_files(),
         warehouse: String::new(),
         namespace: format!("{name}_{kind_of}"),
@@ -189,8 +194,8 @@ async fn rest_of_s3_tables(name: &str) -> Backing {
     };
     Backing {
         kind: "rest of s3tables",
-        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
-        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        catalog: Arc::new(RestCatalog::connect(settings, &clock()).await.unwrap()),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE, &clock()),
         warehouse: String::new(),
         namespace: name.to_owned(),
     }

@@ -6,18 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use silversmith::ambient::{Ambient, SharedAmbient, SystemAmbient};
+use silversmith::ambient::{Ambient, SystemAmbient};
 use silversmith::event::ObjectEvent;
 use silversmith::source::{
     DirectoryStore, Listing, MemoryStore, Opened, Page, RawStore, Reached, ReadError, Requested,
     S3Store, all,
 };
 
+use super::backings::clock;
 use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
-
-fn clock() -> SharedAmbient {
-    Arc::new(SystemAmbient)
-}
 
 /// A raw zone, and how objects get there.
 enum Zone {

@@ -149,7 +149,7 @@ async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
     assert!(listed.contains("orders: ingested"), "{listed}");
 }
 
-/// An object that stays unreadable is released with a growing delay, and dead-lettered in the end.
+/// The message of an unreadable object is released with a growing delay; the others go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_object_does_not_hold_up_the_others() {
     // Short delays need a fake clock: see scenarios/events.rs. Here the others go on meanwhile.

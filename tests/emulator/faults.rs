@@ -36,7 +36,7 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
     for round in 0..10 {
         send_files(&stand, round * 12..(round + 1) * 12, 2).await;
         let worker = stand.worker("killed.log");
-        // The point of the kill is drawn, not waited for: anywhere in what a round takes.
+        // The kill comes at a random time: anywhere in a round.
         real_time::sleep(Duration::from_millis(random.random_range(100..900))).await;
         worker.kill();
     }
@@ -82,7 +82,7 @@ async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_stopped_releases_what_it_has_not_begun() {
+async fn a_stopped_worker_releases_what_it_has_not_begun() {
     let wish = Wish {
         notified: false,
         pipeline: "[pipeline.batch]\nmax_objects = 2\n".into(),
@@ -165,7 +165,7 @@ async fn while_the_catalog_is_down_nothing_is_lost_and_nothing_dead_lettered() {
     gate.open.store(false, Ordering::SeqCst);
     send_files(&stand, 5..30, 1).await;
     stand
-        .until("the worker has noticed", async || {
+        .until("the worker reports the outage", async || {
             std::fs::read_to_string(stand.path().join("outage.log"))
                 .unwrap()
                 .contains("nothing is received")

@@ -162,7 +162,7 @@ async fn a_batch_is_ingested_and_only_what_is_not_durable_is_reported() {
     let (event, ids) = batch(&stand).await;
     assert_eq!(ids.len(), 4, "the test event is one of them");
     let function = Function::start(&stand, &[]).await;
-    // An invocation without time reports all of it as failed, and in time.
+    // An invocation without time reports all of them as failed, before its deadline.
     let answer = function.invoke(event.clone(), Duration::from_millis(500)).await.unwrap();
     let failures = answer["batchItemFailures"].as_array().unwrap().len();
     assert_eq!(failures, 4, "{answer}");
@@ -229,9 +229,9 @@ async fn steps_and_silversmiths_own_events() {
     assert!(cut["errorMessage"].as_str().unwrap().contains("more time"), "{cut}");
 }
 
-/// Silver that fails holds up no message: bronze goes on, and the log says why.
+/// A failing merge holds up no message: bronze ingests, and the log has the error.
 #[tokio::test(flavor = "multi_thread")]
-async fn silver_that_fails_does_not_hold_up_bronze() {
+async fn failing_silver_does_not_hold_up_bronze() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     stand.send(&stand.event("1.csv", &etag, None)).await;

@@ -37,7 +37,7 @@ impl Remains {
         }
     }
 
-    /// A process on what is there, behind a fuse.
+    /// A process on what remains, behind a fuse.
     pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
         World::sharing(
             &pipeline(),

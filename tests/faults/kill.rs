@@ -38,7 +38,7 @@ fn twenty_kills_lose_nothing_and_double_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The point of the kill is drawn, not waited for: anywhere in what a round takes.
+        // The kill comes at a random time: anywhere in a round.
         real_time::block(Duration::from_millis(random.random_range(20..400)));
         if child.try_wait().unwrap().is_none() {
             killed += 1;

@@ -73,7 +73,7 @@ async fn only_the_third_snapshot_is_merged() {
     assert_eq!(world.silver().await.snapshots, Vec::new(), "nothing to merge, nothing committed");
 }
 
-async fn ask_for_rewind(world: &World, after: Option<i64>) {
+async fn request_rewind(world: &World, after: Option<i64>) {
     let (store, ambient) = (&*world.checkpoints, &*world.ambient);
     checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
         let rewind = Some(Rewind { after_snapshot_id: after });

@@ -52,7 +52,7 @@ async fn an_object_of_an_event_is_in_silver_and_its_message_is_deleted() {
 /// the eighth.
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_object_comes_again_after_a_growing_delay_and_is_dead_lettered_in_the_end() {
-    let (queued, store) = QueuedWorld::meddled(CUSTOMERS);
+    let (queued, store) = QueuedWorld::failing(CUSTOMERS);
     store.locked.store(true, Ordering::SeqCst);
     queued.put("1.csv", ROW, 1).await;
     queued.work_while(queued.until_empty()).await;
@@ -80,7 +80,7 @@ async fn an_unreadable_object_comes_again_after_a_growing_delay_and_is_dead_lett
 /// The others of its batch do not wait for an unreadable object.
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_object_does_not_hold_up_the_others() {
-    let (queued, store) = QueuedWorld::meddled(CUSTOMERS);
+    let (queued, store) = QueuedWorld::failing(CUSTOMERS);
     *store.locked_part.lock().unwrap() = "locked.csv";
     store.locked.store(true, Ordering::SeqCst);
     queued.put("1.csv", ROW, 1).await;
@@ -99,7 +99,7 @@ async fn an_unreadable_object_does_not_hold_up_the_others() {
 /// While nothing can be read nothing is received: receive counts are not consumed.
 #[tokio::test(start_paused = true)]
 async fn the_breaker_keeps_messages_in_the_queue_during_a_shared_outage() {
-    let (queued, store) = QueuedWorld::meddled(CUSTOMERS);
+    let (queued, store) = QueuedWorld::failing(CUSTOMERS);
     store.down.store(true, Ordering::SeqCst);
     queued.put("0.csv", &row(0), 1).await;
     queued
@@ -228,7 +228,7 @@ async fn a_failing_pipeline_does_not_hold_up_the_others() {
 async fn a_stuck_pipeline_does_not_hold_up_the_dispatch_of_others() {
     let few = CUSTOMERS
         .replace("[pipeline.bronze]", "[pipeline.batch]\nmax_objects = 5\n[pipeline.bronze]");
-    let (queued, store) = QueuedWorld::meddled(&with_another().replace(CUSTOMERS, &few));
+    let (queued, store) = QueuedWorld::failing(&with_another().replace(CUSTOMERS, &few));
     store.stuck.send_replace(Some("/raw/"));
     for number in 0..100 {
         queued.put(&format!("{number}.csv"), &row(number), 1).await;

@@ -18,7 +18,7 @@ pub struct FailingStore {
     pub inner: Arc<MemoryStore>,
     /// What happens right after a listing.
     pub after_list: fn(&MemoryStore),
-    /// Whether objects may not be read: the suite may run as root, whom no permission stops.
+    /// Whether objects are refused: the suite may run as root, which no permission stops.
     pub locked: AtomicBool,
     /// Those that `locked` is for have this in their URI.
     pub locked_part: Mutex<&'static str>,

@@ -7,6 +7,7 @@ pub mod logged;
 pub mod queued;
 pub mod queues;
 pub mod real_time;
+pub mod rivals;
 pub mod schemas;
 pub mod warehouse;
 

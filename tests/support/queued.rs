@@ -78,8 +78,8 @@ impl QueuedWorld {
         Self::on(world, pipelines, raw, queues, ways)
     }
 
-    /// With a raw zone that can be meddled with.
-    pub fn meddled(pipelines: &str) -> (Self, Arc<FailingStore>) {
+    /// With a raw zone that can be made to fail.
+    pub fn failing(pipelines: &str) -> (Self, Arc<FailingStore>) {
         let world = World::new(super::CUSTOMERS);
         let store = FailingStore::new(&world.raw, |_| {});
         let queues = MemoryQueues::new(&world.ambient);

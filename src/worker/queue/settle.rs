@@ -71,7 +71,7 @@ async fn dead_letter(shared: &Shared, letters: Vec<(DeadLetter, Ticket)>) {
     }
 }
 
-/// A dead letter that no pipeline sends.
+/// A dead letter about a message or an object that no lane handles.
 #[derive(Debug)]
 pub(super) struct Unsent {
     pub(super) letter: DeadLetter,

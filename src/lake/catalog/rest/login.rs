@@ -7,11 +7,12 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use chrono::{DateTime, Utc};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
+use crate::ambient::{SharedAmbient, timeout};
 use crate::aws::kind_of;
 use crate::error::{Kind, chain};
 
@@ -65,6 +66,7 @@ pub enum Login {
 #[derive(Debug)]
 pub(super) struct Session {
     login: Login,
+    ambient: SharedAmbient,
     token: Held<Secret>,
     /// Cached, as the chain behind them may call a service each time.
     credentials: Held<Credentials>,
@@ -72,7 +74,7 @@ pub(super) struct Session {
 
 /// A value with a lifetime, and the time when a new one is requested.
 #[derive(Debug)]
-struct Held<T>(Mutex<Option<(T, Instant)>>);
+struct Held<T>(Mutex<Option<(T, DateTime<Utc>)>>);
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
@@ -84,14 +86,15 @@ impl<T: Clone> Held<T> {
     /// The held value, or else the one that `ask` returns, with its lifetime.
     async fn get(
         &self,
+        ambient: &SharedAmbient,
         ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
     ) -> Result<T, Unsigned> {
         let mut held = self.0.lock().await;
         match &*held {
-            Some((value, stale)) if Instant::now() < *stale => Ok(value.clone()),
+            Some((value, stale)) if ambient.now() < *stale => Ok(value.clone()),
             _ => {
                 let (fresh, lifetime) = ask.await?;
-                *held = Some((fresh.clone(), stale(lifetime)));
+                *held = Some((fresh.clone(), ambient.now() + usable(lifetime)));
                 Ok(fresh)
             }
         }
@@ -127,8 +130,9 @@ const CREDENTIALS: Duration = Duration::from_secs(10);
 const MARGIN: Duration = Duration::from_secs(30);
 
 impl Session {
-    pub(super) fn new(login: Login) -> Self {
-        Self { login, token: Held::default(), credentials: Held::default() }
+    pub(super) fn new(login: Login, ambient: &SharedAmbient) -> Self {
+        let (token, credentials) = (Held::default(), Held::default());
+        Self { login, ambient: ambient.clone(), token, credentials }
     }
 
     /// Whether a fresh token can replace a refused one.
@@ -155,12 +159,14 @@ impl Session {
             Login::Token(token) => bear(request, token).map_err(Unsigned::look),
             Login::OAuth2 { server, client_id, client_secret, scope } => {
                 let fresh = ask(http, server, client_id, client_secret, scope);
-                let token = self.token.get(fresh).await?;
+                let token = self.token.get(&self.ambient, fresh).await?;
                 bear(request, &token).map_err(Unsigned::look)
             }
             Login::SigV4 { credentials, region, service } => {
-                let credentials = self.credentials.get(provided(credentials)).await?;
-                sign_v4(request, credentials, region, service).map_err(Unsigned::look)
+                let provided = provided(credentials, &self.ambient);
+                let credentials = self.credentials.get(&self.ambient, provided).await?;
+                let now = self.ambient.now().into();
+                sign_v4(request, credentials, (region, service), now).map_err(Unsigned::look)
             }
         }
     }
@@ -168,28 +174,21 @@ impl Session {
 
 async fn provided(
     provider: &SharedCredentialsProvider,
+    ambient: &SharedAmbient,
 ) -> Result<(Credentials, Option<Duration>), Unsigned> {
-    let provided = tokio::time::timeout(CREDENTIALS, provider.provide_credentials()).await;
+    let provided = timeout(ambient, CREDENTIALS, provider.provide_credentials()).await;
     let fresh = provided
         .map_err(|_| Unsigned::look(format!("no AWS credentials within {CREDENTIALS:?}")))?
         .map_err(|e| Unsigned::look(format!("no AWS credentials: {}", chain(&e))))?;
-    let left = fresh.expiry().map(|end| end.duration_since(now()).unwrap_or_default());
+    let now = SystemTime::from(ambient.now());
+    let left = fresh.expiry().map(|end| end.duration_since(now).unwrap_or_default());
     Ok((fresh, left))
 }
 
-/// The time that signatures are dated by.
-fn now() -> SystemTime {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the machine's clock dates signatures, as in the SDKs"
-    )]
-    SystemTime::now()
-}
-
-/// When a value with this lifetime is renewed.
-fn stale(lifetime: Option<Duration>) -> Instant {
+/// How long a value with this lifetime is used before it is renewed.
+fn usable(lifetime: Option<Duration>) -> Duration {
     let lifetime = lifetime.unwrap_or(LIFETIME).min(LONGEST);
-    Instant::now() + lifetime.saturating_sub(MARGIN.min(lifetime / 2))
+    lifetime.saturating_sub(MARGIN.min(lifetime / 2))
 }
 
 fn bear(request: &mut reqwest::Request, token: &Secret) -> Result<(), String> {
@@ -236,8 +235,8 @@ async fn ask(
 fn sign_v4(
     request: &mut reqwest::Request,
     credentials: Credentials,
-    region: &str,
-    service: &str,
+    (region, service): (&str, &str),
+    now: SystemTime,
 ) -> Result<(), String> {
     let text = |error: &(dyn std::error::Error + 'static)| format!("signing: {}", chain(error));
     let identity = credentials.into();
@@ -245,7 +244,7 @@ fn sign_v4(
         .identity(&identity)
         .region(region)
         .name(service)
-        .time(now())
+        .time(now)
         .settings(SigningSettings::default())
         .build()
         .map_err(|e| text(&e))?
