@@ -32,6 +32,10 @@ pub enum Missing {
     Refuse,
 }
 
+/// How long a request to the catalog may take. Through a slow REST catalog the commit of a large table takes
+/// seconds; what takes longer than this has hung.
+const CATALOG_DEADLINE: Duration = Duration::from_secs(60);
+
 /// Connects the backends that the settings name, with the machine's own clock.
 pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringError> {
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
