@@ -31,7 +31,7 @@ use aws_sdk_sqs::types::{
 };
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use silversmith::ambient::SystemAmbient;
+use silversmith::ambient::{SharedAmbient, SystemAmbient};
 use silversmith::lake::catalog::JdbcCatalog;
 use silversmith::lake::{Lake, Table, local_files, s3_files};
 
@@ -261,15 +261,18 @@ impl Bench {
     }
 
     async fn look(&self, run: &Run, source: &str) -> Lake {
+        let clock: SharedAmbient = Arc::new(SystemAmbient);
         let (catalog, files) = match source {
-            "queue" => (self.services.postgres.clone(), s3_files(self.s3.clone(), 64 << 20)),
+            "queue" => {
+                (self.services.postgres.clone(), s3_files(self.s3.clone(), 64 << 20, &clock))
+            }
             _ => {
                 let path = run.folder.path().join("catalog.db");
                 (format!("sqlite:{}", path.display()), local_files())
             }
         };
         let catalog = JdbcCatalog::connect(&catalog, &run.name).await.unwrap();
-        Lake::new(Arc::new(catalog), files, "nothing is written", Arc::new(SystemAmbient))
+        Lake::new(Arc::new(catalog), files, "nothing is written", clock)
     }
 
     async fn depth(&self, queue: &str) -> usize {

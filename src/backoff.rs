@@ -1,15 +1,15 @@
-//! How long to wait before the next attempt. Pure.
+//! How long to wait before the next attempt. Pure; callers add jitter ([`crate::ambient`]).
 
 use std::time::Duration;
 
-/// `first`, doubled with each of the attempts after the first that failed, at most `longest`.
+/// `first`, doubled with each failure after the first, at most `longest`.
 pub fn backoff(first: Duration, failures: u32, longest: Duration) -> Duration {
-    // 2³¹ times anything is longer than is ever waited.
+    // 2³¹ times anything is longer than anyone waits.
     let doublings = failures.saturating_sub(1).min(31);
     first.saturating_mul(1 << doublings).min(longest)
 }
 
-/// Between the attempts of a part of the worker that is in trouble: 1 s, 2 s, 4 s, … a minute.
+/// Between the attempts of a part of the worker that fails: 1 s, 2 s, 4 s, … a minute.
 pub fn retry_delay(failures: u32) -> Duration {
     backoff(Duration::from_secs(1), failures, Duration::from_secs(60))
 }

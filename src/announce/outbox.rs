@@ -114,7 +114,7 @@ impl Announcer {
         };
         // Another worker that was faster has seen an earlier state, and may have committed since.
         let begun = |stored: Option<AnnouncedCheckpoint>| stored.is_none().then(|| first.clone());
-        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, begun).await?)
+        self.update(begun).await
     }
 
     /// Announces what was committed and not announced. Returns the number of notices.
@@ -228,7 +228,15 @@ impl Announcer {
             }
             Some(AnnouncedCheckpoint { format_version: FORMAT_VERSION, tables, updated_at: now })
         };
-        Ok(checkpoint::update(&*self.checkpoints, &self.pipeline, recorded).await?)
+        self.update(recorded).await
+    }
+
+    async fn update(
+        &self,
+        change: impl Fn(Option<AnnouncedCheckpoint>) -> Option<AnnouncedCheckpoint> + Send,
+    ) -> Result<(), AnnounceError> {
+        let (store, ambient) = (&*self.checkpoints, &**self.lake.ambient());
+        Ok(checkpoint::update(store, ambient, &self.pipeline, change).await?)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::endpoint::endpoint;
 use super::signing::{Signer, Unsigned};
 use super::{Answer, CONNECT, READ, SEGMENT};
-use crate::ambient::SharedAmbient;
+use crate::ambient::{SharedAmbient, pauses};
 use crate::error::{Kind, chain};
 
 /// The header that names an operation of the AWS JSON protocol.
@@ -27,6 +27,7 @@ const ERROR_TYPE: &str = "x-amzn-errortype";
 pub struct Service {
     http: reqwest::Client,
     signer: Signer,
+    ambient: SharedAmbient,
     endpoint: String,
 }
 
@@ -54,7 +55,7 @@ pub enum ServiceError {
 
 impl Service {
     /// The service with this id (`Glue`, `S3Tables`). The id is a part of its variables, such as
-    /// `AWS_ENDPOINT_URL_GLUE`. `ambient` dates the signatures.
+    /// `AWS_ENDPOINT_URL_GLUE`. `ambient` dates the signatures, and gives the pauses between attempts.
     ///
     /// # Errors
     /// What the environment and the profile lack. Nothing was sent.
@@ -75,8 +76,8 @@ impl Service {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| ServiceError::Client(chain(&e)))?;
-        let signer = Signer::new(provider, region, &id.to_ascii_lowercase(), ambient);
-        Ok(Self { http, signer, endpoint })
+        let signer = Signer::new(provider, region, &id.to_ascii_lowercase(), ambient.clone());
+        Ok(Self { http, signer, ambient, endpoint })
     }
 
     /// Sends a call that may be carried out twice. While the service fails or does not answer, it is sent again, a
@@ -87,10 +88,9 @@ impl Service {
     pub async fn ask(&self, call: &Call) -> Result<Reply, CallError> {
         let patience = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
-            .with_max_times(3)
-            .with_jitter();
+            .with_max_times(3);
         let once = || self.send(call);
-        once.retry(patience).when(CallError::may_pass).await
+        once.retry(patience).sleep(pauses(&self.ambient)).when(CallError::may_pass).await
     }
 
     /// Sends a call, once.

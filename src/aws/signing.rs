@@ -10,7 +10,7 @@ use aws_sigv4::sign::v4;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::held::Held;
-use crate::ambient::SharedAmbient;
+use crate::ambient::{SharedAmbient, timeout};
 use crate::error::{Kind, chain};
 
 /// The deadline for the chain of credentials.
@@ -48,13 +48,14 @@ impl Signer {
     /// # Errors
     /// Why it cannot be signed; the request was not sent.
     pub async fn sign(&self, request: &mut reqwest::Request) -> Result<(), Unsigned> {
-        let credentials = self.credentials.get(self.provided()).await?;
+        let credentials = self.credentials.get(&self.ambient, self.provided()).await?;
         self.put(request, credentials).map_err(|why| Unsigned::look(format!("signing: {why}")))
     }
 
     async fn provided(&self) -> Result<(Credentials, Option<Duration>), Unsigned> {
-        let asked = tokio::time::timeout(CREDENTIALS, self.provider.provide_credentials()).await;
-        let fresh = asked
+        let provided =
+            timeout(&self.ambient, CREDENTIALS, self.provider.provide_credentials()).await;
+        let fresh = provided
             .map_err(|_| Unsigned::look(format!("no AWS credentials within {CREDENTIALS:?}")))?
             .map_err(|e| Unsigned::look(format!("no AWS credentials: {}", chain(&e))))?;
         let left = fresh.expiry().map(|end| end.duration_since(self.now()).unwrap_or_default());

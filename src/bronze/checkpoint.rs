@@ -115,7 +115,8 @@ impl Bronze {
             new.updated_at = now;
             (!same).then_some(new)
         };
-        checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
+        let (store, ambient) = (&*self.checkpoints, &**self.lake.ambient());
+        checkpoint::update(store, ambient, &self.settings.pipeline, change).await?;
         Ok(())
     }
 }

@@ -137,7 +137,7 @@ impl LockObject {
         loop {
             tokio::select! {
                 _ = &mut over => return Some(held),
-                () = tokio::time::sleep(self.ttl / 3) => {}
+                () = self.ambient.sleep(self.ttl / 3) => {}
             }
             let renewed = Stored { renewed_at: self.ambient.now(), ..held.stored.clone() };
             match self.put(renewed, Some(&held.version)).await {

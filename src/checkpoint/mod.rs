@@ -19,6 +19,7 @@ pub use local::LocalCheckpoints;
 pub use memory::MemoryCheckpoints;
 pub use s3::S3Checkpoints;
 
+use crate::ambient::Ambient;
 use crate::backoff::backoff;
 use crate::error::Kind;
 
@@ -151,6 +152,7 @@ pub async fn load<C: Checkpoint>(
 /// to leave it. Where another worker writes first, it is called again.
 pub async fn update<C: Checkpoint>(
     store: &dyn CheckpointStore,
+    ambient: &dyn Ambient,
     pipeline: &str,
     change: impl Fn(Option<C>) -> Option<C> + Send,
 ) -> Result<(), CheckpointError> {
@@ -171,7 +173,8 @@ pub async fn update<C: Checkpoint>(
         }
         // Apart in time, so that one of several writers gets through.
         conflicts += 1;
-        tokio::time::sleep(backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE)).await;
+        let pause = backoff(FIRST_PAUSE, conflicts, LONGEST_PAUSE);
+        ambient.sleep(ambient.jitter(pause)).await;
     }
 }
 

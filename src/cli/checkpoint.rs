@@ -114,7 +114,8 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
         let rewind = Some(Rewind { after_snapshot_id: to });
         Some(SilverCheckpoint { rewind, updated_at: now, ..stored })
     };
-    checkpoint::update(&*wired.checkpoints, &pipeline, change).await?;
+    let (store, ambient) = (&*wired.checkpoints, &**wired.lake.ambient());
+    checkpoint::update(store, ambient, &pipeline, change).await?;
     let start =
         to.map_or("from the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
     say(&format!(

@@ -4,7 +4,7 @@
 //! as departed, as arrived. The data and its licence: `examples/flights/`.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -17,6 +17,7 @@ use crate::lake::Snapshot;
 use crate::pipeline::Wired;
 use crate::sql::session::session;
 use crate::sql::time_travel;
+use crate::telemetry::readiness::Health;
 use crate::wiring::{Missing, wire};
 use crate::worker::report::{bronze_line, gold_line, silver_line};
 use crate::worker::{self, Round, Until};
@@ -78,8 +79,8 @@ const GOLD: &str = "SELECT origin, flights, arrived, cancelled, round(mean_arriv
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let dir = prepare(&args.dir)?;
-    let started = Instant::now();
     let wired = wire(config::load(&dir.join("silversmith.toml"))?, Missing::Make).await?;
+    let started = wired.lake.ambient().now();
     print_line(&format!(
         "A lake in {}: catalog lake/catalog.db, tables below lake/warehouse, raw files in raw/.",
         args.dir.display()
@@ -112,7 +113,8 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     if let Some(first) = first_silver {
         let then = BY_STATUS.replace("{at}", &format!(" VERSION AS OF {}", first.id));
         show(&wired, &then, "silver.flights as of its first snapshot").await?;
-        next_steps(&args.dir, &first, started.elapsed())?;
+        let took = (wired.lake.ambient().now() - started).to_std().unwrap_or_default();
+        next_steps(&args.dir, &first, took)?;
     }
     Ok(())
 }
@@ -160,7 +162,8 @@ async fn rounds(wired: &Wired) -> anyhow::Result<Vec<Round>> {
     let mut rounds = Vec::new();
     let seen = |round: &Round| rounds.push(round.clone());
     let never = std::future::pending();
-    let work = worker::run(wired, Until::Idle, Duration::from_secs(25), never, seen);
+    let health = Health::new(wired.lake.ambient().clone());
+    let work = worker::run(wired, &health, Until::Idle, Duration::from_secs(25), never, seen);
     watched("the pipeline", work).await?;
     Ok(rounds)
 }

@@ -17,15 +17,18 @@ mod steps;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::ambient::{SharedAmbient, SystemAmbient};
 use crate::aws::Aws;
 use crate::config::{self, Settings};
 use crate::features::Part;
 use crate::pipeline::{Pipeline, Wired};
 use crate::telemetry::http::Listen;
+use crate::telemetry::readiness::Health;
 use crate::telemetry::{self, LogFormat, Telemetry};
 use crate::wiring::{Missing, WiringError, wire};
 use crate::worker::announced;
@@ -207,9 +210,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::failed(&anyhow::Error::from(error).context("no async runtime")),
     };
+    let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let done = runtime.block_on(async {
-        let done = dispatch(cli).await;
-        telemetry::flush().await;
+        let done = dispatch(cli, &ambient).await;
+        telemetry::flush(&ambient).await;
         done
     });
     // The process does not wait for an exporter that waits for its collector.
@@ -220,29 +224,30 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
     // An empty value counts as unset.
     let config = if cli.config.is_empty() { DEFAULT_CONFIG } else { cli.config.as_str() };
     let settings = || settings(config);
     match cli.command {
         Command::Run { until_idle, http } => {
+            let health = Health::new(ambient.clone());
             if let Some(listen) = http {
-                let address = telemetry::http::serve(listen).await;
+                let address = telemetry::http::serve(listen, health.clone()).await;
                 let address = address.with_context(|| "--http: cannot listen on this address")?;
                 tracing::info!(%address, "serving /metrics, /healthz and /readyz");
             }
             let wired = wire(settings().await?, Missing::Make).await?;
-            steps::run(&wired, until_idle, cli.log_format == LogFormat::Json).await
+            steps::run(&wired, &health, until_idle, cli.log_format == LogFormat::Json).await
         }
         Command::Bronze(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, steps::bronze(&chosen)).await
+            announced(&chosen, ambient, steps::bronze(&chosen)).await
         }
         Command::Backfill { root, only } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, steps::backfill(&chosen, root.as_deref())).await
+            announced(&chosen, ambient, steps::backfill(&chosen, root.as_deref())).await
         }
         Command::Dlq(command) => {
             dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
@@ -250,12 +255,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Silver { only, rebuild } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, steps::silver(&chosen, rebuild)).await
+            announced(&chosen, ambient, steps::silver(&chosen, ambient, rebuild)).await
         }
         Command::Gold(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, steps::gold(&chosen)).await
+            announced(&chosen, ambient, steps::gold(&chosen, ambient)).await
         }
         Command::Sql(args) => sql::run(&existing(settings().await?).await?, args).await,
         Command::History { table, format } => {

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::ambient::{SharedAmbient, SystemAmbient, timeout};
+
 /// How long work is silent.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The interval at which a terminal shows progress.
+const REDRAW: Duration = Duration::from_millis(250);
 /// The interval of progress lines where stderr is no terminal.
 const REPEAT: Duration = Duration::from_secs(10);
 
@@ -34,7 +38,9 @@ pub(super) async fn watched_with_progress<F: Future>(
 ) -> F::Output {
     let progress = Progress(Arc::new(Mutex::new(what.to_owned())));
     let mut work = std::pin::pin!(work(progress.clone()));
-    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+    // A terminal lives by the machine's clock.
+    let clock: SharedAmbient = Arc::new(SystemAmbient);
+    if let Ok(done) = timeout(&clock, PATIENCE, &mut work).await {
         return done;
     }
     if std::io::stderr().is_terminal() {
@@ -45,7 +51,7 @@ pub(super) async fn watched_with_progress<F: Future>(
         bar.enable_steady_tick(Duration::from_millis(120));
         loop {
             bar.set_message(progress.now());
-            if let Ok(done) = tokio::time::timeout(Duration::from_millis(250), &mut work).await {
+            if let Ok(done) = timeout(&clock, REDRAW, &mut work).await {
                 bar.finish_and_clear();
                 return done;
             }
@@ -56,7 +62,7 @@ pub(super) async fn watched_with_progress<F: Future>(
         // A closed stderr is no reason to stop working.
         let now = progress.now();
         drop(super::output::say(&format!("{now}: still running after {seconds} s")));
-        match tokio::time::timeout(REPEAT, &mut work).await {
+        match timeout(&clock, REPEAT, &mut work).await {
             Ok(done) => return done,
             Err(_) => seconds += REPEAT.as_secs(),
         }

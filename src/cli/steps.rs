@@ -3,13 +3,20 @@
 use super::exit::Usage;
 use super::output::say;
 use super::progress::{watched, watched_with_progress};
+use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::pipeline::{Pipeline, Wired};
+use crate::telemetry::readiness::Health;
 use crate::worker::report::{bronze_line, gold_line, silver_line};
-use crate::worker::{self, Round, Until};
+use crate::worker::{self, Merger, Round, Until};
 
 /// With JSON logs (`quiet`), the log has everything and no other lines are printed.
-pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow::Result<()> {
+pub(super) async fn run(
+    wired: &Wired,
+    health: &Health,
+    until_idle: bool,
+    quiet: bool,
+) -> anyhow::Result<()> {
     let grace = wired.settings.worker.shutdown_grace;
     let until = if until_idle { Until::Idle } else { Until::Stopped };
     let mut rounds = 0_usize;
@@ -20,7 +27,7 @@ pub(super) async fn run(wired: &Wired, until_idle: bool, quiet: bool) -> anyhow:
             drop(report(round));
         }
     };
-    worker::run(wired, until, grace, stop_signal(), seen).await?;
+    worker::run(wired, health, until, grace, stop_signal(), seen).await?;
     if rounds == 0 && until_idle && !quiet {
         say("nothing new")?;
     }
@@ -91,29 +98,38 @@ pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> any
     Ok(())
 }
 
-pub(super) async fn silver(pipelines: &[&Pipeline], rebuild: bool) -> anyhow::Result<()> {
+pub(super) async fn silver(
+    pipelines: &[&Pipeline],
+    ambient: &SharedAmbient,
+    rebuild: bool,
+) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
-        let Some(silver) = &pipeline.silver else { continue };
         let what = format!("silver of {name}");
+        let mut merger = Merger::new(pipeline, ambient);
         let report = if rebuild {
-            watched(&what, silver.rebuild()).await?
+            watched(&what, merger.rebuild()).await?
         } else {
-            watched(&what, silver.step()).await?.report
+            watched(&what, merger.silver()).await?
         };
-        say(&silver_line(name, &report))?;
+        if let Some(report) = report {
+            say(&silver_line(name, &report))?;
+        }
     }
     Ok(())
 }
 
-pub(super) async fn gold(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
+pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> anyhow::Result<()> {
     let mut first_error = None;
-    for gold in pipelines.iter().flat_map(|pipeline| &pipeline.gold) {
-        match watched(&format!("gold table {}", gold.table()), gold.step(None)).await {
-            Ok(report) => say(&gold_line(&gold.table().to_string(), &report))?,
-            Err(error) => {
-                say(&format!("{}: failed: {}", gold.table(), chain(&error)))?;
-                first_error.get_or_insert(error);
+    for pipeline in pipelines {
+        let what = format!("gold of {}", pipeline.settings.name);
+        for (table, refreshed) in watched(&what, Merger::new(pipeline, ambient).gold()).await? {
+            match refreshed {
+                Ok(report) => say(&gold_line(&table, &report))?,
+                Err(error) => {
+                    say(&format!("{table}: failed: {}", chain(&error)))?;
+                    first_error.get_or_insert(error);
+                }
             }
         }
     }

@@ -14,11 +14,14 @@ use futures::future::try_join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::{Entry, Filter};
 use crate::ambient::SharedAmbient;
 use crate::event::{DeadLetter, ObjectEvent, Record, parse};
-use crate::queue::{BATCH, EventQueue, Heartbeat, Message, Outgoing, QueueError, ReceiptHandle};
+use crate::queue::{
+    EventQueue, Heartbeat, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
+};
 use crate::reason::Reason;
 
 /// Receivers side by side.
@@ -77,7 +80,7 @@ pub fn entry(message: &Message) -> Entry {
         Err(error) => (vec![], error.to_string()),
     };
     Entry {
-        id: message.id.clone(),
+        id: message.id.to_string(),
         at: message.sent_at,
         reason: Reason::Redriven.to_string(),
         error,
@@ -97,13 +100,14 @@ pub async fn work(
     found: impl FnMut(Entry) + Send,
     report: impl FnMut(Counts) + Send,
 ) -> Result<Counts, QueueError> {
-    let in_flight = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
-    let heartbeat = in_flight.keep_hidden(queue.clone());
+    let heartbeat = Arc::new(Heartbeat::new(HIDE, ambient.clone()));
+    // It ends when this is dropped.
+    let beating = JoinSet::from_iter([heartbeat.keep_hidden(queue.clone())]);
     let search = Search {
         queue,
         filter,
         action,
-        in_flight: &in_flight,
+        heartbeat: &heartbeat,
         began: ambient.now(),
         selected: AtomicUsize::new(0),
         over: AtomicBool::new(false),
@@ -116,20 +120,21 @@ pub async fn work(
         }),
     };
     let worked = try_join_all((0..RECEIVERS).map(|_| search.receive())).await;
-    heartbeat.abort();
+    drop(beating);
     let counts = search.inner.into_inner().counts;
     // All that is not deleted, also after a failure: else it stays hidden until its visibility runs out.
-    let released = release(queue, in_flight.all()).await;
+    let released = release(queue, heartbeat.all()).await;
     worked?;
     released?;
     Ok(counts)
 }
 
 async fn release(queue: &Arc<dyn EventQueue>, kept: Vec<ReceiptHandle>) -> Result<(), QueueError> {
+    let batch = queue.limits().batch;
     let kept: Vec<_> = kept.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect();
-    for some in kept.chunks(BATCH * RECEIVERS) {
+    for some in kept.chunks(batch * RECEIVERS) {
         // A refused message is no longer in flight here: it is visible again.
-        try_join_all(some.chunks(BATCH).map(|ten| queue.hide(ten))).await?;
+        try_join_all(some.chunks(batch).map(|entries| queue.hide(entries))).await?;
     }
     Ok(())
 }
@@ -138,7 +143,7 @@ struct Search<'a, F, T> {
     queue: &'a Arc<dyn EventQueue>,
     filter: &'a Filter,
     action: &'a Action,
-    in_flight: &'a Heartbeat,
+    heartbeat: &'a Heartbeat,
     began: DateTime<Utc>,
     selected: AtomicUsize,
     over: AtomicBool,
@@ -147,7 +152,7 @@ struct Search<'a, F, T> {
 
 struct Inner<F, T> {
     counts: Counts,
-    seen: HashSet<String>,
+    seen: HashSet<MessageId>,
     /// What the dead letters so far are about.
     subjects: HashSet<[u8; 32]>,
     found: F,
@@ -162,7 +167,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
                 break;
             }
             for message in &messages {
-                self.in_flight.add(&message.receipt);
+                self.heartbeat.add(&message.receipt);
             }
             self.process(messages).await?;
         }
@@ -254,7 +259,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         let refused = self.queue.delete(&receipts).await?;
         for (index, receipt) in receipts.iter().enumerate() {
             if refused.iter().all(|refused| refused.index != index) {
-                self.in_flight.remove(receipt);
+                self.heartbeat.remove(receipt);
             }
         }
         for refused in &refused {
@@ -271,8 +276,8 @@ fn outgoing(message: &Message) -> Outgoing {
     let about = entry.uris.first().unwrap_or(&entry.id);
     Outgoing {
         body: message.body.clone(),
-        group: format!("{:x}", Sha256::digest(about)),
-        deduplication: format!("{:x}", Sha256::digest(format!("replay {}", entry.id))),
+        ordering_key: format!("{:x}", Sha256::digest(about)),
+        deduplication_id: format!("{:x}", Sha256::digest(format!("replay {}", entry.id))),
     }
 }
 

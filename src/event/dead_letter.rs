@@ -10,9 +10,6 @@ use crate::reason::Reason;
 pub(super) const FORMAT_VERSION: u32 = 1;
 /// The field that identifies the envelope; its value is the format version.
 pub(super) const MARKER: &str = "silversmith_dead_letter";
-/// Bytes of a message body that are kept where no object could be read from it. Encoded as JSON it may be six
-/// times as long, and SQS accepts 256 KiB.
-pub const BODY_LIMIT: usize = 40 * 1024;
 /// Bytes of an error's text that are kept.
 const ERROR_LIMIT: usize = 4 * 1024;
 
@@ -75,15 +72,16 @@ impl DeadLetter {
         }
     }
 
-    /// For a body, or one record of a body, that is not an event.
+    /// For a body, or one record of a body, that is not an event. As much of the body is kept as fits into
+    /// an envelope of `limit` bytes.
     pub fn of_body(
         (id, at): (String, DateTime<Utc>),
         body: &str,
         (reason, error): (Reason, &str),
         message: Origin,
+        limit: usize,
     ) -> Self {
-        let kept = cut(body, BODY_LIMIT);
-        Self {
+        let mut letter = Self {
             silversmith_dead_letter: FORMAT_VERSION,
             id,
             at,
@@ -92,9 +90,13 @@ impl DeadLetter {
             pipeline: None,
             object: None,
             message,
-            body: Some(kept.to_owned()),
-            truncated: kept.len() < body.len(),
-        }
+            body: Some(String::new()),
+            truncated: false,
+        };
+        let kept = cut_encoded(body, limit.saturating_sub(letter.to_json().len()));
+        letter.truncated = kept.len() < body.len();
+        letter.body = Some(kept.to_owned());
+        letter
     }
 
     /// The envelope. Every character that a queue refuses is escaped
@@ -115,4 +117,20 @@ fn cut(text: &str, limit: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// The longest prefix of whole characters that fits into to `limit` bytes in [`DeadLetter::to_json`].
+fn cut_encoded(text: &str, limit: usize) -> &str {
+    let mut bytes = 0;
+    for (end, character) in text.char_indices() {
+        bytes += match character {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' | '\u{7f}' | '\u{FFFE}' | '\u{FFFF}' => 6,
+            other => other.len_utf8(),
+        };
+        if bytes > limit {
+            return &text[..end];
+        }
+    }
+    text
 }

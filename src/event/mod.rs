@@ -12,7 +12,7 @@ mod envelope;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use dead_letter::{BODY_LIMIT, DeadLetter, Origin};
+pub use dead_letter::{DeadLetter, Origin};
 pub use envelope::{decode_key, parse};
 
 /// An object version as an event names it. Reading the object fills in what the event does not say.

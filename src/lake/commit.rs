@@ -137,7 +137,8 @@ impl Lake {
 
     /// Waits after the `conflicts`th conflict in a row: longer each time, which keeps concurrent writers apart.
     pub async fn wait_after_conflict(&self, conflicts: u32) {
-        tokio::time::sleep(backoff(FIRST_WAIT, conflicts, LONGEST_WAIT)).await;
+        let wait = backoff(FIRST_WAIT, conflicts, LONGEST_WAIT);
+        self.ambient.sleep(self.ambient.jitter(wait)).await;
     }
 
     /// The error after too many conflicts in a row.
@@ -208,7 +209,7 @@ impl Lake {
                 Ok(Look::StillBase) if !may_arrive => return Settled::Refused(failure),
                 Ok(Look::StillBase) => {
                     match delays.next() {
-                        Some(delay) => tokio::time::sleep(delay).await,
+                        Some(delay) => self.ambient.sleep(delay).await,
                         None => return self.unknown(&swap, failure),
                     }
                     tracing::warn!(
@@ -233,7 +234,7 @@ impl Lake {
                 Err(error) => return self.unknown(swap, look_failed(error)),
             }
             match delays.next() {
-                Some(delay) => tokio::time::sleep(delay).await,
+                Some(delay) => self.ambient.sleep(delay).await,
                 None => return self.unknown(swap, not_shown(swap.base)),
             }
         }
@@ -258,7 +259,7 @@ impl Lake {
             match self.look(swap.base, swap.prepared).await {
                 Ok(look) => return Ok(look),
                 Err(error) => match delays.next() {
-                    Some(delay) => tokio::time::sleep(delay).await,
+                    Some(delay) => self.ambient.sleep(delay).await,
                     None => return Err(error),
                 },
             }

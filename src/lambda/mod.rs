@@ -1,6 +1,7 @@
-//! `lambda`: the AWS Lambda runtime. An invocation is a small run of the worker, that ends in time.
+//! `lambda`: the AWS Lambda runtime. An invocation is a short run of the worker that ends in time.
 //!
-//! Of an SQS batch those messages are reported as failed whose outcomes are not durable; AWS deletes the others.
+//! Of an SQS batch those messages are reported as failed whose outcomes are not durable; AWS deletes the
+//! others.
 
 mod payload;
 
@@ -10,33 +11,33 @@ use std::time::Duration;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
-use crate::ambient::SharedAmbient;
+use crate::ambient::{SharedAmbient, timeout};
 use crate::config::environment;
 use crate::error::chain;
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
-use crate::queue::{InvocationQueue, Message};
+use crate::queue::{InvocationQueue, Message, MessageId};
 use crate::telemetry;
+use crate::telemetry::readiness::Health;
 use crate::worker::report::{bronze_line, gold_line, silver_line};
-use crate::worker::{self, Round, Until, announced, merge_alone};
-use payload::{Step, Wanted, wanted};
+use crate::worker::{self, Merger, Round, Until, announced};
+use payload::{Invocation, Step, parse};
 
-/// A message that AWS has received stays hidden for as long as its queue says: nothing has to extend that.
-const HIDDEN: Duration = Duration::from_secs(12 * 3_600);
-/// What is kept of an invocation's time for giving back, announcing and answering: a quarter, within these bounds.
+/// What is kept of an invocation's time for releasing, announcing and answering: a quarter, within these
+/// bounds.
 const LEAST_MARGIN: Duration = Duration::from_secs(12);
 /// See [`LEAST_MARGIN`].
 const MOST_MARGIN: Duration = Duration::from_secs(40);
 /// Of the margin, what the last announcements (5 s) and telemetry (2 s) may take.
 const LAST: Duration = Duration::from_secs(8);
 
-/// Serves invocations until the process is ended. It has to be inside AWS Lambda, see
+/// Serves invocations until the process ends. It runs inside AWS Lambda only, see
 /// [`environment::is_lambda`].
 pub(crate) async fn run(wired: Wired) -> anyhow::Result<()> {
     let wired = &wired;
     let handler = service_fn(async move |event: LambdaEvent<Value>| {
         let answer = invoked(wired, event).await;
-        // The process is frozen once it has answered.
-        telemetry::flush().await;
+        // AWS freezes the process once it has answered.
+        telemetry::flush(wired.lake.ambient()).await;
         answer
     });
     lambda_runtime::run(handler)
@@ -50,35 +51,37 @@ async fn invoked(wired: &Wired, event: LambdaEvent<Value>) -> Result<Value, lamb
     let left = Duration::from_millis(context.deadline.saturating_sub(now.max(0) as u64));
     let margin = (left / 4).clamp(LEAST_MARGIN, MOST_MARGIN);
     let time = left.saturating_sub(margin);
-    let wanted = wanted(payload)?;
+    let invocation = parse(payload)?;
     tracing::debug!(request_id = context.request_id, ?left, "invoked");
-    if let Wanted::Messages(messages) = wanted {
-        // Begun and cut off, they would only be read for nothing.
+    if let Invocation::Messages(messages) = invocation {
+        // Work that is cut off at once would be done for nothing.
         if time.is_zero() {
-            let ids = messages.into_iter().map(|message| message.id).collect();
-            return Ok(reported(ids));
+            return Ok(failed(messages.into_iter().map(|message| message.id).collect()));
         }
-        return Ok(messages_of(wired, messages, time, margin).await?);
+        return Ok(ingest(wired, messages, time, margin).await?);
     }
-    steps(wired, wanted, time).await.map_err(|error| {
+    steps(wired, invocation, time).await.map_err(|error| {
         tracing::error!(error = chain(error.as_ref()), "the step failed");
         chain(error.as_ref()).into()
     })
 }
 
-/// Takes messages in, and merges what they bring unless another function does.
-async fn messages_of(
+/// Ingests messages, and merges what they bring.
+async fn ingest(
     wired: &Wired,
     messages: Vec<Message>,
     time: Duration,
     margin: Duration,
 ) -> Result<Value, String> {
     let Intake::Queue(queues) = &wired.intake else {
-        return Err("the function gets messages, and source.queue names no queue".to_owned());
+        return Err("the function is invoked with messages, and source.queue is not set".to_owned());
     };
-    let queue = Arc::new(InvocationQueue::new(queues.queue.clone(), messages));
+    let ambient = wired.lake.ambient();
+    let queue = InvocationQueue::new(queues.queue.clone(), messages, ambient.clone());
+    let queue = Arc::new(queue);
     let mut settings = queues.settings.clone();
-    settings.visibility = HIDDEN;
+    // AWS keeps the messages hidden for as long as their queue says: the heartbeat has nothing to do.
+    settings.visibility = queues.queue.limits().longest_hidden;
     let mut wired = wired.clone();
     wired.intake =
         Intake::Queue(Queues { settings, queue: queue.clone(), dlq: queues.dlq.clone() });
@@ -87,17 +90,18 @@ async fn messages_of(
             (pipeline.silver, pipeline.gold) = (None, vec![]);
         }
     }
-    let out_of_time = tokio::time::sleep(time);
-    if let Err(error) = worker::run(&wired, Until::Done, margin - LAST, out_of_time, log).await {
-        // Those that were not done are told below, and come again.
+    let (health, out_of_time) = (Health::new(ambient.clone()), ambient.sleep(time));
+    let ran = worker::run(&wired, &health, Until::Done, margin - LAST, out_of_time, log).await;
+    if let Err(error) = ran {
+        // Messages that were not finished are reported below, and come again.
         tracing::error!(error = chain(&error), "the invocation ended early");
     }
-    Ok(reported(queue.failures()))
+    Ok(failed(queue.failures()))
 }
 
-/// The messages that AWS is to keep.
-fn reported(ids: Vec<String>) -> Value {
-    let ids: Vec<Value> = ids.iter().map(|id| json!({"itemIdentifier": id})).collect();
+/// The answer that keeps these messages in the queue.
+fn failed(ids: Vec<MessageId>) -> Value {
+    let ids: Vec<Value> = ids.iter().map(|id| json!({"itemIdentifier": id.0})).collect();
     json!({"batchItemFailures": ids})
 }
 
@@ -114,68 +118,70 @@ fn log(round: &Round) {
     );
 }
 
-async fn steps(wired: &Wired, wanted: Wanted, time: Duration) -> anyhow::Result<Value> {
-    let pipelines: Vec<_> = match &wanted {
-        Wanted::Merge(name) => {
+async fn steps(wired: &Wired, invocation: Invocation, time: Duration) -> anyhow::Result<Value> {
+    let ambient = wired.lake.ambient();
+    let pipelines: Vec<_> = match &invocation {
+        Invocation::Merge(name) => {
             wired.pipelines.iter().filter(|p| p.settings.name == *name).collect()
         }
         _ => wired.pipelines.iter().collect(),
     };
-    if let (Wanted::Merge(name), true) = (&wanted, pipelines.is_empty()) {
+    if let (Invocation::Merge(name), true) = (&invocation, pipelines.is_empty()) {
         // An event of another lake on the same bus.
         return Ok(json!({"lines": [format!("there is no pipeline {name} here")]}));
     }
     let mut lines = Vec::new();
     let work = async {
         for pipeline in &pipelines {
-            one(pipeline, &wanted, wired.lake.ambient(), &mut lines).await?;
+            one(pipeline, &invocation, ambient, &mut lines).await?;
         }
         Ok::<_, anyhow::Error>(())
     };
-    // What is cut off is safe to be cut off anywhere; the next invocation goes on from there.
+    // Cutting it off is safe at any point; the next invocation continues.
     let in_time = async {
-        let late = || anyhow::anyhow!("cut off after {time:?}: give the function more time");
-        tokio::time::timeout(time, work).await.map_err(|_| late())?
+        let late = |_| anyhow::anyhow!("cut off after {time:?}: give the function more time");
+        timeout(ambient, time, work).await.map_err(late)?
     };
-    let done = announced(&pipelines, in_time).await;
+    let done = announced(&pipelines, ambient, in_time).await;
     for line in &lines {
         tracing::info!("{line}");
     }
     done?;
-    Ok(match wanted {
-        Wanted::Step(step) => json!({"step": step.as_str(), "lines": lines}),
+    Ok(match invocation {
+        Invocation::Step(step) => json!({"step": step.as_str(), "lines": lines}),
         _ => json!({"lines": lines}),
     })
 }
 
-/// What is wanted of one pipeline. `lines` gets what was done.
+/// What an invocation does for one pipeline. `lines` gets what was done.
 async fn one(
     pipeline: &Pipeline,
-    wanted: &Wanted,
+    invocation: &Invocation,
     ambient: &SharedAmbient,
     lines: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let name = &pipeline.settings.name;
-    let does = |step| match wanted {
-        Wanted::Step(only) => *only == step,
-        Wanted::All => true,
-        Wanted::Messages(_) | Wanted::Merge(_) => false,
+    let mut merger = Merger::new(pipeline, ambient);
+    let does = |step| match invocation {
+        Invocation::Step(only) => *only == step,
+        Invocation::All => true,
+        Invocation::Messages(_) | Invocation::Merge(_) => false,
     };
-    if matches!(wanted, Wanted::Merge(_)) {
+    if matches!(invocation, Invocation::Merge(_)) {
         // Each commit invokes one: they take turns.
-        let round = merge_alone(pipeline, ambient).await?;
+        let round = merger.merge_until_done().await?;
         let silver = round.and_then(|round| round.silver);
         lines.extend(silver.map(|silver| silver_line(name, &silver)));
     }
     if does(Step::Bronze) {
         lines.push(bronze_line(name, &pipeline.bronze.step().await?));
     }
-    if let (Some(silver), true) = (&pipeline.silver, does(Step::Silver)) {
-        lines.push(silver_line(name, &silver.step().await?.report));
+    if does(Step::Silver) {
+        lines.extend(merger.silver().await?.map(|silver| silver_line(name, &silver)));
     }
     if does(Step::Gold) {
-        for gold in &pipeline.gold {
-            lines.push(gold_line(&gold.table().to_string(), &gold.step(None).await?));
+        for (table, refreshed) in merger.gold().await? {
+            lines.push(gold_line(&table, &refreshed?));
         }
     }
     Ok(())

@@ -1,17 +1,17 @@
-//! What a function is invoked with → what is wanted. Pure.
+//! What a function is invoked with → what it is to do. Pure.
 
 use chrono::{TimeZone, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::queue::{Message, ReceiptHandle};
+use crate::queue::{Message, MessageId, ReceiptHandle};
 
 /// What an invocation is for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Wanted {
+pub(super) enum Invocation {
     /// Messages of the queue, from an event source mapping.
     Messages(Vec<Message>),
-    /// Silver and gold of one pipeline, after an event of ours.
+    /// Silver and gold of one pipeline, after silversmith's own event.
     Merge(String),
     /// A step of all pipelines, from a state machine.
     Step(Step),
@@ -38,12 +38,12 @@ impl Step {
     }
 }
 
-/// A payload that means nothing to us.
+/// A payload that silversmith does not handle.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the event is none that silversmith knows ({0}): it takes SQS messages, its own `bronze.committed` and `silver.merged`, {{\"step\": \"bronze\"}} and scheduled events"
+    "unsupported event ({0}): silversmith handles SQS messages, its own `bronze.committed` and `silver.merged`, {{\"step\": \"bronze\"}} and scheduled events"
 )]
-pub(super) struct Unknown(String);
+pub(super) struct Unsupported(String);
 
 /// [The event of an SQS mapping](https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html).
 #[derive(Deserialize)]
@@ -64,29 +64,34 @@ struct Attributes {
     sent_timestamp: Option<String>,
 }
 
-pub(super) fn wanted(payload: Value) -> Result<Wanted, Unknown> {
+/// Reads a payload.
+///
+/// # Errors
+/// [`Unsupported`]: it is none of these.
+pub(super) fn parse(payload: Value) -> Result<Invocation, Unsupported> {
     if let Some(step) = payload.get("step") {
         let step = Step::deserialize(step)
-            .map_err(|_| Unknown(format!("step {step} is not bronze, silver or gold")))?;
-        return Ok(Wanted::Step(step));
+            .map_err(|_| Unsupported(format!("step {step} is not bronze, silver or gold")))?;
+        return Ok(Invocation::Step(step));
     }
     if let Some(records) = payload.get("Records") {
-        let records = Vec::<Record>::deserialize(records).map_err(|e| Unknown(e.to_string()))?;
+        let records =
+            Vec::<Record>::deserialize(records).map_err(|e| Unsupported(e.to_string()))?;
         return match records.iter().find(|record| record.event_source != "aws:sqs") {
-            Some(other) => Err(Unknown(format!("records from {}", other.event_source))),
-            None => Ok(Wanted::Messages(records.into_iter().map(message).collect())),
+            Some(other) => Err(Unsupported(format!("records from {}", other.event_source))),
+            None => Ok(Invocation::Messages(records.into_iter().map(message).collect())),
         };
     }
     let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str);
     match (text("/source"), text("/detail-type")) {
         (Some("silversmith"), Some("bronze.committed" | "silver.merged")) => {
             match text("/detail/pipeline") {
-                Some(pipeline) => Ok(Wanted::Merge(pipeline.to_owned())),
-                None => Err(Unknown("it names no pipeline".to_owned())),
+                Some(pipeline) => Ok(Invocation::Merge(pipeline.to_owned())),
+                None => Err(Unsupported("it names no pipeline".to_owned())),
             }
         }
-        (_, Some("Scheduled Event")) => Ok(Wanted::All),
-        (source, kind) => Err(Unknown(format!("source {source:?}, detail-type {kind:?}"))),
+        (_, Some("Scheduled Event")) => Ok(Invocation::All),
+        (source, kind) => Err(Unsupported(format!("source {source:?}, detail-type {kind:?}"))),
     }
 }
 
@@ -95,7 +100,7 @@ fn message(record: Record) -> Message {
     let sent_at = number(record.attributes.sent_timestamp);
     let receives = number(record.attributes.approximate_receive_count).unwrap_or(1);
     Message {
-        id: record.message_id,
+        id: MessageId(record.message_id),
         receipt: ReceiptHandle(record.receipt_handle),
         body: record.body,
         receive_count: receives.clamp(1, i64::from(u32::MAX)) as u32,
@@ -123,28 +128,28 @@ mod tests {
             "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue",
             "awsRegion": "us-east-2"
         }]});
-        let Wanted::Messages(messages) = wanted(payload).unwrap() else { panic!() };
+        let Invocation::Messages(messages) = parse(payload).unwrap() else { panic!() };
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].receive_count, 3);
         assert_eq!(messages[0].sent_at.unwrap().timestamp_millis(), 1_545_082_649_183);
     }
 
     #[test]
-    fn the_others() {
+    fn steps_schedules_and_own_events_are_known_and_nothing_else() {
         let committed = json!({"source": "silversmith", "detail-type": "bronze.committed", "detail": {"pipeline": "orders"}});
-        assert_eq!(wanted(committed).unwrap(), Wanted::Merge("orders".to_owned()));
-        assert_eq!(wanted(json!({"step": "gold"})).unwrap(), Wanted::Step(Step::Gold));
+        assert_eq!(parse(committed).unwrap(), Invocation::Merge("orders".to_owned()));
+        assert_eq!(parse(json!({"step": "gold"})).unwrap(), Invocation::Step(Step::Gold));
         let scheduled = json!({"source": "aws.events", "detail-type": "Scheduled Event"});
-        assert_eq!(wanted(scheduled).unwrap(), Wanted::All);
-        for unknown in [
+        assert_eq!(parse(scheduled).unwrap(), Invocation::All);
+        for unsupported in [
             json!({}),
             json!("text"),
             json!({"step": "platinum"}),
             json!({"Records": [{"eventSource": "aws:s3"}]}),
             json!({"source": "other", "detail-type": "bronze.committed"}),
         ] {
-            let error = wanted(unknown.clone()).unwrap_err().to_string();
-            assert!(error.contains("none that silversmith knows"), "{unknown}: {error}");
+            let error = parse(unsupported.clone()).unwrap_err().to_string();
+            assert!(error.contains("unsupported event"), "{unsupported}: {error}");
         }
     }
 }

@@ -1,41 +1,45 @@
 //! The heartbeat: messages stay hidden for as long as they are worked on.
 //!
-//! Losing one is harmless: it comes again, and the ledger knows its objects (I2).
+//! Losing one is harmless: it is delivered again, and the ledger knows its objects (I2).
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use tokio::task::JoinHandle;
 
-use super::{BATCH, EventQueue, ReceiptHandle};
-use crate::ambient::SharedAmbient;
+use super::{EventQueue, ReceiptHandle, Refused};
+use crate::ambient::{SharedAmbient, timeout};
+use crate::error::chain;
 
 /// Requests under way at a time.
-const AT_ONCE: usize = 16;
+const CONCURRENT: usize = 16;
 
-/// The messages in hand, and until when each is hidden.
+/// The messages in flight, and until when each is hidden.
 #[derive(Debug)]
 pub struct Heartbeat {
     visibility: Duration,
     ambient: SharedAmbient,
     hidden_until: Mutex<HashMap<ReceiptHandle, DateTime<Utc>>>,
+    /// Failed requests since the last success, and the time of the first.
+    failures: Mutex<Option<(u32, DateTime<Utc>)>>,
 }
 
 impl Heartbeat {
-    /// None, each to be hidden for `visibility` at a time.
+    /// Without messages; each will be hidden for `visibility` at a time.
     pub fn new(visibility: Duration, ambient: SharedAmbient) -> Self {
-        Self { visibility, ambient, hidden_until: Mutex::default() }
+        let (hidden_until, failures) = (Mutex::default(), Mutex::default());
+        Self { visibility, ambient, hidden_until, failures }
     }
 
-    /// All of them.
+    /// The messages in flight.
     pub fn all(&self) -> Vec<ReceiptHandle> {
         self.lock().keys().cloned().collect()
     }
 
-    /// Whether there are none.
+    /// Whether no message is in flight.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
@@ -50,7 +54,7 @@ impl Heartbeat {
         self.lock().insert(receipt.clone(), until);
     }
 
-    /// A message is about to be deleted or given back.
+    /// A message is about to be deleted or released.
     pub fn remove(&self, receipt: &ReceiptHandle) {
         self.lock().remove(receipt);
     }
@@ -60,18 +64,21 @@ impl Heartbeat {
         self.visibility
     }
 
-    /// Starts the heartbeat: it goes on until it is aborted.
-    pub fn keep_hidden(self: &Arc<Self>, queue: Arc<dyn EventQueue>) -> JoinHandle<()> {
-        let held = self.clone();
-        tokio::spawn(async move {
+    /// Extends what is due, for ever: run it beside the work.
+    pub fn keep_hidden(
+        self: &Arc<Self>,
+        queue: Arc<dyn EventQueue>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let heartbeat = self.clone();
+        async move {
             loop {
-                tokio::time::sleep(held.beat()).await;
-                held.extend(&*queue).await;
+                heartbeat.ambient.sleep(heartbeat.beat()).await;
+                heartbeat.extend(&*queue).await;
             }
-        })
+        }
     }
 
-    /// How long a round of [`Heartbeat::extend`] may be put off.
+    /// The time between two rounds of [`Heartbeat::extend`], and the longest that a request may take.
     fn beat(&self) -> Duration {
         self.visibility / 6
     }
@@ -80,50 +87,66 @@ impl Heartbeat {
     /// messages were extended.
     pub async fn extend(&self, queue: &dyn EventQueue) -> usize {
         let now = self.ambient.now();
+        let batch = queue.limits().batch;
         let due: Vec<_> = {
             let soon = now + self.visibility * 2 / 3;
-            let held = self.lock();
-            held.iter().filter(|(_, until)| **until < soon).map(|(r, _)| r.clone()).collect()
+            let hidden = self.lock();
+            hidden.iter().filter(|(_, until)| **until < soon).map(|(r, _)| r.clone()).collect()
         };
         let mut extended = 0;
-        for share in due.chunks(BATCH * AT_ONCE) {
-            let tens = share.chunks(BATCH).map(|some| self.extend_some(queue, some));
-            extended += join_all(tens).await.iter().sum::<usize>();
+        for some in due.chunks(batch * CONCURRENT) {
+            let requests = some.chunks(batch).map(|receipts| self.extend_some(queue, receipts));
+            extended += join_all(requests).await.iter().sum::<usize>();
         }
         extended
     }
 
-    async fn extend_some(&self, queue: &dyn EventQueue, some: &[ReceiptHandle]) -> usize {
-        let wanted: Vec<_> = some.iter().map(|r| (r.clone(), self.visibility)).collect();
-        // One that hangs must not hold up the next round.
-        let refused = match tokio::time::timeout(self.beat(), queue.hide(&wanted)).await {
+    async fn extend_some(&self, queue: &dyn EventQueue, receipts: &[ReceiptHandle]) -> usize {
+        let wanted: Vec<_> = receipts.iter().map(|r| (r.clone(), self.visibility)).collect();
+        // A request that hangs must not hold up the next round.
+        let answer = timeout(&self.ambient, self.beat(), queue.hide(&wanted)).await;
+        let refused = match answer {
             Ok(Ok(refused)) => refused,
-            failed => {
-                let error = match failed {
-                    Ok(Err(error)) => crate::error::chain(&error),
-                    _ => "no answer".to_owned(),
-                };
-                tracing::warn!(
-                    error,
-                    messages = some.len(),
-                    "messages in hand could not be kept hidden; if this goes on, they are delivered again"
-                );
-                return 0;
-            }
+            Ok(Err(error)) => return self.failed(chain(&error), receipts.len()),
+            Err(error) => return self.failed(error.to_string(), receipts.len()),
         };
+        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.note(receipts, &refused);
+        receipts.len() - refused.len()
+    }
+
+    fn note(&self, receipts: &[ReceiptHandle], refused: &[Refused]) {
         let until = self.ambient.now() + self.visibility;
-        let mut held = self.lock();
-        for (index, receipt) in some.iter().enumerate() {
+        let mut hidden = self.lock();
+        for (index, receipt) in receipts.iter().enumerate() {
             let lost = refused.iter().find(|r| r.index == index && r.final_);
-            match (lost, held.get_mut(receipt)) {
-                (None, Some(hidden)) => *hidden = until,
+            let is_refused = refused.iter().any(|r| r.index == index);
+            match (lost, hidden.get_mut(receipt)) {
                 (Some(lost), Some(_)) => {
-                    tracing::debug!(why = lost.why, "a message in hand is no longer ours");
-                    held.remove(receipt);
+                    tracing::debug!(why = lost.why, "another receiver has a message in flight");
+                    hidden.remove(receipt);
                 }
-                (_, None) => {}
+                (None, Some(hidden)) if !is_refused => *hidden = until,
+                // Not extended: it stays due.
+                _ => {}
             }
         }
-        some.len() - refused.len()
+    }
+
+    fn failed(&self, error: String, messages: usize) -> usize {
+        let now = self.ambient.now();
+        let (attempts, since) = {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let (attempts, since) = failures.unwrap_or((0, now));
+            *failures.insert((attempts + 1, since))
+        };
+        tracing::warn!(
+            error,
+            messages,
+            attempts,
+            elapsed = ?(now - since).to_std().unwrap_or_default(),
+            "could not keep messages in flight hidden; if this goes on, they are delivered again"
+        );
+        0
     }
 }

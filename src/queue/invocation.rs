@@ -1,5 +1,5 @@
-//! The messages of one Lambda invocation, as a queue: AWS has received them for us, and deletes those that we do
-//! not report
+//! The messages of one AWS Lambda invocation, as a queue: AWS has received them, and deletes those
+//! that the function does not report
 //! ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)).
 
 use std::collections::BTreeMap;
@@ -9,51 +9,65 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    BATCH, Description, EventQueue, Message, Outgoing, QueueError, ReceiptHandle, Refused,
+    Description, EventQueue, Limits, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
+    Refused,
 };
+use crate::ambient::SharedAmbient;
 use crate::error::chain;
 
-/// A receive that brings nothing waits no longer: nothing will come.
+/// The longest that a receive without messages waits: none will come.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module. Each message is received once; what is not deleted has failed.
+///
+/// It differs from other queues in one thing: `hide` reports a message as failed, whatever the time,
+/// and the message is not received in this invocation again.
 #[derive(Debug)]
 pub struct InvocationQueue {
-    /// The queue that the messages came from: those given back are told to it, so that they come again in
-    /// their own time and not in that of the whole batch.
+    /// The queue that the messages came from. Hidden messages are hidden there, so that they come
+    /// again in their own time and not in that of the whole batch.
     origin: Arc<dyn EventQueue>,
+    ambient: SharedAmbient,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<Message>,
-    /// Received and not ended, by receipt: the message's id.
-    open: BTreeMap<String, String>,
-    failed: Vec<String>,
+    /// Received, and neither deleted nor hidden.
+    open: BTreeMap<ReceiptHandle, MessageId>,
+    failed: Vec<MessageId>,
 }
 
 impl InvocationQueue {
     /// The messages of an invocation, received from `origin`.
-    pub fn new(origin: Arc<dyn EventQueue>, messages: Vec<Message>) -> Self {
+    pub fn new(
+        origin: Arc<dyn EventQueue>,
+        messages: Vec<Message>,
+        ambient: SharedAmbient,
+    ) -> Self {
         let state = State { waiting: messages, ..State::default() };
-        Self { origin, state: Mutex::new(state) }
+        Self { origin, ambient, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ids of the messages that were not deleted: they have to come again.
-    pub fn failures(&self) -> Vec<String> {
+    /// The messages that were not deleted: they have to come again.
+    pub fn failures(&self) -> Vec<MessageId> {
         let state = self.lock();
-        let untouched = state.waiting.iter().map(|message| message.id.clone());
-        untouched.chain(state.open.values().cloned()).chain(state.failed.iter().cloned()).collect()
+        let untouched = state.waiting.iter().map(|message| &message.id);
+        untouched.chain(state.open.values()).chain(&state.failed).cloned().collect()
     }
 }
 
 #[async_trait]
 impl EventQueue for InvocationQueue {
+    fn limits(&self) -> Limits {
+        self.origin.limits()
+    }
+
     fn is_exact(&self) -> bool {
         true
     }
@@ -61,14 +75,13 @@ impl EventQueue for InvocationQueue {
     async fn receive(&self, wait: Duration, _hide: Duration) -> Result<Vec<Message>, QueueError> {
         let received: Vec<Message> = {
             let mut state = self.lock();
-            let count = state.waiting.len().min(BATCH);
+            let count = state.waiting.len().min(self.limits().batch);
             let received: Vec<Message> = state.waiting.drain(..count).collect();
-            let open = received.iter().map(|m| (m.receipt.0.clone(), m.id.clone()));
-            state.open.extend(open);
+            state.open.extend(received.iter().map(|m| (m.receipt.clone(), m.id.clone())));
             received
         };
         if received.is_empty() {
-            tokio::time::sleep(wait.min(PAUSE)).await;
+            self.ambient.sleep(wait.min(PAUSE)).await;
         }
         Ok(received)
     }
@@ -76,7 +89,7 @@ impl EventQueue for InvocationQueue {
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<Refused>, QueueError> {
         let mut state = self.lock();
         for receipt in receipts {
-            state.open.remove(&receipt.0);
+            state.open.remove(receipt);
         }
         Ok(vec![])
     }
@@ -88,12 +101,12 @@ impl EventQueue for InvocationQueue {
         {
             let mut state = self.lock();
             for (receipt, _) in receipts {
-                let id = state.open.remove(&receipt.0);
+                let id = state.open.remove(receipt);
                 state.failed.extend(id);
             }
         }
-        // Those without a delay of their own come again when the batch's time is over, which outlasts an outage better
-        // than being received again at once, until the queue gives them up.
+        // Those without a delay of their own come again when the batch's time is over. That outlasts
+        // an outage better than an immediate receive, until the redrive policy moves them.
         let delayed: Vec<_> =
             receipts.iter().filter(|(_, delay)| !delay.is_zero()).cloned().collect();
         if delayed.is_empty() {
@@ -107,7 +120,11 @@ impl EventQueue for InvocationQueue {
             }
             Err(error) => {
                 let error = chain(&error);
-                tracing::warn!(error, "messages given back keep the delay of their batch");
+                tracing::warn!(
+                    error,
+                    messages = delayed.len(),
+                    "could not delay released messages; they keep the delay of their batch"
+                );
             }
         }
         Ok(vec![])

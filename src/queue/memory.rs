@@ -1,7 +1,7 @@
-//! A queue in memory: the fake. Visibility goes by the clock that is passed in.
+//! A queue in memory: the fake. Time goes by the clock that is passed in.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,24 +9,31 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use super::{
-    BATCH, Description, EventQueue, Message, Outgoing, QueueError, ReceiptHandle, Refused,
+    Description, EventQueue, Limits, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
+    Refused,
 };
 use crate::ambient::SharedAmbient;
 
-/// How often a receive that waits looks again.
-const LOOK: Duration = Duration::from_millis(20);
+/// What the fake allows by default: as little as the strictest queue.
+const LIMITS: Limits = Limits {
+    batch: 10,
+    in_flight: 20_000,
+    longest_hidden: Duration::from_secs(12 * 3_600),
+    body_bytes: 256 * 1024,
+};
 
 /// See the module.
 #[derive(Debug)]
 pub struct MemoryQueue {
     ambient: SharedAmbient,
+    limits: Limits,
     stored: Mutex<VecDeque<Stored>>,
-    arrived: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
 struct Stored {
-    id: String,
+    id: MessageId,
     body: String,
     sent_at: DateTime<Utc>,
     hidden_until: DateTime<Utc>,
@@ -42,17 +49,29 @@ impl Stored {
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(ambient: SharedAmbient) -> Self {
-        Self { ambient, stored: Mutex::default(), arrived: Notify::new() }
+        Self::with(ambient, LIMITS)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Stored>> {
+    /// An empty queue with limits of its own.
+    pub fn with(ambient: SharedAmbient, limits: Limits) -> Self {
+        Self { ambient, limits, stored: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// The bodies of all messages, hidden ones included.
+    pub fn bodies(&self) -> Vec<String> {
+        self.lock().iter().map(|message| message.body.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Stored>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, hide: Duration) -> Vec<Message> {
         let now = self.ambient.now();
         let mut stored = self.lock();
-        let visible = stored.iter_mut().filter(|m| m.hidden_until <= now).take(BATCH);
+        let in_flight = stored.iter().filter(|message| message.hidden_until > now).count();
+        let room = self.limits.in_flight.saturating_sub(in_flight).min(self.limits.batch);
+        let visible = stored.iter_mut().filter(|message| message.hidden_until <= now).take(room);
         visible
             .map(|message| {
                 message.hidden_until = now + hide;
@@ -67,26 +86,43 @@ impl MemoryQueue {
             })
             .collect()
     }
+
+    /// How long until another message becomes visible by itself.
+    fn next_visible(&self) -> Option<Duration> {
+        let now = self.ambient.now();
+        let hidden = |message: &Stored| (message.hidden_until - now).to_std().ok();
+        self.lock().iter().filter_map(hidden).filter(|left| !left.is_zero()).min()
+    }
+}
+
+fn refused(index: usize, why: &str) -> Refused {
+    Refused { index, why: why.to_owned(), final_: true }
 }
 
 #[async_trait]
 impl EventQueue for MemoryQueue {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
     fn is_exact(&self) -> bool {
         true
     }
 
     async fn receive(&self, wait: Duration, hide: Duration) -> Result<Vec<Message>, QueueError> {
-        let mut left = wait;
+        let deadline = self.ambient.now() + wait;
         loop {
-            let arrived = self.arrived.notified();
+            let changed = self.changed.notified();
             let messages = self.take(hide);
+            let left = (deadline - self.ambient.now()).to_std().unwrap_or_default();
             if !messages.is_empty() || left.is_zero() {
                 return Ok(messages);
             }
-            // The clock that is passed in tells nobody when it is moved: so it is looked at.
-            let pause = left.min(LOOK);
-            drop(tokio::time::timeout(pause, arrived).await);
-            left -= pause;
+            let pause = self.next_visible().unwrap_or(left).min(left);
+            tokio::select! {
+                () = changed => {}
+                () = self.ambient.sleep(pause) => {}
+            }
         }
     }
 
@@ -100,35 +136,42 @@ impl EventQueue for MemoryQueue {
         receipts: &[(ReceiptHandle, Duration)],
     ) -> Result<Vec<Refused>, QueueError> {
         let now = self.ambient.now();
-        let mut stored = self.lock();
-        let mut refused = Vec::new();
-        for (index, (receipt, time)) in receipts.iter().enumerate() {
-            let held = |m: &&mut Stored| m.receipt() == *receipt && m.hidden_until > now;
-            match stored.iter_mut().find(held) {
-                Some(message) => message.hidden_until = now + *time,
-                None => refused.push(Refused {
-                    index,
-                    why: "it is not hidden under this receipt".to_owned(),
-                    final_: true,
-                }),
+        let mut all = Vec::new();
+        {
+            let mut stored = self.lock();
+            for (index, (receipt, time)) in receipts.iter().enumerate() {
+                let hidden = |m: &&mut Stored| m.receipt() == *receipt && m.hidden_until > now;
+                match stored.iter_mut().find(hidden) {
+                    _ if *time > self.limits.longest_hidden => {
+                        all.push(refused(index, "that is longer than a message may be hidden"));
+                    }
+                    Some(message) => message.hidden_until = now + *time,
+                    None => all.push(refused(index, "it is not hidden under this receipt")),
+                }
             }
         }
-        self.arrived.notify_waiters();
-        Ok(refused)
+        self.changed.notify_waiters();
+        Ok(all)
     }
 
     async fn send(&self, messages: &[Outgoing]) -> Result<Vec<Refused>, QueueError> {
         let now = self.ambient.now();
-        let sent = messages.iter().map(|message| Stored {
-            id: self.ambient.uuid().to_string(),
-            body: message.body.clone(),
-            sent_at: now,
-            hidden_until: now,
-            receive_count: 0,
-        });
-        self.lock().extend(sent.collect::<Vec<_>>());
-        self.arrived.notify_waiters();
-        Ok(vec![])
+        let mut all = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            if message.body.len() > self.limits.body_bytes {
+                all.push(refused(index, "the body is too long"));
+                continue;
+            }
+            self.lock().push_back(Stored {
+                id: MessageId(self.ambient.uuid().to_string()),
+                body: message.body.clone(),
+                sent_at: now,
+                hidden_until: now,
+                receive_count: 0,
+            });
+        }
+        self.changed.notify_waiters();
+        Ok(all)
     }
 
     async fn describe(&self) -> Result<Description, QueueError> {

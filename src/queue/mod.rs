@@ -5,7 +5,7 @@ mod invocation;
 mod memory;
 mod sqs;
 
-use std::fmt::Debug;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,18 +18,25 @@ pub use sqs::SqsQueue;
 
 use crate::error::Kind;
 
-/// Messages of one request, at most: SQS's limit for receiving, deleting, sending alike.
-pub const BATCH: usize = 10;
+/// The queue's id of a message: the same at every receive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub String);
 
-/// What a message that was received is deleted by. Another receive of the same message gives another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a received message is deleted by. Another receive of the same message gives another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiptHandle(pub String);
 
-/// A message, received, and hidden from others for now.
+/// A message, received, and hidden from other receivers for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The queue's id for it.
-    pub id: String,
+    /// See [`MessageId`].
+    pub id: MessageId,
     /// See [`ReceiptHandle`].
     pub receipt: ReceiptHandle,
     /// What was sent.
@@ -45,18 +52,31 @@ pub struct Message {
 pub struct Outgoing {
     /// What is sent.
     pub body: String,
-    /// In a FIFO queue: messages of one group are received in order.
-    pub group: String,
-    /// In a FIFO queue: a second message with this id within five minutes is not delivered.
-    pub deduplication: String,
+    /// In an ordered queue, messages with the same key are received in order.
+    pub ordering_key: String,
+    /// In an ordered queue, a second message with this id within some minutes is not delivered.
+    pub deduplication_id: String,
+}
+
+/// What a backend allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages of one receive, entries of one `delete`, `hide` or `send`.
+    pub batch: usize,
+    /// Messages that are received and hidden at a time, of all receivers together.
+    pub in_flight: usize,
+    /// The longest time that a message stays hidden after its receive.
+    pub longest_hidden: Duration,
+    /// Bytes of a body, as UTF-8.
+    pub body_bytes: usize,
 }
 
 /// A queue's settings and how full it is. Counts are approximate, and may lag by a minute.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Description {
-    /// Messages that can be received.
+    /// Messages that a receive would get.
     pub visible: u64,
-    /// Messages that were received and are hidden.
+    /// Messages that were received, and are hidden for now.
     pub in_flight: u64,
     /// Messages that cannot be received yet.
     pub delayed: u64,
@@ -74,11 +94,11 @@ impl Description {
 /// One entry of a batch that was refused while others were not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub index: usize,
     /// What the queue said.
     pub why: String,
-    /// Whether it makes no sense to try again: the fault is in the entry, such as an old receipt.
+    /// Whether another attempt cannot succeed: the fault is in the entry, such as an old receipt.
     pub final_: bool,
 }
 
@@ -88,9 +108,9 @@ pub struct Refused {
 pub struct QueueError {
     /// The queue.
     pub queue: String,
-    /// What was being done.
+    /// The request.
     pub doing: &'static str,
-    /// The queue's account.
+    /// What the queue said.
     #[source]
     pub source: std::io::Error,
 }
@@ -105,15 +125,20 @@ impl QueueError {
 /// A queue that delivers at least once, in any order.
 ///
 /// # Contract
-/// - `receive` waits up to `wait` for a first message and returns at most [`BATCH`]; they are hidden for
-///   `hide`, and received again after that unless they were deleted. None is an answer, not an end.
-/// - `delete` of what is deleted already, or was received again since, is no error.
-/// - `hide` sets from now on how long messages stay hidden; zero gives them back. It is refused for
+/// - `receive` waits up to `wait` for a first message and returns at most [`Limits::batch`]; they are
+///   hidden for `hide`, and received again after that unless they were deleted. An empty answer does
+///   not mean that the queue is empty.
+/// - `delete` of a message that is deleted already, or was received again since, is no error.
+/// - `hide` sets how long messages stay hidden from now on; zero releases them. It is refused for
 ///   messages that are no longer hidden under that receipt.
-/// - `delete`, `hide` and `send` take at most [`BATCH`] entries; those refused are returned, the others are done.
-/// - After an error the effect is unknown: everything may be repeated, a repeated `send` sends twice.
+/// - `delete`, `hide` and `send` take at most [`Limits::batch`] entries. Refused entries are returned,
+///   the others are done.
+/// - After an error the effect is unknown: everything may be repeated; a repeated `send` sends twice.
 #[async_trait]
-pub trait EventQueue: Debug + Send + Sync {
+pub trait EventQueue: fmt::Debug + Send + Sync {
+    /// What the queue allows: callers keep to it.
+    fn limits(&self) -> Limits;
+
     /// Whether `describe` counts exactly, and a receive without messages proves that there are none.
     fn is_exact(&self) -> bool {
         false
@@ -125,7 +150,7 @@ pub trait EventQueue: Debug + Send + Sync {
     /// Deletes messages for good.
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<Refused>, QueueError>;
 
-    /// Sets how long messages stay hidden from now on, at most 12 hours.
+    /// Sets how long messages stay hidden from now on, within [`Limits::longest_hidden`].
     async fn hide(
         &self,
         receipts: &[(ReceiptHandle, Duration)],

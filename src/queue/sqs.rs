@@ -13,12 +13,23 @@ use aws_sdk_sqs::types::{
 use chrono::DateTime;
 
 use super::{
-    BATCH, Description, EventQueue, Message, Outgoing, QueueError, ReceiptHandle, Refused,
+    Description, EventQueue, Limits, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
+    Refused,
 };
 use crate::aws::told;
 
-/// Bytes of all bodies of one `SendMessageBatch`. The limit was 256 KiB for long, and stand-ins keep it.
-const SEND_BYTES: usize = 250 * 1024;
+/// [Message quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
+/// A body may have 1 MiB since 2025; a queue that was made before, or a stand-in, allows 256 KiB.
+const LIMITS: Limits = Limits {
+    batch: 10,
+    in_flight: 120_000,
+    longest_hidden: Duration::from_secs(12 * 3_600),
+    body_bytes: 256 * 1024,
+};
+/// Messages in flight of a FIFO queue.
+const FIFO_IN_FLIGHT: usize = 20_000;
+/// The longest wait of a receive.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -31,6 +42,10 @@ impl SqsQueue {
     /// The queue at a URL.
     pub fn new(client: Client, url: &str) -> Self {
         Self { client, url: url.to_owned() }
+    }
+
+    fn is_fifo(&self) -> bool {
+        self.url.ends_with(".fifo")
     }
 
     fn failed<E>(
@@ -59,14 +74,13 @@ impl SqsQueue {
         first: usize,
     ) -> Result<Vec<Refused>, QueueError> {
         const DOING: &str = "sending";
-        let fifo = self.url.ends_with(".fifo");
         let entries = messages.iter().enumerate().map(|(index, message)| {
             let entry = SendMessageBatchRequestEntry::builder().id(index.to_string());
             let entry = entry.message_body(&message.body);
-            let entry = match fifo {
+            let entry = match self.is_fifo() {
                 true => entry
-                    .message_group_id(&message.group)
-                    .message_deduplication_id(&message.deduplication),
+                    .message_group_id(&message.ordering_key)
+                    .message_deduplication_id(&message.deduplication_id),
                 false => entry,
             };
             entry.build().map_err(|error| self.unfit(DOING, error))
@@ -89,19 +103,24 @@ fn refused(failed: &[BatchResultErrorEntry], first: usize) -> Vec<Refused> {
     entries.collect()
 }
 
-fn seconds(time: Duration) -> i32 {
-    // SQS: 0 s to 12 h.
-    time.as_secs_f64().ceil().clamp(0.0, 43_200.0) as i32
+/// Whole seconds, none of the time lost, and at most `longest`.
+fn seconds(time: Duration, longest: Duration) -> i32 {
+    time.min(longest).as_secs_f64().ceil() as i32
 }
 
 #[async_trait]
 impl EventQueue for SqsQueue {
+    fn limits(&self) -> Limits {
+        let in_flight = if self.is_fifo() { FIFO_IN_FLIGHT } else { LIMITS.in_flight };
+        Limits { in_flight, ..LIMITS }
+    }
+
     async fn receive(&self, wait: Duration, hide: Duration) -> Result<Vec<Message>, QueueError> {
         let request = self.client.receive_message().queue_url(&self.url);
         let answer = request
-            .max_number_of_messages(BATCH as i32)
-            .wait_time_seconds(seconds(wait).min(20))
-            .visibility_timeout(seconds(hide))
+            .max_number_of_messages(LIMITS.batch as i32)
+            .wait_time_seconds(seconds(wait, LONGEST_WAIT))
+            .visibility_timeout(seconds(hide, LIMITS.longest_hidden))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .send()
@@ -117,7 +136,7 @@ impl EventQueue for SqsQueue {
             Message {
                 receive_count: count.and_then(|c| u32::try_from(c).ok()).unwrap_or(1),
                 sent_at: sent.and_then(DateTime::from_timestamp_millis),
-                id: message.message_id.unwrap_or_default(),
+                id: MessageId(message.message_id.unwrap_or_default()),
                 receipt: ReceiptHandle(message.receipt_handle.unwrap_or_default()),
                 body: message.body.unwrap_or_default(),
             }
@@ -145,7 +164,9 @@ impl EventQueue for SqsQueue {
         const DOING: &str = "changing the visibility";
         let entries = receipts.iter().enumerate().map(|(index, (receipt, time))| {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
-            let entry = entry.receipt_handle(&receipt.0).visibility_timeout(seconds(*time));
+            let entry = entry
+                .receipt_handle(&receipt.0)
+                .visibility_timeout(seconds(*time, LIMITS.longest_hidden));
             entry.build().map_err(|error| self.unfit(DOING, error))
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
@@ -160,7 +181,7 @@ impl EventQueue for SqsQueue {
         while first < messages.len() {
             let (mut end, mut bytes) = (first, 0);
             while end < messages.len()
-                && (end == first || bytes + messages[end].body.len() <= SEND_BYTES)
+                && (end == first || bytes + messages[end].body.len() <= LIMITS.body_bytes)
             {
                 bytes += messages[end].body.len();
                 end += 1;

@@ -68,7 +68,8 @@ impl Silver {
             let same = stored.is_some_and(|s| SilverCheckpoint { updated_at: now, ..s } == new);
             (!same).then_some(new)
         };
-        checkpoint::update(&*self.checkpoints, &self.settings.pipeline, change).await?;
+        let (store, ambient) = (&*self.checkpoints, &**self.lake.ambient());
+        checkpoint::update(store, ambient, &self.settings.pipeline, change).await?;
         Ok(())
     }
 }

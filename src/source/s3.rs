@@ -14,6 +14,7 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
+use crate::ambient::SharedAmbient;
 use crate::aws::{Answer, told};
 use crate::backoff::backoff;
 use crate::event::decode_key;
@@ -31,12 +32,13 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct S3Store {
     pub(super) client: Client,
+    ambient: SharedAmbient,
 }
 
 impl S3Store {
     /// A store of all buckets that the client may read.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    pub fn new(client: Client, ambient: SharedAmbient) -> Self {
+        Self { client, ambient }
     }
 
     /// One GET: of the version in `at`, or, if `current`, of the current one.
@@ -190,7 +192,8 @@ impl Fetch {
             }
             tracing::debug!(uri = self.at.uri(), got, %error, "resuming a broken body");
             broken += 1;
-            tokio::time::sleep(backoff(PAUSE, broken, LONGEST)).await;
+            let ambient = &self.store.ambient;
+            ambient.sleep(ambient.jitter(backoff(PAUSE, broken, LONGEST))).await;
             match self.rest(got).await {
                 Ok(rest) => body = rest.body,
                 Err(ReadError::Store { .. }) => {}

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -12,7 +13,7 @@ use opentelemetry_prometheus::PrometheusExporter;
 use opentelemetry_sdk::error::OTelSdkError;
 use prometheus::{Registry, TextEncoder};
 
-use super::readiness;
+use super::readiness::Health;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
 
@@ -45,13 +46,14 @@ pub(super) fn reader() -> Result<PrometheusExporter, OTelSdkError> {
 ///
 /// # Errors
 /// When it cannot listen on that address.
-pub async fn serve(listen: Listen) -> std::io::Result<SocketAddr> {
+pub async fn serve(listen: Listen, health: Health) -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(listen.0).await?;
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(ready));
+        .route("/readyz", get(ready))
+        .with_state(health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "stopped serving metrics and health");
@@ -71,8 +73,8 @@ async fn metrics() -> impl IntoResponse {
     }
 }
 
-async fn ready() -> (StatusCode, String) {
-    let reasons = readiness::reasons();
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    let reasons = health.reasons();
     match reasons.is_empty() {
         true => (StatusCode::OK, "ready\n".to_owned()),
         false => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),

@@ -23,6 +23,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use logs::LogFormat;
 
+use crate::ambient::{SharedAmbient, timeout};
+
 /// What telemetry to start.
 #[derive(Debug, Clone)]
 pub struct Telemetry<'a> {
@@ -126,7 +128,7 @@ pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
 }
 
 /// Exports what was measured and traced so far: before a process is frozen, or ends.
-pub async fn flush() {
+pub async fn flush(ambient: &SharedAmbient) {
     let flushed = tokio::task::spawn_blocking(|| {
         let Some(exporters) = EXPORTERS.get() else { return };
         for (what, done) in exporters.flush() {
@@ -135,7 +137,7 @@ pub async fn flush() {
             }
         }
     });
-    match tokio::time::timeout(FLUSH, flushed).await {
+    match timeout(ambient, FLUSH, flushed).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "telemetry could not be exported"),
         Err(_) => tracing::warn!("telemetry could not be exported in time"),

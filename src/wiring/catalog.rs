@@ -55,7 +55,7 @@ pub(super) async fn catalog(
                 login: login(&rest.auth, &rest.uri, aws, ambient)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
-            Arc::new(RestCatalog::connect(settings).await?)
+            Arc::new(RestCatalog::connect(settings, ambient).await?)
         }
     })
 }

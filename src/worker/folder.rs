@@ -5,139 +5,167 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Round, WorkerError, merge};
-use crate::backoff::retry_delay;
-use crate::error::chain;
+use super::error::WorkerError;
+use super::failure::{FailurePolicy, MERGE_STALLED, Next, Retry, STALLED};
+use super::merge::Merger;
+use super::round::{Round, Until};
+use crate::ambient::{SharedAmbient, timeout};
 use crate::pipeline::{Pipeline, Wired};
-use crate::telemetry::readiness;
 
-/// How long an idle worker waits before it lists a directory again.
+/// How long an idle worker waits before it lists the folder again.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Bronze, silver and gold of one pipeline, once.
-async fn round(pipeline: &Pipeline) -> Result<Round, WorkerError> {
-    let name = pipeline.settings.name.clone();
-    let bronze = pipeline.bronze.step().await;
-    let bronze = bronze.map_err(|source| WorkerError::Bronze { pipeline: name, source })?;
-    Ok(Round { bronze, ..merge(pipeline).await? })
-}
-
-/// Runs rounds until `stop` is done; with `until_idle`, until a round of all pipelines had nothing
-/// to do. A pipeline in trouble does not hold up the others: it is tried again, with a growing delay;
-/// with `until_idle` its error is returned once the others are done. A stop lets the round in hand
-/// end within `grace`; what is cut off then is safe to be cut off anywhere. `seen` is told of every
-/// round that did something.
+/// Runs rounds until `stop` is done, or, with an `until` that ends, until a round of all pipelines had
+/// nothing to do. A pipeline that fails does not hold up the others: it is tried again after a growing
+/// delay. A worker that ends returns its error once the others are done. A stop lets the round in
+/// progress finish within `grace`; cutting it off is safe at any point. `seen` gets every round that
+/// did something.
 pub(super) async fn run(
     wired: &Wired,
-    until_idle: bool,
+    policy: &FailurePolicy,
+    until: Until,
     grace: Duration,
     stop: impl Future<Output = ()>,
     mut seen: impl FnMut(&Round),
 ) -> Result<(), WorkerError> {
+    let ambient = wired.lake.ambient();
     let mut stop = std::pin::pin!(stop);
-    let mut routes: Vec<Route<'_>> = wired.pipelines.iter().map(Route::new).collect();
+    let mut routes: Vec<Route<'_>> =
+        wired.pipelines.iter().map(|pipeline| Route::new(pipeline, policy, ambient)).collect();
+    let ends = until != Until::Stopped;
     loop {
         // Before the round: what settles while it lists is in the next one.
-        let waiting = until_idle && unsettled(wired).await;
+        let unsettled = ends && unsettled(wired).await;
         let ended = {
-            let mut all = std::pin::pin!(round_of_all(wired, &mut routes, until_idle, &mut seen));
+            let mut all = std::pin::pin!(round_of_all(&mut routes, ambient, &mut seen));
             tokio::select! {
-                idle = &mut all => Some(idle),
+                lap = &mut all => Some(lap),
                 () = &mut stop => {
-                    tracing::info!("stopping: the round in hand is brought to its end");
-                    if tokio::time::timeout(grace, all).await.is_err() {
-                        tracing::warn!("the round in hand took too long and was cut off; the next run goes on from there");
-                    }
+                    finish(ambient, grace, all).await;
                     None
                 }
             }
         };
         match ended {
             None => break,
-            Some(false) => continue,
-            Some(true) if until_idle && !waiting => break,
-            Some(true) => {}
+            Some(Lap { idle: false, .. }) => continue,
+            Some(lap) if ends && !unsettled && !lap.waiting => break,
+            Some(_) => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = ambient.sleep(POLL) => {}
             () = &mut stop => break,
         }
     }
-    first_trouble(routes)
+    first_error(routes)
 }
 
-/// A pipeline, and the trouble that it is in.
+async fn finish(ambient: &SharedAmbient, grace: Duration, round: impl Future<Output = Lap>) {
+    tracing::info!("shutting down: finishing the current round");
+    if timeout(ambient, grace, round).await.is_err() {
+        tracing::warn!(?grace, "the current round took too long; the next run continues it");
+    }
+}
+
+/// A pipeline, and what became of its last round.
 struct Route<'a> {
     pipeline: &'a Pipeline,
-    trouble: Option<Trouble>,
+    merger: Merger,
+    retry: Retry,
+    failed: Option<Failed>,
 }
 
-struct Trouble {
+struct Failed {
     error: WorkerError,
-    attempts: u32,
-    again_at: DateTime<Utc>,
+    /// When it is tried again; `None`: not by this worker.
+    again_at: Option<DateTime<Utc>>,
+}
+
+/// What a round of all pipelines came to.
+struct Lap {
+    /// No pipeline had anything to do.
+    idle: bool,
+    /// Another merger holds the lock of a table that has something to merge.
+    waiting: bool,
 }
 
 impl<'a> Route<'a> {
-    fn new(pipeline: &'a Pipeline) -> Self {
-        Self { pipeline, trouble: None }
+    fn new(pipeline: &'a Pipeline, policy: &FailurePolicy, ambient: &SharedAmbient) -> Self {
+        let retry = policy.part("pipeline", Some(&pipeline.settings.name));
+        Self { pipeline, merger: Merger::new(pipeline, ambient), retry, failed: None }
+    }
+
+    fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let due = |failed: &Failed| failed.again_at.is_some_and(|again_at| now >= again_at);
+        self.failed.as_ref().is_none_or(due)
+    }
+
+    /// Bronze, silver and gold of the pipeline, once. Whether nothing is left to merge.
+    async fn round(&mut self) -> Result<(Round, bool), WorkerError> {
+        let name = &self.pipeline.settings.name;
+        let begun = self.retry.begin(STALLED);
+        let bronze = self.pipeline.bronze.step_with(|_| begun.progress()).await;
+        drop(begun);
+        let bronze =
+            bronze.map_err(|source| WorkerError::Bronze { pipeline: name.clone(), source })?;
+        let _begun = self.retry.begin(MERGE_STALLED);
+        let merged = self.merger.merge_once().await?;
+        let round = merged.round.unwrap_or_else(|| Round::of(name));
+        Ok((Round { bronze, ..round }, merged.done))
     }
 
     fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
-        let attempts = self.trouble.as_ref().map_or(0, |t| t.attempts) + 1;
-        let delay = retry_delay(attempts);
-        tracing::error!(
-            pipeline = %self.pipeline.settings.name, attempts, again_in = ?delay,
-            error = chain(&error), "pipeline in trouble; the others go on"
-        );
-        readiness::trouble(&self.pipeline.settings.name, &chain(&error));
-        self.trouble = Some(Trouble { error, attempts, again_at: now + delay });
+        let again_at = match self.retry.failed(&error, "pipeline failed; the others go on") {
+            Next::Retry(pause) => Some(now + pause),
+            Next::Leave | Next::End => None,
+        };
+        self.failed = Some(Failed { error, again_at });
     }
 }
 
-fn first_trouble(routes: Vec<Route<'_>>) -> Result<(), WorkerError> {
-    match routes.into_iter().find_map(|route| route.trouble) {
-        Some(trouble) => Err(trouble.error),
+fn first_error(routes: Vec<Route<'_>>) -> Result<(), WorkerError> {
+    match routes.into_iter().find_map(|route| route.failed) {
+        Some(failed) => Err(failed.error),
         None => Ok(()),
     }
 }
 
-/// A round of every pipeline that is not waiting for its trouble to pass. Whether all were idle.
+/// A round of every pipeline that is due.
 async fn round_of_all(
-    wired: &Wired,
     routes: &mut [Route<'_>],
-    once: bool,
+    ambient: &SharedAmbient,
     seen: &mut impl FnMut(&Round),
-) -> bool {
-    let mut idle = true;
+) -> Lap {
+    let mut lap = Lap { idle: true, waiting: false };
     for route in routes {
-        let now = wired.lake.ambient().now();
-        if route.trouble.as_ref().is_some_and(|t| once || now < t.again_at) {
+        let now = ambient.now();
+        if !route.is_due(now) {
             continue;
         }
-        match round(route.pipeline).await {
-            Ok(round) => {
-                route.trouble = None;
-                readiness::well(&route.pipeline.settings.name);
+        match route.round().await {
+            Ok((round, done)) => {
+                route.failed = None;
+                route.retry.succeeded();
+                lap.waiting |= !done;
                 if !round.idle() {
-                    idle = false;
+                    lap.idle = false;
                     seen(&round);
                 }
             }
             Err(error) => route.note(error, now),
         }
     }
-    idle
+    lap
 }
 
-/// Whether there are objects that do not count yet: a worker that runs until idle waits for them.
+/// Whether there are objects that do not count yet: a worker that ends when it is idle waits for them.
 async fn unsettled(wired: &Wired) -> bool {
     match wired.source.pending().await {
         Ok(pending) => pending
             .iter()
             .any(|uri| wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))),
         Err(error) => {
-            tracing::warn!(%error, "the source cannot be listed");
+            tracing::warn!(%error, "could not list the source");
             false
         }
     }

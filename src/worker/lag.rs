@@ -1,18 +1,20 @@
-//! Watches how far silver is behind, also where nobody merges: a line in the log and a metric, every minute.
+//! Watches how far silver is behind bronze, also where another worker merges: a line in the log and a
+//! metric every minute.
 
 use std::time::Duration;
 
+use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::pipeline::Pipeline;
 use crate::telemetry::metrics;
 
-/// How often it is looked.
+/// The time between two looks.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Runs until it is dropped.
-pub(super) async fn watch(pipelines: &[Pipeline]) {
+pub(super) async fn watch(pipelines: &[Pipeline], ambient: &SharedAmbient) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        ambient.sleep(LOOK).await;
         for pipeline in pipelines {
             let Some(silver) = &pipeline.silver else { continue };
             let name = pipeline.settings.name.as_str();
@@ -25,11 +27,7 @@ pub(super) async fn watch(pipelines: &[Pipeline]) {
                 }
                 Err(error) => {
                     let error = chain(&error);
-                    tracing::warn!(
-                        pipeline = name,
-                        error,
-                        "it cannot be told how far silver is behind"
-                    );
+                    tracing::warn!(pipeline = name, error, "could not measure the lag of silver");
                 }
             }
         }

@@ -1,173 +1,177 @@
-//! Silver and gold of a pipeline, whenever bronze has moved, under the silver table's lock.
+//! The one way to merge: silver and gold of a pipeline under the lock of its silver table, for every
+//! caller: the queue worker, the folder worker, the commands, Lambda and the steps of Step Functions.
+//!
+//! The lock saves work and is no guarantee: where two mergers believe that they hold it, the commit's
+//! own check decides (I4). A merger that waits reads the lock object only, and never the tables.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-
-use super::Round;
-use super::queue::Common;
+use super::error::WorkerError;
+use super::round::Round;
 use crate::ambient::SharedAmbient;
-use crate::backoff::retry_delay;
-use crate::checkpoint::lock::{Lock, TTL};
-use crate::error::chain;
+use crate::backoff::backoff;
+use crate::checkpoint::lock::{Held, Lock, TTL};
+use crate::gold::{GoldError, GoldReport};
+use crate::lake::Table;
+use crate::lake::position::Position;
 use crate::pipeline::Pipeline;
-use crate::telemetry::readiness;
-use crate::worker::{WorkerError, merge as merge_now};
+use crate::silver::{Silver, SilverError, SilverReport};
 
-/// How often it is looked whether another worker, that has died since, has left something to merge.
-const LOOK: Duration = Duration::from_secs(30);
-/// The pause while another worker merges: it may merge what we committed, too.
-const WAIT: Duration = Duration::from_millis(300);
-
-/// Asks for merges, and knows whether they were done.
-#[derive(Debug, Default)]
-pub(in crate::worker) struct Wake {
-    wanted: AtomicU64,
-    done: AtomicU64,
-    woken: Notify,
-}
-
-impl Wake {
-    /// Bronze has moved: whoever moved it is responsible until silver has.
-    pub(in crate::worker) fn wake(&self) {
-        self.wanted.fetch_add(1, Ordering::SeqCst);
-        self.woken.notify_one();
-    }
-
-    /// Whether all that was asked for was done.
-    pub(in crate::worker) fn is_done(&self) -> bool {
-        self.wanted.load(Ordering::SeqCst) == self.done.load(Ordering::SeqCst)
-    }
-}
-
-/// Runs until the lane has ended, and what it has committed is merged.
-pub(in crate::worker) async fn run(
-    common: Arc<Common>,
-    pipeline: Pipeline,
-    wake: Arc<Wake>,
-    lane_ended: CancellationToken,
-) {
-    let mut lock = lock_of(&pipeline, &common.ambient);
-    let part = format!("silver of {}", pipeline.settings.name);
-    let mut failures = 0_u32;
-    loop {
-        let wanted = wake.wanted.load(Ordering::SeqCst);
-        if wanted == wake.done.load(Ordering::SeqCst) {
-            tokio::select! {
-                () = lane_ended.cancelled() => if wake.is_done() { return },
-                () = wake.woken.notified() => {}
-                () = tokio::time::sleep(LOOK) => wake.wake(),
-            }
-            continue;
-        }
-        let pause = match merge_once(&pipeline, &mut lock).await {
-            Ok(merged) => {
-                if let Some(round) = merged.round {
-                    // Nobody listens once the worker is cut off.
-                    drop(common.told.send(round));
-                }
-                readiness::well(&part);
-                if merged.done {
-                    failures = 0;
-                    wake.done.store(wanted, Ordering::SeqCst);
-                    continue;
-                }
-                WAIT
-            }
-            Err(error) => {
-                failures += 1;
-                let again_in = retry_delay(failures);
-                tracing::error!(
-                    pipeline = pipeline.settings.name,
-                    failures,
-                    ?again_in,
-                    error = chain(&error),
-                    "silver or gold in trouble; bronze goes on"
-                );
-                readiness::trouble(&part, &chain(&error));
-                if let Some(trouble) = &common.trouble {
-                    drop(trouble.send(error));
-                }
-                if common.gives_up(failures) {
-                    // The next worker tries again; this one has nothing else to wait for.
-                    wake.done.store(wanted, Ordering::SeqCst);
-                    continue;
-                }
-                again_in
-            }
-        };
-        tokio::select! {
-            // Another worker is at it, and looks again when it is done; or the next start does.
-            () = lane_ended.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-fn lock_of(pipeline: &Pipeline, ambient: &SharedAmbient) -> Lock {
-    Lock::new(
-        pipeline.checkpoints.clone(),
-        format!("{}/silver.lock", pipeline.settings.name),
-        ambient.uuid().to_string(),
-        TTL,
-        ambient.clone(),
-    )
-}
-
-/// See [`crate::worker::merge_alone`].
-pub(in crate::worker) async fn alone(
-    pipeline: &Pipeline,
-    ambient: &SharedAmbient,
-) -> Result<Option<Round>, WorkerError> {
-    let mut lock = lock_of(pipeline, ambient);
-    let mut round = None;
-    loop {
-        let merged = merge_once(pipeline, &mut lock).await?;
-        round = merged.round.or(round);
-        if merged.done {
-            return Ok(round);
-        }
-        tokio::time::sleep(WAIT).await;
-    }
-}
+/// The pause after the lock was found held for the first time, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+/// The longest of these pauses: half the lock's time to live, so that a dead holder is noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a merge ended.
-struct Merged {
-    /// What was done.
-    round: Option<Round>,
-    /// Nothing is left to merge; else another worker is at it.
-    done: bool,
+#[derive(Debug)]
+pub struct MergeOutcome {
+    /// What was done; nothing where there was nothing to do.
+    pub round: Option<Round>,
+    /// Whether nothing is left to merge. Otherwise another merger holds the lock, or bronze has moved
+    /// on: merge again, after [`Merger::pause`].
+    pub done: bool,
 }
 
-/// Merges what there is to merge, unless another worker is at it.
-async fn merge_once(pipeline: &Pipeline, lock: &mut Lock) -> Result<Merged, WorkerError> {
-    let name = || pipeline.settings.name.clone();
-    let silver = |source| WorkerError::Silver { pipeline: name(), source };
-    let ended = |round, done| Ok(Merged { round, done });
-    let Some(of) = &pipeline.silver else { return ended(None, true) };
-    if of.is_up_to_date().await.map_err(silver)? && gold_is_up_to_date(pipeline).await? {
-        return ended(None, true);
+/// A refresh of each gold table, by the table's name.
+pub type Refreshes = Vec<(String, Result<GoldReport, GoldError>)>;
+
+/// Merges one pipeline. See the module.
+#[derive(Debug)]
+pub struct Merger {
+    pipeline: Pipeline,
+    lock: Lock,
+    ambient: SharedAmbient,
+    /// Whether the lock was held by another merger when it was last tried.
+    waiting: bool,
+    /// Attempts in a row that merged nothing and left something to merge.
+    idle_attempts: u32,
+}
+
+impl Merger {
+    /// A merger of a pipeline, as an owner of the lock of its own.
+    pub fn new(pipeline: &Pipeline, ambient: &SharedAmbient) -> Self {
+        let key = format!("{}/silver.lock", pipeline.settings.name);
+        let owner = ambient.uuid().to_string();
+        let lock = Lock::new(pipeline.checkpoints.clone(), key, owner, TTL, ambient.clone());
+        let (pipeline, ambient) = (pipeline.clone(), ambient.clone());
+        Self { pipeline, lock, ambient, waiting: false, idle_attempts: 0 }
     }
-    let held = lock.acquire().await.map_err(|error| silver(error.into()))?;
-    let Some(held) = held else { return ended(None, false) };
-    let round = lock.hold(held, merge_now(pipeline)).await?;
-    // After the lock is released: what was committed meanwhile is somebody's who waited for it.
-    let done = of.is_up_to_date().await.map_err(silver)?;
-    ended(Some(round).filter(|round| !round.idle()), done)
-}
 
-async fn gold_is_up_to_date(pipeline: &Pipeline) -> Result<bool, WorkerError> {
-    for gold in &pipeline.gold {
-        let up_to_date = gold.is_up_to_date().await.map_err(|source| {
-            let pipeline = pipeline.settings.name.clone();
-            WorkerError::Gold { pipeline, source }
-        })?;
-        if up_to_date == Some(false) {
-            return Ok(false);
+    /// Merges what there is to merge, unless another merger holds the lock.
+    pub async fn merge_once(&mut self) -> Result<MergeOutcome, WorkerError> {
+        let Some(silver) = self.pipeline.silver.clone() else { return Ok(self.ended(None, true)) };
+        let Some(held) = self.acquire().await? else { return Ok(self.ended(None, false)) };
+        let (round, through) = self.lock.hold(held, merge(&self.pipeline, &silver)).await?;
+        // After the release: who committed to bronze meanwhile may have waited for this merge.
+        let moved = silver.has_moved(through.as_ref()).await;
+        let moved = moved.map_err(|error| silver_error(&self.pipeline, error))?;
+        Ok(self.ended(Some(round).filter(|round| !round.idle()), !moved))
+    }
+
+    /// Merges until nothing is left, and waits for other mergers meanwhile.
+    pub async fn merge_until_done(&mut self) -> Result<Option<Round>, WorkerError> {
+        let mut round = None;
+        loop {
+            let merged = self.merge_once().await?;
+            round = merged.round.or(round);
+            if merged.done {
+                return Ok(round);
+            }
+            self.ambient.sleep(self.pause()).await;
         }
     }
-    Ok(true)
+
+    /// The pause before the next attempt after one that was not the last.
+    pub fn pause(&self) -> Duration {
+        match self.idle_attempts {
+            0 => Duration::ZERO,
+            attempts => self.ambient.jitter(backoff(FIRST_PAUSE, attempts, LONGEST_PAUSE)),
+        }
+    }
+
+    /// Merges into silver alone, once the lock is free. `None`: the pipeline has no silver table.
+    pub async fn silver(&mut self) -> Result<Option<SilverReport>, WorkerError> {
+        let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
+        let held = self.acquire_patiently().await?;
+        let merged = self.lock.hold(held, silver.step()).await;
+        let merged = merged.map_err(|error| silver_error(&self.pipeline, error))?;
+        Ok(Some(merged.report))
+    }
+
+    /// Rebuilds silver, once the lock is free. `None`: the pipeline has no silver table.
+    pub async fn rebuild(&mut self) -> Result<Option<SilverReport>, WorkerError> {
+        let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
+        let held = self.acquire_patiently().await?;
+        let rebuilt = self.lock.hold(held, silver.rebuild()).await;
+        rebuilt.map(Some).map_err(|error| silver_error(&self.pipeline, error))
+    }
+
+    /// Refreshes each gold table, once the lock is free. The failure of one does not hold up the others.
+    pub async fn gold(&mut self) -> Result<Refreshes, WorkerError> {
+        if self.pipeline.gold.is_empty() {
+            return Ok(vec![]);
+        }
+        let held = self.acquire_patiently().await?;
+        Ok(self.lock.hold(held, refresh(&self.pipeline, None)).await)
+    }
+
+    async fn acquire(&mut self) -> Result<Option<Held>, WorkerError> {
+        let held = self.lock.acquire().await;
+        let held = held.map_err(|error| silver_error(&self.pipeline, error.into()))?;
+        if held.is_none() && !self.waiting {
+            let pipeline = &self.pipeline.settings.name;
+            tracing::debug!(pipeline, "another merger holds the lock of the silver table");
+        }
+        self.waiting = held.is_none();
+        Ok(held)
+    }
+
+    async fn acquire_patiently(&mut self) -> Result<Held, WorkerError> {
+        loop {
+            if let Some(held) = self.acquire().await? {
+                self.idle_attempts = 0;
+                return Ok(held);
+            }
+            self.idle_attempts += 1;
+            self.ambient.sleep(self.pause()).await;
+        }
+    }
+
+    fn ended(&mut self, round: Option<Round>, done: bool) -> MergeOutcome {
+        let idle = round.is_none() && !done;
+        self.idle_attempts = if idle { self.idle_attempts + 1 } else { 0 };
+        MergeOutcome { round, done }
+    }
+}
+
+/// Silver and gold of one pipeline, once; with the position that bronze is merged through.
+async fn merge(
+    pipeline: &Pipeline,
+    silver: &Silver,
+) -> Result<(Round, Option<Position>), WorkerError> {
+    let mut round = Round::of(&pipeline.settings.name);
+    let step = silver.step().await.map_err(|error| silver_error(pipeline, error))?;
+    for (table, refreshed) in refresh(pipeline, step.silver.as_ref()).await {
+        let report = refreshed.map_err(|error| gold_error(pipeline, error))?;
+        round.gold.push((table, report));
+    }
+    round.silver = Some(step.report);
+    Ok((round, step.through))
+}
+
+/// Refreshes all gold tables, whatever becomes of each. `silver` is silver as it was just loaded.
+async fn refresh(pipeline: &Pipeline, silver: Option<&Table>) -> Refreshes {
+    let mut all = Vec::new();
+    for gold in &pipeline.gold {
+        all.push((gold.table().to_string(), gold.step(silver).await));
+    }
+    all
+}
+
+fn silver_error(pipeline: &Pipeline, source: SilverError) -> WorkerError {
+    WorkerError::Silver { pipeline: pipeline.settings.name.clone(), source }
+}
+
+fn gold_error(pipeline: &Pipeline, source: GoldError) -> WorkerError {
+    WorkerError::Gold { pipeline: pipeline.settings.name.clone(), source }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Folder;
+use crate::support::real_time;
 
 /// A worker on a folder, and its log lines.
 struct Worker {
@@ -40,7 +41,7 @@ impl Worker {
 
     /// The next line that has a text in it.
     fn line(&mut self, with: &str) -> String {
-        let began = Instant::now();
+        let began = real_time::now();
         while began.elapsed() < Duration::from_secs(60) {
             if let Ok(line) = self.lines.recv_timeout(Duration::from_secs(60)) {
                 self.seen.push(line.clone());
@@ -126,10 +127,10 @@ async fn metrics_and_health_are_served() {
     // While it fails, it is alive and not ready, and says why.
     std::fs::remove_dir_all(folder.path().join("lake/warehouse")).unwrap();
     folder.write("raw/2.csv", "id,updated\n3,2026-01-01\n");
-    worker.line("pipeline in trouble");
+    worker.line("pipeline failed");
     let (status, why) = get(&format!("{url}/readyz")).await;
     assert_eq!(status, 503, "{why}");
-    assert!(why.contains("orders: "), "{why}");
+    assert!(why.contains("pipeline of orders: "), "{why}");
     assert_eq!(get(&format!("{url}/healthz")).await.0, 200);
 }
 

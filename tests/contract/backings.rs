@@ -14,6 +14,11 @@ use silversmith::lake::{FileIO, Lake, TableName, local_files, memory_files, s3_f
 
 use crate::emulator::stand::{clients_at, config_at, create_bucket};
 
+/// Services live by the machine's clock.
+pub fn clock() -> SharedAmbient {
+    Arc::new(SystemAmbient)
+}
+
 /// A setting of the suite, made by `tests/run`. A test that needs it fails without it.
 pub fn setting(name: &str) -> String {
     #[allow(clippy::disallowed_methods, reason = "the test suite's own setting")]
@@ -48,6 +53,11 @@ impl Backing {
     /// The lake behind a decorated catalog.
     pub fn lake_on(&self, catalog: Arc<dyn Catalog>) -> Lake {
         Lake::new(catalog, self.files.clone(), &self.warehouse, Arc::new(SystemAmbient))
+    }
+
+    /// Whether files can be deleted: S3 Tables does that itself, and refuses it to others.
+    pub fn deletes_files(&self) -> bool {
+        !matches!(self.kind, "s3tables" | "rest of s3tables")
     }
 
     fn in_memory(kind: &'static str, namespace: &str, catalog: impl Catalog + 'static) -> Self {
@@ -100,8 +110,7 @@ pub async fn backings(folder: &tempfile::TempDir) -> Vec<Backing> {
 
 /// A service on a stand-in for AWS, as the program calls it.
 pub async fn service_at(endpoint: &str, id: &str) -> Service {
-    let ambient: SharedAmbient = Arc::new(SystemAmbient);
-    Service::new(&config_at(endpoint).await, id, ambient).unwrap()
+    Service::new(&config_at(endpoint).await, id, clock()).unwrap()
 }
 
 /// Creates a table bucket. Returns its ARN.
@@ -118,7 +127,7 @@ async fn s3_tables(name: &str) -> Backing {
     Backing {
         kind: "s3tables",
         catalog: Arc::new(S3TablesCatalog::new(service, &arn)),
-        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE, &clock()),
         warehouse: String::new(),
         namespace: name.to_owned(),
     }
@@ -138,7 +147,7 @@ async fn glue(name: &str) -> Backing {
     Backing {
         kind: "glue",
         catalog: Arc::new(GlueCatalog::new(service, "")),
-        files: s3_files(s3, CACHE),
+        files: s3_files(s3, CACHE, &clock()),
         warehouse: format!("s3://{name}-glue/lake"),
         namespace: name.to_owned(),
     }
@@ -169,7 +178,7 @@ async fn rest(kind: &'static str, name: &str, part: &str, login: Login) -> Backi
     let kind_of = kind.replace([',', ' '], "_");
     Backing {
         kind,
-        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
+        catalog: Arc::new(RestCatalog::connect(settings, &clock()).await.unwrap()),
         files: local_files(),
         warehouse: String::new(),
         namespace: format!("{name}_{kind_of}"),
@@ -182,7 +191,7 @@ async fn rest_of_s3_tables(name: &str) -> Backing {
     let warehouse = table_bucket(&endpoint, &format!("{name}-rest")).await;
     let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
     let credentials = SharedCredentialsProvider::new(credentials);
-    let signer = Signer::new(credentials, "eu-west-1", "s3tables", Arc::new(SystemAmbient));
+    let signer = Signer::new(credentials, "eu-west-1", "s3tables", clock());
     let settings = RestSettings {
         uri: format!("{endpoint}/iceberg"),
         warehouse: Some(warehouse),
@@ -191,8 +200,8 @@ async fn rest_of_s3_tables(name: &str) -> Backing {
     };
     Backing {
         kind: "rest of s3tables",
-        catalog: Arc::new(RestCatalog::connect(settings).await.unwrap()),
-        files: s3_files(clients_at(&endpoint).await.0, CACHE),
+        catalog: Arc::new(RestCatalog::connect(settings, &clock()).await.unwrap()),
+        files: s3_files(clients_at(&endpoint).await.0, CACHE, &clock()),
         warehouse: String::new(),
         namespace: name.to_owned(),
     }

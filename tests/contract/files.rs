@@ -8,7 +8,7 @@ use crate::emulator::stand::{Stand, Wish};
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_any_size_are_written_read_and_deleted() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
-    let files = s3_files(stand.s3.clone(), 1024 * 1024);
+    let files = s3_files(stand.s3.clone(), 1024 * 1024, &super::backings::clock());
     for (name, size) in
         [("empty", 0), ("small", 10), ("m.avro", 5_000), ("large", 20 * 1024 * 1024)]
     {

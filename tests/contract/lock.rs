@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use silversmith::ambient::ManualAmbient;
+use silversmith::ambient::{Ambient, ManualAmbient};
 use silversmith::checkpoint::lock::{Lock, TTL};
 use silversmith::checkpoint::{CheckpointStore, MemoryCheckpoints, Put};
 
@@ -18,40 +18,39 @@ async fn one_holds_it_until_it_is_released_or_runs_out() {
         let lock = |owner: &str| {
             Lock::new(store.clone(), "orders/silver.lock".into(), owner.into(), TTL, clock.clone())
         };
-        let (mut ours, mut theirs) = (lock("ours"), lock("theirs"));
-        let held = ours.acquire().await.unwrap().unwrap();
-        assert!(theirs.acquire().await.unwrap().is_none());
-        let done = ours.hold(held, async { 7 }).await;
+        let (mut one, mut other) = (lock("one"), lock("other"));
+        let held = one.acquire().await.unwrap().unwrap();
+        assert!(other.acquire().await.unwrap().is_none());
+        let done = one.hold(held, async { 7 }).await;
         assert_eq!(done, 7);
-        let held = theirs.acquire().await.unwrap().expect("it was released");
+        let held = other.acquire().await.unwrap().expect("it was released");
 
-        // Its holder dies. Whoever waits has to wait for the time to live by their own clock.
+        // Its holder dies. A waiter has to wait for the time to live by its own clock.
         drop(held);
-        assert!(ours.acquire().await.unwrap().is_none());
+        assert!(one.acquire().await.unwrap().is_none());
         clock.advance(TTL - Duration::from_secs(1));
-        assert!(ours.acquire().await.unwrap().is_none());
+        assert!(one.acquire().await.unwrap().is_none());
         clock.advance(Duration::from_secs(1));
-        assert!(ours.acquire().await.unwrap().is_some(), "taken over");
+        assert!(one.acquire().await.unwrap().is_some(), "taken over");
     }
 }
 
 /// Renewal keeps others out for as long as the work takes.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_is_renewed_is_not_taken_over() {
     let store: Arc<dyn CheckpointStore> = Arc::new(MemoryCheckpoints::new());
-    let ttl = Duration::from_millis(300);
-    let clock = Arc::new(silversmith::ambient::SystemAmbient);
-    let lock = |owner: &str| Lock::new(store.clone(), "l".into(), owner.into(), ttl, clock.clone());
-    let (mut ours, mut theirs) = (lock("ours"), lock("theirs"));
-    let held = ours.acquire().await.unwrap().unwrap();
+    let clock = Arc::new(ManualAmbient::at(at(12, 0)));
+    let lock = |owner: &str| Lock::new(store.clone(), "l".into(), owner.into(), TTL, clock.clone());
+    let (mut one, mut other) = (lock("one"), lock("other"));
+    let held = one.acquire().await.unwrap().unwrap();
     let long = async {
         for _ in 0..10 {
-            tokio::time::sleep(ttl / 2).await;
-            assert!(theirs.acquire().await.unwrap().is_none());
+            clock.sleep(TTL / 2).await;
+            assert!(other.acquire().await.unwrap().is_none());
         }
     };
-    ours.hold(held, long).await;
-    assert!(theirs.acquire().await.unwrap().is_some());
+    one.hold(held, long).await;
+    assert!(other.acquire().await.unwrap().is_some());
 }
 
 /// Of eight that try at once, one gets it.

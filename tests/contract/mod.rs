@@ -4,6 +4,8 @@ pub mod backings;
 mod catalog;
 mod checkpoints;
 mod commit;
+mod deadline;
+mod event_bus;
 mod files;
 mod lock;
 mod merge_engine;

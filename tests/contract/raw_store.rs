@@ -13,6 +13,7 @@ use silversmith::source::{
     S3Store, all,
 };
 
+use super::backings::clock;
 use crate::emulator::stand::{Stand, Wish, breaking_off_after, clients_at};
 
 /// A raw zone, and how objects get there.
@@ -59,7 +60,8 @@ async fn zones() -> Vec<(&'static str, Zone, Arc<dyn RawStore>, String)> {
     ];
     for (kind, versioned) in [("s3", false), ("s3 with versions", true)] {
         let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
-        let (store, root) = (S3Store::new(stand.s3.clone()), format!("s3://{}/raw/", stand.name));
+        let (store, root) =
+            (S3Store::new(stand.s3.clone(), clock()), format!("s3://{}/raw/", stand.name));
         zones.push((kind, Zone::S3(stand), Arc::new(store), root));
     }
     zones
@@ -121,7 +123,7 @@ async fn every_raw_store_keeps_the_contract() {
 async fn s3_reads_the_version_that_the_event_named() {
     for versioned in [false, true] {
         let stand = Stand::with(Wish { versioned, notified: false, ..Wish::default() }).await;
-        let store = S3Store::new(stand.s3.clone());
+        let store = S3Store::new(stand.s3.clone(), clock());
         let (old, old_version) = stand.put("1.csv", "old").await;
         let (new, _) = stand.put("1.csv", "new one").await;
         let by_event = |etag: &str, version_id: Option<String>| {
@@ -157,7 +159,7 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
     let long: String = (0..400_000).map(|n| format!("{n:07}\n")).collect();
     stand.put("long.csv", &long).await;
     let through = breaking_off_after(700_000).await;
-    let store = S3Store::new(clients_at(&through).await.0);
+    let store = S3Store::new(clients_at(&through).await.0, clock());
     let requested = Requested::ByEvent(ObjectEvent {
         bucket: stand.name.clone(),
         key: "raw/long.csv".into(),
@@ -192,7 +194,7 @@ async fn a_listing_of_s3_resumes_where_it_was_interrupted() {
         stand.put(&format!("{:02}/{}.csv", number % FOLDERS, number / FOLDERS), "x").await;
     }
     stand.put("alone.csv", "x").await;
-    let store = S3Store::new(stand.s3.clone());
+    let store = S3Store::new(stand.s3.clone(), clock());
     let root = format!("s3://{}/raw/", stand.name);
     let mut listing = Listing { root, reached: BTreeMap::new() };
     let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();

@@ -7,7 +7,7 @@ use silversmith::lake::catalog::{Login, RestCatalog, RestSettings};
 use silversmith::lake::{Change, CommitOutcome, CommitProperties, Uncommitted};
 use silversmith::telemetry::metrics::Layer;
 
-use super::backings::oauth2;
+use super::backings::{clock, oauth2};
 use super::{Backing, backings, rest_url};
 
 async fn control(path: &str, body: Option<serde_json::Value>) {
@@ -62,9 +62,9 @@ async fn a_wrong_login_says_what_to_check() {
         places_tables: false,
     };
     let login = Login::OAuth2 { server, client_id, client_secret, scope };
-    let refused = RestCatalog::connect(wrong(login)).await.unwrap_err().to_string();
+    let refused = RestCatalog::connect(wrong(login), &clock()).await.unwrap_err().to_string();
     assert!(refused.contains("SILVERSMITH_REST_CREDENTIAL"), "{refused}");
     assert!(!refused.contains("wr0ng"), "{refused}");
-    let refused = RestCatalog::connect(wrong(Login::None)).await.unwrap_err().to_string();
+    let refused = RestCatalog::connect(wrong(Login::None), &clock()).await.unwrap_err().to_string();
     assert!(refused.contains("401"), "{refused}");
 }

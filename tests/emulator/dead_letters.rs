@@ -1,7 +1,5 @@
 //! Dead letters: their causes, `dlq list` and `dlq show`, replays.
 
-use std::time::Duration;
-
 use super::stand::{Stand, Wish, orders};
 
 /// A wrong configuration makes dead letters. After it is fixed, they are replayed, and silver is right.
@@ -160,8 +158,13 @@ async fn an_unreadable_object_does_not_hold_up_the_others() {
     stand.send(&stand.event("good.csv", &etag, None)).await;
     stand.send(&stand.event("bad.csv", "nothing", Some("no-such-version"))).await;
     let worker = stand.worker("worker.log");
-    stand.until("silver has the good one", async || stand.depth(&stand.queue).await <= 1).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    stand.until("the good one is in bronze", async || stand.depth(&stand.queue).await <= 1).await;
+    let merged = async || {
+        let status = stand.stdout(&["status", "--format", "json"]);
+        let status: serde_json::Value = serde_json::from_str(status.trim()).unwrap();
+        status["silver_snapshots_behind"] == 0
+    };
+    stand.until("silver has it", merged).await;
     worker.stop();
     stand.assert_exactly_once(1, 1);
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::stand::{CREDENTIALS, clients_at, endpoint};
 use crate::contract::backings::{ministack, new_name, setting};
+use crate::support::real_time;
 
 /// A stack in an emulator, and a folder to work in.
 struct Stack {
@@ -151,7 +152,7 @@ async fn the_pipeline_and_the_state_machine_work_in_what_is_deployed() {
         if all.get(&waiting).is_some_and(|n| n.parse::<u32>().unwrap() > 0) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        real_time::sleep(Duration::from_millis(100)).await;
     }
     let output = stack.silversmith(&catalog, &["run", "--until-idle"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -245,7 +246,7 @@ async fn functions_ingest_events_and_the_schedule_fires() {
         if rows.contains("2,fr") {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        real_time::sleep(Duration::from_millis(500)).await;
     }
     let log = || stack.emulate_log();
     assert_eq!(rows, "customer_id,country\n1,de\n2,fr\n", "{}", log());

@@ -1,6 +1,6 @@
 //! The whole pipeline on stand-ins for S3 and SQS, as users run it: the binary, real notifications.
 
-mod announcing;
+pub mod announcing;
 mod catalogs;
 mod dead_letters;
 mod events;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use silversmith::ambient::{Ambient, SystemAmbient};
 
 use crate::contract::backings::new_name;
+use crate::support::real_time;
 
 /// The emulator's URL. A test that needs it fails without it.
 pub fn endpoint() -> String {
@@ -288,17 +289,28 @@ sql   = "SELECT count(*) AS n FROM silver"
 
     /// Messages of a queue: visible, in flight, delayed.
     pub async fn depth(&self, queue: &str) -> usize {
+        self.counted(
+            queue,
+            &[
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+                QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+            ],
+        )
+        .await
+    }
+
+    /// Messages of the queue that are in flight.
+    pub async fn in_flight(&self) -> usize {
+        let hidden = [QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+        self.counted(&self.queue, &hidden).await
+    }
+
+    async fn counted(&self, queue: &str, names: &[QueueAttributeName]) -> usize {
         let request = self.sqs.get_queue_attributes().queue_url(queue);
         let answer = request.attribute_names(QueueAttributeName::All).send().await.unwrap();
         let all = answer.attributes.unwrap();
-        [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        ]
-        .iter()
-        .map(|name| all.get(name).map_or(0, |n| n.parse::<usize>().unwrap()))
-        .sum()
+        names.iter().map(|name| all.get(name).map_or(0, |n| n.parse::<usize>().unwrap())).sum()
     }
 
     /// Receives and deletes the dead letters.
@@ -319,10 +331,10 @@ sql   = "SELECT count(*) AS n FROM silver"
 
     /// Waits until a condition holds; fails when it does not.
     pub async fn until(&self, what: &str, mut so: impl AsyncFnMut() -> bool) {
-        let began = Instant::now();
+        let began = real_time::now();
         while !so().await {
             assert!(began.elapsed() < PATIENCE, "{}: never came true: {what}", self.name);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            real_time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -341,7 +353,7 @@ sql   = "SELECT count(*) AS n FROM silver"
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = child.spawn().unwrap();
         let readers = [reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap())];
-        let began = Instant::now();
+        let began = real_time::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
@@ -351,7 +363,7 @@ sql   = "SELECT count(*) AS n FROM silver"
                 let [_, stderr] = readers.map(|r| r.join().unwrap());
                 panic!("silversmith {args:?} did not end:\n{}", String::from_utf8_lossy(&stderr));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            real_time::block(Duration::from_millis(20));
         };
         let [stdout, stderr] = readers.map(|r| r.join().unwrap());
         Output { status, stdout, stderr }
@@ -427,10 +439,10 @@ impl Worker {
     /// SIGTERM, and the end awaited.
     pub fn stop(mut self) {
         self.signal("-TERM");
-        let began = Instant::now();
+        let began = real_time::now();
         while self.0.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < Duration::from_secs(40), "the worker does not stop");
-            std::thread::sleep(Duration::from_millis(20));
+            real_time::block(Duration::from_millis(20));
         }
     }
 

@@ -18,16 +18,16 @@ fn pipeline() -> String {
 }
 
 /// What outlives a process.
-struct Remains {
+pub(super) struct Remains {
     catalog: Arc<dyn Catalog>,
     files: FusedFiles,
-    raw: Arc<MemoryStore>,
+    pub(super) raw: Arc<MemoryStore>,
     checkpoints: Arc<dyn CheckpointStore>,
-    ambient: Arc<silversmith::ambient::ManualAmbient>,
+    pub(super) ambient: Arc<silversmith::ambient::ManualAmbient>,
 }
 
 impl Remains {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             catalog: Arc::new(MemoryCatalog::new()),
             files: FusedFiles::default(),
@@ -38,7 +38,7 @@ impl Remains {
     }
 
     /// A process on what remains, behind a fuse.
-    fn process(&self, fuse: &Arc<Fuse>) -> World {
+    pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
         World::sharing(
             &pipeline(),
             Arc::new(FusedCatalog(self.catalog.clone(), fuse.clone())),

@@ -2,3 +2,4 @@
 
 mod crash_points;
 mod kill;
+mod queue_crash_points;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use silversmith::announce::{BusError, EventBus, MemoryBus, Notice, NoticeKind, Refused};
 use silversmith::pipeline::Wired;
-use silversmith::worker::announced;
+use silversmith::telemetry::readiness::Health;
+use silversmith::worker::{self, Until, announced};
 
 use crate::support::World;
 use crate::support::schemas::assert_documented;
@@ -74,7 +75,7 @@ async fn steps(wired: &Wired) {
         wired.pipelines[0].gold[0].step(None).await.unwrap();
         Ok::<_, silversmith::worker::WorkerError>(())
     };
-    announced(&pipelines, work).await.unwrap();
+    announced(&pipelines, wired.lake.ambient(), work).await.unwrap();
 }
 
 fn kinds(notices: &[Notice]) -> Vec<&'static str> {
@@ -181,7 +182,7 @@ async fn of_a_lake_older_than_its_bus_only_what_is_new_is_announced() {
     assert_eq!(bus.published()[0].kind, NoticeKind::SilverMerged);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn the_worker_announces_beside_the_work() {
     let world = World::new(ORDERS);
     let bus = Arc::new(Weak { failures: AtomicUsize::new(1), ..Weak::default() });
@@ -191,9 +192,8 @@ async fn the_worker_announces_beside_the_work() {
     }
     let never = std::future::pending();
     let grace = std::time::Duration::from_secs(5);
-    silversmith::worker::run(&wired, silversmith::worker::Until::Idle, grace, never, |_| {})
-        .await
-        .unwrap();
+    let health = Health::new(world.ambient.clone());
+    worker::run(&wired, &health, Until::Idle, grace, never, |_| {}).await.unwrap();
     let published = bus.inner.published();
     let of = |kind: NoticeKind| published.iter().filter(|n| n.kind == kind).count();
     assert!(of(NoticeKind::BronzeCommitted) >= 1, "{published:?}");

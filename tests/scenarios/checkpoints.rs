@@ -74,7 +74,8 @@ async fn only_the_third_snapshot_is_merged() {
 }
 
 async fn request_rewind(world: &World, after: Option<i64>) {
-    checkpoint::update::<SilverCheckpoint>(&*world.checkpoints, "customers", |stored| {
+    let (store, ambient) = (&*world.checkpoints, &*world.ambient);
+    checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
         let rewind = Some(Rewind { after_snapshot_id: after });
         Some(SilverCheckpoint { rewind, ..stored.unwrap() })
     })

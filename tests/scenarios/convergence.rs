@@ -95,6 +95,7 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
     if way.rewind {
         silversmith::checkpoint::update::<silversmith::silver::SilverCheckpoint>(
             &*world.checkpoints,
+            &*world.ambient,
             "customers",
             |stored| {
                 let rewind = Some(silversmith::silver::Rewind { after_snapshot_id: None });

@@ -1,8 +1,8 @@
 //! A raw zone that changes between listing and reading, or while it is read, or that cannot be read.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use silversmith::source::{
     Listing, MemoryStore, Opened, Page, RawObject, RawStore, ReadError, Requested,
 };
+use tokio::sync::watch;
 
 /// See the module.
 pub struct FailingStore {
@@ -19,21 +20,23 @@ pub struct FailingStore {
     pub after_list: fn(&MemoryStore),
     /// Whether objects are refused: the suite may run as root, which no permission stops.
     pub locked: AtomicBool,
+    /// Those that `locked` is for have this in their URI.
+    pub locked_part: Mutex<&'static str>,
     /// Whether the store cannot be reached.
     pub down: AtomicBool,
+    /// Objects with this in their URI are not read for as long as it stands here.
+    pub stuck: watch::Sender<Option<&'static str>>,
     /// Whether objects are deleted while they are read.
     pub vanishing: AtomicBool,
 }
 
 impl FailingStore {
     pub fn new(inner: &Arc<MemoryStore>, after_list: fn(&MemoryStore)) -> Arc<Self> {
-        Arc::new(Self {
-            inner: inner.clone(),
-            after_list,
-            locked: AtomicBool::new(false),
-            down: AtomicBool::new(false),
-            vanishing: AtomicBool::new(false),
-        })
+        let (locked, down) = (AtomicBool::new(false), AtomicBool::new(false));
+        let stuck = watch::Sender::new(None);
+        let (inner, locked_part) = (inner.clone(), Mutex::new(""));
+        let vanishing = AtomicBool::new(false);
+        Arc::new(Self { inner, after_list, locked, locked_part, down, stuck, vanishing })
     }
 }
 
@@ -69,11 +72,14 @@ impl RawStore for FailingStore {
 
     async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
         let uri = requested.uri();
+        let free = |stuck: &Option<&str>| stuck.is_none_or(|part| !uri.contains(part));
+        drop(self.stuck.subscribe().wait_for(free).await);
         if self.down.load(Ordering::SeqCst) {
             let source = std::io::Error::other("connection refused");
             return Err(ReadError::Store { uri, source });
         }
-        if self.locked.load(Ordering::SeqCst) {
+        let locked = uri.contains(*self.locked_part.lock().unwrap());
+        if locked && self.locked.load(Ordering::SeqCst) {
             return Err(ReadError::Unreadable { uri, why: "permission denied".to_owned() });
         }
         let opened = self.inner.open(requested).await?;

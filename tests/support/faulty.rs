@@ -51,13 +51,15 @@ impl Fuse {
         }
     }
 
-    async fn alive(&self) {
+    /// Returns only where the process has not died.
+    pub async fn alive(&self) {
         if self.blown.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
     }
 
-    async fn effect<T>(&self, effect: impl Future<Output = T>) -> T {
+    /// Carries out an effect, unless it is the one at which the process dies.
+    pub async fn effect<T>(&self, effect: impl Future<Output = T>) -> T {
         self.alive().await;
         let number = self.effects.fetch_add(1, Ordering::SeqCst);
         if Some(number) != self.blow_at {
@@ -257,6 +259,7 @@ pub struct FailingCatalog {
     fates: std::sync::Mutex<Vec<Fate>>,
     rival: Option<Rival>,
     pub swaps: AtomicUsize,
+    pub loads: AtomicUsize,
     /// What a replica shows.
     pub older: std::sync::Mutex<Option<Entry>>,
     late: AtomicUsize,
@@ -283,6 +286,7 @@ impl FailingCatalog {
             fates: std::sync::Mutex::new(fates),
             rival,
             swaps: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
             older: std::sync::Mutex::default(),
             late: AtomicUsize::new(0),
         }
@@ -355,6 +359,7 @@ impl Catalog for FailingCatalog {
     }
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
         let late = |n: usize| n.checked_sub(1);
         if self.late.fetch_update(Ordering::SeqCst, Ordering::SeqCst, late).is_ok() {
             return Ok(self.older.lock().unwrap().clone());

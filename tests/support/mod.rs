@@ -5,6 +5,8 @@ pub mod failing_store;
 pub mod faulty;
 pub mod logged;
 pub mod queued;
+pub mod queues;
+pub mod real_time;
 pub mod rivals;
 pub mod schemas;
 pub mod warehouse;

@@ -10,6 +10,7 @@
 
 #[cfg(any(feature = "glue", feature = "s3tables"))]
 mod aws;
+mod deadline;
 #[cfg(feature = "glue")]
 mod glue;
 mod jdbc;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableRequirement, TableUpdate};
 
+pub use deadline::WithDeadline;
 #[cfg(feature = "glue")]
 pub use glue::GlueCatalog;
 pub use jdbc::JdbcCatalog;

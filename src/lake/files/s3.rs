@@ -24,6 +24,7 @@ use iceberg::{Error, ErrorKind, Result};
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
+use crate::ambient::{SharedAmbient, pauses};
 use crate::aws::{Answer, told};
 
 /// Bytes of a part; a smaller file is written by one request.
@@ -32,20 +33,22 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 const DELETES: usize = 8;
 
 /// Table files on S3. `cache_bytes` bounds the metadata that is kept in memory.
-pub fn s3_files(client: Client, cache_bytes: u64) -> FileIO {
+pub fn s3_files(client: Client, cache_bytes: u64, ambient: &SharedAmbient) -> FileIO {
     let cache = Cache::builder()
         .max_capacity(cache_bytes)
         .weigher(|key: &String, value: &Bytes| {
             (key.len() + value.len()).try_into().unwrap_or(u32::MAX)
         })
         .build();
-    FileIOBuilder::new(Arc::new(S3Files { connected: Some(Connected { client, cache }) })).build()
+    let connected = Some(Connected { client, cache, ambient: ambient.clone() });
+    FileIOBuilder::new(Arc::new(S3Files { connected })).build()
 }
 
 #[derive(Debug, Clone)]
 struct Connected {
     client: Client,
     cache: Cache<String, Bytes>,
+    ambient: SharedAmbient,
 }
 
 /// The iceberg crate requires serializable storages; a deserialized one has no connection.
@@ -126,7 +129,8 @@ impl Connected {
             Ok(body.into_bytes())
         };
         let policy = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
-        let got = once.retry(policy).when(|(_, broken): &(Error, bool)| *broken).await;
+        let got = once.retry(policy).sleep(pauses(&self.ambient));
+        let got = got.when(|(_, broken): &(Error, bool)| *broken).await;
         got.map_err(|(error, _)| error)
     }
 

@@ -1,86 +1,243 @@
-//! Back-pressure: how many objects and bytes may be in hand.
+//! Back-pressure: how many messages are in flight, and which part of them each lane may have.
+//!
+//! 1. Every lane has a share: the objects and bytes of two batches, one in work and one gathered.
+//! 2. While every lane has room for all that may arrive, receives run side by side.
+//! 3. While some lanes are full and others are not, one receive at a time goes on, after a pause: enough
+//!    to find the messages of the others, and little of a full lane's backlog.
+//! 4. An object for a full lane waits in the lane's overflow, a quarter of its share. Beyond that its
+//!    message is released with a growing delay, and the pause before the next receive doubles.
+//! 5. Receiving stops while every lane is full, or while the queue allows no more messages in flight.
+//!
+//! So an object is never dispatched late because of another lane, and a lane that is stuck keeps nothing
+//! but its own objects away. Dead letters without a pipeline have a share of their own; it bounds the
+//! bodies in memory, and receives none.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use crate::queue::BATCH;
+use crate::ambient::SharedAmbient;
 
-/// What is in hand, and its bounds.
-#[derive(Debug)]
-pub(super) struct Admission {
-    max_objects: usize,
-    max_bytes: u64,
-    held: Mutex<Load>,
-    freed: Notify,
+/// The pause before a receive while a lane is full.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause, after receives in a row that brought something to release.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The overflow of a lane is this part of its share.
+const OVERFLOW: u64 = 4;
+
+/// How much of something a lane may have in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Objects.
+    pub(super) objects: usize,
+    /// Their bytes as they are stored.
+    pub(super) bytes: u64,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Load {
-    objects: usize,
-    bytes: u64,
-    /// Objects that receives under way may bring.
+/// What is in flight, and its bounds. See the module.
+#[derive(Debug)]
+pub(super) struct Admission {
+    batch: usize,
+    in_flight: usize,
+    /// Of each pipeline, and the last one of dead letters.
+    shares: Vec<Share>,
+    state: Mutex<State>,
+    freed: Notify,
+    ambient: SharedAmbient,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Messages in flight.
+    messages: usize,
+    /// Messages that receives under way may bring.
     expected: usize,
+    lanes: Vec<Share>,
+    pause: Duration,
+    /// While a lane is full, the next receive begins at this time.
+    next: DateTime<Utc>,
+    /// Whether something was refused since the last receive began.
+    refused: bool,
+}
+
+/// The answer to a receive that wants to begin.
+enum Answer {
+    Begin(Reservation),
+    Later(Duration),
+    Full,
 }
 
 impl Admission {
-    pub(super) fn new(max_objects: usize, max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { max_objects, max_bytes, held: Mutex::default(), freed: Notify::new() })
+    /// `batch`: messages that a receive may bring; `in_flight`: messages at a time. The shares of the
+    /// pipelines by their index, and the one of dead letters.
+    pub(super) fn new(
+        batch: usize,
+        in_flight: usize,
+        pipelines: &[Share],
+        dead_letters: Share,
+        ambient: SharedAmbient,
+    ) -> Arc<Self> {
+        let shares: Vec<Share> = pipelines.iter().copied().chain([dead_letters]).collect();
+        let lanes = vec![Share { objects: 0, bytes: 0 }; shares.len()];
+        let next = ambient.now();
+        let (messages, expected, refused) = (0, 0, false);
+        let state = State { messages, expected, lanes, pause: PAUSE, next, refused };
+        let (state, freed) = (Mutex::new(state), Notify::new());
+        Arc::new(Self { batch, in_flight, shares, state, freed, ambient })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Load> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no message is in hand; one may be on its way.
+    /// The share of the pipeline with this index.
+    pub(super) fn lane(self: &Arc<Self>, index: usize) -> LaneShare {
+        LaneShare { admission: self.clone(), lane: index }
+    }
+
+    /// The share of dead letters without a pipeline.
+    pub(super) fn dead_letters(self: &Arc<Self>) -> LaneShare {
+        self.lane(self.shares.len() - 1)
+    }
+
+    /// Whether no message is in flight; receives may be under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().objects == 0
+        self.lock().messages == 0
     }
 
-    /// Waits until a receive may bring a whole batch of messages more, and keeps room for them.
-    pub(super) async fn reserve(self: &Arc<Self>) -> Held {
+    /// Waits until a receive may begin, and keeps room for all that it may bring.
+    pub(super) async fn reserve(self: &Arc<Self>) -> Reservation {
         loop {
+            // Before the look: what is freed after it ends the wait.
             let freed = self.freed.notified();
-            {
-                let mut held = self.lock();
-                // One larger than the bound is taken alone: it would never come otherwise.
-                let objects = held.objects + held.expected + BATCH;
-                if objects <= self.max_objects && held.bytes < self.max_bytes {
-                    held.expected += BATCH;
-                    let load = Load { expected: BATCH, ..Load::default() };
-                    return Held { hand: self.clone(), load };
-                }
+            match self.may_begin() {
+                Answer::Begin(reservation) => return reservation,
+                Answer::Full => freed.await,
+                Answer::Later(pause) => tokio::select! {
+                    () = freed => {}
+                    () = self.ambient.sleep(pause) => {}
+                },
             }
-            freed.await;
         }
     }
 
-    /// Counts a message of so many objects and bytes as held.
-    pub(super) fn hold(self: &Arc<Self>, objects: usize, bytes: u64) -> Held {
-        let load = Load { objects, bytes, expected: 0 };
-        let mut held = self.lock();
-        held.objects += load.objects;
-        held.bytes += load.bytes;
-        Held { hand: self.clone(), load }
+    fn may_begin(self: &Arc<Self>) -> Answer {
+        let now = self.ambient.now();
+        let mut state = self.lock();
+        let arriving = state.expected + self.batch;
+        if state.messages + arriving > self.in_flight {
+            return Answer::Full;
+        }
+        let all = self.shares.iter().zip(&state.lanes);
+        let has_room = |(share, lane): (&Share, &Share), more: usize| {
+            // An object larger than the share is accepted alone: it would never come otherwise.
+            lane.objects + more <= share.objects && lane.bytes < share.bytes
+        };
+        if all.clone().all(|lane| has_room(lane, arriving)) {
+            state.pause = PAUSE;
+        } else {
+            let pipelines = self.shares.len() - 1;
+            let someone_has_room = all.take(pipelines).any(|lane| has_room(lane, 1));
+            if !someone_has_room || state.expected > 0 {
+                return Answer::Full;
+            }
+            if let Some(left) = (state.next - now).to_std().ok().filter(|left| !left.is_zero()) {
+                return Answer::Later(left);
+            }
+            state.pause = match std::mem::take(&mut state.refused) {
+                true => (state.pause * 2).min(LONGEST_PAUSE),
+                false => PAUSE,
+            };
+            state.next = now + state.pause;
+        }
+        state.expected += self.batch;
+        Answer::Begin(Reservation { admission: self.clone(), left: self.batch })
     }
 }
 
-/// A share of what is in hand, given back when it is dropped.
+/// Room for what a receive may bring; what is left of it is freed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
-    hand: Arc<Admission>,
-    load: Load,
+pub(super) struct Reservation {
+    admission: Arc<Admission>,
+    left: usize,
 }
 
-impl Drop for Held {
+impl Reservation {
+    /// A message that the receive brought: from now on it counts as one in flight.
+    pub(super) fn admit(&mut self) -> Admitted {
+        let reserved = self.left.min(1);
+        self.left -= reserved;
+        let mut state = self.admission.lock();
+        state.expected -= reserved;
+        state.messages += 1;
+        Admitted(self.admission.clone())
+    }
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
-        {
-            let mut held = self.hand.lock();
-            held.objects -= self.load.objects;
-            held.bytes -= self.load.bytes;
-            held.expected -= self.load.expected;
+        self.admission.lock().expected -= self.left;
+        self.admission.freed.notify_waiters();
+    }
+}
+
+/// A message in flight, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted(Arc<Admission>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.lock().messages -= 1;
+        self.0.freed.notify_waiters();
+    }
+}
+
+/// The share of one lane.
+#[derive(Debug, Clone)]
+pub(super) struct LaneShare {
+    admission: Arc<Admission>,
+    lane: usize,
+}
+
+impl LaneShare {
+    /// Room for an object of so many bytes. `None`: the lane and its overflow are full.
+    pub(super) fn enter(&self, bytes: u64) -> Option<Place> {
+        let share = self.admission.shares[self.lane];
+        // No more than a batch: one huge object, or one that claims to be, does not fill the lane.
+        let bytes = bytes.min(share.bytes / 2);
+        let mut state = self.admission.lock();
+        let lane = &mut state.lanes[self.lane];
+        let full = lane.objects >= share.objects + share.objects / OVERFLOW as usize
+            || lane.bytes >= share.bytes.saturating_add(share.bytes / OVERFLOW);
+        if full {
+            state.refused = true;
+            return None;
         }
-        self.hand.freed.notify_waiters();
+        lane.objects += 1;
+        lane.bytes += bytes;
+        Some(Place { share: self.clone(), bytes })
+    }
+}
+
+/// An object in a lane, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    share: LaneShare,
+    bytes: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let LaneShare { admission, lane } = &self.share;
+        {
+            let mut state = admission.lock();
+            let lane = &mut state.lanes[*lane];
+            lane.objects -= 1;
+            lane.bytes -= self.bytes;
+        }
+        admission.freed.notify_waiters();
     }
 }
 
@@ -89,20 +246,112 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::ambient::ManualAmbient;
 
-    #[tokio::test]
-    async fn no_more_is_taken_than_there_is_room_for() {
-        let hand = Admission::new(25, 100);
-        let first = hand.reserve().await;
-        let second = hand.reserve().await;
-        assert!(hand.reserve().now_or_never().is_none(), "objects");
+    /// Two pipelines with room for two receives each, and dead letters.
+    fn two_lanes() -> (Arc<ManualAmbient>, Arc<Admission>) {
+        let clock = Arc::new(ManualAmbient::at(DateTime::UNIX_EPOCH));
+        let share = Share { objects: 20, bytes: 100 };
+        (clock.clone(), Admission::new(10, 1_000, &[share, share], share, clock))
+    }
+
+    fn begin(admission: &Arc<Admission>) -> Option<Reservation> {
+        admission.reserve().now_or_never()
+    }
+
+    /// Fills a lane and its overflow.
+    fn fill(lane: &LaneShare) -> Vec<Place> {
+        (0..25).map(|_| lane.enter(1).unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn receives_begin_while_every_lane_has_room_for_what_they_may_bring() {
+        let (_, admission) = two_lanes();
+        let (first, second) = (begin(&admission).unwrap(), begin(&admission).unwrap());
+        assert!(begin(&admission).is_none(), "20 objects may arrive in one lane");
         drop(first);
-        drop(hand.reserve().await);
+        drop(begin(&admission).unwrap());
         drop(second);
-        assert!(hand.is_empty());
-        let large = hand.hold(1, 1_000);
-        assert!(hand.reserve().now_or_never().is_none(), "bytes");
-        drop(large);
-        assert!(hand.reserve().now_or_never().is_some());
+        let _large = admission.lane(0).enter(1_000).unwrap();
+        let _larger = admission.lane(0).enter(1_000).unwrap();
+        let _one = begin(&admission).expect("the other lane has room");
+        assert!(begin(&admission).is_none(), "one at a time: the first lane has its bytes");
+    }
+
+    /// Between a receive and the end of its messages, each of them is counted all the time.
+    #[test]
+    fn a_reservation_is_handed_over_with_the_messages() {
+        let (_, admission) = two_lanes();
+        let counted = |admission: &Admission| {
+            let state = admission.lock();
+            (state.expected, state.messages)
+        };
+        let mut room = begin(&admission).unwrap();
+        let messages: Vec<Admitted> = (0..3).map(|_| room.admit()).collect();
+        assert_eq!(counted(&admission), (7, 3));
+        drop(room);
+        assert_eq!(counted(&admission), (0, 3));
+        drop(messages);
+        assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn messages_in_flight_are_bounded() {
+        let (_, admission) = two_lanes();
+        let small = Admission::new(
+            10,
+            15,
+            &admission.shares,
+            admission.shares[0],
+            admission.ambient.clone(),
+        );
+        let mut room = begin(&small).unwrap();
+        assert!(begin(&small).is_none());
+        let messages: Vec<Admitted> = (0..6).map(|_| room.admit()).collect();
+        drop(room);
+        assert!(begin(&small).is_none());
+        drop(messages);
+        assert!(begin(&small).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_lane_is_full_one_receive_at_a_time_goes_on_after_a_pause() {
+        let (clock, admission) = two_lanes();
+        let places = fill(&admission.lane(0));
+        let one = begin(&admission).expect("the other lane has room");
+        assert!(begin(&admission).is_none(), "one at a time");
+        drop(one);
+        assert!(begin(&admission).is_none(), "after a pause");
+        clock.advance(PAUSE);
+        assert!(begin(&admission).is_some());
+        // What had to be refused makes the pauses longer.
+        clock.advance(PAUSE);
+        assert!(begin(&admission).is_some());
+        assert!(admission.lane(0).enter(1).is_none());
+        for pause in [2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
+            clock.advance(LONGEST_PAUSE);
+            assert!(begin(&admission).is_some());
+            assert!(admission.lane(0).enter(1).is_none());
+            clock.advance(pause - Duration::from_millis(1));
+            assert!(begin(&admission).is_none(), "{pause:?}");
+        }
+        drop(places);
+        assert!(begin(&admission).is_some(), "at once: the lane has room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn receiving_stops_while_every_lane_is_full() {
+        let (clock, admission) = two_lanes();
+        let (first, second) = (fill(&admission.lane(0)), fill(&admission.lane(1)));
+        clock.advance(LONGEST_PAUSE);
+        assert!(begin(&admission).is_none(), "whatever room dead letters have");
+        drop(second);
+        assert!(begin(&admission).is_some());
+        drop(first);
+        let letters = fill(&admission.dead_letters());
+        clock.advance(LONGEST_PAUSE);
+        let one = begin(&admission).expect("pipelines have room");
+        assert!(begin(&admission).is_none(), "one at a time: dead letters cannot be sent");
+        drop((one, letters));
     }
 }

@@ -1,5 +1,5 @@
-//! The breaker: while trouble is shared (catalog, warehouse, network), nothing more is received, so that
-//! an outage does not use up the messages' receive counts. What is in hand is held by the heartbeat.
+//! The breaker: during an outage that all pipelines share (catalog, warehouse, network), nothing more is
+//! received, so that no receive counts are consumed. The heartbeat keeps hidden what is in flight.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::telemetry::metrics;
 
-/// See the module. It is open while at least one lane says so.
+/// See the module. It is open while at least one lane holds it open.
 #[derive(Debug)]
 pub(super) struct Breaker {
     open: Arc<watch::Sender<usize>>,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::ambient::SharedAmbient;
 use crate::error::chain;
 use crate::event::{DeadLetter, ObjectEvent, Origin};
-use crate::queue::{BATCH, EventQueue, Outgoing};
+use crate::queue::{EventQueue, Outgoing};
 use crate::reason::Reason;
 use crate::telemetry::metrics;
 
@@ -25,7 +27,7 @@ impl DeadLetters {
         Self { queue, ambient }
     }
 
-    /// A letter about an object.
+    /// A dead letter about an object. `why`: the reason, and the error.
     pub(super) fn about(
         &self,
         pipeline: Option<&str>,
@@ -36,73 +38,87 @@ impl DeadLetters {
         DeadLetter::of_object(self.stamp(), pipeline, object, why, message.clone())
     }
 
-    /// A letter about a body that is no event.
+    /// A dead letter about a body that is no event.
     pub(super) fn about_body(
         &self,
         body: &str,
         why: (Reason, &str),
         message: &Origin,
     ) -> DeadLetter {
-        DeadLetter::of_body(self.stamp(), body, why, message.clone())
+        let limit = self.queue.limits().body_bytes;
+        DeadLetter::of_body(self.stamp(), body, why, message.clone(), limit)
     }
 
     fn stamp(&self) -> (String, chrono::DateTime<chrono::Utc>) {
         (self.ambient.uuid().to_string(), self.ambient.now())
     }
 
-    /// Sends letters. For each, in order, the proof; none where it was not sent.
-    pub(super) async fn send(&self, letters: &[DeadLetter]) -> Vec<Option<Sent>> {
+    /// Sends dead letters. Returns what came with each, and the proof where it was sent.
+    pub(super) async fn send<T>(&self, letters: Vec<(DeadLetter, T)>) -> Vec<(T, Option<Sent>)> {
         let mut all = Vec::new();
-        for some in letters.chunks(BATCH) {
-            let messages: Vec<Outgoing> = some.iter().map(outgoing).collect();
-            let mut sent: Vec<Option<Sent>> = some.iter().map(|_| Some(Sent(()))).collect();
-            match self.queue.send(&messages).await {
-                Ok(refused) => {
-                    for refused in refused {
-                        tracing::error!(
-                            why = refused.why,
-                            "a dead letter was refused; its message is given back"
-                        );
-                        if let Some(sent) = sent.get_mut(refused.index) {
-                            *sent = None;
-                        }
-                    }
-                    let count = sent.iter().flatten().count();
-                    metrics::messages("dead_lettered", count as u64);
-                    for (letter, _) in some.iter().zip(&sent).filter(|(_, sent)| sent.is_some()) {
-                        tracing::warn!(
-                            letter = letter.id,
-                            reason = letter.reason,
-                            pipeline = letter.pipeline,
-                            message_id = letter.message.id,
-                            uri = letter.object.as_ref().map(ObjectEvent::uri),
-                            "dead letter"
-                        );
-                    }
+        let mut rest = letters.into_iter().peekable();
+        while rest.peek().is_some() {
+            let some: Vec<_> = rest.by_ref().take(self.queue.limits().batch).collect();
+            let outgoing: Vec<Outgoing> = some.iter().map(|(letter, _)| outgoing(letter)).collect();
+            let sent = self.send_some(&outgoing).await;
+            for (index, (letter, with)) in some.into_iter().enumerate() {
+                let is_sent = sent.get(index).copied().unwrap_or_default();
+                if is_sent {
+                    note(&letter);
                 }
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(
-                        error,
-                        letters = some.len(),
-                        "dead letters could not be sent; their messages are given back"
-                    );
-                    sent.fill_with(|| None);
-                }
+                all.push((with, is_sent.then_some(Sent(()))));
             }
-            all.extend(sent);
         }
         all
     }
+
+    /// Which of the messages were sent.
+    async fn send_some(&self, messages: &[Outgoing]) -> Vec<bool> {
+        let mut sent = vec![true; messages.len()];
+        match self.queue.send(messages).await {
+            Ok(all_refused) => {
+                for refused in all_refused {
+                    tracing::error!(
+                        why = refused.why,
+                        "the queue refused a dead letter; its message is released"
+                    );
+                    if let Some(sent) = sent.get_mut(refused.index) {
+                        *sent = false;
+                    }
+                }
+            }
+            Err(error) => {
+                let (error, letters) = (chain(&error), messages.len());
+                tracing::error!(
+                    error,
+                    letters,
+                    "could not send dead letters; their messages are released"
+                );
+                sent.fill(false);
+            }
+        }
+        sent
+    }
 }
 
-/// A letter as a message: in a FIFO queue letters about one object stay in order.
+fn note(letter: &DeadLetter) {
+    metrics::messages("dead_lettered", 1);
+    tracing::warn!(
+        letter = letter.id,
+        reason = letter.reason,
+        pipeline = letter.pipeline,
+        message_id = letter.message.id,
+        uri = letter.object.as_ref().map(ObjectEvent::uri),
+        "dead letter"
+    );
+}
+
+/// A dead letter as a message: in an ordered queue those about one object stay in order.
 fn outgoing(letter: &DeadLetter) -> Outgoing {
-    use sha2::{Digest, Sha256};
     let about = letter.object.as_ref().map_or_else(|| letter.message.id.clone(), ObjectEvent::uri);
     Outgoing {
         body: letter.to_json(),
-        group: format!("{:x}", Sha256::digest(about)),
-        deduplication: letter.id.clone(),
+        ordering_key: format!("{:x}", Sha256::digest(about)),
+        deduplication_id: letter.id.clone(),
     }
 }

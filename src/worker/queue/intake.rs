@@ -1,4 +1,4 @@
-//! Receiving: messages → tickets in the lanes of the pipelines.
+//! Receiving: messages → objects in the lanes of their pipelines. Dispatching waits for nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,207 +7,238 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Common;
-use super::delivery::{Closed, Durable, Ticket};
-use super::lane::{Entrance, Item};
-use super::routing::route;
-use crate::backoff::retry_delay;
+use super::admission::{LaneShare, Reservation};
+use super::delivery::{Delivery, Release, Ticket, lane_delay};
+use super::lane::Entrance;
+use super::routing::{Route, Routed, route};
+use super::settle::Unsent;
+use super::shared::Shared;
+use crate::ambient::timeout;
 use crate::config::settings::OnUnmatched;
-use crate::error::chain;
-use crate::event::{ObjectEvent, parse};
-use crate::queue::{BATCH, Message, QueueError};
+use crate::event::{DeadLetter, ObjectEvent, parse};
+use crate::queue::{Message, QueueError};
 use crate::reason::Reason;
-use crate::telemetry::{metrics, readiness};
+use crate::telemetry::metrics;
+use crate::telemetry::readiness::PartHealth;
+use crate::worker::failure::{Retry, STALLED};
 
 /// Receives under way at a time, when there is much to receive.
-const MOST: usize = 8;
-/// How long a further receive waits: the first one waits for news.
-const SHORT: Duration = Duration::from_secs(1);
-/// How long a worker that stops waits for what is just being received.
+const CONCURRENT: usize = 8;
+/// How long a further receive waits for a message: the first one waits for news.
+const SHORT_POLL: Duration = Duration::from_secs(1);
+/// How long a worker that stops waits for a receive under way.
 const LAST: Duration = Duration::from_secs(1);
 /// Folders of unmatched objects that are remembered, so that each is logged once.
 const FOLDERS: usize = 1_000;
 
-/// Runs until the worker stops.
+/// What a receive brought, with the room that was reserved for it.
+#[derive(Debug)]
+struct Received {
+    messages: Vec<Message>,
+    room: Reservation,
+}
+
+/// The receives under way. `None`: the worker stops.
+type Receives = JoinSet<Result<Option<Received>, QueueError>>;
+
+/// Receives until the worker stops.
 pub(super) async fn run(
-    common: Arc<Common>,
-    lanes: Vec<Entrance>,
-    closing: mpsc::UnboundedSender<Closed>,
+    shared: Arc<Shared>,
+    lanes: Vec<(Route, Entrance)>,
+    release: Release,
+    dead_letters: mpsc::UnboundedSender<Unsent>,
 ) {
-    let mut intake =
-        Intake { common: common.clone(), lanes, closing, folders: HashSet::new(), late: vec![] };
-    // Tasks of their own: what they receive is kept hidden from then on, whatever is waited for here.
-    let mut receives = JoinSet::new();
-    let (mut wanted, mut failures) = (1, 0);
+    let mut retry = shared.failures.part("queue", None);
+    let mut intake = Intake::new(shared.clone(), lanes, release, dead_letters);
+    // Tasks of their own: the heartbeat keeps hidden what they receive from then on.
+    let mut receives = Receives::new();
+    let mut concurrent = 1;
     loop {
-        while receives.len() < wanted {
-            let wait = if receives.is_empty() { common.poll } else { SHORT };
-            receives.spawn(receive(common.clone(), wait));
+        while receives.len() < concurrent {
+            let wait = if receives.is_empty() { shared.receiving.poll } else { SHORT_POLL };
+            receives.spawn(receive(shared.clone(), wait, retry.health().clone()));
         }
         let received = tokio::select! {
-            () = common.stop.cancelled() => return intake.end(receives).await,
+            () = shared.stop.receiving.cancelled() => return intake.end(receives).await,
             received = receives.join_next() => received,
         };
         match received {
-            Some(Ok(Ok(messages))) => {
-                failures = 0;
-                readiness::well("queue");
-                let full = messages.len() == BATCH;
-                wanted = if full { (wanted * 2).min(MOST) } else { 1 };
-                intake.take_all(messages, full).await;
+            Some(Ok(Ok(Some(received)))) => {
+                retry.succeeded();
+                let full = received.messages.len() == shared.receiving.limits.batch;
+                concurrent = if full { (concurrent * 2).min(CONCURRENT) } else { 1 };
+                intake.dispatch(received, !full);
             }
             Some(Ok(Err(error))) => {
-                failures += 1;
-                wanted = 1;
-                let again_in = retry_delay(failures);
-                tracing::error!(error = chain(&error), ?again_in, "receiving failed");
-                readiness::trouble("queue", &chain(&error));
-                if let Some(trouble) = &common.trouble {
-                    drop(trouble.send(error.into()));
-                }
-                tokio::select! {
-                    () = common.stop.cancelled() => return intake.end(receives).await,
-                    () = tokio::time::sleep(again_in) => {}
-                }
+                concurrent = 1;
+                pause(&shared, &mut retry, error).await;
             }
             Some(Err(panic)) => {
-                tracing::error!(%panic, "a receive failed inside silversmith; its messages come again");
+                tracing::error!(%panic, "a receive failed inside silversmith; its messages will be redelivered");
             }
-            None => {}
+            Some(Ok(Ok(None))) | None => {}
         }
     }
 }
 
-/// Receives once there is room, and the breaker is closed.
-async fn receive(common: Arc<Common>, wait: Duration) -> Result<Vec<Message>, QueueError> {
-    common.breaker.closed().await;
-    let _room = common.admission.reserve().await;
-    if common.stop.is_cancelled() {
-        return Ok(vec![]);
+/// Waits after a failed receive; where the worker ends by it, until it stops.
+async fn pause(shared: &Shared, retry: &mut Retry, error: QueueError) {
+    let pause = shared.failures.pause_of_all(retry, error.into(), "receiving failed");
+    let stopped = shared.stop.receiving.cancelled();
+    match pause {
+        Some(pause) => tokio::select! {
+            () = stopped => {}
+            () = shared.ambient.sleep(pause) => {}
+        },
+        None => stopped.await,
     }
-    let messages = common.queue.receive(wait, common.in_hand.visibility()).await?;
+}
+
+/// Receives once there is room and the breaker is closed.
+async fn receive(
+    shared: Arc<Shared>,
+    wait: Duration,
+    health: PartHealth,
+) -> Result<Option<Received>, QueueError> {
+    let receiving = &shared.receiving;
+    let may_begin = async {
+        shared.breaker.closed().await;
+        receiving.admission.reserve().await
+    };
+    let room = tokio::select! {
+        biased;
+        () = shared.stop.receiving.cancelled() => return Ok(None),
+        room = may_begin => room,
+    };
+    let begun = health.begin(STALLED);
+    let messages = receiving.queue.receive(wait, receiving.heartbeat.visibility()).await?;
+    drop(begun);
     for message in &messages {
-        common.in_hand.add(&message.receipt);
+        receiving.heartbeat.add(&message.receipt);
     }
     metrics::messages("received", messages.len() as u64);
-    common.note_poll(messages.is_empty());
-    Ok(messages)
+    receiving.note_poll(messages.is_empty());
+    Ok(Some(Received { messages, room }))
 }
 
 struct Intake {
-    common: Arc<Common>,
+    shared: Arc<Shared>,
+    routes: Vec<Route>,
+    /// In the order of the routes.
     lanes: Vec<Entrance>,
-    closing: mpsc::UnboundedSender<Closed>,
+    release: Release,
+    dead_letters: mpsc::UnboundedSender<Unsent>,
+    dead_letter_share: LaneShare,
+    /// Folders whose unmatched objects were logged.
     folders: HashSet<String>,
-    late: Vec<Ticket>,
+    /// What arrived after the worker was asked to stop.
+    late: Vec<Delivery>,
 }
 
 impl Intake {
+    fn new(
+        shared: Arc<Shared>,
+        lanes: Vec<(Route, Entrance)>,
+        release: Release,
+        dead_letters: mpsc::UnboundedSender<Unsent>,
+    ) -> Self {
+        let (routes, lanes) = lanes.into_iter().unzip();
+        let dead_letter_share = shared.receiving.admission.dead_letters();
+        let (folders, late) = (HashSet::new(), vec![]);
+        Self { shared, routes, lanes, release, dead_letters, dead_letter_share, folders, late }
+    }
+
+    /// Releases what receives under way still bring. A long poll that brings nothing is cut off.
+    async fn end(mut self, mut receives: Receives) {
+        let ambient = self.shared.ambient.clone();
+        let late = async {
+            while let Some(received) = receives.join_next().await {
+                if let Ok(Ok(Some(Received { messages, mut room }))) = received {
+                    let open = |message| Delivery::open(message, room.admit(), &self.release);
+                    self.late.extend(messages.iter().map(open));
+                }
+            }
+        };
+        if timeout(&ambient, LAST, late).await.is_err() {
+            tracing::debug!(
+                "cut off a receive; what it brings is redelivered after its visibility"
+            );
+        }
+        receives.shutdown().await;
+        // Not before: an open poll would receive them again.
+        drop(self.late);
+    }
+
+    /// Sends every object of the messages to its lanes. `drained`: the queue seems to be empty.
+    fn dispatch(&mut self, received: Received, drained: bool) {
+        let Received { messages, mut room } = received;
+        self.drained(false);
+        for message in &messages {
+            let delivery = Delivery::open(message, room.admit(), &self.release);
+            self.deliver(message, &delivery);
+            delivery.seal();
+        }
+        // Only now: so that what came together goes into one batch.
+        self.drained(drained);
+    }
+
     fn drained(&self, drained: bool) {
         for lane in &self.lanes {
             lane.drained(drained);
         }
     }
 
-    /// What is just being received is given back, too; a long poll that brings nothing is cut off.
-    async fn end(mut self, mut receives: JoinSet<Result<Vec<Message>, QueueError>>) {
-        let late = async {
-            while let Some(received) = receives.join_next().await {
-                if let Ok(Ok(messages)) = received {
-                    messages.iter().for_each(|message| self.late(message));
-                }
-            }
-        };
-        // Over time: whatever it brings stays hidden for its visibility, and comes again.
-        drop(tokio::time::timeout(LAST, late).await);
-        receives.shutdown().await;
-        // Not before: an open poll would take them again.
-        drop(self.late);
-    }
-
-    async fn take_all(&mut self, messages: Vec<Message>, full: bool) {
-        let stop = self.common.stop.clone();
-        self.drained(false);
-        for message in messages {
-            if stop.is_cancelled() {
-                self.late(&message);
-                continue;
-            }
-            tokio::select! {
-                biased;
-                // It has its tickets by then; those not passed on are dropped, and give it back.
-                () = stop.cancelled() => {}
-                () = self.take(&message) => {}
-            }
-        }
-        // Only now: so that what came together goes into one batch.
-        self.drained(!full);
-    }
-
-    /// A message that came when nothing more was to be taken: given back in the end.
-    fn late(&mut self, message: &Message) {
-        let held = self.common.admission.hold(1, 0);
-        self.late.extend(Ticket::issue(message, 1, held, &self.closing));
-    }
-
-    /// Every record of a message gets its tickets. What no pipeline is asked about is settled here.
-    async fn take(&mut self, message: &Message) {
+    /// Issues a ticket for every obligation that the message brings.
+    fn deliver(&mut self, message: &Message, delivery: &Delivery) {
         let records = match parse(&message.body) {
             Ok(records) => records,
-            Err(error) => {
-                let held = self.common.admission.hold(1, message.body.len() as u64);
-                let tickets = Ticket::issue(message, 1, held, &self.closing);
-                return self.bad(message, &error.to_string(), tickets).await;
-            }
+            Err(error) => return self.dead_letter_body(message, &error.to_string(), delivery),
         };
-        let pipelines: Vec<_> = self.lanes.iter().map(|lane| &lane.pipeline).collect();
-        let routed = route(&records, &pipelines);
-        let told = self.common.on_unmatched == OnUnmatched::DeadLetter;
-        let mut lost: Vec<ObjectEvent> = routed.homeless.into_iter().cloned().collect();
-        self.note_unmatched(&routed.unmatched);
-        if told {
-            lost.extend(routed.unmatched.into_iter().cloned());
+        let Routed { objects, unmatched, unmatched_replays, bad, nothing } =
+            route(&records, &self.routes);
+        if nothing > 0 {
+            tracing::debug!(message_id = %message.id, records = nothing, "records with nothing to do");
         }
-        // All that is wrong with a message goes into one letter, which holds the message.
-        let bad = usize::from(!routed.bad.is_empty());
-        // One more, so that a message without anything to do ends, too.
-        let count = routed.wanted.len() + lost.len() + bad + 1;
-        // No more than a batch of its lane: one huge object, or one that claims to be, keeps nobody waiting.
-        let share = |(lane, object): &(usize, &ObjectEvent)| {
-            object.size.unwrap_or(0).min(self.lanes[*lane].pipeline.settings.bronze.batch.max_bytes)
-        };
-        let bytes = routed.wanted.iter().map(share).sum();
-        let held = self.common.admission.hold(routed.wanted.len().max(1), bytes);
-        let mut tickets = Ticket::issue(message, count, held, &self.closing);
-        if let Some(ticket) = tickets.pop() {
-            ticket.done(Durable::nothing_to_do());
+        for (index, object) in objects {
+            self.lanes[index].enter(object.clone(), delivery.ticket());
         }
-        let bad = tickets.split_off(tickets.len() - bad);
-        let why = some_of(&routed.bad);
-        let told = tickets.split_off(tickets.len() - lost.len());
-        if routed.nothing > 0 {
-            tracing::debug!(
-                message_id = message.id,
-                records = routed.nothing,
-                "records with nothing to do"
-            );
+        self.note_unmatched(&unmatched);
+        let dead_letter = self.shared.receiving.on_unmatched == OnUnmatched::DeadLetter;
+        for object in unmatched.into_iter().filter(|_| dead_letter).chain(unmatched_replays) {
+            self.dead_letter_unmatched(object.clone(), delivery);
         }
-        let wanted: Vec<(usize, ObjectEvent)> =
-            routed.wanted.into_iter().map(|(lane, object)| (lane, object.clone())).collect();
-        for ((lane, object), ticket) in wanted.into_iter().zip(tickets) {
-            self.lanes[lane].enter(Item { object, ticket }).await;
+        // All that is wrong with a message goes into one dead letter, which holds the message.
+        if !bad.is_empty() {
+            self.dead_letter_body(message, &some_of(&bad), delivery);
         }
-        self.bad(message, &why, bad).await;
-        self.unmatched(lost, told).await;
     }
 
-    async fn bad(&self, message: &Message, why: &str, tickets: Vec<Ticket>) {
-        let letter = |ticket: &Ticket| {
-            let why = (Reason::NotAnEvent, why);
-            self.common.dead_letters.about_body(&message.body, why, ticket.origin())
-        };
-        let letters = tickets.iter().map(letter).collect();
-        settle_told(&self.common, letters, tickets).await;
+    fn dead_letter_body(&self, message: &Message, why: &str, delivery: &Delivery) {
+        let ticket = delivery.ticket();
+        let why = (Reason::NotAnEvent, why);
+        let letter = self.shared.dead_letters.about_body(&message.body, why, ticket.origin());
+        self.dead_letter(letter, ticket);
+    }
+
+    fn dead_letter_unmatched(&self, object: ObjectEvent, delivery: &Delivery) {
+        let ticket = delivery.ticket();
+        let why = (Reason::Unmatched, "no pipeline's source matches this object");
+        let letter = self.shared.dead_letters.about(None, object, why, ticket.origin());
+        self.dead_letter(letter, ticket);
+    }
+
+    fn dead_letter(&self, letter: DeadLetter, ticket: Ticket) {
+        let bytes = letter.body.as_ref().map_or(0, String::len) as u64;
+        match self.dead_letter_share.enter(bytes) {
+            // Without a receiver the worker was cut off, and the ticket releases its message.
+            Some(place) => {
+                drop(self.dead_letters.send(Unsent { letter, ticket, _place: place }));
+            }
+            None => {
+                let receives = ticket.origin().receive_count;
+                ticket.release(lane_delay(receives));
+            }
+        }
     }
 
     fn note_unmatched(&mut self, objects: &[&ObjectEvent]) {
@@ -217,22 +248,10 @@ impl Intake {
             if self.folders.len() < FOLDERS && self.folders.insert(folder.to_owned()) {
                 tracing::warn!(
                     uri,
-                    "no pipeline wants this object; others of its folder are not told of"
+                    "object matches no pipeline; further unmatched objects in this folder are not logged"
                 );
             }
         }
-    }
-
-    async fn unmatched(&self, objects: Vec<ObjectEvent>, tickets: Vec<Ticket>) {
-        let why = (Reason::Unmatched, "no pipeline's source matches this object");
-        let letters: Vec<_> = objects
-            .into_iter()
-            .zip(&tickets)
-            .map(|(object, ticket)| {
-                self.common.dead_letters.about(None, object, why, ticket.origin())
-            })
-            .collect();
-        settle_told(&self.common, letters, tickets).await;
     }
 }
 
@@ -244,22 +263,4 @@ fn some_of(reasons: &[&str]) -> String {
         text.push_str(&format!("; and {} more", reasons.len() - SOME));
     }
     text
-}
-
-/// Sends dead letters, and settles the ticket of each: done when it is sent, else given back.
-pub(super) async fn settle_told(
-    common: &Common,
-    letters: Vec<crate::event::DeadLetter>,
-    tickets: Vec<Ticket>,
-) {
-    let sent = common.dead_letters.send(&letters).await;
-    for (sent, ticket) in sent.into_iter().zip(tickets) {
-        match sent {
-            Some(sent) => ticket.done(Durable::told(&sent)),
-            None => {
-                let delay = super::delivery::delay(ticket.origin().receive_count);
-                ticket.give_back(delay);
-            }
-        }
-    }
 }

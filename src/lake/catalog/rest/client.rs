@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::CatalogError;
 use super::login::{Login, Session};
+use crate::ambient::{SharedAmbient, pauses};
 use crate::aws::{SEGMENT, is_no, kind_of};
 use crate::error::{Kind, chain};
 
@@ -25,6 +26,7 @@ const MESSAGE_CHARS: usize = 500;
 pub(super) struct Client {
     http: reqwest::Client,
     session: Session,
+    ambient: SharedAmbient,
     uri: String,
     prefix: Option<String>,
 }
@@ -39,7 +41,11 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(uri: &str, login: Login) -> Result<Self, CatalogError> {
+    pub(super) fn new(
+        uri: &str,
+        login: Login,
+        ambient: &SharedAmbient,
+    ) -> Result<Self, CatalogError> {
         let uri = uri.trim_end_matches('/').to_owned();
         crate::tls::use_ring();
         let http = reqwest::Client::builder()
@@ -50,7 +56,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| CatalogError::no(&uri, "connect", chain(&e), Kind::Look))?;
-        Ok(Self { http, session: Session::new(login), uri, prefix: None })
+        let session = Session::new(login, ambient);
+        Ok(Self { http, session, ambient: ambient.clone(), uri, prefix: None })
     }
 
     /// Switches to the address and the prefix that the catalog's configuration names.
@@ -86,9 +93,9 @@ impl Client {
         };
         let patience = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
-            .with_max_times(3)
-            .with_jitter();
-        once.retry(patience).when(|error: &CatalogError| error.kind == Kind::Retry).await
+            .with_max_times(3);
+        let retried = once.retry(patience).sleep(pauses(&self.ambient));
+        retried.when(|error: &CatalogError| error.kind == Kind::Retry).await
     }
 
     /// A request that changes something: sent once.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 
+use crate::ambient::SharedAmbient;
 use crate::aws::held::Held;
 use crate::aws::kind_of;
 use crate::aws::signing::{Signer, Unsigned};
@@ -55,6 +56,7 @@ pub enum Login {
 #[derive(Debug)]
 pub(super) struct Session {
     login: Login,
+    ambient: SharedAmbient,
     token: Held<Secret>,
 }
 
@@ -65,8 +67,8 @@ struct TokenAnswer {
 }
 
 impl Session {
-    pub(super) fn new(login: Login) -> Self {
-        Self { login, token: Held::default() }
+    pub(super) fn new(login: Login, ambient: &SharedAmbient) -> Self {
+        Self { login, ambient: ambient.clone(), token: Held::default() }
     }
 
     /// Whether a fresh token can replace a refused one.
@@ -93,7 +95,7 @@ impl Session {
             Login::Token(token) => bear(request, token).map_err(Unsigned::look),
             Login::OAuth2 { server, client_id, client_secret, scope } => {
                 let fresh = ask(http, server, client_id, client_secret, scope);
-                let token = self.token.get(fresh).await?;
+                let token = self.token.get(&self.ambient, fresh).await?;
                 bear(request, &token).map_err(Unsigned::look)
             }
             Login::SigV4(signer) => signer.sign(request).await,

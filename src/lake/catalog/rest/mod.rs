@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token};
+use crate::ambient::SharedAmbient;
 use crate::lake::TableName;
 use client::{Answer, Client};
 pub use login::{Login, Secret};
@@ -100,9 +101,12 @@ struct Page<T> {
 const SEPARATOR: &str = "\u{1f}";
 
 impl RestCatalog {
-    /// Asks the catalog for its configuration.
-    pub async fn connect(settings: RestSettings) -> Result<Self, CatalogError> {
-        let mut client = Client::new(&settings.uri, settings.login)?;
+    /// Asks the catalog for its configuration. `ambient` dates tokens and signatures.
+    pub async fn connect(
+        settings: RestSettings,
+        ambient: &SharedAmbient,
+    ) -> Result<Self, CatalogError> {
+        let mut client = Client::new(&settings.uri, settings.login, ambient)?;
         let mut query = Vec::new();
         if let Some(warehouse) = &settings.warehouse {
             query.push(("warehouse", warehouse.as_str()));

@@ -1,0 +1,86 @@
+//! Merges a pipeline beside its lane, whenever bronze has moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::shared::Shared;
+use crate::pipeline::Pipeline;
+use crate::worker::failure::MERGE_STALLED;
+use crate::worker::merge::Merger;
+
+/// How often merges are looked for that another worker left when it died.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Asks for merges, and knows whether they were done.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    requested: AtomicU64,
+    done: AtomicU64,
+    woken: Notify,
+}
+
+impl Wake {
+    /// Bronze has moved. The worker that moved it is responsible until silver follows.
+    pub(super) fn wake(&self) {
+        self.requested.fetch_add(1, Ordering::SeqCst);
+        self.woken.notify_one();
+    }
+
+    /// Whether all that was asked for was done.
+    pub(super) fn is_done(&self) -> bool {
+        self.requested.load(Ordering::SeqCst) == self.done.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs until the lane has ended and what it committed is merged.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    pipeline: Pipeline,
+    wake: Arc<Wake>,
+    lane_ended: CancellationToken,
+) {
+    let mut merger = Merger::new(&pipeline, &shared.ambient);
+    let mut retry = shared.failures.part("silver", Some(&pipeline.settings.name));
+    loop {
+        let requested = wake.requested.load(Ordering::SeqCst);
+        if requested == wake.done.load(Ordering::SeqCst) {
+            tokio::select! {
+                () = lane_ended.cancelled() => if wake.is_done() { return },
+                () = wake.woken.notified() => {}
+                () = shared.ambient.sleep(LOOK) => wake.wake(),
+            }
+            continue;
+        }
+        let begun = retry.begin(MERGE_STALLED);
+        let merged = merger.merge_once().await;
+        drop(begun);
+        let pause = match merged {
+            Ok(merged) => {
+                retry.succeeded();
+                if let Some(round) = merged.round {
+                    // Without a receiver the worker was cut off.
+                    drop(shared.rounds.send(round));
+                }
+                (!merged.done).then(|| merger.pause())
+            }
+            Err(error) => {
+                const CONSEQUENCE: &str = "silver or gold failed; bronze goes on";
+                shared.failures.pause(&mut retry, error, CONSEQUENCE)
+            }
+        };
+        let Some(pause) = pause else {
+            // Done, or left to the next worker.
+            wake.done.store(requested, Ordering::SeqCst);
+            continue;
+        };
+        tokio::select! {
+            // Another worker merges, and looks again when it is done; or the next start does.
+            () = lane_ended.cancelled() => return,
+            () = shared.ambient.sleep(pause) => {}
+        }
+    }
+}
