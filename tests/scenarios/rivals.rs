@@ -187,7 +187,7 @@ async fn the_report_names_this_commit_when_a_rival_commits_right_after_it() {
 }
 
 const GAVE_UP: &str =
-    "gave up after 10 conflicting commits in 10.0s; no data was lost, run it again";
+    "gave up after 10 conflicting commits in 11.9s; no data was lost, run it again";
 
 /// Puts one more file into bronze, a second later.
 async fn one_more(rival: &World, number: usize) {
