@@ -71,28 +71,28 @@ fn jittered(delay: Duration, draw: u32) -> Duration {
 pub struct SystemAmbient;
 
 impl Ambient for SystemAmbient {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    #[allow(clippy::disallowed_methods, reason = "only this function reads the clock")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one place that sleeps")]
+    #[allow(clippy::disallowed_methods, reason = "only this function sleeps")]
     fn sleep(&self, delay: Duration) -> Sleep {
         tokio::time::sleep(delay).boxed()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one place that draws numbers")]
+    #[allow(clippy::disallowed_methods, reason = "only this function draws numbers")]
     fn jitter(&self, delay: Duration) -> Duration {
         // The last 32 bits of a random UUID are random.
         jittered(delay, Uuid::new_v4().as_u64_pair().1 as u32)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one place that draws ids")]
+    #[allow(clippy::disallowed_methods, reason = "only this function draws ids")]
     fn uuid(&self) -> Uuid {
         Uuid::now_v7()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one place that draws ids")]
+    #[allow(clippy::disallowed_methods, reason = "only this function draws ids")]
     fn snapshot_id(&self) -> i64 {
         // Folding a random UUID's halves is how the Iceberg reference implementations draw ids.
         let (high, low) = Uuid::new_v4().as_u64_pair();
@@ -140,7 +140,7 @@ impl Ambient for ManualAmbient {
     fn sleep(&self, delay: Duration) -> Sleep {
         let clock = self.micros.clone();
         let wake = clock.borrow().saturating_add(micros(delay));
-        #[allow(clippy::disallowed_methods, reason = "the one place that sleeps")]
+        #[allow(clippy::disallowed_methods, reason = "only this function sleeps")]
         let sleep = async move {
             let mut moved = clock.subscribe();
             tokio::select! {

@@ -133,7 +133,7 @@ impl Answer {
         is_no(self.status) && !self.is_passing()
     }
 
-    /// Services of the older JSON protocol answer 400 whatever is the matter: the code tells.
+    /// Services of the older JSON protocol answer 400 whatever is the matter: the code says which.
     fn is_passing(&self) -> bool {
         const PASSING: [&str; 6] = [
             "Throttl",

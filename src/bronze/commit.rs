@@ -255,7 +255,7 @@ fn schema_change(staged: &Staged, base: &Table) -> Option<Option<TableSchema>> {
     if schema.fits_into(base.schema()) {
         return Some(None);
     }
-    // Ours adds columns: their ids are free only if nobody has assigned any since.
+    // This batch adds columns: their ids are free only if no other commit has assigned any since.
     let unmoved = base.uuid() == before.uuid()
         && before.schema().fits_into(base.schema())
         && base.last_column_id() == before.last_column_id()

@@ -167,8 +167,8 @@ impl Bronze {
         Ok(Run::of(progress))
     }
 
-    /// Ingests what is unknown of a chunk. Only a folder brings one that is much larger than a page: it
-    /// is looked up part by part.
+    /// Ingests what is unknown of a chunk, looked up part by part: a folder may bring one that is much
+    /// larger than a page.
     async fn ingest_chunk(
         &self,
         mut chunk: Vec<RawObject>,

@@ -121,7 +121,7 @@ impl Bronze {
         Ok(())
     }
 
-    /// Ingests one batch of objects, whoever requested them. When this returns, every end but a
+    /// Ingests one batch of objects, from events or from a listing. When this returns, every end but a
     /// postponement is durable. After an error nothing is known about any object; ingesting the batch
     /// again is harmless (I2).
     pub async fn ingest(&self, batch: &[Requested]) -> Result<IngestedBatch, BronzeError> {

@@ -124,7 +124,7 @@ async fn queues(queues: &Queues, findings: &mut Findings) {
                 ),
                 Some(count) if count < MIN_RECEIVES => findings.warn(
                     "queue",
-                    format!("maxReceiveCount is {count}: below {MIN_RECEIVES}, an outage can dead-letter good messages"),
+                    format!("maxReceiveCount is {count}: below {MIN_RECEIVES} an outage can dead-letter good messages"),
                 ),
                 Some(_) => {}
             }

@@ -103,7 +103,7 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 
-/// The first column, or else the fewest first columns, whose values tell the sample's rows apart.
+/// The first column, or else the fewest first columns, whose values are unique in the sample.
 fn key(file: &Path, format: &FormatSettings) -> anyhow::Result<Vec<String>> {
     let input = Box::new(File::open(file)?);
     let reader = format::open(format, input, Limits::default())?;

@@ -1,31 +1,34 @@
-//! How `worker.memory` is divided (I7): every share is in one table, and together they are at most the whole.
+//! How `worker.memory` is shared out (I7): every share in one table, and together they are no more than all of it.
 //!
 //! A share that pipelines use at the same time is divided among them.
 
-/// A share of `worker.memory`, and what it is for.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    /// In 32nds.
-    parts: u64,
-    holds: &'static str,
-}
+/// A share of `worker.memory`, in 32nds.
+type Share = u64;
 
-const PROCESS: Share =
-    Share { parts: 10, holds: "code, threads, messages in flight, buffers of requests" };
-const METADATA: Share = Share { parts: 2, holds: "metadata files of tables on S3" };
-const READING: Share = Share { parts: 4, holds: "rows of objects until their object is verified" };
-const LEDGER: Share = Share { parts: 4, holds: "what the ledger knows of object versions" };
-const MERGING: Share = Share { parts: 4, holds: "the newest row of each key of a merge" };
-const QUERIES: Share = Share { parts: 8, holds: "SQL of silver and gold" };
+/// Code, threads, messages in flight, buffers of requests.
+const PROCESS: Share = 10;
+/// Metadata files of tables on S3.
+const METADATA: Share = 2;
+/// Rows of objects until their object is verified.
+const READING: Share = 4;
+/// What the ledger knows of object versions.
+const LEDGER: Share = 4;
+/// The newest row of each key of a merge.
+const MERGING: Share = 4;
+/// SQL of silver and gold.
+const QUERIES: Share = 8;
 
-/// The whole, in the parts of [`Share`].
-const WHOLE: u64 = 32;
+/// All of it.
+const WHOLE: Share = 32;
 
-/// All of them: what a worker may hold at the same time.
-const ALL: [Share; 6] = [PROCESS, METADATA, READING, LEDGER, MERGING, QUERIES];
+// What a worker may hold at the same time is all of it, and no more.
+const _: () = assert!(PROCESS + METADATA + READING + LEDGER + MERGING + QUERIES == WHOLE);
 
-/// What the queries of a command that only reads may hold: nothing else of size runs beside them.
-const QUERIES_OF_A_COMMAND: u64 = 16;
+/// The queries of a command that only reads.
+const QUERIES_OF_A_COMMAND: Share = 16;
+
+// Such a command has no ledger, no merge and no objects beside its queries.
+const _: () = assert!(PROCESS + METADATA + QUERIES_OF_A_COMMAND <= WHOLE);
 
 /// Bytes of an object version in the memory of the ledger.
 const OBJECT_VERSION: u64 = 64;
@@ -48,7 +51,7 @@ impl Memory {
     }
 
     fn share(self, share: Share) -> u64 {
-        self.whole / WHOLE * share.parts
+        self.whole / WHOLE * share
     }
 
     /// Bytes for metadata files of tables on S3.
@@ -79,7 +82,7 @@ impl Memory {
 
     /// Bytes for the SQL of a command that only reads.
     pub fn queries_of_a_command(self) -> usize {
-        (self.whole / WHOLE * QUERIES_OF_A_COMMAND) as usize
+        self.share(QUERIES_OF_A_COMMAND) as usize
     }
 }
 
@@ -88,14 +91,6 @@ mod tests {
     use super::*;
 
     const MEBIBYTE: u64 = 1024 * 1024;
-
-    #[test]
-    fn the_shares_add_up() {
-        assert_eq!(ALL.iter().map(|share| share.parts).sum::<u64>(), WHOLE);
-        assert!(ALL.iter().all(|share| !share.holds.is_empty()));
-        // A command that only reads has no ledger, no merge and no objects beside its queries.
-        assert!(PROCESS.parts + METADATA.parts + QUERIES_OF_A_COMMAND <= WHOLE);
-    }
 
     #[test]
     fn pipelines_share_and_do_not_multiply() {

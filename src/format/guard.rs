@@ -32,7 +32,7 @@ impl Refused {
 /// See the module. The byte order mark of UTF-8 is passed over: it is not part of the first name.
 pub(super) struct Guard<R> {
     input: R,
-    /// What was read of the start to look for a mark, and is still to be delivered.
+    /// The start, which was read to look for a byte order mark, and is still to be delivered.
     start: Option<Vec<u8>>,
     since_record: Arc<AtomicU64>,
     limit: u64,
@@ -58,7 +58,7 @@ impl<R: Read> Guard<R> {
         (Self { input, start: None, since_record, limit: record_bytes }, records)
     }
 
-    /// The first bytes without a mark, however few of them the input delivers at a time.
+    /// The first bytes without a byte order mark, however few of them the input delivers at a time.
     fn start(&mut self) -> Result<Vec<u8>> {
         let mut start = Vec::with_capacity(UTF8_MARK.len());
         self.input.by_ref().take(UTF8_MARK.len() as u64).read_to_end(&mut start)?;

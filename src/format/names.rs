@@ -8,8 +8,8 @@ use std::collections::HashSet;
 pub fn column_names<'a>(header: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let header: Vec<&str> = header.into_iter().collect();
     let mut taken = HashSet::new();
-    // A header that is a plain name already has it, wherever it stands: else the same two columns in
-    // another order would change places.
+    // A header that is a plain name already keeps it, wherever it stands: otherwise the same two columns
+    // in another order would swap their names.
     let as_is: Vec<bool> = header
         .iter()
         .enumerate()

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Kind;
-use crate::lake::position::Position;
+use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
@@ -146,30 +146,19 @@ impl Gold {
     async fn refresh(&self, mut loaded: Option<Table>) -> Result<GoldReport, GoldError> {
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
-            let silver = match loaded.take() {
-                Some(silver) => silver,
-                None => match self.lake.find(&self.settings.silver).await? {
-                    Some(silver) => silver,
-                    None => return Ok(GoldReport::UpToDate),
-                },
+            // Gold first: it was then not computed from a newer silver than the one loaded next.
+            let gold = self.lake.find(&self.settings.table).await?;
+            let Some(silver) = self.silver(gold.as_ref(), loaded.take()).await? else {
+                return Ok(GoldReport::UpToDate);
             };
             let Some(tip) = silver.current() else { return Ok(GoldReport::UpToDate) };
-            let gold = self.lake.find(&self.settings.table).await?;
             if self.computed_from(gold.as_ref(), &silver)? {
                 return Ok(GoldReport::UpToDate);
             }
-            let computed = self.compute(&silver, tip.id, gold).await?;
-            let rows = computed.files.files().iter().map(DataFile::record_count).sum();
-            let change = self.change(computed.files, &Position::of(&silver, &tip));
-            let change = change.with_schema(computed.schema);
-            match self.lake.commit(&computed.target, change).await? {
-                CommitOutcome::Committed { snapshot, .. } => {
-                    let table = &self.settings.table;
-                    tracing::info!(%table, snapshot = snapshot.0, rows, "gold refreshed");
-                    return Ok(GoldReport::Refreshed { snapshot, rows });
-                }
-                CommitOutcome::Conflict { files, .. } => files.discard().await,
-                CommitOutcome::Unknown(unknown) => return Err(LakeError::from(unknown).into()),
+            if let Some(computed) = self.compute(&silver, tip.id, gold).await?
+                && let Some(report) = self.commit(computed, &Position::of(&silver, &tip)).await?
+            {
+                return Ok(report);
             }
             conflicts += 1;
             if conflicts == MAX_CONFLICTS {
@@ -183,6 +172,45 @@ impl Gold {
         }
     }
 
+    /// Silver as it was loaded, unless a rival has computed gold from a newer one since.
+    async fn silver(
+        &self,
+        gold: Option<&Table>,
+        loaded: Option<Table>,
+    ) -> Result<Option<Table>, GoldError> {
+        let computed = gold.map(|gold| gold.position(COMPUTED)).transpose()?.flatten();
+        let behind = |silver: &Table| {
+            computed.as_ref().is_some_and(|position| standing(silver, position) == Standing::Ahead)
+        };
+        match loaded.filter(|silver| !behind(silver)) {
+            Some(silver) => Ok(Some(silver)),
+            None => Ok(self.lake.find(&self.settings.silver).await?),
+        }
+    }
+
+    /// None: another commit came first.
+    async fn commit(
+        &self,
+        computed: Computed,
+        from: &Position,
+    ) -> Result<Option<GoldReport>, GoldError> {
+        let Computed { target, schema, files } = computed;
+        let rows = files.files().iter().map(DataFile::record_count).sum();
+        let change = self.change(files, from).with_schema(schema);
+        match self.lake.commit(&target, change).await? {
+            CommitOutcome::Committed { snapshot, .. } => {
+                let table = &self.settings.table;
+                tracing::info!(%table, snapshot = snapshot.0, rows, "gold refreshed");
+                Ok(Some(GoldReport::Refreshed { snapshot, rows }))
+            }
+            CommitOutcome::Conflict { files, .. } => {
+                files.discard().await;
+                Ok(None)
+            }
+            CommitOutcome::Unknown(unknown) => Err(LakeError::from(unknown).into()),
+        }
+    }
+
     fn change(&self, files: Uncommitted, from: &Position) -> Change {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(properties::CONFIGURATION.to_owned(), self.hash());
@@ -190,12 +218,13 @@ impl Gold {
         Change::overwrite(files, Removed::All, CommitProperties::of_both(Layer::Gold, own))
     }
 
+    /// None: gold was not there, and a rival has made and computed it meanwhile.
     async fn compute(
         &self,
         silver: &Table,
         snapshot: SnapshotId,
         gold: Option<Table>,
-    ) -> Result<Computed, GoldError> {
+    ) -> Result<Option<Computed>, GoldError> {
         let what = format!("gold table {}: its SQL", self.settings.table);
         let failed = |e| SqlError::of(&what, e);
         let context = session(self.settings.memory)?;
@@ -207,10 +236,14 @@ impl Gold {
             .await
             .map_err(failed)?;
         let output = Arc::new(storable(&rows.schema()));
+        let made = gold.is_none();
         let target = match gold {
             Some(gold) => gold,
             None => self.lake.find_or_create(&self.settings.table, &output, None).await?,
         };
+        if made && target.current().is_some() {
+            return Ok(None);
+        }
         let schema = target.schema().replaced(target.name(), &output, target.last_column_id())?;
         let into = schema.clone().unwrap_or_else(|| target.schema().clone());
         let mut writer = DataWriter::new(&self.lake, &target, &into)?;
@@ -218,7 +251,7 @@ impl Gold {
             writer.write(&conform(target.name(), batch, into.arrow())?).await?;
         }
         let files = writer.close().await?;
-        Ok(Computed { target, schema, files })
+        Ok(Some(Computed { target, schema, files }))
     }
 }
 

@@ -179,7 +179,7 @@ impl Ledger {
         let Some(objects) = self.lake.find(&self.objects).await? else { return Ok(None) };
         let mut files = self.lake.files_of(&objects, None, &[]).await?;
         let unpublished = match self.unpublished(bronze.as_ref(), &objects).await {
-            // To look at what is known is most wanted when something is wrong.
+            // Not an error: the published rows are needed most when something is wrong.
             Err(LakeError::RolledBack { table, snapshot, .. }) => {
                 tracing::warn!(%table, %snapshot, "bronze was rolled back behind what is published");
                 vec![]
@@ -197,8 +197,8 @@ pub fn states(ledger: &str) -> String {
     format!(
         "SELECT * FROM (SELECT *, row_number() OVER (
            PARTITION BY source_uri, source_version, date_trunc('second', last_modified)
-           ORDER BY CASE outcome WHEN 'ingested' THEN 1 ELSE 0 END DESC, finished_at DESC) AS place
-         FROM {ledger}) WHERE place = 1"
+           ORDER BY CASE outcome WHEN 'ingested' THEN 1 ELSE 0 END DESC, finished_at DESC) AS nth
+         FROM {ledger}) WHERE nth = 1"
     )
 }
 

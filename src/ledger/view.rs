@@ -58,7 +58,7 @@ impl Memory {
 pub struct View {
     ledger: Ledger,
     objects: Table,
-    /// By day, files that bronze's marks name.
+    /// Files that bronze's snapshot properties name and that are not published yet.
     unpublished: Vec<FileTask>,
     planned: Mutex<Planned>,
 }
@@ -71,9 +71,9 @@ struct Planned {
 }
 
 impl Ledger {
-    /// See [`View`]. SUBTLE: bronze has to be loaded before this call. Whatever is published between
-    /// the two loads moves from the marks to the objects table, and is seen there; the other way
-    /// round it would be seen in neither.
+    /// See [`View`]. SUBTLE: bronze must be loaded before this call. Rows that are published between the
+    /// two loads move from bronze's snapshot properties to the objects table, and are seen there. In the
+    /// other order they would be seen in neither.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
         let objects = self.open().await?;
         let unpublished = self.unpublished(bronze, &objects).await?;
@@ -97,8 +97,8 @@ impl View {
         Ok(known)
     }
 
-    /// Whether an object is known to be ingested, as far as that can be told cheaply: of a day too large
-    /// to be remembered nothing is said, and the commit looks its whole batch up at once.
+    /// Whether an object is known to be ingested, as far as that is cheap: for a day too large for memory
+    /// the answer is no, and the commit looks up its whole batch at once.
     pub async fn is_ingested(&self, id: &ObjectId) -> Result<bool, LakeError> {
         let day = day_of(id.last_modified);
         let files = self.files(day).await?;
@@ -115,9 +115,9 @@ impl View {
         Ok(known.values().any(|attempt| attempt.outcome == ObjectOutcome::Ingested))
     }
 
-    /// Which of these were ingested in that version, whenever that was: for objects that are gone, and
-    /// whose LastModified nobody can tell any more. It was about when they were announced, but for large
-    /// uploads; only where that finds nothing the whole ledger is asked.
+    /// Which of these were ingested in that version at any time: for objects that are gone, and whose
+    /// LastModified is no longer known. It is close to the time of the event, except for large uploads;
+    /// only where that day has no row, the whole ledger is searched.
     pub async fn ingested_once(
         &self,
         wanted: &[ObjectId],

@@ -15,7 +15,7 @@ use super::lookup::scan::ScanLookup;
 use super::lookup::{KeyLookup, Target};
 use super::newest::{Newest, Share, Winner};
 use super::output::{arrow_error, nullable, write_winners};
-use super::plan::plan;
+use super::plan::{Plan, plan};
 use super::tombstones::{TombstoneWriter, buried};
 use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
 use crate::lake::read::arrow::conform;
@@ -27,6 +27,9 @@ use crate::sql::SqlError;
 use crate::sql::select::{BRONZE, DELETED};
 use crate::sql::session::session;
 
+/// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
+const THREAD: usize = 32 * 1024 * 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub struct LocalEngine {
@@ -37,9 +40,9 @@ pub struct LocalEngine {
 }
 
 impl LocalEngine {
-    /// An engine that may use `memory` bytes for queries, and `threads` threads for files.
+    /// An engine that may use `memory` bytes for queries, and after them for files, by `threads` threads at most.
     pub fn new(lake: &Lake, memory: usize, threads: usize) -> Self {
-        let threads = threads.max(1);
+        let threads = threads.min(memory / THREAD).max(1);
         let lookup = Box::new(ScanLookup::new(lake, threads));
         Self { lake: lake.clone(), memory, threads, lookup }
     }
@@ -147,11 +150,12 @@ impl LocalEngine {
             None => BTreeSet::new(),
         };
         let hits = std::mem::take(&mut found.hits);
-        let plan = plan(&newest, hits, &buried, task.refresh_equal, counts);
-        let applied = apply(&self.lake, target, &newest, &found, &plan, self.threads).await?;
+        let Plan { gone, inserts, deletes } =
+            plan(&newest, hits, &buried, task.refresh_equal, counts);
+        let rows = (gone, inserts);
+        let applied = apply(&self.lake, target, &newest, &found, rows, self.threads).await?;
         if let Some(tombstones) = tombstones {
-            let to_remember: Vec<&Winner> = plan
-                .deletes
+            let to_remember: Vec<&Winner> = deletes
                 .iter()
                 .filter(|key| !buried.contains(*key))
                 .filter_map(|key| newest.get(key))

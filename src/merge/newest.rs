@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, concat, interleave_record_batch, sort_to_indices, take};
+use arrow::compute::{
+    SortOptions, concat, interleave_record_batch, sort_to_indices, take, take_record_batch,
+};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
@@ -43,6 +45,8 @@ pub struct Newest {
 
 /// Rows that may be held beyond twice the winners before losers are dropped.
 const SLACK: usize = 64 * 1024;
+/// Small batches that may be held before they are made into larger ones.
+const MOST_BATCHES: usize = 1_024;
 /// Rows of a batch of winners: a string column of one batch has to stay below 2 GiB.
 const KEPT_ROWS: usize = 8 * 1024;
 
@@ -81,7 +85,8 @@ impl Newest {
             NullKeys::Equal => vec![],
         };
         let index = self.batches.len() as u32;
-        let mut won = false;
+        // The rows that are held: those that were newest when they came.
+        let mut won: Vec<u32> = Vec::new();
         for row in 0..batch.num_rows() {
             let key = keys.row(row);
             if !share.holds(key.as_ref()) {
@@ -97,27 +102,35 @@ impl Newest {
                 order: order.as_ref().into(),
                 deleted: deleted.value(row),
                 batch: index,
-                row: row as u32,
+                row: won.len() as u32,
             };
             match self.by_key.entry(key.as_ref().into()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(winner());
-                    won = true;
-                }
+                Entry::Vacant(entry) => drop(entry.insert(winner())),
                 Entry::Occupied(mut entry) if order.as_ref() > &*entry.get().order => {
                     entry.insert(winner());
-                    won = true;
                 }
-                Entry::Occupied(_) => {}
+                Entry::Occupied(_) => continue,
             }
+            won.push(row as u32);
         }
-        if won {
-            self.held_rows += batch.num_rows();
-            self.batches.push(batch);
-        }
-        if self.held_rows > 2 * self.by_key.len() + SLACK {
+        self.hold(batch, won)?;
+        let crowded = self.batches.len() > self.by_key.len() / KEPT_ROWS + MOST_BATCHES;
+        if crowded || self.held_rows > 2 * self.by_key.len() + SLACK {
             self.drop_losers()?;
         }
+        Ok(())
+    }
+
+    /// Keeps some rows of a batch, without the others in memory (I7).
+    fn hold(&mut self, batch: RecordBatch, rows: Vec<u32>) -> Result<(), ArrowError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.held_rows += rows.len();
+        self.batches.push(match rows.len() == batch.num_rows() {
+            true => batch,
+            false => take_record_batch(&batch, &UInt32Array::from(rows))?,
+        });
         Ok(())
     }
 
@@ -178,7 +191,9 @@ impl Newest {
         if self.is_empty() {
             return Ok(vec![]);
         }
-        self.drop_losers()?;
+        if self.held_rows > self.by_key.len() {
+            self.drop_losers()?;
+        }
         let mut bounds = Vec::new();
         for name in &self.key_columns {
             let columns: Vec<&ArrayRef> =

@@ -67,7 +67,8 @@ pub(super) fn plan(
         *verdict = hit.verdict.max(*verdict);
     }
     let mut plan = Plan::default();
-    let mut replaced: BTreeSet<Key> = BTreeSet::new();
+    // Keys whose rows go, and whether their newest row has its place already.
+    let mut replaced: BTreeMap<&[u8], bool> = BTreeMap::new();
     for (key, winner) in newest.sorted() {
         let verdict = verdicts.get(key).copied();
         if winner.deleted {
@@ -75,7 +76,7 @@ pub(super) fn plan(
             match verdict {
                 Some(Verdict::Replace | Verdict::Same) => {
                     counts.deleted += 1;
-                    replaced.insert(key.into());
+                    replaced.insert(key, winner.deleted);
                 }
                 Some(Verdict::Late) => counts.late += 1,
                 None => counts.unchanged += 1,
@@ -88,7 +89,7 @@ pub(super) fn plan(
             Some(Verdict::Same) if !refresh_equal => counts.unchanged += 1,
             Some(Verdict::Same | Verdict::Replace) => {
                 counts.updated += 1;
-                replaced.insert(key.into());
+                replaced.insert(key, winner.deleted);
             }
             None => {
                 counts.inserted += 1;
@@ -97,11 +98,9 @@ pub(super) fn plan(
         }
     }
     hits.sort_unstable_by_key(|hit| hit.at);
-    let mut placed: BTreeSet<Key> = BTreeSet::new();
     for Hit { at, key, .. } in hits {
-        if replaced.contains(&key) {
-            let lives = newest.get(&key).is_some_and(|winner| !winner.deleted);
-            let instead = (lives && placed.insert(key.clone())).then_some(key);
+        if let Some(placed) = replaced.get_mut(&*key) {
+            let instead = (!std::mem::replace(placed, true)).then_some(key);
             plan.gone.push(Gone { at, instead });
         }
     }

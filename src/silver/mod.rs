@@ -129,22 +129,27 @@ impl Silver {
             *since = since.or_else(|| {
                 tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))
             });
-            match self.merge_in_passes(&mut tables, &range, rewind.is_some()).await? {
-                Some((snapshots, counts)) => {
-                    conflicts = 0;
-                    report.bronze_snapshots += range.snapshots;
-                    report.counts.add(&counts);
-                    report.healed |= range.superset;
-                    report.snapshots.extend(snapshots);
-                    self.save_checkpoint(Some(&range.through()), rewind).await?;
-                }
-                None => {
-                    conflicts += 1;
-                    self.give_way(conflicts, began).await?;
+            let refresh_equal = rewind.is_some();
+            if self.merge_in_passes(&mut tables, &range, refresh_equal, &mut report).await? {
+                conflicts = 0;
+                report.bronze_snapshots += range.snapshots;
+                report.healed |= range.superset;
+                self.save_checkpoint(Some(&range.through()), rewind).await?;
+                // A rival that has merged since may know a newer bronze than the one loaded here.
+                if !self.stands_at(&tables, &range.through())? {
                     tables = self.load().await?;
                 }
+            } else {
+                conflicts += 1;
+                self.give_way(conflicts, began).await?;
+                tables = self.load().await?;
             }
         }
+    }
+
+    fn stands_at(&self, tables: &Tables, position: &Position) -> Result<bool, SilverError> {
+        let stands = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
+        Ok(stands.as_ref() == Some(position))
     }
 
     /// After a conflict: waits a little, or gives up.
@@ -161,28 +166,29 @@ impl Silver {
     }
 
     /// Merges a range. One that is too large for memory is merged in shares of its keys, a commit each: only
-    /// the last moves the position, and what was merged before a crash is merged again (I5, I7).
+    /// the last moves the position, and what was merged before a crash is merged again (I5, I7). False: another
+    /// commit came first. The report has what was committed before it, too.
     async fn merge_in_passes(
         &self,
         tables: &mut Tables,
         range: &Range,
         refresh_equal: bool,
-    ) -> Result<Option<(Vec<SnapshotId>, Counts)>, SilverError> {
+        report: &mut SilverReport,
+    ) -> Result<bool, SilverError> {
         let cost: u64 = range.files.iter().map(|file| file.merge_cost()).sum();
         let passes = cost.div_ceil(self.settings.rules.merge_cost.max(1)).clamp(1, MAX_PASSES);
-        let (mut snapshots, mut counts) = (Vec::new(), Counts::default());
         for index in 0..passes {
-            let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(None) };
+            let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(false) };
             task.share = Share { index, of: passes };
             let end = (index + 1 == passes).then_some(&range.end);
-            let Some((snapshot, merged)) = self.merge(task, tables, range, end, false).await?
+            let Some((snapshot, counts)) = self.merge(task, tables, range, end, false).await?
             else {
-                return Ok(None);
+                return Ok(false);
             };
-            snapshots.push(snapshot);
-            counts.add(&merged);
+            report.snapshots.push(snapshot);
+            report.counts.add(&counts);
         }
-        Ok(Some((snapshots, counts)))
+        Ok(true)
     }
 
     /// Recomputes silver from all of bronze, in one commit: under another configuration, or after another program

@@ -23,7 +23,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Puts an object, in the place of one with that URI.
+    /// Puts an object; it replaces one with the same URI.
     pub fn put(&self, uri: &str, content: impl Into<Vec<u8>>, last_modified: DateTime<Utc>) {
         let content = content.into();
         let version = format!("{:x}", Sha256::digest(&content))[..16].to_owned();

@@ -60,9 +60,6 @@ impl Merger {
     /// Merges what there is to merge, unless another merger holds the lock.
     pub async fn merge_once(&mut self) -> Result<MergeOutcome, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(self.ended(None, true)) };
-        if !self.waiting && self.is_up_to_date(&silver).await? {
-            return Ok(self.ended(None, true));
-        }
         let Some(held) = self.acquire().await? else { return Ok(self.ended(None, false)) };
         let (round, through) = self.lock.hold(held, merge(&self.pipeline, &silver)).await?;
         // After the release: who committed to bronze meanwhile may have waited for this merge.
@@ -116,20 +113,6 @@ impl Merger {
         }
         let held = self.acquire_patiently().await?;
         Ok(self.lock.hold(held, refresh(&self.pipeline, None)).await)
-    }
-
-    async fn is_up_to_date(&self, silver: &Silver) -> Result<bool, WorkerError> {
-        let up_to_date = silver.is_up_to_date().await;
-        if !up_to_date.map_err(|error| silver_error(&self.pipeline, error))? {
-            return Ok(false);
-        }
-        for gold in &self.pipeline.gold {
-            let up_to_date = gold.is_up_to_date().await;
-            if up_to_date.map_err(|error| gold_error(&self.pipeline, error))? == Some(false) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     async fn acquire(&mut self) -> Result<Option<Held>, WorkerError> {

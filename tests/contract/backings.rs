@@ -53,6 +53,11 @@ impl Backing {
         Lake::new(catalog, self.files.clone(), &self.warehouse, Arc::new(SystemAmbient))
     }
 
+    /// Whether files can be deleted: S3 Tables does that itself, and refuses it to others.
+    pub fn deletes_files(&self) -> bool {
+        !matches!(self.kind, "s3tables" | "rest of s3tables")
+    }
+
     fn in_memory(kind: &'static str, namespace: &str, catalog: impl Catalog + 'static) -> Self {
         Self {
             kind,

@@ -10,6 +10,7 @@ mod gold;
 mod ledger;
 mod leftovers;
 mod listing;
+mod loads;
 mod newer_words;
 mod publishing;
 mod rivals;

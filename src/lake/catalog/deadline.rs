@@ -48,7 +48,7 @@ impl Catalog for WithDeadline {
     }
 
     async fn place(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
-        self.within("place a table", self.inner.place(table)).await
+        self.within("locate a new table", self.inner.place(table)).await
     }
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {

@@ -26,7 +26,7 @@ const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
 /// The longest comment that Glue takes.
 const COMMENT_BYTES: usize = 255;
 
-/// A Glue Data Catalog: an account's own, or another's by its id.
+/// A Glue Data Catalog: the own one of an AWS account, or another's by its id.
 #[derive(Debug)]
 pub struct GlueCatalog {
     client: Client,
@@ -34,7 +34,7 @@ pub struct GlueCatalog {
 }
 
 impl GlueCatalog {
-    /// The catalog with this id; the account's own when it is empty.
+    /// The catalog with this id; that of the AWS account when it is empty.
     pub fn new(client: Client, catalog_id: &str) -> Self {
         Self { client, catalog_id: Some(catalog_id.to_owned()).filter(|id| !id.is_empty()) }
     }
@@ -96,7 +96,7 @@ impl GlueCatalog {
         while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
-                // Somebody else's, or gone since it was listed.
+                // Another owner's, or gone since it was listed.
                 Err(error)
                     if matches!(
                         Answer::of(&error).code.as_str(),

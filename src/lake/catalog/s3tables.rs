@@ -161,7 +161,7 @@ impl Catalog for S3TablesCatalog {
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
         let Some(there) = self.table(table).await? else { return Ok(None) };
-        // Made and not yet given metadata: somebody is about to create it, or has stopped in between.
+        // Made and not yet given metadata: another writer is about to create it, or has stopped in between.
         let Some(location) = there.metadata_location().filter(|l| !l.is_empty()) else {
             return Ok(None);
         };

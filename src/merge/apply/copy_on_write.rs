@@ -14,7 +14,7 @@ use crate::merge::MergeError;
 use crate::merge::lookup::{Found, Target};
 use crate::merge::newest::{Newest, Winner};
 use crate::merge::output::{arrow_error, divided, joined, write_winners};
-use crate::merge::plan::{Gone, Key, Plan};
+use crate::merge::plan::{Gone, Key};
 
 /// Files written, and the paths of those that they replace.
 pub(in crate::merge) struct Applied {
@@ -29,27 +29,27 @@ struct Rewrite {
     instead: Vec<Key>,
 }
 
-/// Carries out a plan; new rows go to the first thread, sorted by key.
+/// Carries out a plan: rows that go, and keys that are new; new rows go to the first thread, sorted by key.
 pub(in crate::merge) async fn apply(
     lake: &Lake,
     target: &Target,
     newest: &Arc<Newest>,
     found: &Found,
-    plan: &Plan,
+    (gone, mut inserts): (Vec<Gone>, Vec<Key>),
     threads: usize,
 ) -> Result<Applied, MergeError> {
     let mut rewrites: HashMap<usize, Rewrite> = HashMap::new();
-    for Gone { at, instead } in &plan.gone {
+    for Gone { at, instead } in gone {
         let rewrite = rewrites.entry(at.file).or_default();
         rewrite.gone.insert(at.position);
-        rewrite.instead.extend(instead.clone());
+        rewrite.instead.extend(instead);
     }
     let mut touched: Vec<usize> = rewrites.keys().copied().collect();
     touched.sort_unstable();
     let files: Vec<FileTask> = touched.iter().map(|index| found.files[*index].clone()).collect();
     let remove = files.iter().map(|file| file.path().to_owned()).collect();
     let mut running = tokio::task::JoinSet::new();
-    for (number, share) in divided(&files, threads).into_iter().enumerate() {
+    for share in divided(&files, threads) {
         let writer = DataWriter::new(lake, &target.table, &target.schema)?;
         let writer = writer.with_bounds_on(&target.rules.kept());
         let mut rewriter =
@@ -58,7 +58,7 @@ pub(in crate::merge) async fn apply(
             .into_iter()
             .filter_map(|(index, file)| Some((file, rewrites.remove(&touched[index])?)))
             .collect();
-        let inserts = if number == 0 { plan.inserts.clone() } else { vec![] };
+        let inserts = std::mem::take(&mut inserts);
         running.spawn(async move {
             rewriter.run(work, &inserts).await?;
             Ok(rewriter.writer.close().await?)

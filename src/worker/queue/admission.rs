@@ -202,7 +202,7 @@ pub(super) struct LaneShare {
 }
 
 impl LaneShare {
-    /// A place for an object of so many bytes. `None`: the lane and its overflow are full.
+    /// Room for an object of so many bytes. `None`: the lane and its overflow are full.
     pub(super) fn enter(&self, bytes: u64) -> Option<Place> {
         let share = self.admission.shares[self.lane];
         // No more than a batch: one huge object, or one that claims to be, does not fill the lane.

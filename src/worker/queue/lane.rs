@@ -27,7 +27,7 @@ use crate::worker::round::Round;
 /// Retries of a batch in which nothing is readable, over some minutes, before its objects are handled one
 /// by one.
 const HOLDS: u32 = 8;
-/// Consecutive failures after which catalog and warehouse are probed, to tell an outage from this
+/// Consecutive failures after which catalog and warehouse are probed, to distinguish an outage from this
 /// pipeline's own fault.
 const DOUBTS: u32 = 3;
 

@@ -166,7 +166,7 @@ impl Shared {
 /// Each pipeline has two batches in flight, as far as the queue allows it for all of them at a time.
 fn admission(wired: &Wired, limits: Limits, ambient: &SharedAmbient) -> Arc<Admission> {
     let in_flight = MOST_IN_FLIGHT.min(limits.in_flight / 10 * 9);
-    // With its overflow, a lane takes up to five quarters of its share.
+    // With its overflow, a lane uses at most five quarters of its share.
     let fair =
         in_flight.saturating_sub(DEAD_LETTERS.objects) * 4 / 5 / wired.pipelines.len().max(1);
     let shares: Vec<Share> = wired
