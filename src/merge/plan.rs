@@ -67,7 +67,7 @@ pub(super) fn plan(
         *verdict = hit.verdict.max(*verdict);
     }
     let mut plan = Plan::default();
-    // Keys whose rows go, and whether their newest row has its place already.
+    // Keys whose rows go, and whether their newest row is written already.
     let mut replaced: BTreeMap<&[u8], bool> = BTreeMap::new();
     for (key, winner) in newest.sorted() {
         let verdict = verdicts.get(key).copied();

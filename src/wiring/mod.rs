@@ -4,6 +4,7 @@ mod catalog;
 mod error;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ambient::{SharedAmbient, SystemAmbient};
 use crate::announce::EventBridge;
@@ -13,6 +14,7 @@ use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
 use crate::config::settings::{CatalogSettings, LakeSettings, Location, RestAuth, SourceSettings};
 use crate::config::{Settings, environment};
 use crate::gold::Gold;
+use crate::lake::catalog::WithDeadline;
 use crate::lake::{FileIO, Lake, local_files, s3_files};
 use crate::merge::LocalEngine;
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
@@ -30,12 +32,17 @@ pub enum Missing {
     Refuse,
 }
 
+/// How long a request to the catalog may take. Through a slow REST catalog the commit of a large table takes
+/// seconds; what takes longer than this has hung.
+const CATALOG_DEADLINE: Duration = Duration::from_secs(60);
+
 /// Connects the backends that the settings name, with the machine's own clock.
 pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringError> {
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let aws = aws(&settings).await?;
     let aws = aws.as_ref();
-    let catalog = catalog::catalog(&settings, missing, aws, &ambient).await?;
+    let inner = catalog::catalog(&settings, missing, aws, &ambient).await?;
+    let catalog = Arc::new(WithDeadline::new(inner, CATALOG_DEADLINE, ambient.clone()));
     let (source, intake) = source(&settings, aws, &ambient)?;
     let files = files(&settings, aws, &ambient)?;
     let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);

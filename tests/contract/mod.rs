@@ -4,6 +4,7 @@ pub mod backings;
 mod catalog;
 mod checkpoints;
 mod commit;
+mod deadline;
 mod event_bus;
 mod files;
 mod lock;

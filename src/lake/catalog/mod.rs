@@ -9,6 +9,7 @@
 //! | [`MemoryCatalog`]: the fake | a counter | the counter | silversmith |
 
 mod aws;
+mod deadline;
 mod glue;
 mod jdbc;
 mod memory;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
 use iceberg::{TableRequirement, TableUpdate};
 
+pub use deadline::WithDeadline;
 pub use glue::GlueCatalog;
 pub use jdbc::JdbcCatalog;
 pub use memory::MemoryCatalog;
