@@ -5,7 +5,8 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a benchmark that cannot go on stops"
+    clippy::disallowed_methods,
+    reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
 
 use std::path::Path;

@@ -269,8 +269,8 @@ async fn silver(
             .rules
             .order
             .iter()
-            .cloned()
             .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
+            .cloned()
             .collect();
         if !lacks.is_empty() {
             findings.warn(

@@ -119,7 +119,7 @@ fn cut(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
-/// The longest prefix of whole characters that fits into to `limit` bytes in [`DeadLetter::to_json`].
+/// The longest prefix of whole characters that fits into `limit` bytes in [`DeadLetter::to_json`].
 fn cut_encoded(text: &str, limit: usize) -> &str {
     let mut bytes = 0;
     for (end, character) in text.char_indices() {

@@ -15,7 +15,7 @@ use crate::telemetry::metrics::Layer;
 /// What happened to the deleted keys of a merge.
 enum Remembered {
     /// They are in their table, if there were any; this is its newest state.
-    Yes(Option<Table>),
+    Yes(Option<Box<Table>>),
     /// A rebuild empties the table first, and another writer added keys meanwhile, which must not be lost.
     Overtaken,
 }
@@ -48,7 +48,9 @@ impl Silver {
         }
         // Deleted keys are stored first: they follow from bronze alone, whatever happens to silver.
         match self.remember(tombstones, rebuild).await? {
-            Remembered::Yes(newest) => tables.tombstones = newest.or(tables.tombstones.take()),
+            Remembered::Yes(newest) => {
+                tables.tombstones = newest.map(|table| *table).or(tables.tombstones.take());
+            }
             Remembered::Overtaken => {
                 add.discard().await;
                 return Ok(None);
@@ -101,16 +103,16 @@ impl Silver {
             return Ok(Remembered::Yes(None));
         };
         if add.is_empty() && !rebuild {
-            return Ok(Remembered::Yes(Some(table)));
+            return Ok(Remembered::Yes(Some(Box::new(table))));
         }
         let properties = CommitProperties::of_both(Layer::Silver, self.own_properties());
         if !rebuild {
             let (table, _) = self.lake.append_until_in(table, add, schema, properties).await?;
-            return Ok(Remembered::Yes(Some(table)));
+            return Ok(Remembered::Yes(Some(Box::new(table))));
         }
         let change = changed(add, &BTreeSet::new(), true, properties).with_schema(schema);
         match self.lake.commit(&table, change).await? {
-            CommitOutcome::Committed { table, .. } => Ok(Remembered::Yes(Some(table))),
+            CommitOutcome::Committed { table, .. } => Ok(Remembered::Yes(Some(Box::new(table)))),
             CommitOutcome::Conflict { files, .. } => {
                 files.discard().await;
                 Ok(Remembered::Overtaken)
