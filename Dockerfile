@@ -14,7 +14,7 @@ WORKDIR /src
 # Cargo wants a file for each target that Cargo.toml names, built or not.
 COPY Cargo.toml Cargo.lock ./
 COPY benches benches
-COPY tests/main.rs tests/main.rs
+COPY tests/main.rs tests/features.rs tests/
 # The demo's data is compiled in.
 COPY examples/flights examples/flights
 COPY src src
@@ -22,8 +22,8 @@ COPY src src
 # A cache of its own for each architecture: `target` holds what was compiled for one of them.
 RUN --mount=type=cache,id=silversmith-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=silversmith-target-${TARGETARCH},target=/src/target,sharing=locked \
-    cargo build --locked --release --bin silversmith \
-    && install -D target/release/silversmith /out/silversmith \
+    cargo build --locked --profile dist --all-features --bin silversmith \
+    && install -D target/dist/silversmith /out/silversmith \
     && mkdir /out/lake
 
 # glibc, libgcc, the certificates that TLS asks for, /tmp, and no shell. This tag moves with

@@ -2,8 +2,8 @@
 //! rows/s, MB/s, latency, peak memory.
 //!
 //! ```sh
-//! cargo build --release
-//! SILVERSMITH_BENCH_BINARY=target/release/silversmith cargo bench --profile dev --bench end_to_end
+//! cargo build --profile dist
+//! SILVERSMITH_BENCH_BINARY=target/dist/silversmith cargo bench --profile dev --bench end_to_end
 //! ```
 //! Without the variable, the development build is measured. The benchmark starts the program as users do, feeds
 //! it and watches it. The emulator is slow and shares the machine, so events are sent in batches. Every run is

@@ -56,9 +56,11 @@ pub mod config;
 pub mod dead_letters;
 pub mod error;
 pub mod event;
+pub mod features;
 pub mod format;
 pub mod gold;
 pub mod lake;
+#[cfg(feature = "lambda")]
 mod lambda;
 pub mod ledger;
 pub mod merge;

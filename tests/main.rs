@@ -9,6 +9,9 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+#[cfg(not(all(feature = "glue", feature = "s3tables", feature = "lambda", feature = "otlp")))]
+compile_error!("the tests are for a build with everything: cargo test --all-features");
+
 mod cli;
 mod contract;
 mod docs;

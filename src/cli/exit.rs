@@ -9,6 +9,7 @@ use crate::bronze::BronzeError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::error::{Kind, causes};
+use crate::features::NotBuilt;
 use crate::gold::GoldError;
 use crate::lake::LakeError;
 use crate::lake::catalog::CatalogError;
@@ -33,7 +34,7 @@ impl std::error::Error for Usage {}
 /// The kind of an error, by the first cause that has one.
 fn kind(error: &anyhow::Error) -> Kind {
     for cause in error.chain() {
-        if cause.is::<ConfigError>() || cause.is::<Usage>() {
+        if cause.is::<ConfigError>() || cause.is::<Usage>() || cause.is::<NotBuilt>() {
             return Kind::Configuration;
         }
         let known = cause
@@ -44,24 +45,13 @@ fn kind(error: &anyhow::Error) -> Kind {
             .or_else(|| cause.downcast_ref::<SqlError>().map(SqlError::kind))
             .or_else(|| cause.downcast_ref::<LakeError>().map(LakeError::kind))
             .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind))
+            .or_else(|| cause.downcast_ref::<WiringError>().map(WiringError::kind))
             .or_else(|| cause.downcast_ref::<WorkerError>().and_then(own_kind));
         if let Some(kind) = known {
             return kind;
         }
-        if let Some(
-            WiringError::NoRegion
-            | WiringError::NoCredentials
-            | WiringError::NoSecret(_)
-            | WiringError::OtherRegion { .. },
-        ) = cause.downcast_ref()
-        {
-            return Kind::Configuration;
-        }
         if let Some(error) = cause.downcast_ref::<CatalogError>() {
             return error.kind;
-        }
-        if cause.is::<WiringError>() {
-            return Kind::Look;
         }
     }
     Kind::Look
@@ -92,6 +82,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             return Some(
                 "No data was lost. Test source.queue and source.dlq with `silversmith check`, then rerun the command.",
             );
+        }
+        if cause.is::<NotBuilt>() {
+            return Some("Install a build that has it, or leave out what asks for it.");
         }
         if cause.is::<Usage>() {
             return Some("Run `silversmith help` to see the available commands.");

@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::ambient::{SharedAmbient, SystemAmbient};
 use crate::aws::Aws;
 use crate::config::{self, Settings};
+use crate::features::Part;
 use crate::pipeline::{Pipeline, Wired};
 use crate::telemetry::http::Listen;
 use crate::telemetry::readiness::Health;
@@ -188,11 +189,16 @@ pub fn main() -> ExitCode {
         Command::Run { .. } | Command::Lambda => "warn,aws_config=error,silversmith=info",
         _ => "warn,aws_config=error",
     };
+    let collector = config::environment::has_collector();
+    if let (true, Err(missing)) = (collector, Part::Otlp.needed()) {
+        let error = anyhow::Error::from(missing).context("OTEL_EXPORTER_OTLP_ENDPOINT is set");
+        return exit::failed(&error);
+    }
     let started = telemetry::start(&Telemetry {
         format: cli.log_format,
         filter: config::environment::log_filter().as_deref(),
         default_filter: default,
-        otlp: config::environment::has_collector(),
+        otlp: collector,
         service: &config::environment::service_name(),
         scraped: matches!(cli.command, Command::Run { http: Some(_), .. }),
     });
@@ -273,10 +279,14 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Check { infer: None, format } => {
             check::run(settings().await?, format.format).await
         }
+        #[cfg(not(feature = "lambda"))]
+        Command::Lambda => Err(Part::Lambda.missing().into()),
+        #[cfg(feature = "lambda")]
         Command::Lambda if !config::environment::is_lambda() => {
             let why = "`lambda` runs inside AWS Lambda only, which sets AWS_LAMBDA_RUNTIME_API; elsewhere, use `silversmith run`";
             Err(exit::Usage(why.to_owned()).into())
         }
+        #[cfg(feature = "lambda")]
         Command::Lambda => crate::lambda::run(wire(settings().await?, Missing::Make).await?).await,
         Command::Init(_) if config.starts_with("s3://") => {
             let why =

@@ -6,13 +6,17 @@
 pub mod http;
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "otlp")]
 mod otlp;
 pub mod readiness;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
+#[cfg(feature = "otlp")]
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -47,7 +51,24 @@ pub struct TelemetryError(String);
 #[derive(Debug, Default)]
 struct Exporters {
     meters: Option<SdkMeterProvider>,
+    #[cfg(feature = "otlp")]
     tracers: Option<SdkTracerProvider>,
+}
+
+impl Exporters {
+    /// Exports what was collected. The exporters block, and have time limits of their own.
+    fn flush(&self) -> Vec<(&'static str, Option<OTelSdkResult>)> {
+        vec![
+            ("metrics", self.meters.as_ref().map(SdkMeterProvider::force_flush)),
+            #[cfg(feature = "otlp")]
+            ("traces", self.tracers.as_ref().map(SdkTracerProvider::force_flush)),
+        ]
+    }
+}
+
+/// The service, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
+fn resource(service: &str) -> Resource {
+    Resource::builder().with_service_name(service.to_owned()).build()
 }
 
 /// How long the last export may take: a command does not wait for a collector.
@@ -72,6 +93,7 @@ pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
             Err(error) => failed(&error),
         }
     }
+    #[cfg(feature = "otlp")]
     if requested.otlp {
         crate::tls::use_ring();
         match otlp::metrics() {
@@ -87,17 +109,19 @@ pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
         }
     }
     if let Some(builder) = meters {
-        let provider = builder.with_resource(otlp::resource(requested.service)).build();
+        let provider = builder.with_resource(resource(requested.service)).build();
         opentelemetry::global::set_meter_provider(provider.clone());
         exporters.meters = Some(provider);
     }
-    let spans = exporters.tracers.as_ref().map(otlp::layer);
+    let registry = tracing_subscriber::registry().with(logs::layer(
+        requested.format,
+        requested.filter,
+        requested.default_filter,
+    ));
+    #[cfg(feature = "otlp")]
+    let registry = registry.with(exporters.tracers.as_ref().map(otlp::layer));
     // A second start, in tests, fails here and changes nothing.
-    let started = tracing_subscriber::registry()
-        .with(logs::layer(requested.format, requested.filter, requested.default_filter))
-        .with(spans)
-        .try_init();
-    if started.is_ok() {
+    if registry.try_init().is_ok() {
         drop(EXPORTERS.set(exporters));
     }
     first_error.map_or(Ok(()), Err)
@@ -107,10 +131,7 @@ pub fn start(requested: &Telemetry<'_>) -> Result<(), TelemetryError> {
 pub async fn flush(ambient: &SharedAmbient) {
     let flushed = tokio::task::spawn_blocking(|| {
         let Some(exporters) = EXPORTERS.get() else { return };
-        // The exporters block, and have time limits of their own.
-        let metrics = exporters.meters.as_ref().map(SdkMeterProvider::force_flush);
-        let traces = exporters.tracers.as_ref().map(SdkTracerProvider::force_flush);
-        for (what, done) in [("metrics", metrics), ("traces", traces)] {
+        for (what, done) in exporters.flush() {
             if let Some(Err(error)) = done {
                 tracing::warn!(%error, "{what} could not be exported");
             }

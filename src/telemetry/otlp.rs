@@ -4,7 +4,6 @@
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -12,10 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The service, with what `OTEL_RESOURCE_ATTRIBUTES` adds.
-pub(super) fn resource(service: &str) -> Resource {
-    Resource::builder().with_service_name(service.to_owned()).build()
-}
+use super::resource;
 
 pub(super) fn metrics() -> Result<MetricExporter, ExporterBuildError> {
     MetricExporter::builder().with_http().build()

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use super::{Missing, WiringError};
 use crate::ambient::SharedAmbient;
 use crate::aws::Aws;
+use crate::aws::signing::Signer;
 use crate::config::settings::{CatalogSettings, RestAuth};
 use crate::config::{Settings, environment};
-use crate::lake::catalog::{
-    Catalog, GlueCatalog, JdbcCatalog, Login, RestCatalog, RestSettings, S3TablesCatalog, Secret,
-};
+#[cfg(not(all(feature = "glue", feature = "s3tables")))]
+use crate::features::Part;
+#[cfg(feature = "glue")]
+use crate::lake::catalog::GlueCatalog;
+#[cfg(feature = "s3tables")]
+use crate::lake::catalog::S3TablesCatalog;
+use crate::lake::catalog::{Catalog, JdbcCatalog, Login, RestCatalog, RestSettings, Secret};
 
 pub(super) async fn catalog(
     settings: &Settings,
@@ -19,7 +24,6 @@ pub(super) async fn catalog(
     ambient: &SharedAmbient,
 ) -> Result<Arc<dyn Catalog>, WiringError> {
     let jdbc = async |url: &str| JdbcCatalog::connect(url, &settings.lake.name).await;
-    let connected = || aws.ok_or(WiringError::NoRegion);
     Ok(match &settings.lake.catalog {
         CatalogSettings::Postgres(url) => Arc::new(jdbc(url).await?),
         CatalogSettings::Sqlite(path) => {
@@ -29,17 +33,26 @@ pub(super) async fn catalog(
             make_parent(path)?;
             Arc::new(jdbc(&format!("sqlite:{}", path.display())).await?)
         }
+        #[cfg(feature = "s3tables")]
         CatalogSettings::S3Tables(arn) => {
-            let aws = connected()?;
+            let aws = aws.ok_or(WiringError::NoRegion)?;
             same_region(arn.split(':').nth(3), aws, arn)?;
-            Arc::new(S3TablesCatalog::new(aws.s3tables(), arn))
+            Arc::new(S3TablesCatalog::new(aws.service("S3Tables", ambient.clone())?, arn))
         }
-        CatalogSettings::Glue(id) => Arc::new(GlueCatalog::new(connected()?.glue(), id)),
+        #[cfg(not(feature = "s3tables"))]
+        CatalogSettings::S3Tables(_) => return Err(Part::S3Tables.missing().into()),
+        #[cfg(feature = "glue")]
+        CatalogSettings::Glue(id) => {
+            let aws = aws.ok_or(WiringError::NoRegion)?;
+            Arc::new(GlueCatalog::new(aws.service("Glue", ambient.clone())?, id))
+        }
+        #[cfg(not(feature = "glue"))]
+        CatalogSettings::Glue(_) => return Err(Part::Glue.missing().into()),
         CatalogSettings::Rest(rest) => {
             let settings = RestSettings {
                 uri: rest.uri.clone(),
                 warehouse: rest.warehouse.clone(),
-                login: login(&rest.auth, &rest.uri, aws)?,
+                login: login(&rest.auth, &rest.uri, aws, ambient)?,
                 places_tables: settings.lake.warehouse.is_some(),
             };
             Arc::new(RestCatalog::connect(settings, ambient).await?)
@@ -48,7 +61,12 @@ pub(super) async fn catalog(
 }
 
 /// The login of a REST catalog, with the secrets from the environment.
-fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringError> {
+fn login(
+    auth: &RestAuth,
+    uri: &str,
+    aws: Option<&Aws>,
+    ambient: &SharedAmbient,
+) -> Result<Login, WiringError> {
     Ok(match auth {
         RestAuth::None => Login::None,
         RestAuth::Token => {
@@ -69,11 +87,9 @@ fn login(auth: &RestAuth, uri: &str, aws: Option<&Aws>) -> Result<Login, WiringE
         RestAuth::SigV4 { service, region } => {
             let aws = aws.ok_or(WiringError::NoRegion)?;
             same_region(region.as_deref(), aws, uri)?;
-            Login::SigV4 {
-                credentials: aws.credentials().ok_or(WiringError::NoCredentials)?,
-                region: aws.region().ok_or(WiringError::NoRegion)?.to_owned(),
-                service: service.clone(),
-            }
+            let credentials = aws.credentials().ok_or(WiringError::NoCredentials)?;
+            let region = aws.region().ok_or(WiringError::NoRegion)?;
+            Login::SigV4(Arc::new(Signer::new(credentials, region, service, ambient.clone())))
         }
     })
 }

@@ -1,6 +1,11 @@
 //! Why the settings could not be connected to their backends.
 
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+use crate::aws::service::ServiceError;
 use crate::config::environment::Variable;
+use crate::error::Kind;
+#[cfg(not(all(feature = "glue", feature = "s3tables")))]
+use crate::features::NotBuilt;
 use crate::lake::catalog::CatalogError;
 
 /// Why the settings could not be connected to their backends.
@@ -18,6 +23,14 @@ pub enum WiringError {
         #[source]
         source: std::io::Error,
     },
+    /// A catalog of AWS cannot be called.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The catalog is of a kind that this build is without.
+    #[cfg(not(all(feature = "glue", feature = "s3tables")))]
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// AWS is needed, and no region is set.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
@@ -46,4 +59,14 @@ pub enum WiringError {
     /// The lake does not exist, and the command only reads.
     #[error("there is no lake at {0} yet: `silversmith run` or `silversmith bronze` creates it")]
     NoLake(String),
+}
+
+impl WiringError {
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Catalog(_) | Self::Folder { .. } | Self::NoLake(_) => Kind::Look,
+            _ => Kind::Configuration,
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use aws_sdk_s3::config::SharedCredentialsProvider;
 use silversmith::ambient::{SharedAmbient, SystemAmbient};
+use silversmith::aws::service::{Call, Service};
+use silversmith::aws::signing::Signer;
 use silversmith::lake::catalog::{
     Catalog, GlueCatalog, JdbcCatalog, Login, MemoryCatalog, RestCatalog, RestSettings,
     S3TablesCatalog, Secret,
@@ -106,19 +108,25 @@ pub async fn backings(folder: &tempfile::TempDir) -> Vec<Backing> {
     ]
 }
 
+/// A service on a stand-in for AWS, as the program calls it.
+pub async fn service_at(endpoint: &str, id: &str) -> Service {
+    Service::new(&config_at(endpoint).await, id, clock()).unwrap()
+}
+
 /// Creates a table bucket. Returns its ARN.
 pub async fn table_bucket(endpoint: &str, name: &str) -> String {
-    let client = aws_sdk_s3tables::Client::new(&config_at(endpoint).await);
-    client.create_table_bucket().name(name).send().await.unwrap().arn().to_owned()
+    let call = Call::put(&["buckets"], serde_json::json!({"name": name}));
+    let made = service_at(endpoint, "S3Tables").await.send(&call).await.unwrap();
+    made.json::<serde_json::Value>().unwrap()["arn"].as_str().unwrap().to_owned()
 }
 
 async fn s3_tables(name: &str) -> Backing {
     let endpoint = moto();
     let arn = table_bucket(&endpoint, name).await;
-    let client = aws_sdk_s3tables::Client::new(&config_at(&endpoint).await);
+    let service = service_at(&endpoint, "S3Tables").await;
     Backing {
         kind: "s3tables",
-        catalog: Arc::new(S3TablesCatalog::new(client, &arn)),
+        catalog: Arc::new(S3TablesCatalog::new(service, &arn)),
         files: s3_files(clients_at(&endpoint).await.0, CACHE, &clock()),
         warehouse: String::new(),
         namespace: name.to_owned(),
@@ -135,10 +143,10 @@ pub async fn new_bucket(name: &str) -> (String, aws_sdk_s3::Client) {
 
 async fn glue(name: &str) -> Backing {
     let (endpoint, s3) = new_bucket(&format!("{name}-glue")).await;
-    let client = aws_sdk_glue::Client::new(&config_at(&endpoint).await);
+    let service = service_at(&endpoint, "Glue").await;
     Backing {
         kind: "glue",
-        catalog: Arc::new(GlueCatalog::new(client, "")),
+        catalog: Arc::new(GlueCatalog::new(service, "")),
         files: s3_files(s3, CACHE, &clock()),
         warehouse: format!("s3://{name}-glue/lake"),
         namespace: name.to_owned(),
@@ -182,14 +190,12 @@ async fn rest_of_s3_tables(name: &str) -> Backing {
     let endpoint = ministack();
     let warehouse = table_bucket(&endpoint, &format!("{name}-rest")).await;
     let credentials = aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
+    let credentials = SharedCredentialsProvider::new(credentials);
+    let signer = Signer::new(credentials, "eu-west-1", "s3tables", clock());
     let settings = RestSettings {
         uri: format!("{endpoint}/iceberg"),
         warehouse: Some(warehouse),
-        login: Login::SigV4 {
-            credentials: SharedCredentialsProvider::new(credentials),
-            region: "eu-west-1".to_owned(),
-            service: "s3tables".to_owned(),
-        },
+        login: Login::SigV4(Arc::new(signer)),
         places_tables: false,
     };
     Backing {

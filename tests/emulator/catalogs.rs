@@ -6,8 +6,9 @@ use silversmith::lake::TableName;
 use silversmith::lake::catalog::{Catalog, GlueCatalog, S3TablesCatalog};
 
 use crate::cli::Folder;
-use crate::contract::backings::{ministack, moto, new_bucket, new_name, rest_url, table_bucket};
-use crate::emulator::stand::config_at;
+use crate::contract::backings::{
+    ministack, moto, new_bucket, new_name, rest_url, service_at, table_bucket,
+};
 use crate::engines::python;
 
 /// A lake in a catalog, with the environment for the program.
@@ -99,8 +100,8 @@ async fn a_lake_on_s3_tables() {
         &[("AWS_ENDPOINT_URL", moto().as_str()), ("TABLE_BUCKET_ARN", arn.as_str())],
     );
     lake.fill();
-    let client = aws_sdk_s3tables::Client::new(&config_at(&moto()).await);
-    let found = by_pyiceberg(&pointed_to(&lake, S3TablesCatalog::new(client, &arn), &moto()).await);
+    let catalog = S3TablesCatalog::new(service_at(&moto(), "S3Tables").await, &arn);
+    let found = by_pyiceberg(&pointed_to(&lake, catalog, &moto()).await);
     // The branch has a retention, so S3 Tables does not expire what silver has yet to consume.
     assert_eq!(found, format!("{ROWS}{{'main': 86400000}}\n"));
 }
@@ -115,8 +116,8 @@ async fn a_lake_on_glue() {
         &[("AWS_ENDPOINT_URL", ministack().as_str())],
     );
     lake.fill();
-    let client = aws_sdk_glue::Client::new(&config_at(&ministack()).await);
-    let found = by_pyiceberg(&pointed_to(&lake, GlueCatalog::new(client, ""), &ministack()).await);
+    let catalog = GlueCatalog::new(service_at(&ministack(), "Glue").await, "");
+    let found = by_pyiceberg(&pointed_to(&lake, catalog, &ministack()).await);
     assert!(found.starts_with(ROWS), "{found}");
 }
 

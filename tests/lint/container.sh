@@ -10,33 +10,12 @@ set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-say() { echo "container.sh: $*" >&2; }
-fail() {
-  say "$*"
-  exit 1
-}
+. tests/lint/linters.sh
 
 [ $# -eq 0 ] || fail "usage: bash tests/lint/container.sh"
 here=tests/lint
-venv=target/lint
 
 # --- the linters --------------------------------------------------------------
-
-install() {
-  local python=${PYTHON:-python3}
-  if cmp -s "$here/requirements.txt" "$venv/requirements.installed" && "$venv/bin/python" -c '' 2>/dev/null; then
-    return
-  fi
-  mkdir -p target
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
-    fail "needs Python 3.10 or newer with venv: install it, or set PYTHON"
-  "$python" -m venv --clear "$venv" >&2 ||
-    fail "cannot make an environment in $venv (on Debian: apt-get install python3-venv)"
-  # Wheels only: they hold the linters themselves, a source package would download them.
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-    --requirement "$here/requirements.txt" >&2 || fail "pip could not install $here/requirements.txt (its own message is above)"
-  cp "$here/requirements.txt" "$venv/requirements.installed"
-}
 
 dockerfile() { # FILE
   "$venv/bin/hadolint" --no-color --failure-threshold style \
@@ -156,7 +135,7 @@ refuses() { # WHAT COMMAND... : the command must fail, and not for want of a pro
   esac
 }
 
-install
+install_linters
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

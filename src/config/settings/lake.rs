@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::resolver::Resolver;
 use super::{CatalogSettings, LakeSettings, Location, rest};
 use crate::config::file::{LakeSection, RestSection};
+use crate::features::Part;
 
 pub(super) fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> LakeSettings {
     if section.name.is_empty() {
@@ -50,13 +51,17 @@ fn catalog(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> Catal
         }
         ("postgres" | "postgresql", _) => CatalogSettings::Postgres(text.to_owned()),
         ("s3tables", arn) => {
+            resolver.needs("lake.catalog", Part::S3Tables);
             if !arn.starts_with("arn:") || !arn.contains(":bucket/") {
                 let why = "write s3tables:arn:aws:s3tables:<region>:<account>:bucket/<name>";
                 resolver.say("lake.catalog", why);
             }
             CatalogSettings::S3Tables(arn.to_owned())
         }
-        ("glue", id) => CatalogSettings::Glue(id.to_owned()),
+        ("glue", id) => {
+            resolver.needs("lake.catalog", Part::Glue);
+            CatalogSettings::Glue(id.to_owned())
+        }
         ("rest", uri) => {
             let section = section.rest.as_ref();
             CatalogSettings::Rest(rest::rest(resolver, uri, section.unwrap_or(&NO_REST)))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::features::Part;
 use crate::lake::TableName;
 
 /// A key and what is wrong with its value.
@@ -17,6 +18,13 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn say(&mut self, key: impl Into<String>, why: impl Into<String>) {
         self.wrong.push((key.into(), why.into()));
+    }
+
+    /// Refuses a key whose value needs a part that this build is without.
+    pub(super) fn needs(&mut self, key: &str, part: Part) {
+        if let Err(missing) = part.needed() {
+            self.say(key, missing.to_string());
+        }
     }
 
     /// The value; or the default, after a problem was recorded.

@@ -1,19 +1,14 @@
 //! What the catalogs of AWS have in common.
 
 use super::CatalogError;
-use crate::aws::{Answer, Failed, ProvideErrorMetadata, told};
+use crate::aws::service::CallError;
 use crate::error::Kind;
 use crate::lake::TableName;
 
-/// The error of a request through the SDK.
-pub(super) fn failed<E>(catalog: &str, doing: &'static str, error: Failed<E>) -> CatalogError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let answer = Answer::of(&error);
-    let certain = answer.is_no();
-    let lost = CatalogError::lost(catalog, doing, told(error).to_string(), answer.kind());
-    CatalogError { certain, ..lost }
+/// The error of a call that failed.
+pub(super) fn failed(catalog: &str, doing: &'static str, error: &CallError) -> CatalogError {
+    let lost = CatalogError::lost(catalog, doing, error.to_string(), error.kind());
+    CatalogError { certain: error.is_no(), ..lost }
 }
 
 /// Namespaces of S3 Tables and Glue have one level.

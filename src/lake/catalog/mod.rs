@@ -3,17 +3,20 @@
 //! | backend | token | what a swap compares | who writes metadata files |
 //! |---|---|---|---|
 //! | [`JdbcCatalog`]: SQLite, Postgres | the metadata location | the row's location | silversmith |
-//! | [`S3TablesCatalog`] | version token | the token | silversmith |
-//! | [`GlueCatalog`] | `VersionId` | the version | silversmith |
+//! | `S3TablesCatalog` | version token | the token | silversmith |
+//! | `GlueCatalog` | `VersionId` | the version | silversmith |
 //! | [`RestCatalog`] | what the requirements assert | the requirements | the catalog |
 //! | [`MemoryCatalog`]: the fake | a counter | the counter | silversmith |
 
+#[cfg(any(feature = "glue", feature = "s3tables"))]
 mod aws;
 mod deadline;
+#[cfg(feature = "glue")]
 mod glue;
 mod jdbc;
 mod memory;
 mod rest;
+#[cfg(feature = "s3tables")]
 mod s3tables;
 
 use std::fmt::Debug;
@@ -23,10 +26,12 @@ use iceberg::spec::TableMetadata;
 use iceberg::{TableRequirement, TableUpdate};
 
 pub use deadline::WithDeadline;
+#[cfg(feature = "glue")]
 pub use glue::GlueCatalog;
 pub use jdbc::JdbcCatalog;
 pub use memory::MemoryCatalog;
 pub use rest::{Login, RestCatalog, RestSettings, Secret};
+#[cfg(feature = "s3tables")]
 pub use s3tables::S3TablesCatalog;
 
 use super::TableName;

@@ -5,14 +5,12 @@
 //! version token, which every `UpdateTableMetadataLocation` must present.
 
 use async_trait::async_trait;
-use aws_sdk_s3tables::Client;
-use aws_sdk_s3tables::config::Builder;
-use aws_sdk_s3tables::config::retry::RetryConfig;
-use aws_sdk_s3tables::operation::get_table_metadata_location::GetTableMetadataLocationOutput;
-use aws_sdk_s3tables::types::OpenTableFormat;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::{Catalog, CatalogError, Entry, Pointer, Proposal, Swap, Token, aws};
-use crate::aws::{Answer, Failed, ProvideErrorMetadata};
+use crate::aws::service::{Call, CallError, Service};
 use crate::error::Kind;
 use crate::lake::TableName;
 
@@ -22,75 +20,83 @@ const NOT_FOUND: u16 = 404;
 /// A table bucket.
 #[derive(Debug)]
 pub struct S3TablesCatalog {
-    client: Client,
+    service: Service,
     bucket_arn: String,
+}
+
+/// A table that is there, with or without metadata
+/// ([API](https://docs.aws.amazon.com/AmazonS3/latest/API/API_s3Buckets_GetTableMetadataLocation.html)).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Location {
+    version_token: String,
+    metadata_location: Option<String>,
+    warehouse_location: String,
+}
+
+/// A page of a list: of namespaces, or of tables.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<T> {
+    #[serde(alias = "namespaces", alias = "tables")]
+    items: Vec<T>,
+    continuation_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    namespace: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    name: String,
 }
 
 impl S3TablesCatalog {
     /// The table bucket with this ARN.
-    pub fn new(client: Client, bucket_arn: &str) -> Self {
-        Self { client, bucket_arn: bucket_arn.to_owned() }
+    pub fn new(service: Service, bucket_arn: &str) -> Self {
+        Self { service, bucket_arn: bucket_arn.to_owned() }
     }
 
-    fn failed<E>(&self, doing: &'static str, error: Failed<E>) -> CatalogError
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
+    fn failed(&self, doing: &'static str, error: &CallError) -> CatalogError {
         aws::failed(&self.bucket_arn, doing, error)
     }
 
-    async fn table(
-        &self,
-        table: &TableName,
-    ) -> Result<Option<GetTableMetadataLocationOutput>, CatalogError> {
-        let asked = self
-            .client
-            .get_table_metadata_location()
-            .table_bucket_arn(&self.bucket_arn)
-            .namespace(table.namespace())
-            .name(table.table())
-            .send()
-            .await;
-        match asked {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) if Answer::of(&error).status == NOT_FOUND => Ok(None),
-            Err(error) => Err(self.failed("load a table", error)),
+    /// The path of a table's metadata location.
+    fn location_of<'a>(&'a self, table: &'a TableName) -> [&'a str; 5] {
+        ["tables", &self.bucket_arn, table.namespace(), table.table(), "metadata-location"]
+    }
+
+    async fn table(&self, table: &TableName) -> Result<Option<Location>, CatalogError> {
+        let asked = self.service.ask(&Call::get(&self.location_of(table), &[])).await;
+        match asked.and_then(|reply| reply.json()) {
+            Ok(there) => Ok(Some(there)),
+            Err(error) if error.answer().status == NOT_FOUND => Ok(None),
+            Err(error) => Err(self.failed("load a table", &error)),
         }
     }
 
-    /// Makes the table, without metadata. `false` when its namespace is missing.
+    /// Creates the table, without metadata. `false` when its namespace is missing.
     async fn make(&self, table: &TableName) -> Result<bool, CatalogError> {
-        let made = self
-            .client
-            .create_table()
-            .table_bucket_arn(&self.bucket_arn)
-            .namespace(table.namespace())
-            .name(table.table())
-            .format(OpenTableFormat::Iceberg)
-            .send()
-            .await;
-        match made {
+        let body = json!({"name": table.table(), "format": "ICEBERG"});
+        let call = Call::put(&["tables", &self.bucket_arn, table.namespace()], body);
+        match self.service.ask(&call).await {
             Ok(_) => Ok(true),
-            Err(error) => match Answer::of(&error).status {
+            Err(error) => match error.answer().status {
                 CONFLICT => Ok(true),
                 NOT_FOUND => Ok(false),
-                _ => Err(self.failed("create a table", error)),
+                _ => Err(self.failed("create a table", &error)),
             },
         }
     }
 
     async fn make_namespace(&self, namespace: &str) -> Result<(), CatalogError> {
-        let made = self
-            .client
-            .create_namespace()
-            .table_bucket_arn(&self.bucket_arn)
-            .namespace(namespace)
-            .send()
-            .await;
-        match made {
+        let body = json!({"namespace": [namespace]});
+        match self.service.ask(&Call::put(&["namespaces", &self.bucket_arn], body)).await {
             Ok(_) => Ok(()),
-            Err(error) if Answer::of(&error).status == CONFLICT => Ok(()),
-            Err(error) => Err(self.failed("create the namespace", error)),
+            Err(error) if error.answer().status == CONFLICT => Ok(()),
+            Err(error) => Err(self.failed("create the namespace", &error)),
         }
     }
 
@@ -100,42 +106,38 @@ impl S3TablesCatalog {
         token: &str,
         location: &str,
     ) -> Result<Swap, CatalogError> {
-        let sent = self
-            .client
-            .update_table_metadata_location()
-            .table_bucket_arn(&self.bucket_arn)
-            .namespace(table.namespace())
-            .name(table.table())
-            .version_token(token)
-            .metadata_location(location)
-            .customize()
-            // Sent once: a retry of a swap that won comes back as a conflict.
-            .config_override(Builder::new().retry_config(RetryConfig::disabled()))
-            .send()
-            .await;
-        match sent {
+        let body = json!({"versionToken": token, "metadataLocation": location});
+        // Sent once: the retry of a swap that won would be answered with a conflict.
+        match self.service.send(&Call::put(&self.location_of(table), body)).await {
             Ok(_) => Ok(Swap::Swapped),
-            Err(error) if matches!(Answer::of(&error).status, CONFLICT | NOT_FOUND) => {
+            Err(error) if matches!(error.answer().status, CONFLICT | NOT_FOUND) => {
                 Ok(Swap::Refused)
             }
-            Err(error) => Err(self.failed("swap a table's metadata", error)),
+            Err(error) => Err(self.failed("swap a table's metadata", &error)),
         }
     }
 
-    async fn namespaces(&self) -> Result<Vec<String>, CatalogError> {
-        let mut pages = self
-            .client
-            .list_namespaces()
-            .table_bucket_arn(&self.bucket_arn)
-            .into_paginator()
-            .items()
-            .send();
+    /// All pages of a list of this table bucket.
+    async fn list<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        kind: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, CatalogError> {
         let mut found = Vec::new();
-        while let Some(namespace) = pages.next().await {
-            let namespace = namespace.map_err(|e| self.failed("list namespaces", e))?;
-            found.push(namespace.namespace().join("."));
+        let mut token: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            query.extend(token.as_deref().map(|token| ("continuationToken", token)));
+            let reply = self.service.ask(&Call::get(&[kind, &self.bucket_arn], &query)).await;
+            let page = reply.and_then(|reply| reply.json::<Page<T>>());
+            let page = page.map_err(|error| self.failed(doing, &error))?;
+            found.extend(page.items);
+            token = page.continuation_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 }
 
@@ -144,14 +146,14 @@ impl Catalog for S3TablesCatalog {
     async fn place(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
         aws::one_level(&self.bucket_arn, table)?;
         if let Some(there) = self.table(table).await? {
-            return Ok(Some(there.warehouse_location().to_owned()));
+            return Ok(Some(there.warehouse_location));
         }
         if !self.make(table).await? {
             self.make_namespace(table.namespace()).await?;
             self.make(table).await?;
         }
         match self.table(table).await? {
-            Some(there) => Ok(Some(there.warehouse_location().to_owned())),
+            Some(there) => Ok(Some(there.warehouse_location)),
             None => {
                 let message = format!("{table} was made and is not there");
                 Err(CatalogError::lost(&self.bucket_arn, "create a table", message, Kind::Retry))
@@ -161,21 +163,18 @@ impl Catalog for S3TablesCatalog {
 
     async fn load(&self, table: &TableName) -> Result<Option<Entry>, CatalogError> {
         let Some(there) = self.table(table).await? else { return Ok(None) };
-        // Made and not yet given metadata: another writer is about to create it, or has stopped in between.
-        let Some(location) = there.metadata_location().filter(|l| !l.is_empty()) else {
+        // A table without metadata: another writer is about to create it, or has stopped in between.
+        let Some(location) = there.metadata_location.filter(|l| !l.is_empty()) else {
             return Ok(None);
         };
-        let pointer = Pointer {
-            metadata_location: location.to_owned(),
-            token: Token(there.version_token().to_owned()),
-        };
+        let pointer = Pointer { metadata_location: location, token: Token(there.version_token) };
         Ok(Some(Entry { pointer, metadata: None }))
     }
 
     async fn create(&self, table: &TableName, first: &Proposal) -> Result<Swap, CatalogError> {
         match self.table(table).await? {
-            Some(there) if there.metadata_location().is_none_or(str::is_empty) => {
-                self.update(table, there.version_token(), &first.metadata_location).await
+            Some(there) if there.metadata_location.as_deref().is_none_or(str::is_empty) => {
+                self.update(table, &there.version_token, &first.metadata_location).await
             }
             _ => Ok(Swap::Refused),
         }
@@ -192,19 +191,12 @@ impl Catalog for S3TablesCatalog {
 
     async fn tables(&self) -> Result<Vec<TableName>, CatalogError> {
         let mut found = Vec::new();
-        for namespace in self.namespaces().await? {
-            let mut pages = self
-                .client
-                .list_tables()
-                .table_bucket_arn(&self.bucket_arn)
-                .namespace(&namespace)
-                .into_paginator()
-                .items()
-                .send();
-            while let Some(table) = pages.next().await {
-                let table = table.map_err(|e| self.failed("list tables", e))?;
-                found.push(TableName::new(&namespace, table.name()));
-            }
+        let namespaces: Vec<Namespace> = self.list("list namespaces", "namespaces", &[]).await?;
+        for Namespace { namespace } in namespaces {
+            let namespace = namespace.join(".");
+            let of = [("namespace", namespace.as_str())];
+            let tables: Vec<Listed> = self.list("list tables", "tables", &of).await?;
+            found.extend(tables.iter().map(|table| TableName::new(&namespace, &table.name)));
         }
         found.sort();
         Ok(found)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::{Method, Request, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,11 +11,9 @@ use serde::de::DeserializeOwned;
 use super::super::CatalogError;
 use super::login::{Login, Session};
 use crate::ambient::{SharedAmbient, pauses};
-use crate::aws::{is_no, kind_of};
+use crate::aws::{SEGMENT, is_no, kind_of};
 use crate::error::{Kind, chain};
 
-/// What a path segment may have unencoded (RFC 3986, "unreserved").
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The deadline for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The deadline for an answer: a commit takes longer than a look-up.

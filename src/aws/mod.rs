@@ -1,7 +1,14 @@
-//! AWS: who we are and where the services are, by the standard chain of environment, profile, SSO, web
-//! identity, container and instance metadata
+//! AWS: credentials, region and endpoints, by the standard chain of environment, profile, SSO, web identity,
+//! container and instance metadata
 //! ([credentials](https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html),
 //! [endpoints](https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html)).
+
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+mod endpoint;
+pub(crate) mod held;
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+pub mod service;
+pub mod signing;
 
 use std::time::Duration;
 
@@ -9,17 +16,22 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-pub use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
+#[cfg(any(feature = "glue", feature = "s3tables"))]
+use crate::ambient::SharedAmbient;
 use crate::error::Kind;
 
-/// A connection that cannot be made within this is tried again.
+/// The deadline for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// An answer, or the next part of it, has to come within this. A long poll waits for 20 s.
+/// The deadline for an answer, or for its next part. A long poll waits for 20 s.
 const READ: Duration = Duration::from_secs(30);
+/// What a segment of a path may have unencoded (RFC 3986, "unreserved").
+pub(crate) const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Attempts of the SDK's standard retry.
 const ATTEMPTS: u32 = 4;
 
@@ -63,7 +75,7 @@ impl Aws {
     /// The text of an object: a configuration.
     ///
     /// # Errors
-    /// What S3 says, or that it is no text.
+    /// The error of S3, or that the object is no text.
     pub async fn text(&self, bucket: &str, key: &str) -> std::io::Result<String> {
         let answer = self.s3.get_object().bucket(bucket).key(key).send().await.map_err(told)?;
         let bytes = answer.body.collect().await.map_err(std::io::Error::other)?.to_vec();
@@ -75,14 +87,17 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// A client for S3 Tables.
-    pub fn s3tables(&self) -> aws_sdk_s3tables::Client {
-        aws_sdk_s3tables::Client::new(&self.config)
-    }
-
-    /// A client for the Glue Data Catalog.
-    pub fn glue(&self) -> aws_sdk_glue::Client {
-        aws_sdk_glue::Client::new(&self.config)
+    /// A service that is called without an SDK, by its id: `Glue`, `S3Tables`.
+    ///
+    /// # Errors
+    /// What the environment and the profile lack.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    pub fn service(
+        &self,
+        id: &str,
+        ambient: SharedAmbient,
+    ) -> Result<service::Service, service::ServiceError> {
+        service::Service::new(&self.config, id, ambient)
     }
 
     /// A client for EventBridge.
@@ -90,12 +105,12 @@ impl Aws {
         aws_sdk_eventbridge::Client::new(&self.config)
     }
 
-    /// Who we are, for requests that no SDK signs.
+    /// The credentials, for requests that no SDK signs.
     pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
         self.config.credentials_provider()
     }
 
-    /// Where we are.
+    /// The region.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(AsRef::as_ref)
     }
@@ -104,7 +119,7 @@ impl Aws {
 /// An error of any of the SDK's clients.
 pub type Failed<E> = SdkError<E, aws_sdk_s3::config::http::HttpResponse>;
 
-/// What a service answered, as far as it matters: the HTTP status and the error's code.
+/// The answer of a service, as far as it matters: the HTTP status and the error's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// 0 when there was no answer.
@@ -114,7 +129,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What an error of the SDK says.
+    /// The answer in an error of the SDK.
     pub fn of<E: ProvideErrorMetadata>(error: &Failed<E>) -> Self {
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
@@ -123,17 +138,23 @@ impl Answer {
 }
 
 impl Answer {
+    /// The code, or that there is none.
+    #[cfg(any(feature = "glue", feature = "s3tables"))]
+    fn named(&self) -> &str {
+        if self.code.is_empty() { "an error without a code" } else { &self.code }
+    }
+
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         if self.is_passing() { Kind::Retry } else { kind_of(self.status) }
     }
 
-    /// Whether the service has said that it has not done, and will not do, what it was asked.
+    /// Whether the service said no: the request was not carried out, and will not be.
     pub fn is_no(&self) -> bool {
         is_no(self.status) && !self.is_passing()
     }
 
-    /// Services of the older JSON protocol answer 400 whatever is the matter: the code says which.
+    /// Services of the AWS JSON protocol answer 400 to each error: only the code shows which one it is.
     fn is_passing(&self) -> bool {
         const PASSING: [&str; 6] = [
             "Throttl",
@@ -152,8 +173,8 @@ pub fn is_no(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
-/// What an operator does about an HTTP status: a service that is down or throttles may be asked again; what is
-/// forbidden or malformed stays so. 0 is no answer.
+/// What an operator does about an HTTP status. A service that is down or throttles may answer later; a request that
+/// is forbidden or malformed stays so. 0 is no answer.
 pub fn kind_of(status: u16) -> Kind {
     match status {
         0 | 408 | 409 | 429 | 500.. => Kind::Retry,
