@@ -2,7 +2,7 @@
 //!
 //! - [`catalog`]: the port where commits meet (load with token, swap), and its backends
 //! - [`Table`]: a table as it was loaded: one metadata file, which never changes under the reader
-//! - [`write`]: Parquet data files with field ids and metrics, and who owns them until a commit does
+//! - [`mod@write`]: Parquet data files with field ids and metrics, and who owns them until a commit does
 //! - [`Change`] → `prepare` → [`Lake::commit`]: silversmith's own commits, by the protocol of I6
 //! - [`properties`]: what a commit records about itself
 //! - [`read`]: live files, what snapshots added and removed, rows, for silversmith and for DataFusion
