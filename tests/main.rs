@@ -8,6 +8,7 @@
     unreachable_pub,
     reason = "a test that cannot go on fails by panicking"
 )]
+#![allow(clippy::large_futures, reason = "a test is short: nothing wraps it further")]
 
 mod cli;
 mod contract;

@@ -174,7 +174,7 @@ impl Lane {
         loop {
             let begun = self.retry.begin(STALLED);
             // Cutting it off is safe at any point; but what is in work is worth finishing.
-            let ingested = self.pipeline.bronze.ingest(&requested).await;
+            let ingested = Box::pin(self.pipeline.bronze.ingest(&requested)).await;
             drop(begun);
             let error = match ingested {
                 Ok(ingested) => match unreadable(&ingested) {
