@@ -8,6 +8,7 @@
     unreachable_pub,
     reason = "a test that cannot go on fails by panicking"
 )]
+#![allow(clippy::large_futures, reason = "a test is short: nothing wraps it further")]
 
 #[cfg(not(all(feature = "glue", feature = "s3tables", feature = "lambda", feature = "otlp")))]
 compile_error!("the tests are for a build with everything: cargo test --all-features");

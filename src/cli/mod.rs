@@ -212,7 +212,7 @@ pub fn main() -> ExitCode {
     };
     let ambient: SharedAmbient = Arc::new(SystemAmbient);
     let done = runtime.block_on(async {
-        let done = dispatch(cli, &ambient).await;
+        let done = Box::pin(dispatch(cli, &ambient)).await;
         telemetry::flush(&ambient).await;
         done
     });
@@ -242,12 +242,12 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Bronze(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, steps::bronze(&chosen)).await
+            announced(&chosen, ambient, Box::pin(steps::bronze(&chosen))).await
         }
         Command::Backfill { root, only } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, steps::backfill(&chosen, root.as_deref())).await
+            announced(&chosen, ambient, Box::pin(steps::backfill(&chosen, root.as_deref()))).await
         }
         Command::Dlq(command) => {
             dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
@@ -255,12 +255,12 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Silver { only, rebuild } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, steps::silver(&chosen, ambient, rebuild)).await
+            announced(&chosen, ambient, Box::pin(steps::silver(&chosen, ambient, rebuild))).await
         }
         Command::Gold(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, steps::gold(&chosen, ambient)).await
+            announced(&chosen, ambient, Box::pin(steps::gold(&chosen, ambient))).await
         }
         Command::Sql(args) => sql::run(&existing(settings().await?).await?, args).await,
         Command::History { table, format } => {

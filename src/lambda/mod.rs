@@ -35,7 +35,8 @@ const LAST: Duration = Duration::from_secs(8);
 pub(crate) async fn run(wired: Wired) -> anyhow::Result<()> {
     let wired = &wired;
     let handler = service_fn(async move |event: LambdaEvent<Value>| {
-        let answer = invoked(wired, event).await;
+        // Boxed: the runtime moves it through its layers, each on the stack.
+        let answer = Box::pin(invoked(wired, event)).await;
         // AWS freezes the process once it has answered.
         telemetry::flush(wired.lake.ambient()).await;
         answer
@@ -133,7 +134,7 @@ async fn steps(wired: &Wired, invocation: Invocation, time: Duration) -> anyhow:
     let mut lines = Vec::new();
     let work = async {
         for pipeline in &pipelines {
-            one(pipeline, &invocation, ambient, &mut lines).await?;
+            Box::pin(one(pipeline, &invocation, ambient, &mut lines)).await?;
         }
         Ok::<_, anyhow::Error>(())
     };

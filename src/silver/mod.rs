@@ -181,7 +181,8 @@ impl Silver {
             let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(false) };
             task.share = Share { index, of: passes };
             let end = (index + 1 == passes).then_some(&range.end);
-            let Some((snapshot, counts)) = self.merge(task, tables, range, end, false).await?
+            let Some((snapshot, counts)) =
+                Box::pin(self.merge(task, tables, range, end, false)).await?
             else {
                 return Ok(false);
             };
@@ -209,7 +210,8 @@ impl Silver {
             };
             let Some(mut task) = self.task(&tables, &range, true) else { return Ok(report) };
             task.from_nothing = true;
-            let merged = self.merge(task, &mut tables, &range, Some(&range.end), true).await?;
+            let merged = self.merge(task, &mut tables, &range, Some(&range.end), true);
+            let merged = Box::pin(merged).await?;
             if let Some((snapshot, counts)) = merged {
                 report.bronze_snapshots = range.snapshots;
                 report.counts.add(&counts);

@@ -61,7 +61,8 @@ impl Merger {
     pub async fn merge_once(&mut self) -> Result<MergeOutcome, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(self.ended(None, true)) };
         let Some(held) = self.acquire().await? else { return Ok(self.ended(None, false)) };
-        let (round, through) = self.lock.hold(held, merge(&self.pipeline, &silver)).await?;
+        let (round, through) =
+            self.lock.hold(held, Box::pin(merge(&self.pipeline, &silver))).await?;
         // After the release: who committed to bronze meanwhile may have waited for this merge.
         let moved = silver.has_moved(through.as_ref()).await;
         let moved = moved.map_err(|error| silver_error(&self.pipeline, error))?;
@@ -93,7 +94,7 @@ impl Merger {
     pub async fn silver(&mut self) -> Result<Option<SilverReport>, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
         let held = self.acquire_patiently().await?;
-        let merged = self.lock.hold(held, silver.step()).await;
+        let merged = self.lock.hold(held, Box::pin(silver.step())).await;
         let merged = merged.map_err(|error| silver_error(&self.pipeline, error))?;
         Ok(Some(merged.report))
     }
@@ -102,7 +103,7 @@ impl Merger {
     pub async fn rebuild(&mut self) -> Result<Option<SilverReport>, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
         let held = self.acquire_patiently().await?;
-        let rebuilt = self.lock.hold(held, silver.rebuild()).await;
+        let rebuilt = self.lock.hold(held, Box::pin(silver.rebuild())).await;
         rebuilt.map(Some).map_err(|error| silver_error(&self.pipeline, error))
     }
 
@@ -112,7 +113,7 @@ impl Merger {
             return Ok(vec![]);
         }
         let held = self.acquire_patiently().await?;
-        Ok(self.lock.hold(held, refresh(&self.pipeline, None)).await)
+        Ok(self.lock.hold(held, Box::pin(refresh(&self.pipeline, None))).await)
     }
 
     async fn acquire(&mut self) -> Result<Option<Held>, WorkerError> {

@@ -53,9 +53,11 @@ pub async fn run(
     };
     let work = async {
         match &wired.intake {
-            Intake::Directory => folder::run(wired, &policy, until, grace, stop, seen).await,
+            Intake::Directory => {
+                Box::pin(folder::run(wired, &policy, until, grace, stop, seen)).await
+            }
             Intake::Queue(queues) => {
-                queue::run(wired, queues, policy.clone(), until, grace, stop, seen).await
+                Box::pin(queue::run(wired, queues, policy.clone(), until, grace, stop, seen)).await
             }
             Intake::Listing => Err(WorkerError::NothingToWatch),
         }

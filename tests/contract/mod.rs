@@ -7,6 +7,7 @@ mod commit;
 mod deadline;
 mod event_bus;
 mod files;
+mod jdbc;
 mod lock;
 mod merge_engine;
 mod metrics;

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde_json::Value;
 use silversmith::ambient::Ambient;
 use silversmith::queue::EventQueue;
 use silversmith::worker::Until;
 
 use crate::support::at;
-use crate::support::queued::{CUSTOMERS, QueuedWorld};
+use crate::support::queued::{CUSTOMERS, QueuedWorld, event};
 use crate::support::queues::Unreliable;
 
 const ROW: &str = "id,name,updated\n1,a,2026-01-01\n";
@@ -257,6 +258,30 @@ async fn a_stuck_pipeline_does_not_hold_up_the_dispatch_of_others() {
     assert_eq!(queued.count("bronze.customers").await, 100);
     assert_eq!(queued.count("bronze.customers_objects").await, 100);
     assert!(queued.dead_letters().await.is_empty());
+}
+
+/// A backlog of many small batches, and messages with more objects than the lane has room for: nothing is
+/// sent away while the lane works.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_works_keeps_its_objects() {
+    let small = CUSTOMERS
+        .replace("[pipeline.bronze]", "[pipeline.batch]\nmax_objects = 2\n[pipeline.bronze]");
+    let queued = QueuedWorld::new(&small);
+    let began = queued.clock().now();
+    for number in 0..100 {
+        queued.put(&format!("{number}.csv"), &row(number), 1).await;
+    }
+    let mut records = Vec::new();
+    for number in 100..160 {
+        queued.world.raw.put(&format!("s3://zone/raw/{number}.csv"), row(number), at(11, 1));
+        let event: Value = serde_json::from_str(&event(&format!("raw/{number}.csv"))).unwrap();
+        records.push(event["Records"][0].clone());
+    }
+    queued.send(&serde_json::json!({"Records": records}).to_string()).await;
+    queued.drain().await.unwrap();
+    assert_eq!(queued.count("bronze.customers").await, 160);
+    let took = queued.clock().now() - began;
+    assert!(took < TimeDelta::minutes(5), "{took}");
 }
 
 /// I1 and I2 on queues that lose requests and answers, whatever the seed.

@@ -30,6 +30,12 @@ const CREATE_TABLES: [&str; 2] = [
         PRIMARY KEY (catalog_name, namespace, property_key))",
 ];
 
+/// Queries that succeed where the two tables exist.
+const PROBES: [&str; 2] = [
+    "SELECT catalog_name FROM iceberg_tables WHERE 1 = 0",
+    "SELECT catalog_name FROM iceberg_namespace_properties WHERE 1 = 0",
+];
+
 /// How long a connection may take: a slower answer counts as none.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -60,16 +66,29 @@ impl JdbcCatalog {
             .await
             .map_err(|e| failed(e.to_string()))?;
         let catalog = Self { pool, name: name.to_owned(), shown };
-        for statement in CREATE_TABLES {
-            if let Err(error) = sqlx::query(statement).execute(&catalog.pool).await {
-                // In Postgres two concurrent IF NOT EXISTS may collide: then the table exists.
-                if !is_unique_violation(&error) {
-                    return Err(catalog.failed("create its tables", &error));
-                }
-            }
-        }
+        catalog.create_missing_tables().await?;
         catalog.add_missing_column().await?;
         Ok(catalog)
+    }
+
+    /// Looks first: whoever only reads needs no right to create, and waits for no writer.
+    async fn create_missing_tables(&self) -> Result<(), CatalogError> {
+        let mut missing = false;
+        for probe in PROBES {
+            missing |= sqlx::query(probe).fetch_optional(&self.pool).await.is_err();
+        }
+        if !missing {
+            return Ok(());
+        }
+        for statement in CREATE_TABLES {
+            match sqlx::query(statement).execute(&self.pool).await {
+                Ok(_) => {}
+                // In Postgres two concurrent IF NOT EXISTS may collide: then the table exists.
+                Err(error) if is_unique_violation(&error) => {}
+                Err(error) => return Err(self.failed("create its tables", &error)),
+            }
+        }
+        Ok(())
     }
 
     /// Catalogs of the first JDBC layout have no `iceberg_type`.

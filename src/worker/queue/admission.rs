@@ -2,11 +2,13 @@
 //!
 //! 1. Every lane has a share: the objects and bytes of two batches, one in work and one gathered.
 //! 2. While every lane has room for all that may arrive, receives run side by side.
-//! 3. While some lanes are full and others are not, one receive at a time goes on, after a pause: enough
-//!    to find the messages of the others, and little of a full lane's backlog.
-//! 4. An object for a full lane waits in the lane's overflow, a quarter of its share. Beyond that its
-//!    message is released with a growing delay, and the pause before the next receive doubles.
-//! 5. Receiving stops while every lane is full, or while the queue allows no more messages in flight.
+//! 3. While some lanes have no room for a receive and others have, one receive at a time goes on, after a
+//!    pause: enough to find the messages of the others, and little of a full lane's backlog.
+//! 4. Objects for a full lane wait in the lane's overflow, a quarter of its share. Once that is full, a
+//!    message is released with a growing delay, and the pause before the next receive doubles. A message
+//!    that finds room enters with all of its objects.
+//! 5. Receiving stops while no lane has room for a receive, or while the queue allows no more messages in
+//!    flight.
 //!
 //! So an object is never dispatched late because of another lane, and a lane that is stuck keeps nothing
 //! but its own objects away. Dead letters without a pipeline have a share of their own; it bounds the
@@ -139,7 +141,8 @@ impl Admission {
             state.pause = PAUSE;
         } else {
             let pipelines = self.shares.len() - 1;
-            let someone_has_room = all.take(pipelines).any(|lane| has_room(lane, 1));
+            // One that has room for a part of a receive only would release the rest, for long.
+            let someone_has_room = all.take(pipelines).any(|lane| has_room(lane, arriving));
             if !someone_has_room || state.expected > 0 {
                 return Answer::Full;
             }
@@ -202,22 +205,26 @@ pub(super) struct LaneShare {
 }
 
 impl LaneShare {
-    /// Room for an object of so many bytes. `None`: the lane and its overflow are full.
-    pub(super) fn enter(&self, bytes: u64) -> Option<Place> {
+    /// Whether the objects of a message may enter. `false`: the lane and its overflow are full.
+    pub(super) fn accepts(&self) -> bool {
         let share = self.admission.shares[self.lane];
-        // No more than a batch: one huge object, or one that claims to be, does not fill the lane.
-        let bytes = bytes.min(share.bytes / 2);
         let mut state = self.admission.lock();
-        let lane = &mut state.lanes[self.lane];
+        let lane = &state.lanes[self.lane];
         let full = lane.objects >= share.objects + share.objects / OVERFLOW as usize
             || lane.bytes >= share.bytes.saturating_add(share.bytes / OVERFLOW);
-        if full {
-            state.refused = true;
-            return None;
-        }
+        state.refused |= full;
+        !full
+    }
+
+    /// An object of so many bytes enters.
+    pub(super) fn enter(&self, bytes: u64) -> Place {
+        // No more than a batch: one huge object, or one that claims to be, does not fill the lane.
+        let bytes = bytes.min(self.admission.shares[self.lane].bytes / 2);
+        let mut state = self.admission.lock();
+        let lane = &mut state.lanes[self.lane];
         lane.objects += 1;
         lane.bytes += bytes;
-        Some(Place { share: self.clone(), bytes })
+        Place { share: self.clone(), bytes }
     }
 }
 
@@ -261,7 +268,7 @@ mod tests {
 
     /// Fills a lane and its overflow.
     fn fill(lane: &LaneShare) -> Vec<Place> {
-        (0..25).map(|_| lane.enter(1).unwrap()).collect()
+        (0..25).map(|_| lane.enter(1)).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,8 +279,8 @@ mod tests {
         drop(first);
         drop(begin(&admission).unwrap());
         drop(second);
-        let _large = admission.lane(0).enter(1_000).unwrap();
-        let _larger = admission.lane(0).enter(1_000).unwrap();
+        let _large = admission.lane(0).enter(1_000);
+        let _larger = admission.lane(0).enter(1_000);
         let _one = begin(&admission).expect("the other lane has room");
         assert!(begin(&admission).is_none(), "one at a time: the first lane has its bytes");
     }
@@ -327,16 +334,31 @@ mod tests {
         // What had to be refused makes the pauses longer.
         clock.advance(PAUSE);
         assert!(begin(&admission).is_some());
-        assert!(admission.lane(0).enter(1).is_none());
+        assert!(!admission.lane(0).accepts());
         for pause in [2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
             clock.advance(LONGEST_PAUSE);
             assert!(begin(&admission).is_some());
-            assert!(admission.lane(0).enter(1).is_none());
+            assert!(!admission.lane(0).accepts());
             clock.advance(pause - Duration::from_millis(1));
             assert!(begin(&admission).is_none(), "{pause:?}");
         }
         drop(places);
         assert!(begin(&admission).is_some(), "at once: the lane has room again");
+    }
+
+    /// Else the objects of a single pipeline were released for a quarter of an hour, in good health.
+    #[tokio::test(start_paused = true)]
+    async fn a_receive_waits_until_a_lane_has_room_for_all_of_it() {
+        let (clock, admission) = two_lanes();
+        let lanes = [admission.lane(0), admission.lane(1)];
+        let mut places: Vec<Place> = lanes
+            .iter()
+            .flat_map(|lane| (0..11).map(|_| lane.enter(1)).collect::<Vec<_>>())
+            .collect();
+        clock.advance(LONGEST_PAUSE);
+        assert!(begin(&admission).is_none(), "nine of ten would have room");
+        drop(places.pop());
+        assert!(begin(&admission).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -166,12 +166,10 @@ pub(super) struct Item {
     pub(super) _place: Place,
 }
 
-impl Item {
-    /// Releases the message, as its lane cannot accept the object for now.
-    pub(super) fn put_off(self) {
-        let receives = self.ticket.origin().receive_count;
-        self.ticket.release(lane_delay(receives));
-    }
+/// Releases a message whose objects their lane cannot accept for now.
+pub(super) fn put_off(ticket: Ticket) {
+    let receives = ticket.origin().receive_count;
+    ticket.release(lane_delay(receives));
 }
 
 /// How long a message stays away whose object could not be handled: 5 s, doubled with every receive,
@@ -182,7 +180,7 @@ pub(super) fn retry_delay(receive_count: u32) -> Duration {
 
 /// The same for objects that their lane cannot accept, which says nothing about the objects: 15 min,
 /// doubled with every receive, so that an outage of hours does not use up ten receives.
-pub(super) fn lane_delay(receive_count: u32) -> Duration {
+fn lane_delay(receive_count: u32) -> Duration {
     backoff(Duration::from_secs(15 * 60), receive_count, Duration::from_secs(6 * 3_600))
 }
 

@@ -1,6 +1,6 @@
 //! Receiving: messages → objects in the lanes of their pipelines. Dispatching waits for nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::admission::{LaneShare, Reservation};
-use super::delivery::{Delivery, Release, Ticket, lane_delay};
+use super::delivery::{Delivery, Release, Ticket, put_off};
 use super::lane::Entrance;
 use super::routing::{Route, Routed, route};
 use super::settle::Unsent;
@@ -199,8 +199,14 @@ impl Intake {
         if nothing > 0 {
             tracing::debug!(message_id = %message.id, records = nothing, "records with nothing to do");
         }
-        for (index, object) in objects {
+        let lanes: BTreeSet<usize> = objects.iter().map(|(index, _)| *index).collect();
+        let (accepting, full): (BTreeSet<_>, BTreeSet<_>) =
+            lanes.into_iter().partition(|index| self.lanes[*index].accepts());
+        for (index, object) in objects.into_iter().filter(|(index, _)| accepting.contains(index)) {
             self.lanes[index].enter(object.clone(), delivery.ticket());
+        }
+        if !full.is_empty() {
+            put_off(delivery.ticket());
         }
         self.note_unmatched(&unmatched);
         let dead_letter = self.shared.receiving.on_unmatched == OnUnmatched::DeadLetter;
@@ -229,16 +235,12 @@ impl Intake {
 
     fn dead_letter(&self, letter: DeadLetter, ticket: Ticket) {
         let bytes = letter.body.as_ref().map_or(0, String::len) as u64;
-        match self.dead_letter_share.enter(bytes) {
-            // Without a receiver the worker was cut off, and the ticket releases its message.
-            Some(place) => {
-                drop(self.dead_letters.send(Unsent { letter, ticket, _place: place }));
-            }
-            None => {
-                let receives = ticket.origin().receive_count;
-                ticket.release(lane_delay(receives));
-            }
+        if !self.dead_letter_share.accepts() {
+            return put_off(ticket);
         }
+        let place = self.dead_letter_share.enter(bytes);
+        // Without a receiver the worker was cut off, and the ticket releases its message.
+        drop(self.dead_letters.send(Unsent { letter, ticket, _place: place }));
     }
 
     fn note_unmatched(&mut self, objects: &[&ObjectEvent]) {

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::admission::LaneShare;
 use super::breaker::Open;
-use super::delivery::{Item, Ticket, lane_delay};
+use super::delivery::{Item, Ticket, put_off};
 use super::merging::Wake;
 use super::newest::NewestEvent;
 use super::settle::settle;
@@ -41,19 +41,17 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// Passes an object to the lane. Where the lane is full, or fails by a fault of its own, the message is
-    /// released instead: the other lanes go on.
+    /// Whether the objects of a message may enter. Where the lane is full, or fails by a fault of its own,
+    /// the message is released instead: the other lanes go on.
+    pub(super) fn accepts(&self) -> bool {
+        !self.failing.load(Ordering::SeqCst) && self.share.accepts()
+    }
+
+    /// Passes an object to the lane.
     pub(super) fn enter(&self, object: ObjectEvent, ticket: Ticket) {
-        let failing = self.failing.load(Ordering::SeqCst);
-        let place = self.share.enter(object.size.unwrap_or(0)).filter(|_| !failing);
-        match place {
-            // Without a receiver the worker was cut off, and the ticket releases its message.
-            Some(place) => drop(self.items.send(Item { object, ticket, _place: place })),
-            None => {
-                let receives = ticket.origin().receive_count;
-                ticket.release(lane_delay(receives));
-            }
-        }
+        let place = self.share.enter(object.size.unwrap_or(0));
+        // Without a receiver the worker was cut off, and the ticket releases its message.
+        drop(self.items.send(Item { object, ticket, _place: place }));
     }
 
     /// Whether the queue seems to be empty for now.
@@ -161,7 +159,7 @@ impl Lane {
             tokio::select! {
                 () = stop.cancelled() => return,
                 item = self.items.recv() => match item {
-                    Some(item) => item.put_off(),
+                    Some(item) => put_off(item.ticket),
                     None => return,
                 },
             }
@@ -176,7 +174,7 @@ impl Lane {
         loop {
             let begun = self.retry.begin(STALLED);
             // Cutting it off is safe at any point; but what is in work is worth finishing.
-            let ingested = self.pipeline.bronze.ingest(&requested).await;
+            let ingested = Box::pin(self.pipeline.bronze.ingest(&requested)).await;
             drop(begun);
             let error = match ingested {
                 Ok(ingested) => match unreadable(&ingested) {
@@ -230,7 +228,7 @@ impl Lane {
         } else {
             *open = None;
             while let Ok(item) = self.items.try_recv() {
-                item.put_off();
+                put_off(item.ticket);
             }
             "bronze failed; its objects stay in the queue, and other pipelines go on"
         };

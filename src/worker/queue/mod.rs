@@ -119,8 +119,9 @@ impl Tasks {
             let share = shared.receiving.admission.lane(index);
             let (lane, entrance) = lane::Lane::new(shared, pipeline, share, wake.clone());
             let ending = lane_ended.clone().drop_guard();
+            let running = Box::pin(lane.run());
             all.spawn(async move {
-                lane.run().await;
+                running.await;
                 drop(ending);
             });
             all.spawn(merging::run(shared.clone(), pipeline.clone(), wake.clone(), lane_ended));
