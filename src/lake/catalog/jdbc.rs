@@ -71,7 +71,7 @@ impl JdbcCatalog {
         Ok(catalog)
     }
 
-    /// Looks first: whoever only reads needs no right to create, and waits for no writer.
+    /// Probes first: a client that only reads needs no right to create, and waits for no writer.
     async fn create_missing_tables(&self) -> Result<(), CatalogError> {
         let mut missing = false;
         for probe in PROBES {
