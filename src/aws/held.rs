@@ -5,7 +5,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
-use super::signing::Unsigned;
 use crate::ambient::SharedAmbient;
 
 /// Lifetime assumed where none is known: the `expires_in` of a token is optional in RFC 6749.
@@ -27,11 +26,11 @@ impl<T> Default for Held<T> {
 
 impl<T: Clone> Held<T> {
     /// The held value, or else the one that `ask` returns, with its lifetime.
-    pub(crate) async fn get(
+    pub(crate) async fn get<E>(
         &self,
         ambient: &SharedAmbient,
-        ask: impl Future<Output = Result<(T, Option<Duration>), Unsigned>>,
-    ) -> Result<T, Unsigned> {
+        ask: impl Future<Output = Result<(T, Option<Duration>), E>>,
+    ) -> Result<T, E> {
         let mut held = self.0.lock().await;
         match &*held {
             Some((value, stale)) if ambient.now() < *stale => Ok(value.clone()),

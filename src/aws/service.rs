@@ -74,6 +74,8 @@ impl Service {
             .user_agent(concat!("silversmith/", env!("CARGO_PKG_VERSION")))
             // A redirected swap would be sent twice.
             .redirect(reqwest::redirect::Policy::none())
+            // As the SDK's clients do.
+            .no_proxy()
             .build()
             .map_err(|e| ServiceError::Client(chain(&e)))?;
         let signer = Signer::new(provider, region, &id.to_ascii_lowercase(), ambient.clone());
@@ -86,9 +88,8 @@ impl Service {
     /// # Errors
     /// The last failure.
     pub async fn ask(&self, call: &Call) -> Result<Reply, CallError> {
-        let patience = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_times(3);
+        let patience =
+            ExponentialBuilder::default().with_min_delay(Duration::from_secs(1)).with_max_times(3);
         let once = || self.send(call);
         once.retry(patience).sleep(pauses(&self.ambient)).when(CallError::may_pass).await
     }

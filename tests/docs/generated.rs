@@ -7,7 +7,8 @@ use silversmith::config::{Problem, parse};
 use super::{read, root};
 use crate::cli::Folder;
 
-const BEGIN: &str = "<!-- made from the code: SILVERSMITH_BLESS=1 cargo test docs:: -->\n";
+const BEGIN: &str =
+    "<!-- made from the code: SILVERSMITH_BLESS=1 cargo test --all-features docs:: -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// Whether the files are rewritten instead of compared.
@@ -28,7 +29,7 @@ fn agrees(file: &str, made: &str) {
     let differs = found.lines().zip(made.lines()).find(|(found, made)| found != made);
     assert!(
         found == made,
-        "{file} is not what the code says: run SILVERSMITH_BLESS=1 cargo test docs::\n{differs:?}"
+        "{file} is not what the code says: run SILVERSMITH_BLESS=1 cargo test --all-features docs::\n{differs:?}"
     );
 }
 

@@ -1,6 +1,6 @@
 //! The documentation agrees with the code: tables that are made from it, links, names, words.
 //!
-//! `SILVERSMITH_BLESS=1 cargo test docs::` rewrites what is made from the code.
+//! `SILVERSMITH_BLESS=1 cargo test --all-features docs::` rewrites what is made from the code.
 
 mod generated;
 mod links;

@@ -39,7 +39,7 @@ install_debian() {
     mkdir -p /etc/postgresql-common
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
   fi
-  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends
+  local install=(setsid --wait env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends
     -o Dpkg::Options::=--force-confold postgresql)
   "${install[@]}" >&2 || {
     say "trying again with fresh package lists"
