@@ -4,7 +4,6 @@
 //! and `dlq --reason` selects by them. A new kind of failure gets a new word; no word changes.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// Why an object was not ingested, or a message became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,14 +91,6 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Reason {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::parse(word)
     }
 }
 

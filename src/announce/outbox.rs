@@ -142,6 +142,22 @@ impl Announcer {
         first_error.map_or(Ok(count), Err)
     }
 
+    /// How far a table's commits are announced: what is above it, the outbox still needs snapshot by snapshot.
+    /// `None`: the table's commits are not announced.
+    pub async fn consumed(&self, table: &Table) -> Result<Option<SequenceNumber>, AnnounceError> {
+        if !self.tables.iter().any(|(_, name)| name == table.name()) {
+            return Ok(None);
+        }
+        let stored =
+            checkpoint::load::<AnnouncedCheckpoint>(&*self.checkpoints, &self.pipeline).await?;
+        let known =
+            stored.and_then(|(mut stored, _)| stored.tables.remove(&table.name().to_string()));
+        let known = known.filter(|known| known.table_uuid == table.uuid());
+        Ok(Some(
+            known.map_or(SequenceNumber::default(), |known| SequenceNumber(known.sequence_number)),
+        ))
+    }
+
     async fn table(
         &self,
         kind: NoticeKind,
@@ -258,19 +274,17 @@ fn news(table: &Table, known: Option<&Through>) -> Vec<Snapshot> {
     let after = known
         .filter(|known| known.table_uuid == uuid)
         .map(|known| SequenceNumber(known.sequence_number));
-    let line = table.ancestry();
-    if let (Some(oldest), false) = (line.snapshots.last(), line.complete)
-        && after.is_none_or(|after| oldest.sequence > after.next())
+    if !table.has_whole_history()
+        && after.is_none_or(|after| table.oldest_sequence() > after.next())
     {
         tracing::warn!(
             table = %table.name(),
-            oldest = oldest.id.0,
+            oldest_sequence = table.oldest_sequence().0,
             "snapshots expired before they were announced; they will not be announced"
         );
     }
-    let mut news: Vec<Snapshot> = line
-        .snapshots
-        .into_iter()
+    let mut news: Vec<Snapshot> = table
+        .ancestors()
         .take_while(|snapshot| after.is_none_or(|after| snapshot.sequence > after))
         .collect();
     news.reverse();

@@ -92,7 +92,7 @@ async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Res
     };
     let bronze = wired.lake.load(&silver.bronze).await?;
     if let Some(id) = to
-        && !bronze.ancestry().snapshots.iter().any(|s| s.id.0 == id)
+        && !bronze.ancestors().any(|s| s.id.0 == id)
     {
         return Err(Usage(format!(
             "{} has no snapshot {id}; `silversmith history {}` lists its snapshots",

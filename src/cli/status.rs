@@ -144,7 +144,7 @@ fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
         None => None,
     };
     let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
-    let newer = bronze.ancestry().snapshots.iter().filter(|s| s.sequence > merged).count();
+    let newer = bronze.ancestors().take_while(|s| s.sequence > merged).count();
     Ok(newer as i64)
 }
 

@@ -157,7 +157,8 @@ impl Lake {
         base: &Table,
         change: Change,
     ) -> Result<CommitOutcome, LakeError> {
-        let mut prepared = match prepare(self, base, &change).await {
+        let expired = self.due(base).await;
+        let mut prepared = match prepare(self, base, &change, &expired).await {
             Ok(prepared) => prepared,
             Err(error) => {
                 change.discard().await;
@@ -173,6 +174,7 @@ impl Lake {
         let settled = self.settle(base, &prepared).await;
         Ok(match settled {
             Settled::Committed(table) => {
+                self.delete_expired(base, &expired, &table).await;
                 CommitOutcome::Committed { table, snapshot: prepared.snapshot }
             }
             Settled::Unknown(unknown) => CommitOutcome::Unknown(unknown),

@@ -1,6 +1,7 @@
 //! New tables, and the test of the warehouse.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use iceberg::spec::{FormatVersion, TableMetadataBuilder, Transform, UnboundPartitionSpec};
@@ -8,6 +9,7 @@ use iceberg::{MetadataLocation, TableCreation, TableRequirement};
 
 use super::catalog::{Proposal, Swap};
 use super::error::Doing;
+use super::expire;
 use super::read::plan::SURE_BOUNDS;
 use super::write::uncommitted::Written;
 use super::{Lake, LakeError, Table, TableName, TableSchema};
@@ -18,9 +20,10 @@ pub(super) const SNAPSHOTS_KEPT_MS: i64 = 86_400_000;
 /// Table properties that every table of silversmith starts with (Iceberg's documentation, "Table properties").
 fn first_properties() -> HashMap<String, String> {
     HashMap::from([
-        ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
+        (expire::MAX_AGE.to_owned(), SNAPSHOTS_KEPT_MS.to_string()),
         ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
         ("write.format.default".to_owned(), "parquet".to_owned()),
+        (expire::DELETE_METADATA.to_owned(), "true".to_owned()),
         (SURE_BOUNDS.to_owned(), "1".to_owned()),
     ])
 }
@@ -121,7 +124,7 @@ impl Lake {
             metadata_location: location.to_string(),
             requirements: vec![TableRequirement::NotExist],
             updates: built.changes,
-            metadata: built.metadata,
+            metadata: Arc::new(built.metadata),
         })
     }
 }

@@ -13,6 +13,7 @@ mod change;
 mod commit;
 mod create;
 mod error;
+mod expire;
 mod files;
 mod ids;
 mod name;
@@ -24,25 +25,28 @@ mod table;
 pub mod write;
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use change::{Change, CommitProperties, Removed};
 pub use commit::CommitOutcome;
 pub use create::ProbeError;
 pub use error::{LakeError, UnknownCommit};
+pub use expire::{BoxedError, Consumers};
 pub use files::{local_files, memory_files, s3_files};
 pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use ids::{SequenceNumber, SnapshotId};
 pub use name::{BadTableName, TableName};
 pub use schema::{TableSchema, arrow_type, storable, type_name};
-pub use table::{Ancestry, Properties, Snapshot, Table};
+pub use table::{Properties, Snapshot, Table};
 pub use write::Uncommitted;
 
 use catalog::{Catalog, Proposal};
 use error::Doing;
+use futures::future::join_all;
 use iceberg::MetadataLocation;
 use iceberg::spec::TableMetadata;
+use moka::sync::Cache;
 
 use crate::ambient::SharedAmbient;
 
@@ -53,7 +57,15 @@ pub struct Lake {
     files: FileIO,
     warehouse: Arc<str>,
     ambient: SharedAmbient,
+    /// Metadata by the location of its file, which never changes.
+    metadata: Cache<String, Arc<TableMetadata>>,
+    consumers: Arc<OnceLock<Arc<dyn Consumers>>>,
 }
+
+/// Deletes under way at a time.
+const DELETES: usize = 16;
+/// Snapshots in the metadata that is kept in memory: some 1.5 KiB each.
+const CACHED_SNAPSHOTS: u64 = 8_000;
 
 impl Lake {
     /// A lake whose new tables go below `warehouse`, a location that `files` can write.
@@ -63,7 +75,17 @@ impl Lake {
         warehouse: &str,
         ambient: SharedAmbient,
     ) -> Self {
-        Self { catalog, files, warehouse: warehouse.trim_end_matches('/').into(), ambient }
+        let weight =
+            |_: &String, metadata: &Arc<TableMetadata>| 1 + metadata.snapshots().len() as u32;
+        let metadata = Cache::builder().max_capacity(CACHED_SNAPSHOTS).weigher(weight).build();
+        let warehouse = warehouse.trim_end_matches('/').into();
+        Self { catalog, files, warehouse, ambient, metadata, consumers: Arc::default() }
+    }
+
+    /// From now on commits expire snapshots that all of these have consumed: see [`Consumers`]. The lake and its
+    /// clones have one such port; a second one is ignored.
+    pub fn expire_behind(&self, consumers: Arc<dyn Consumers>) {
+        drop(self.consumers.set(consumers));
     }
 
     /// The clock and the ids that this lake uses.
@@ -82,12 +104,24 @@ impl Lake {
             return Ok(None);
         };
         let metadata = match entry.metadata {
-            Some(metadata) => metadata,
-            None => TableMetadata::read_from(&self.files, &entry.pointer.metadata_location)
-                .await
-                .doing(name, "reading its metadata")?,
+            Some(metadata) => Arc::new(metadata),
+            None => self.metadata_at(name, &entry.pointer.metadata_location).await?,
         };
         Table::new(name.clone(), metadata, entry.pointer, &self.files).map(Some)
+    }
+
+    async fn metadata_at(
+        &self,
+        name: &TableName,
+        location: &str,
+    ) -> Result<Arc<TableMetadata>, LakeError> {
+        if let Some(metadata) = self.metadata.get(location) {
+            return Ok(metadata);
+        }
+        let read = TableMetadata::read_from(&self.files, location).await;
+        let metadata = Arc::new(read.doing(name, "reading its metadata")?);
+        self.metadata.insert(location.to_owned(), metadata.clone());
+        Ok(metadata)
     }
 
     /// The table's current state in the catalog.
@@ -106,20 +140,23 @@ impl Lake {
         let location = MetadataLocation::from_str(&proposal.metadata_location)
             .doing(name, "naming its metadata")?;
         let written = proposal.metadata.write_to(&self.files, &location).await;
-        written.doing(name, "writing its metadata")
+        written.doing(name, "writing its metadata")?;
+        // What the table is after the swap needs not be read back.
+        self.metadata.insert(proposal.metadata_location.clone(), proposal.metadata.clone());
+        Ok(())
     }
 
     /// Deletes files that no committed metadata can name. A failure is only logged: it leaves an orphan, which
     /// harms nothing.
     async fn delete_unnamed(&self, paths: Vec<String>) {
-        for path in paths {
-            let deleted = match self.files.new_input(&path) {
-                Ok(_) => self.files.delete(&path).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = deleted {
-                tracing::debug!(path, %error, "an unused file could not be deleted");
-            }
+        for some in paths.chunks(DELETES) {
+            join_all(some.iter().map(|path| self.delete(path))).await;
+        }
+    }
+
+    async fn delete(&self, path: &str) {
+        if let Err(error) = self.files.delete(path).await {
+            tracing::debug!(path, %error, "an unused file could not be deleted");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A table as it was loaded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeZone, Utc};
 use iceberg::Runtime;
@@ -9,6 +10,7 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 
 use super::catalog::Pointer;
 use super::error::Doing;
+use super::expire::line;
 use super::{LakeError, SequenceNumber, SnapshotId, TableName, TableSchema};
 
 /// Properties, by key: of a table, or of a snapshot (its summary).
@@ -41,19 +43,10 @@ pub struct Snapshot {
     pub summary: Properties,
 }
 
-/// The current snapshot and those it was made from, newest first.
-#[derive(Debug, Clone)]
-pub struct Ancestry {
-    /// The snapshots that are still in the metadata.
-    pub snapshots: Vec<Snapshot>,
-    /// Whether the last of them has no parent: nothing of the history has expired.
-    pub complete: bool,
-}
-
 impl Table {
     pub(super) fn new(
         name: TableName,
-        metadata: TableMetadata,
+        metadata: Arc<TableMetadata>,
         pointer: Pointer,
         files: &FileIO,
     ) -> Result<Self, LakeError> {
@@ -136,17 +129,30 @@ impl Table {
 
     /// The current snapshot and those it was made from, newest first, as far as they have not expired.
     pub(super) fn line(&self) -> impl Iterator<Item = &SnapshotRef> {
-        let metadata = self.metadata();
-        let parent =
-            |snapshot: &&SnapshotRef| metadata.snapshot_by_id(snapshot.parent_snapshot_id()?);
-        std::iter::successors(metadata.current_snapshot(), move |snapshot| parent(snapshot))
+        line(self.metadata(), self.metadata().current_snapshot())
     }
 
-    /// The current snapshot's line of ancestors.
-    pub fn ancestry(&self) -> Ancestry {
-        let complete =
-            self.line().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none());
-        Ancestry { snapshots: self.line().map(view).collect(), complete }
+    /// The current snapshot and those it was made from, newest first, as far as they have not expired. Each is
+    /// made as it is reached: a caller that needs the newest pays for these.
+    pub fn ancestors(&self) -> impl Iterator<Item = Snapshot> {
+        self.line().map(view)
+    }
+
+    /// How many [`Table::ancestors`] there are.
+    pub fn history_length(&self) -> usize {
+        self.line().count()
+    }
+
+    /// Whether nothing of the current snapshot's history has expired.
+    pub fn has_whole_history(&self) -> bool {
+        self.line().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none())
+    }
+
+    /// The sequence number of the oldest of [`Table::ancestors`].
+    pub fn oldest_sequence(&self) -> SequenceNumber {
+        self.line()
+            .last()
+            .map_or(SequenceNumber::default(), |s| SequenceNumber(s.sequence_number()))
     }
 
     /// Where the table's files go.

@@ -29,7 +29,8 @@ use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    CommitProperties, Lake, LakeError, SequenceNumber, Table, TableName, Uncommitted, properties,
+    CommitProperties, Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, Uncommitted,
+    properties,
 };
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
@@ -95,8 +96,7 @@ impl Ledger {
         let Some(bronze) = bronze else { return Ok(vec![]) };
         let through = self.published_through(bronze, objects).await?;
         let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
-        let mut line = bronze.ancestry().snapshots;
-        line.retain(|snapshot| snapshot.sequence > after);
+        let line: Vec<Snapshot> = bronze.ancestors().take_while(|s| s.sequence > after).collect();
         let mut files = Vec::new();
         for snapshot in line.iter().rev() {
             if let Some(json) = snapshot.summary.get(FILES) {
@@ -108,6 +108,13 @@ impl Ledger {
             }
         }
         Ok(files)
+    }
+
+    /// How far bronze is published: what is above it, the ledger still needs snapshot by snapshot.
+    pub async fn consumed(&self) -> Result<SequenceNumber, LakeError> {
+        let objects = self.lake.find(&self.objects).await?;
+        let published = objects.map(|objects| objects.position(PUBLISHED)).transpose()?.flatten();
+        Ok(published.map_or(SequenceNumber::default(), |published| published.sequence))
     }
 
     async fn published_through(

@@ -70,11 +70,10 @@ impl Ledger {
 
     /// Whether snapshots may have expired before they were published.
     async fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
-        let line = bronze.ancestry();
-        if line.complete {
+        if bronze.has_whole_history() {
             return Ok(false);
         }
-        let oldest = line.snapshots.last().map_or(SequenceNumber::default(), |s| s.sequence);
+        let oldest = bronze.oldest_sequence();
         Ok(match self.published_through(bronze, objects).await? {
             None => true,
             Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence.next() < oldest,

@@ -16,8 +16,6 @@ pub use invocation::InvocationQueue;
 pub use memory::MemoryQueue;
 pub use sqs::SqsQueue;
 
-use crate::error::Kind;
-
 /// The queue's id of a message: the same at every receive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub String);
@@ -113,13 +111,6 @@ pub struct QueueError {
     /// What the queue said.
     #[source]
     pub source: std::io::Error,
-}
-
-impl QueueError {
-    /// What an operator does next.
-    pub fn kind(&self) -> Kind {
-        Kind::Look
-    }
 }
 
 /// A queue that delivers at least once, in any order.

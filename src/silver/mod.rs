@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::checkpoint::CheckpointStore;
 use crate::lake::position::Position;
-use crate::lake::{Lake, SnapshotId, Table, properties};
+use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
 use crate::merge::newest::Share;
 use crate::merge::{Counts, MAX_PASSES, MergeEngine, MergeTask};
 use range::Range;
@@ -204,7 +204,7 @@ impl Silver {
             let range = Range {
                 files: self.lake.files_of(bronze, None, &[]).await?,
                 end: Position::of(bronze, &tip),
-                snapshots: bronze.ancestry().snapshots.len(),
+                snapshots: bronze.history_length(),
                 superset: false,
                 from: None,
             };
@@ -248,6 +248,17 @@ impl Silver {
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(false) };
         let tip = bronze.current().map(|tip| Position::of(&bronze, &tip));
         Ok(tip.is_some() && tip.as_ref() != through)
+    }
+
+    /// How far bronze is merged: what is above it, this silver table still needs snapshot by snapshot.
+    pub async fn consumed(&self) -> Result<SequenceNumber, SilverError> {
+        // A requested rewind needs older ones again.
+        if self.rewind().await?.is_some() {
+            return Ok(SequenceNumber::default());
+        }
+        let silver = self.lake.find(&self.settings.rules.table).await?;
+        let merged = silver.map(|silver| silver.position(MERGED)).transpose()?.flatten();
+        Ok(merged.map_or(SequenceNumber::default(), |merged| merged.sequence))
     }
 
     fn task(&self, tables: &Tables, range: &Range, refresh_equal: bool) -> Option<MergeTask> {

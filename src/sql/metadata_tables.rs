@@ -1,5 +1,6 @@
 //! The metadata tables `t.history`, `t.snapshots` and `t.files`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -23,7 +24,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> Rows {
 }
 
 pub(super) fn history(table: &Table) -> Rows {
-    let line: Vec<SnapshotId> = table.ancestry().snapshots.iter().map(|s| s.id).collect();
+    let line: HashSet<SnapshotId> = table.ancestors().map(|s| s.id).collect();
     let all = table.snapshots();
     batch(vec![
         ("made_current_at", times(all.iter().map(|s| s.at))),

@@ -80,7 +80,7 @@ impl Rowwise {
                 missing.push(column.clone());
             }
         }
-        let plan = self.plan(context, self.with_columns(statement, &missing)).await?;
+        let plan = self.plan(context, self.with_columns(statement, &missing)?).await?;
         self.check_functions(plan.logical_plan())?;
         Ok(plan)
     }
@@ -99,7 +99,11 @@ impl Rowwise {
         context.execute_logical_plan(plan).await.map_err(failed)
     }
 
-    fn with_columns(&self, mut statement: Statement, missing: &[String]) -> Statement {
+    fn with_columns(
+        &self,
+        mut statement: Statement,
+        missing: &[String],
+    ) -> Result<Statement, SqlError> {
         let deleted = match &self.delete_when {
             Some(expression) => format!("coalesce(({expression}), false)"),
             None => "false".to_owned(),
@@ -112,14 +116,13 @@ impl Rowwise {
             // A row that deletes its key passes, whatever the filter says.
             if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
                 let either = format!("({filter}) OR coalesce(({delete_when}), false)");
-                select.selection = expression(&self.what, &either).ok();
+                select.selection = Some(expression(&self.what, &either)?);
             }
-            if let Ok(expr) = expression(&self.what, &deleted) {
-                let alias = Ident::with_quote('"', DELETED);
-                select.projection.push(SelectItem::ExprWithAlias { expr, alias });
-            }
+            let expr = expression(&self.what, &deleted)?;
+            let alias = Ident::with_quote('"', DELETED);
+            select.projection.push(SelectItem::ExprWithAlias { expr, alias });
         }
-        statement
+        Ok(statement)
     }
 
     fn check_functions(&self, plan: &LogicalPlan) -> Result<(), SqlError> {

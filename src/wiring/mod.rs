@@ -1,6 +1,7 @@
 //! Settings → backends: the only folder that names them all.
 
 mod catalog;
+mod consumers;
 mod error;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::queue::SqsQueue;
 use crate::silver::Silver;
 use crate::source::{DirectoryStore, RawStore, S3Store};
+use consumers::PipelineConsumers;
 pub use error::WiringError;
 
 /// What happens where a lake does not exist yet.
@@ -50,12 +52,14 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let checkpoints = checkpoints(&settings, aws)?;
     let bus = settings.lake.event_bus.clone();
     let wired = assemble(settings, lake, source, checkpoints, intake);
-    Ok(match (bus, aws) {
+    let wired = match (bus, aws) {
         (Some(bus), Some(aws)) => {
             wired.announcing_on(&(Arc::new(EventBridge::new(aws.eventbridge(), &bus)) as _))
         }
         _ => wired,
-    })
+    };
+    expire_behind(&wired);
+    Ok(wired)
 }
 
 /// AWS, if anything in the settings is on AWS.
@@ -133,6 +137,11 @@ fn checkpoints(
             Arc::new(S3Checkpoints::new(s3, bucket, prefix))
         }
     })
+}
+
+/// From now on commits expire the snapshots that no pipeline needs any more.
+pub fn expire_behind(wired: &Wired) {
+    wired.lake.expire_behind(Arc::new(PipelineConsumers(wired.pipelines.clone())));
 }
 
 /// Builds the pipelines of the settings on the given ports.

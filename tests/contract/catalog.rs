@@ -45,7 +45,7 @@ impl Backing {
         let location =
             MetadataLocation::new_with_metadata(built.metadata.location(), &built.metadata);
         let first = Proposal {
-            metadata: built.metadata,
+            metadata: built.metadata.into(),
             metadata_location: location.to_string(),
             requirements: vec![TableRequirement::NotExist],
             updates: built.changes,
@@ -92,7 +92,7 @@ impl Backing {
                     snapshot_id: metadata.current_snapshot_id(),
                 },
             ],
-            metadata: built.metadata,
+            metadata: built.metadata.into(),
             updates: built.changes,
         };
         self.write(&next).await;

@@ -54,7 +54,8 @@ async fn only_the_third_snapshot_is_merged() {
         world.bronze().await;
     }
     world.silver().await;
-    let before = world.table("bronze.orders").await.ancestry().snapshots;
+    let before = world.table("bronze.orders").await;
+    let before: Vec<_> = before.ancestors().collect();
     let (stored, _) =
         checkpoint::load::<SilverCheckpoint>(&*world.checkpoints, "orders").await.unwrap().unwrap();
     assert_eq!(stored.bronze_snapshot_id, Some(before[0].id.0));

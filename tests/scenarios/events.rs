@@ -203,9 +203,11 @@ async fn a_failing_pipeline_does_not_hold_up_the_others() {
     let queued = QueuedWorld::new(&with_another());
     queued.put("1.csv", ROW, 1).await;
     queued.drain().await.unwrap();
-    // Another program deletes a file of the table.
-    let table = queued.world.table("bronze.customers").await;
-    queued.world.files.delete(table.metadata_location()).await.unwrap();
+    // Another program commits to the table, and deletes a file of it.
+    queued.world.set_property("bronze.customers", "owner", "someone").await;
+    let table = "bronze.customers".parse().unwrap();
+    let entry = queued.world.catalog.load(&table).await.unwrap().unwrap();
+    queued.world.files.delete(&entry.pointer.metadata_location).await.unwrap();
     queued.put("2.csv", &row(2), 2).await;
     queued
         .work_while(async {

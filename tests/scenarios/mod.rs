@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod convergence;
 mod events;
+mod expiry;
 mod foreign_deletes;
 mod gold;
 mod ledger;

@@ -32,7 +32,7 @@ use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
 use silversmith::telemetry::metrics::Layer;
-use silversmith::wiring::assemble;
+use silversmith::wiring::{assemble, expire_behind};
 
 /// A time on the day of the tests.
 pub fn at(hour: u32, minute: u32) -> DateTime<Utc> {
@@ -117,6 +117,7 @@ impl World {
         let source: Arc<dyn RawStore> = raw.clone();
         let wired =
             assemble(settings(pipelines), lake, source, checkpoints.clone(), Intake::Directory);
+        expire_behind(&wired);
         Self { wired, raw, ambient, catalog, checkpoints, files }
     }
 
@@ -230,6 +231,18 @@ impl World {
         .await;
     }
 
+    /// Tags a table's oldest snapshot, as any engine may.
+    pub async fn tag_oldest(&self, name: &str) -> SnapshotId {
+        use iceberg::spec::{SnapshotReference, SnapshotRetention};
+        let oldest = self.table(name).await.ancestors().last().unwrap().id;
+        self.change_metadata(name, |builder, _| {
+            let tag = SnapshotRetention::Tag { max_ref_age_ms: None };
+            builder.set_ref("first", SnapshotReference::new(oldest.0, tag)).unwrap()
+        })
+        .await;
+        oldest
+    }
+
     /// Sets a table property, as any engine may.
     pub async fn set_property(&self, name: &str, key: &str, value: &str) {
         let set = [(key.to_owned(), value.to_owned())];
@@ -267,7 +280,7 @@ impl World {
         let location = location.with_next_version();
         built.metadata.write_to(&self.files, &location).await.unwrap();
         let next = Proposal {
-            metadata: built.metadata,
+            metadata: Arc::new(built.metadata),
             metadata_location: location.to_string(),
             requirements: vec![],
             updates: built.changes,
@@ -279,7 +292,7 @@ impl World {
     pub async fn point(&self, table: &TableName, base: &Pointer, metadata_location: &str) {
         let metadata = iceberg::spec::TableMetadata::read_from(&self.files, metadata_location);
         let next = Proposal {
-            metadata: metadata.await.unwrap(),
+            metadata: Arc::new(metadata.await.unwrap()),
             metadata_location: metadata_location.to_owned(),
             requirements: vec![],
             updates: vec![],

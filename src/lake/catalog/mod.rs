@@ -20,6 +20,7 @@ mod rest;
 mod s3tables;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
@@ -50,13 +51,6 @@ pub struct Pointer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token(pub(super) String);
 
-impl Token {
-    /// A token of a backend that lives outside this crate (fakes, decorators).
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
 /// A table's entry in its catalog.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -70,7 +64,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Proposal {
     /// The next state.
-    pub metadata: TableMetadata,
+    pub metadata: Arc<TableMetadata>,
     /// Its file. It is written before the proposal is sent, unless the catalog writes it ([`Catalog::writes_metadata`]).
     pub metadata_location: String,
     /// What must be true of the state before (Iceberg REST specification, `TableRequirement`).

@@ -23,7 +23,7 @@ const MIN_COUNT_TO_MERGE: usize = 100;
 pub(in crate::lake) struct Manifests<'a> {
     lake: &'a Lake,
     table: &'a Table,
-    metadata: TableMetadata,
+    metadata: &'a TableMetadata,
     snapshot_id: i64,
     /// Newest first, the order in which engines write and plan them.
     list: Vec<ManifestFile>,
@@ -35,7 +35,7 @@ impl<'a> Manifests<'a> {
     pub(in crate::lake) fn new(
         lake: &'a Lake,
         table: &'a Table,
-        metadata: TableMetadata,
+        metadata: &'a TableMetadata,
         snapshot_id: i64,
     ) -> Self {
         let collector = SnapshotSummaryCollector::default();

@@ -4,7 +4,9 @@ mod append;
 mod manifests;
 mod overwrite;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use iceberg::TableRequirement;
 use iceberg::spec::{
@@ -160,7 +162,8 @@ pub(in crate::lake) struct Prepared {
     pub(in crate::lake) wrote: Written,
 }
 
-const MAIN: &str = "main";
+/// The branch that silversmith reads and writes.
+pub(in crate::lake) const MAIN: &str = "main";
 /// The ending of the bucket names in which S3 Tables keeps tables.
 const S3_TABLES_BUCKET: &str = "--table-s3";
 
@@ -168,15 +171,16 @@ pub(in crate::lake) async fn prepare(
     lake: &Lake,
     table: &Table,
     change: &Change,
+    expired: &[i64],
 ) -> Result<Prepared, LakeError> {
     let name = table.name();
-    let metadata = with_schema(table, change)?;
+    let metadata = &*with_schema(table, change)?;
     let mut snapshot_id = lake.ambient.snapshot_id();
     while metadata.snapshot_by_id(snapshot_id).is_some() {
         snapshot_id = lake.ambient.snapshot_id();
     }
 
-    let mut manifests = Manifests::new(lake, table, metadata.clone(), snapshot_id);
+    let mut manifests = Manifests::new(lake, table, metadata, snapshot_id);
     manifests.add(change.added()).await?;
     manifests.carry_over(change.removal()).await?;
     manifests.merge_small().await?;
@@ -185,7 +189,7 @@ pub(in crate::lake) async fn prepare(
     let manifest_list =
         format!("{}/metadata/snap-{snapshot_id}-{}.avro", table.location(), lake.ambient.uuid());
     wrote.push(manifest_list.clone());
-    write_manifest_list(lake, table, &metadata, snapshot_id, &manifest_list, manifests).await?;
+    write_manifest_list(lake, table, metadata, snapshot_id, &manifest_list, manifests).await?;
 
     let snapshot = iceberg::spec::Snapshot::builder()
         .with_snapshot_id(snapshot_id)
@@ -196,7 +200,7 @@ pub(in crate::lake) async fn prepare(
             lake.ambient.now().timestamp_millis().max(metadata.last_updated_ms() + 1),
         )
         .with_manifest_list(manifest_list)
-        .with_summary(summary(&metadata, change, &collector))
+        .with_summary(summary(metadata, change, &collector))
         .with_schema_id(metadata.current_schema_id())
         .build();
 
@@ -215,11 +219,11 @@ pub(in crate::lake) async fn prepare(
     if let Some(reference) = own_retention(table, snapshot_id) {
         builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
     }
-    let built = builder.build().doing(name, "making its new metadata")?;
+    let built = builder.remove_snapshots(expired).build().doing(name, "making its new metadata")?;
     let proposal = Proposal {
         requirements: requirements(table.metadata()),
         updates: built.changes,
-        metadata: built.metadata,
+        metadata: Arc::new(built.metadata),
         metadata_location: location.to_string(),
     };
     if !lake.catalog.writes_metadata() {
@@ -274,15 +278,16 @@ fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
 }
 
 /// The metadata as the manifests must see it: with the schema that the change brings.
-fn with_schema(table: &Table, change: &Change) -> Result<TableMetadata, LakeError> {
-    let metadata = table.metadata().clone();
-    let Some(schema) = &change.schema else { return Ok(metadata) };
+fn with_schema<'a>(table: &'a Table, change: &Change) -> Result<Cow<'a, TableMetadata>, LakeError> {
+    let metadata = table.metadata();
+    let Some(schema) = &change.schema else { return Ok(Cow::Borrowed(metadata)) };
     let built = metadata
+        .clone()
         .into_builder(Some(table.metadata_location().to_owned()))
         .add_current_schema(schema.iceberg().as_ref().clone())
         .and_then(|b| b.build())
         .doing(table.name(), "changing its schema")?;
-    Ok(built.metadata)
+    Ok(Cow::Owned(built.metadata))
 }
 
 async fn write_manifest_list(

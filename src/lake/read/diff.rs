@@ -93,9 +93,8 @@ impl Lake {
     /// # Errors
     /// [`LakeError::RolledBack`] when `start` was consumed but is not in the table's history.
     pub async fn diff(&self, table: &Table, start: Option<&Position>) -> Result<Diff, LakeError> {
-        let line = table.ancestry();
         let exact = match start {
-            None => line.complete,
+            None => table.has_whole_history(),
             Some(position) => match standing(table, position) {
                 Standing::Ahead => return Ok(Diff { steps: vec![], superset: false }),
                 Standing::InHistory => true,
@@ -113,15 +112,15 @@ impl Lake {
             let above = start.map_or(SequenceNumber::default(), |p| p.sequence);
             let mut steps: Vec<Step> = self.live_above(table, above).await?.into_iter().collect();
             // A snapshot that removed rows, and is still in the line, is reported all the same.
-            let newer = line.snapshots.iter().rev().filter(|s| s.sequence > above);
-            let removed = newer.map(|s| Did::parse(&s.operation)).find(Did::removes_rows);
+            let newer = table.ancestors().take_while(|s| s.sequence > above);
+            let removed = newer.map(|s| Did::parse(&s.operation)).filter(Did::removes_rows).last();
             if let (Some(step), Some(did)) = (steps.first_mut(), removed) {
                 step.did = did;
             }
             return Ok(Diff { steps, superset: true });
         }
         let mut steps = Vec::new();
-        for snapshot in line.snapshots {
+        for snapshot in table.ancestors() {
             if start.is_some_and(|p| p.snapshot == snapshot.id) {
                 break;
             }
