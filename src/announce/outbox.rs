@@ -279,7 +279,7 @@ fn news(table: &Table, known: Option<&Through>) -> Vec<Snapshot> {
     {
         tracing::warn!(
             table = %table.name(),
-            oldest_sequence = table.oldest_sequence().0,
+            oldest = table.ancestors().last().map(|oldest| oldest.id.0),
             "snapshots expired before they were announced; they will not be announced"
         );
     }
