@@ -14,8 +14,8 @@ use iceberg::spec::{
     ManifestFile, ManifestStatus, SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata,
 };
 
-use super::change::MAIN;
 use super::error::Doing;
+use super::table::{MAIN, line};
 use super::{Lake, LakeError, SequenceNumber, Table};
 use crate::error::chain;
 
@@ -253,13 +253,4 @@ fn due(
         .map(|snapshot| snapshot.snapshot_id())
         .collect();
     if due.len() < AT_LEAST { vec![] } else { due }
-}
-
-/// A snapshot and those it was made from, newest first.
-pub(super) fn line<'a>(
-    metadata: &'a TableMetadata,
-    tip: Option<&'a SnapshotRef>,
-) -> impl Iterator<Item = &'a SnapshotRef> {
-    let parent = |snapshot: &&SnapshotRef| metadata.snapshot_by_id(snapshot.parent_snapshot_id()?);
-    std::iter::successors(tip, move |snapshot| parent(snapshot))
 }

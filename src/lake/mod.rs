@@ -58,7 +58,7 @@ pub struct Lake {
     warehouse: Arc<str>,
     ambient: SharedAmbient,
     /// Metadata by the location of its file, which never changes.
-    metadata: Cache<String, Arc<TableMetadata>>,
+    metadata: Arc<Cache<String, Arc<TableMetadata>>>,
     consumers: Arc<OnceLock<Arc<dyn Consumers>>>,
 }
 
@@ -79,7 +79,14 @@ impl Lake {
             |_: &String, metadata: &Arc<TableMetadata>| 1 + metadata.snapshots().len() as u32;
         let metadata = Cache::builder().max_capacity(CACHED_SNAPSHOTS).weigher(weight).build();
         let warehouse = warehouse.trim_end_matches('/').into();
-        Self { catalog, files, warehouse, ambient, metadata, consumers: Arc::default() }
+        Self {
+            catalog,
+            files,
+            warehouse,
+            ambient,
+            metadata: Arc::new(metadata),
+            consumers: Arc::default(),
+        }
     }
 
     /// From now on commits expire snapshots that all of these have consumed: see [`Consumers`]. The lake and its

@@ -10,8 +10,10 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 
 use super::catalog::Pointer;
 use super::error::Doing;
-use super::expire::line;
 use super::{LakeError, SequenceNumber, SnapshotId, TableName, TableSchema};
+
+/// The branch that silversmith reads and writes.
+pub(super) const MAIN: &str = "main";
 
 /// Properties, by key: of a table, or of a snapshot (its summary).
 pub type Properties = BTreeMap<String, String>;
@@ -182,6 +184,15 @@ impl Table {
     pub(super) fn inner(&self) -> &iceberg::table::Table {
         &self.inner
     }
+}
+
+/// A snapshot and those it was made from, newest first.
+pub(super) fn line<'a>(
+    metadata: &'a TableMetadata,
+    tip: Option<&'a SnapshotRef>,
+) -> impl Iterator<Item = &'a SnapshotRef> {
+    let parent = |snapshot: &&SnapshotRef| metadata.snapshot_by_id(snapshot.parent_snapshot_id()?);
+    std::iter::successors(tip, move |snapshot| parent(snapshot))
 }
 
 pub(super) fn view(snapshot: &SnapshotRef) -> Snapshot {

@@ -270,18 +270,18 @@ async fn a_lane_that_works_keeps_its_objects() {
         .replace("[pipeline.bronze]", "[pipeline.batch]\nmax_objects = 2\n[pipeline.bronze]");
     let queued = QueuedWorld::new(&small);
     let began = queued.clock().now();
-    for number in 0..100 {
+    for number in 0..40 {
         queued.put(&format!("{number}.csv"), &row(number), 1).await;
     }
     let mut records = Vec::new();
-    for number in 100..160 {
+    for number in 40..80 {
         queued.world.raw.put(&format!("s3://zone/raw/{number}.csv"), row(number), at(11, 1));
         let event: Value = serde_json::from_str(&event(&format!("raw/{number}.csv"))).unwrap();
         records.push(event["Records"][0].clone());
     }
     queued.send(&serde_json::json!({"Records": records}).to_string()).await;
     queued.drain().await.unwrap();
-    assert_eq!(queued.count("bronze.customers").await, 160);
+    assert_eq!(queued.count("bronze.customers").await, 80);
     let took = queued.clock().now() - began;
     assert!(took < TimeDelta::minutes(5), "{took}");
 }

@@ -116,7 +116,7 @@ async fn nothing_expires_that_silver_has_to_merge() {
 #[tokio::test]
 async fn a_tagged_snapshot_stays() {
     const ROUNDS: usize = 40;
-    let tag = async |world: &World| drop(world.tag_oldest("silver.customers").await);
+    let tag = async |world: &World| world.tag_oldest("silver.customers").await;
     let rivals = rivals(tag).await;
     let world = &rivals.world;
     let tagged = world.table("silver.customers").await.ancestors().last().unwrap().id;

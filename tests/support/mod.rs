@@ -232,7 +232,7 @@ impl World {
     }
 
     /// Tags a table's oldest snapshot, as any engine may.
-    pub async fn tag_oldest(&self, name: &str) -> SnapshotId {
+    pub async fn tag_oldest(&self, name: &str) {
         use iceberg::spec::{SnapshotReference, SnapshotRetention};
         let oldest = self.table(name).await.ancestors().last().unwrap().id;
         self.change_metadata(name, |builder, _| {
@@ -240,7 +240,6 @@ impl World {
             builder.set_ref("first", SnapshotReference::new(oldest.0, tag)).unwrap()
         })
         .await;
-        oldest
     }
 
     /// Sets a table property, as any engine may.

@@ -17,6 +17,7 @@ use iceberg::spec::{
 use crate::lake::catalog::Proposal;
 use crate::lake::error::Doing;
 use crate::lake::read::plan::SURE_BOUNDS;
+use crate::lake::table::MAIN;
 use crate::lake::write::uncommitted::{Uncommitted, Written};
 use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
 use crate::telemetry::metrics::Layer;
@@ -162,8 +163,6 @@ pub(in crate::lake) struct Prepared {
     pub(in crate::lake) wrote: Written,
 }
 
-/// The branch that silversmith reads and writes.
-pub(in crate::lake) const MAIN: &str = "main";
 /// The ending of the bucket names in which S3 Tables keeps tables.
 const S3_TABLES_BUCKET: &str = "--table-s3";
 

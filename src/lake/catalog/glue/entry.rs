@@ -203,7 +203,12 @@ mod tests {
 
     fn proposal() -> Proposal {
         let metadata_location = "s3://lake/orders/metadata/2.json".to_owned();
-        Proposal { metadata: metadata(), metadata_location, requirements: vec![], updates: vec![] }
+        Proposal {
+            metadata: metadata().into(),
+            metadata_location,
+            requirements: vec![],
+            updates: vec![],
+        }
     }
 
     #[test]
@@ -241,8 +246,10 @@ mod tests {
         .unwrap();
         let (location, version) = there.pointer().unwrap();
         assert_eq!((location, version), ("s3://lake/orders/metadata/1.json", "3"));
-        let base =
-            Pointer { metadata_location: location.to_owned(), token: Token::new("of this test") };
+        let base = Pointer {
+            metadata_location: location.to_owned(),
+            token: Token("of this test".to_owned()),
+        };
         let before = Some((&there, &base));
         let input = TableInput::new(&TableName::new("silver", "orders"), &proposal(), before);
         let input = serde_json::to_value(input).unwrap();
