@@ -21,7 +21,7 @@
 //!  telemetry: logs, metrics, traces, health
 //! ```
 //!
-//! It runs as a worker (`silversmith run`), as one-shot steps, and as a Lambda function (`cli::lambda`, over
+//! It runs as a worker (`silversmith run`), as one-shot steps, and as a Lambda function (`lambda`, over
 //! [`queue::InvocationQueue`]): the same pipeline code.
 //!
 //! # Guarantees

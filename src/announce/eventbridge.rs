@@ -8,7 +8,7 @@ use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
 use super::{BusError, EventBus, Notice, Refused};
-use crate::aws::{Answer, told};
+use crate::aws::{Answer, described};
 
 /// The `source` of every event that silversmith publishes.
 const SOURCE: &str = "silversmith";
@@ -33,14 +33,14 @@ impl EventBridge {
         if self.exists.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let described = self.client.describe_event_bus().name(&self.bus).send().await;
-        match described {
+        let answer = self.client.describe_event_bus().name(&self.bus).send().await;
+        match answer {
             Err(error) if Answer::of(&error).code == "ResourceNotFoundException" => {
-                return Err(self.failed("looking for it", told(error)));
+                return Err(self.failed("describing it", described(error)));
             }
             // A role without events:DescribeEventBus may still publish.
             Err(error) => {
-                tracing::debug!(error = %told(error), "cannot look for the event bus; publishing anyway")
+                tracing::debug!(error = %described(error), "cannot look for the event bus; publishing anyway")
             }
             Ok(_) => {}
         }
@@ -66,15 +66,15 @@ impl EventBridge {
 #[async_trait]
 impl EventBus for EventBridge {
     async fn probe(&self) -> Result<(), BusError> {
-        let described = self.client.describe_event_bus().name(&self.bus).send().await;
-        described.map(drop).map_err(|error| self.failed("looking for it", told(error)))
+        let answer = self.client.describe_event_bus().name(&self.bus).send().await;
+        answer.map(drop).map_err(|error| self.failed("describing it", described(error)))
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {
         self.check_exists().await?;
         let entries = notices.iter().map(|notice| self.entry(notice)).collect();
         let answer = self.client.put_events().set_entries(Some(entries)).send().await;
-        let answer = answer.map_err(|error| self.failed("publishing", told(error)))?;
+        let answer = answer.map_err(|error| self.failed("publishing", described(error)))?;
         let results = answer.entries().iter().enumerate();
         Ok(results
             .filter_map(|(index, result)| {

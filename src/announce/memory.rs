@@ -44,7 +44,7 @@ impl MemoryBus {
 #[async_trait]
 impl EventBus for MemoryBus {
     async fn probe(&self) -> Result<(), BusError> {
-        self.look("looking for it")
+        self.look("describing it")
     }
 
     async fn publish(&self, notices: &[Notice]) -> Result<Vec<Refused>, BusError> {

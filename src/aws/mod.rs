@@ -77,7 +77,8 @@ impl Aws {
     /// # Errors
     /// The error of S3, or that the object is no text.
     pub async fn text(&self, bucket: &str, key: &str) -> std::io::Result<String> {
-        let answer = self.s3.get_object().bucket(bucket).key(key).send().await.map_err(told)?;
+        let answer =
+            self.s3.get_object().bucket(bucket).key(key).send().await.map_err(described)?;
         let bytes = answer.body.collect().await.map_err(std::io::Error::other)?.to_vec();
         String::from_utf8(bytes).map_err(std::io::Error::other)
     }
@@ -150,8 +151,8 @@ impl Answer {
     }
 
     /// Whether the service said no: the request was not carried out, and will not be.
-    pub fn is_no(&self) -> bool {
-        is_no(self.status) && !self.is_passing()
+    pub fn is_refusal(&self) -> bool {
+        is_refusal(self.status) && !self.is_passing()
     }
 
     /// Services of the AWS JSON protocol answer 400 to each error: only the code shows which one it is.
@@ -169,7 +170,7 @@ impl Answer {
 }
 
 /// Whether an HTTP status is a no: the request was understood and not carried out.
-pub fn is_no(status: u16) -> bool {
+pub fn is_refusal(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
@@ -183,7 +184,7 @@ pub fn kind_of(status: u16) -> Kind {
 }
 
 /// An error of the SDK with all its causes in one line: its own text is only "service error".
-pub fn told<E>(error: Failed<E>) -> std::io::Error
+pub fn described<E>(error: Failed<E>) -> std::io::Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

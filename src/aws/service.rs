@@ -246,8 +246,8 @@ impl CallError {
     }
 
     /// Whether the call was not carried out, and will not be.
-    pub fn is_no(&self) -> bool {
-        matches!(self, Self::Unsigned(_)) || self.answer().is_no()
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unsigned(_)) || self.answer().is_refusal()
     }
 
     /// Whether the same call may succeed when it is sent again. A conflict stays one.
@@ -263,7 +263,7 @@ mod tests {
 
     fn refused(status: u16, named: Option<&str>, body: &str) -> (String, Kind, bool) {
         let error = Reply { status, body: body.into() }.refusal(named);
-        (error.to_string(), error.kind(), error.is_no())
+        (error.to_string(), error.kind(), error.is_refusal())
     }
 
     #[test]
@@ -284,16 +284,16 @@ mod tests {
     fn a_code_says_that_an_answer_of_400_may_pass() {
         let body = r#"{"__type":"ThrottlingException","message":"slower"}"#;
         let error = Reply { status: 400, body: body.into() }.refusal(None);
-        assert!(error.may_pass() && !error.is_no());
+        assert!(error.may_pass() && !error.is_refusal());
     }
 
     #[test]
     fn what_is_not_sent_is_not_carried_out() {
         let error = CallError::Unsigned(Unsigned::look("no AWS credentials".to_owned()));
-        assert!(error.is_no() && !error.may_pass());
-        assert!(!CallError::Lost("reset".to_owned()).is_no());
+        assert!(error.is_refusal() && !error.may_pass());
+        assert!(!CallError::Lost("reset".to_owned()).is_refusal());
         let unreadable = CallError::Unreadable { status: 200, why: "cut off".to_owned() };
-        assert!(!unreadable.is_no() && !unreadable.may_pass());
+        assert!(!unreadable.is_refusal() && !unreadable.may_pass());
     }
 
     #[test]

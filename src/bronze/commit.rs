@@ -84,7 +84,6 @@ impl Bronze {
         batch_id: &BatchId,
         staged: &mut Staged,
     ) -> Result<Appended, BronzeError> {
-        let objects = self.ledger.open().await?;
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
         let mut base = self.lake.load(&self.settings.table).await?;
         let (mut conflicts, began) = (0, self.lake.ambient().now());
@@ -93,14 +92,15 @@ impl Bronze {
                 self.taken(staged).discard().await;
                 return Ok(Appended::SchemaMoved);
             };
-            let mut known = self.ledger.known(Some(&base), &ids).await?;
+            let view = self.ledger.view(Some(&base)).await?;
+            let mut known = view.known(&ids).await?;
             known.retain(|_, attempt| attempt.outcome == ObjectOutcome::Ingested);
             let known: HashSet<ObjectId> = known.into_keys().collect();
             self.drop_known(&base, staged, &known).await?;
             if staged.files.is_empty() {
                 return Ok(Appended::Nothing);
             }
-            let (ledger_files, named) = self.ledger.write(&objects, &staged.ingested).await?;
+            let (ledger_files, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
             let properties = self.properties(batch_id, staged, &named)?;
             let change = Change::append(self.taken(staged), properties)
                 .with_schema(schema)
@@ -229,14 +229,14 @@ fn without_rows_of(
     };
     let (uri, version) = (uri.as_string::<i32>(), version.as_string::<i32>());
     let time = time.as_primitive::<TimestampMicrosecondType>();
+    let known: HashSet<(&str, &str, i64)> = known
+        .iter()
+        .map(|id| (id.uri.as_str(), id.version.as_str(), id.last_modified.timestamp()))
+        .collect();
     let keep: BooleanArray = (0..batch.num_rows())
         .map(|row| {
             let seconds = time.value(row).div_euclid(1_000_000);
-            Some(!known.iter().any(|id| {
-                id.last_modified.timestamp() == seconds
-                    && id.uri == uri.value(row)
-                    && id.version == version.value(row)
-            }))
+            Some(!known.contains(&(uri.value(row), version.value(row), seconds)))
         })
         .collect();
     filter_record_batch(batch, &keep)

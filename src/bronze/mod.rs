@@ -114,9 +114,9 @@ impl Bronze {
 
     /// Creates the objects table and publishes what a crash has left unpublished.
     pub async fn prepare(&self) -> Result<(), BronzeError> {
-        self.ledger.open().await?;
-        if let Some(bronze) = self.lake.find(&self.settings.table).await? {
-            self.ledger.publish(&bronze).await?;
+        match self.lake.find(&self.settings.table).await? {
+            Some(bronze) => self.ledger.publish(&bronze).await.map(drop)?,
+            None => self.ledger.open().await.map(drop)?,
         }
         Ok(())
     }

@@ -18,6 +18,9 @@ use crate::ambient::SharedAmbient;
 /// How long the lock of a silver table stays held after its last renewal.
 pub const TTL: Duration = Duration::from_secs(10);
 
+/// What to do about a lock that cannot be read.
+const LOSS: &str = "delete it: the next worker writes it again";
+
 /// What is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
@@ -191,16 +194,12 @@ impl LockObject {
 
     async fn load(&self) -> Result<Option<(Stored, Version)>, CheckpointError> {
         let Some((bytes, version)) = self.store.get(&self.key).await? else { return Ok(None) };
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|e| self.malformed(&e))?;
-        if stored.format_version > FORMAT_VERSION {
-            let (key, found) = (self.key.clone(), stored.format_version);
-            return Err(CheckpointError::TooNew { key, found });
-        }
+        let stored = super::decoded(&self.key, &bytes, LOSS)?;
         Ok(Some((stored, version)))
     }
 
     fn malformed(&self, error: &serde_json::Error) -> CheckpointError {
         let (key, why) = (self.key.clone(), error.to_string());
-        CheckpointError::Malformed { key, why, loss: "delete it: the next worker writes it again" }
+        CheckpointError::Malformed { key, why, loss: LOSS }
     }
 }

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use local::LocalCheckpoints;
@@ -132,20 +133,29 @@ pub async fn load<C: Checkpoint>(
 ) -> Result<Option<(C, Version)>, CheckpointError> {
     let key = format!("{pipeline}/{}", C::FILE);
     let Some((bytes, version)) = store.get(&key).await? else { return Ok(None) };
+    Ok(Some((decoded(&key, &bytes, C::LOSS)?, version)))
+}
+
+/// Reads what is stored under a key. Its version comes first: of a newer one, nothing else is understood.
+fn decoded<T: DeserializeOwned>(
+    key: &str,
+    bytes: &[u8],
+    loss: &'static str,
+) -> Result<T, CheckpointError> {
     let malformed = |e: serde_json::Error| CheckpointError::Malformed {
-        key: key.clone(),
+        key: key.to_owned(),
         why: e.to_string(),
-        loss: C::LOSS,
+        loss,
     };
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,
     }
-    let format: Format = serde_json::from_slice(&bytes).map_err(malformed)?;
+    let format: Format = serde_json::from_slice(bytes).map_err(malformed)?;
     if format.format_version > FORMAT_VERSION {
-        return Err(CheckpointError::TooNew { key, found: format.format_version });
+        return Err(CheckpointError::TooNew { key: key.to_owned(), found: format.format_version });
     }
-    Ok(Some((serde_json::from_slice(&bytes).map_err(malformed)?, version)))
+    serde_json::from_slice(bytes).map_err(malformed)
 }
 
 /// Changes a pipeline's checkpoint: `change` gets the stored one and returns the new one, or none

@@ -6,7 +6,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::{CheckpointError, CheckpointStore, Put, Version};
-use crate::aws::{Answer, told};
+use crate::aws::{Answer, described};
 
 /// See the module. The version of a value is its ETag.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ impl CheckpointStore for S3Checkpoints {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if Answer::of(&error).code == "NoSuchKey" => return Ok(None),
-            Err(error) => return Err(self.error(key, "read", told(error))),
+            Err(error) => return Err(self.error(key, "read", described(error))),
         };
         let version = Version(answer.e_tag().unwrap_or_default().to_owned());
         let body = answer.body.collect().await;
@@ -78,7 +78,7 @@ impl CheckpointStore for S3Checkpoints {
                 412 | 404 if Answer::of(&error).code != "NoSuchBucket" => return Ok(Put::Conflict),
                 // Another conditional write is in progress: neither has won yet.
                 409 if tries < RETRIES => tries += 1,
-                _ => return Err(self.error(key, "written", told(error))),
+                _ => return Err(self.error(key, "written", described(error))),
             }
         }
     }

@@ -46,12 +46,10 @@ fn kind(error: &anyhow::Error) -> Kind {
             .or_else(|| cause.downcast_ref::<LakeError>().map(LakeError::kind))
             .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind))
             .or_else(|| cause.downcast_ref::<WiringError>().map(WiringError::kind))
-            .or_else(|| cause.downcast_ref::<WorkerError>().and_then(own_kind));
+            .or_else(|| cause.downcast_ref::<WorkerError>().and_then(own_kind))
+            .or_else(|| cause.downcast_ref::<CatalogError>().map(CatalogError::kind));
         if let Some(kind) = known {
             return kind;
-        }
-        if let Some(error) = cause.downcast_ref::<CatalogError>() {
-            return error.kind;
         }
     }
     Kind::Look

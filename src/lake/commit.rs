@@ -204,7 +204,7 @@ impl Lake {
                 Ok(Swap::Refused) => refused(base),
                 Err(error) => error,
             };
-            may_arrive |= !failure.certain;
+            may_arrive |= matches!(failure, CatalogError::Indeterminate(_));
             match self.look_patiently(&swap, &mut delays).await {
                 Ok(Look::Committed(table)) => return Settled::Committed(table),
                 Ok(Look::Conflict(table)) => return Settled::Conflict(table),
@@ -299,12 +299,12 @@ const REPLICA_LOOKS: usize = 15;
 
 fn refused(base: &Table) -> CatalogError {
     let why = "refused, although no other commit came first";
-    CatalogError::lost(base.name().to_string(), "swap a table's metadata", why, Kind::Look)
+    CatalogError::unanswered(base.name().to_string(), "swap a table's metadata", why, Kind::Look)
 }
 
 fn not_shown(base: &Table) -> CatalogError {
     let why = "the catalog said that it is committed, and does not show it";
-    CatalogError::lost(base.name().to_string(), LOOKING, why, Kind::Retry)
+    CatalogError::unanswered(base.name().to_string(), LOOKING, why, Kind::Retry)
 }
 
 /// The error of a check for a commit.
@@ -313,7 +313,7 @@ fn look_failed(error: LakeError) -> CatalogError {
         LakeError::Catalog { source, .. } => source,
         other => {
             let why = crate::error::chain(&other);
-            CatalogError::lost("the table's metadata", LOOKING, why, other.kind())
+            CatalogError::unanswered("the table's metadata", LOOKING, why, other.kind())
         }
     }
 }

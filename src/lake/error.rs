@@ -147,7 +147,7 @@ impl LakeError {
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Catalog { source, .. } => source.kind,
+            Self::Catalog { source, .. } => source.kind(),
             Self::Unknown(_) | Self::Contended { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,

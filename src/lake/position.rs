@@ -55,3 +55,12 @@ pub fn standing(table: &Table, position: &Position) -> Standing {
         _ => Standing::RolledBack,
     }
 }
+
+/// The sequence number up to which a table is consumed at a position: nothing, where the position is not of this
+/// history.
+pub fn consumed(table: &Table, position: Option<&Position>) -> SequenceNumber {
+    match position {
+        Some(position) if standing(table, position) != Standing::RolledBack => position.sequence,
+        Some(_) | None => SequenceNumber::default(),
+    }
+}

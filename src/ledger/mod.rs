@@ -24,7 +24,7 @@ pub use rejections::rejections;
 pub use rows::{Attempt, ObjectRow, day_of};
 pub use view::View;
 
-use crate::lake::position::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, consumed, standing};
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
@@ -87,34 +87,12 @@ impl Ledger {
         self.view(bronze).await?.known(wanted).await
     }
 
-    /// Ledger files that bronze's snapshots name and that are not published, oldest first.
-    async fn unpublished(
-        &self,
-        bronze: Option<&Table>,
-        objects: &Table,
-    ) -> Result<Vec<FileRef>, LakeError> {
-        let Some(bronze) = bronze else { return Ok(vec![]) };
-        let through = self.published_through(bronze, objects).await?;
-        let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
-        let line: Vec<Snapshot> = bronze.ancestors().take_while(|s| s.sequence > after).collect();
-        let mut files = Vec::new();
-        for snapshot in line.iter().rev() {
-            if let Some(json) = snapshot.summary.get(FILES) {
-                let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
-                    bronze
-                        .bad_property(format!("the ledger files of snapshot {}: {e}", snapshot.id))
-                })?;
-                files.extend(named);
-            }
-        }
-        Ok(files)
-    }
-
-    /// How far bronze is published: what is above it, the ledger still needs snapshot by snapshot.
-    pub async fn consumed(&self) -> Result<SequenceNumber, LakeError> {
+    /// How far this state of bronze is published: what is above it, the ledger still needs snapshot by snapshot.
+    /// Nothing is consumed where bronze was rolled back or made anew.
+    pub async fn consumed(&self, bronze: &Table) -> Result<SequenceNumber, LakeError> {
         let objects = self.lake.find(&self.objects).await?;
         let published = objects.map(|objects| objects.position(PUBLISHED)).transpose()?.flatten();
-        Ok(published.map_or(SequenceNumber::default(), |published| published.sequence))
+        Ok(consumed(bronze, published.as_ref()))
     }
 
     async fn published_through(
@@ -185,18 +163,37 @@ impl Ledger {
         let bronze = self.lake.find(&self.bronze).await?;
         let Some(objects) = self.lake.find(&self.objects).await? else { return Ok(None) };
         let mut files = self.lake.files_of(&objects, None, &[]).await?;
-        let unpublished = match self.unpublished(bronze.as_ref(), &objects).await {
-            // Not an error: the published rows are needed most when something is wrong.
-            Err(LakeError::RolledBack { table, snapshot, .. }) => {
-                tracing::warn!(%table, %snapshot, "bronze was rolled back behind what is published");
-                vec![]
-            }
-            unpublished => unpublished?,
+        let unpublished = match &bronze {
+            Some(bronze) => match self.published_through(bronze, &objects).await {
+                // Not an error: the published rows are needed most when something is wrong.
+                Err(LakeError::RolledBack { table, snapshot, .. }) => {
+                    tracing::warn!(%table, %snapshot, "bronze was rolled back behind what is published");
+                    vec![]
+                }
+                through => unpublished(bronze, through?.as_ref())?,
+            },
+            None => vec![],
         };
         files.extend(unpublished.iter().map(|f| f.to_task(&objects)));
         let schema = objects.schema().clone();
         Ok(Some(LakeTable::of_files(&self.lake, &objects, schema, files)))
     }
+}
+
+/// Ledger files that bronze's snapshots after `through` name, oldest first.
+fn unpublished(bronze: &Table, through: Option<&Position>) -> Result<Vec<FileRef>, LakeError> {
+    let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
+    let line: Vec<Snapshot> = bronze.ancestors().take_while(|s| s.sequence > after).collect();
+    let mut files = Vec::new();
+    for snapshot in line.iter().rev() {
+        if let Some(json) = snapshot.summary.get(FILES) {
+            let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
+                bronze.bad_property(format!("the ledger files of snapshot {}: {e}", snapshot.id))
+            })?;
+            files.extend(named);
+        }
+    }
+    Ok(files)
 }
 
 /// A query for the state of every object version: the newest of its rows, `ingested` before all others.

@@ -12,7 +12,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
 use super::rows::time;
-use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES};
+use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES, unpublished};
 use crate::batch::BatchId;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
@@ -35,12 +35,13 @@ impl Ledger {
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
             let mut adopted = Vec::new();
-            for file in self.unpublished(Some(bronze), &objects).await? {
+            let through = self.published_through(bronze, &objects).await?;
+            for file in unpublished(bronze, through.as_ref())? {
                 adopted.push(file.to_data_file(&objects)?);
             }
-            let gap = self.gap(bronze, &objects).await?;
+            let gap = gap(bronze, through.as_ref());
             let lost = match gap {
-                true => self.lost_rows(bronze, &objects).await?,
+                true => self.lost_rows(bronze, through.as_ref()).await?,
                 false => vec![],
             };
             let (rebuilt, _) = self.write(&objects, &lost).await?;
@@ -68,26 +69,13 @@ impl Ledger {
         }
     }
 
-    /// Whether snapshots may have expired before they were published.
-    async fn gap(&self, bronze: &Table, objects: &Table) -> Result<bool, LakeError> {
-        if bronze.has_whole_history() {
-            return Ok(false);
-        }
-        let oldest = bronze.oldest_sequence();
-        Ok(match self.published_through(bronze, objects).await? {
-            None => true,
-            Some(p) => standing(bronze, &p) != Standing::InHistory && p.sequence.next() < oldest,
-        })
-    }
-
     /// Rows for the objects that bronze's live files above the published position hold, and that are
     /// not known otherwise.
     async fn lost_rows(
         &self,
         bronze: &Table,
-        objects: &Table,
+        through: Option<&Position>,
     ) -> Result<Vec<ObjectRow>, LakeError> {
-        let through = self.published_through(bronze, objects).await?;
         let diff = self
             .lake
             .live_above(bronze, through.map_or(SequenceNumber::default(), |p| p.sequence))
@@ -145,4 +133,14 @@ impl Ledger {
         }
         Ok(counted)
     }
+}
+
+/// Whether snapshots may have expired before they were published.
+fn gap(bronze: &Table, through: Option<&Position>) -> bool {
+    if bronze.has_whole_history() {
+        return false;
+    }
+    through.is_none_or(|p| {
+        standing(bronze, p) != Standing::InHistory && p.sequence.next() < bronze.oldest_sequence()
+    })
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::rows::{self, Rank, day_of};
-use super::{Attempt, Known, Ledger, ObjectOutcome, READ_FILES};
+use super::{Attempt, Known, Ledger, ObjectOutcome, READ_FILES, unpublished};
 use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::{LakeError, Table};
 use crate::source::ObjectId;
@@ -76,13 +76,24 @@ impl Ledger {
     /// other order they would be seen in neither.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
         let objects = self.open().await?;
-        let unpublished = self.unpublished(bronze, &objects).await?;
+        let unpublished = match bronze {
+            Some(bronze) => {
+                let through = self.published_through(bronze, &objects).await?;
+                unpublished(bronze, through.as_ref())?
+            }
+            None => vec![],
+        };
         let unpublished = unpublished.iter().map(|f| f.to_task(&objects)).collect();
         Ok(View { ledger: self.clone(), objects, unpublished, planned: Mutex::default() })
     }
 }
 
 impl View {
+    /// The objects table, as it was loaded.
+    pub fn objects(&self) -> &Table {
+        &self.objects
+    }
+
     /// What is known of `wanted`.
     pub async fn known(&self, wanted: &HashSet<ObjectId>) -> Result<Known, LakeError> {
         let mut known = Known::default();

@@ -20,7 +20,6 @@ use super::tombstones::{TombstoneWriter, buried};
 use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::{LakeTable, plain};
-use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{Lake, Uncommitted, storable};
 use crate::sql::SqlError;
@@ -102,8 +101,7 @@ impl LocalEngine {
         counts: &mut Counts,
     ) -> Result<Uncommitted, MergeError> {
         let schema = &target.schema;
-        let cost: u64 = task.files.iter().map(FileTask::merge_cost).sum();
-        let passes = cost.div_ceil(task.rules.merge_cost.max(1)).clamp(1, super::MAX_PASSES);
+        let passes = task.rules.passes(&task.files);
         let writer = DataWriter::new(&self.lake, &target.table, schema)?;
         let mut writer = writer.with_bounds_on(&task.rules.kept());
         for index in 0..passes {
@@ -155,11 +153,8 @@ impl LocalEngine {
         let rows = (gone, inserts);
         let applied = apply(&self.lake, target, &newest, &found, rows, self.threads).await?;
         if let Some(tombstones) = tombstones {
-            let to_remember: Vec<&Winner> = deletes
-                .iter()
-                .filter(|key| !buried.contains(*key))
-                .filter_map(|key| newest.get(key))
-                .collect();
+            let to_remember: Vec<&Winner> =
+                deletes.iter().filter_map(|key| newest.get(key)).collect();
             tombstones.write(&newest, &to_remember, rules).await?;
         }
         Ok(applied)

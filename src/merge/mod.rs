@@ -39,9 +39,6 @@ use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 /// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
 pub const ROWS: &str = "silversmith.rows";
 
-/// Maximum number of passes over one range.
-pub(crate) const MAX_PASSES: u64 = 65_536;
-
 /// A merge to be done.
 #[derive(Debug, Clone)]
 pub struct MergeTask {

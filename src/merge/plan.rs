@@ -72,7 +72,10 @@ pub(super) fn plan(
     for (key, winner) in newest.sorted() {
         let verdict = verdicts.get(key).copied();
         if winner.deleted {
-            plan.deletes.push(key.into());
+            // Those that are buried already are remembered.
+            if !buried.contains(key) {
+                plan.deletes.push(key.into());
+            }
             match verdict {
                 Some(Verdict::Replace | Verdict::Same) => {
                     counts.deleted += 1;

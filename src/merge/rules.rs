@@ -1,6 +1,7 @@
 //! The rules of a merge: keys, order, and which rows it takes from the source.
 
 use crate::lake::TableName;
+use crate::lake::read::scan::FileTask;
 use crate::sql::select::Rowwise;
 
 /// What happens to rows with a null in their key.
@@ -29,11 +30,20 @@ pub struct MergeRules {
     pub rows: Rowwise,
     /// See [`NullKeys`].
     pub null_keys: NullKeys,
-    /// What one pass of a merge may cost in memory, see [`crate::lake::read::scan::FileTask::merge_cost`].
+    /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
     pub merge_cost: u64,
 }
 
+/// Passes over one range at most.
+const MAX_PASSES: u64 = 65_536;
+
 impl MergeRules {
+    /// The passes that a merge of these files takes, each over a share of the keys (I7).
+    pub fn passes(&self, files: &[FileTask]) -> u64 {
+        let cost: u64 = files.iter().map(FileTask::merge_cost).sum();
+        cost.div_ceil(self.merge_cost.max(1)).clamp(1, MAX_PASSES)
+    }
+
     /// The columns that the target keeps, whatever `select` says.
     pub fn kept(&self) -> Vec<String> {
         let mut kept = self.keys.clone();

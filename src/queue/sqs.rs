@@ -16,7 +16,7 @@ use super::{
     Description, EventQueue, Limits, Message, MessageId, Outgoing, QueueError, ReceiptHandle,
     Refused,
 };
-use crate::aws::told;
+use crate::aws::described;
 
 /// [Message quotas](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html).
 /// A body may have 1 MiB since 2025; a queue that was made before, or a stand-in, allows 256 KiB.
@@ -56,7 +56,7 @@ impl SqsQueue {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        QueueError { queue: self.url.clone(), doing, source: told(error) }
+        QueueError { queue: self.url.clone(), doing, source: described(error) }
     }
 
     /// An entry that could not even be written down.

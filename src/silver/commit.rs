@@ -21,16 +21,16 @@ enum Remembered {
 }
 
 impl Silver {
-    /// Merges and commits, with the position `end` in the commit, if there is one. The tables move on with it.
+    /// Merges and commits; the last share of a range, with the position in the commit. The tables move on with it.
     /// None: another commit came first; plan again from its position.
     pub(super) async fn merge(
         &self,
         task: MergeTask,
         tables: &mut Tables,
         range: &Range,
-        end: Option<&Position>,
-        rebuild: bool,
     ) -> Result<Option<(SnapshotId, Counts)>, SilverError> {
+        let rebuild = task.from_nothing;
+        let end = (task.share.index + 1 == task.share.of).then_some(&range.end);
         tracing::info!(
             table = %self.settings.rules.table, bronze_snapshots = range.snapshots,
             files = task.files.len(), pass = task.share.index + 1, passes = task.share.of, "merging"
@@ -57,7 +57,7 @@ impl Silver {
             }
         }
         let properties = self.properties(&counts, end);
-        let change = changed(add, &remove, rebuild, properties).with_schema(schema);
+        let change = changed(add, remove, rebuild, properties).with_schema(schema);
         match self.lake.commit(&target, change).await? {
             CommitOutcome::Committed { table, snapshot } => {
                 tracing::info!(
@@ -110,7 +110,7 @@ impl Silver {
             let (table, _) = self.lake.append_until_in(table, add, schema, properties).await?;
             return Ok(Remembered::Yes(Some(Box::new(table))));
         }
-        let change = changed(add, &BTreeSet::new(), true, properties).with_schema(schema);
+        let change = changed(add, BTreeSet::new(), true, properties).with_schema(schema);
         match self.lake.commit(&table, change).await? {
             CommitOutcome::Committed { table, .. } => Ok(Remembered::Yes(Some(Box::new(table)))),
             CommitOutcome::Conflict { files, .. } => {
@@ -124,13 +124,13 @@ impl Silver {
 
 fn changed(
     add: Uncommitted,
-    remove: &BTreeSet<String>,
+    remove: BTreeSet<String>,
     everything: bool,
     properties: CommitProperties,
 ) -> Change {
     match (everything, remove.is_empty()) {
         (true, _) => Change::overwrite(add, Removed::All, properties),
         (false, true) => Change::append(add, properties),
-        (false, false) => Change::overwrite(add, Removed::Files(remove.clone()), properties),
+        (false, false) => Change::overwrite(add, Removed::Files(remove), properties),
     }
 }

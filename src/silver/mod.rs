@@ -20,15 +20,15 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use crate::checkpoint::CheckpointStore;
-use crate::lake::position::Position;
+use crate::lake::position::{Position, consumed};
 use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
 use crate::merge::newest::Share;
-use crate::merge::{Counts, MAX_PASSES, MergeEngine, MergeTask};
+use crate::merge::{Counts, MergeEngine, MergeTask};
 use range::Range;
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
-pub use settings::{OWN_ORDER, OnBronzeDelete, SilverSettings, whole_order};
+pub use settings::{OnBronzeDelete, SilverSettings, whole_order};
 
 /// The prefix of silver's position in bronze: how far bronze is merged.
 pub const MERGED: &str = "silversmith.bronze";
@@ -175,17 +175,12 @@ impl Silver {
         refresh_equal: bool,
         report: &mut SilverReport,
     ) -> Result<bool, SilverError> {
-        let cost: u64 = range.files.iter().map(|file| file.merge_cost()).sum();
-        let passes = cost.div_ceil(self.settings.rules.merge_cost.max(1)).clamp(1, MAX_PASSES);
+        let passes = self.settings.rules.passes(&range.files);
         for index in 0..passes {
             let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(false) };
             task.share = Share { index, of: passes };
-            let end = (index + 1 == passes).then_some(&range.end);
-            let Some((snapshot, counts)) =
-                Box::pin(self.merge(task, tables, range, end, false)).await?
-            else {
-                return Ok(false);
-            };
+            let merged = Box::pin(self.merge(task, tables, range)).await?;
+            let Some((snapshot, counts)) = merged else { return Ok(false) };
             report.snapshots.push(snapshot);
             report.counts.add(&counts);
         }
@@ -210,8 +205,7 @@ impl Silver {
             };
             let Some(mut task) = self.task(&tables, &range, true) else { return Ok(report) };
             task.from_nothing = true;
-            let merged = self.merge(task, &mut tables, &range, Some(&range.end), true);
-            let merged = Box::pin(merged).await?;
+            let merged = Box::pin(self.merge(task, &mut tables, &range)).await?;
             if let Some((snapshot, counts)) = merged {
                 report.bronze_snapshots = range.snapshots;
                 report.counts.add(&counts);
@@ -234,15 +228,6 @@ impl Silver {
         self.position(silver.as_ref(), tombstones.as_ref()).map(drop)
     }
 
-    /// Whether all of bronze is merged and no rewind is requested.
-    pub async fn is_up_to_date(&self) -> Result<bool, SilverError> {
-        let tables = self.load().await?;
-        let Some(bronze) = &tables.bronze else { return Ok(true) };
-        let Some(tip) = bronze.current() else { return Ok(true) };
-        let position = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
-        Ok(position == Some(Position::of(bronze, &tip)) && self.rewind().await?.is_none())
-    }
-
     /// Whether bronze has moved beyond a position.
     pub async fn has_moved(&self, through: Option<&Position>) -> Result<bool, SilverError> {
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(false) };
@@ -250,15 +235,16 @@ impl Silver {
         Ok(tip.is_some() && tip.as_ref() != through)
     }
 
-    /// How far bronze is merged: what is above it, this silver table still needs snapshot by snapshot.
-    pub async fn consumed(&self) -> Result<SequenceNumber, SilverError> {
+    /// How far this state of bronze is merged: what is above it, silver still needs snapshot by snapshot. Nothing is
+    /// consumed where bronze was rolled back or made anew: expiry must not hide that.
+    pub async fn consumed(&self, bronze: &Table) -> Result<SequenceNumber, SilverError> {
         // A requested rewind needs older ones again.
         if self.rewind().await?.is_some() {
             return Ok(SequenceNumber::default());
         }
         let silver = self.lake.find(&self.settings.rules.table).await?;
         let merged = silver.map(|silver| silver.position(MERGED)).transpose()?.flatten();
-        Ok(merged.map_or(SequenceNumber::default(), |merged| merged.sequence))
+        Ok(consumed(bronze, merged.as_ref()))
     }
 
     fn task(&self, tables: &Tables, range: &Range, refresh_equal: bool) -> Option<MergeTask> {

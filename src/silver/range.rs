@@ -3,7 +3,7 @@
 use super::checkpoint::Rewind;
 use super::{OnBronzeDelete, Silver, SilverError, Tables};
 use crate::lake::position::{Position, Standing, standing};
-use crate::lake::read::diff::Step;
+use crate::lake::read::diff::{Since, Step};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{LakeError, SequenceNumber, SnapshotId, Table};
 
@@ -19,6 +19,16 @@ pub(super) struct Range {
 }
 
 impl Range {
+    fn empty(end: Position) -> Self {
+        Self { files: vec![], end, snapshots: 0, superset: false, from: None }
+    }
+
+    fn extend(&mut self, end: Position, files: Vec<FileTask>) {
+        self.files.extend(files);
+        self.end = end;
+        self.snapshots += 1;
+    }
+
     /// Silver's position after the commit: a rewound merge that ends before the position does not move it back.
     pub(super) fn through(&self) -> Position {
         match &self.from {
@@ -55,52 +65,61 @@ impl Silver {
             Some(rewind) => rewound(bronze, rewind)?,
             None => position.clone(),
         };
-        let diff = self.lake.diff(bronze, start.as_ref()).await?;
+        let since = self.lake.since(bronze, start.as_ref()).await?;
         let reached = position.as_ref().map_or(SequenceNumber::default(), |p| p.sequence);
-        let range = self.first_share(bronze, diff.steps, diff.superset, reached)?;
+        let range = self.first_share(bronze, since, reached).await?;
         // The position never goes back (I4): only a rewind merges a range that does not reach it.
         let range = range.filter(|r| r.end.sequence > reached || rewind.is_some());
         Ok(range.map(|range| Range { from: position, ..range }))
     }
 
-    /// The steps of one commit: at least one, and always up to the position.
-    fn first_share(
+    /// The steps of one commit: at least one, and always up to the position. No more is read than that takes.
+    async fn first_share(
         &self,
         bronze: &Table,
-        steps: Vec<Step>,
-        superset: bool,
+        since: Since,
         reached: SequenceNumber,
     ) -> Result<Option<Range>, SilverError> {
+        let snapshots = match since {
+            Since::Snapshots(snapshots) => snapshots,
+            Since::Superset(None) => return Ok(None),
+            Since::Superset(Some(step)) => {
+                self.check_step(bronze, &step)?;
+                let mut range = Range::empty(step.end.clone());
+                range.superset = true;
+                range.extend(step.end, step.added);
+                return Ok(Some(range));
+            }
+        };
         let mut range: Option<Range> = None;
         let mut cost = 0;
-        for step in steps {
-            if step.did.removes_rows() && self.settings.on_bronze_delete == OnBronzeDelete::Fail {
-                return Err(SilverError::BronzeDeleted {
-                    bronze: bronze.name().clone(),
-                    snapshot: step.end.snapshot,
-                    operation: step.did.as_str().to_owned(),
-                });
-            }
+        for snapshot in &snapshots {
+            let step = self.lake.step(bronze, snapshot).await?;
+            self.check_step(bronze, &step)?;
             let end = step.end.clone();
-            let files = if superset { step.added } else { step.new_rows() };
+            let files = step.new_rows();
             let more: u64 = files.iter().map(FileTask::merge_cost).sum();
-            let range = range.get_or_insert_with(|| Range {
-                files: vec![],
-                end: end.clone(),
-                snapshots: 0,
-                superset,
-                from: None,
-            });
+            let range = range.get_or_insert_with(|| Range::empty(end.clone()));
             let full = range.snapshots > 0 && cost + more > self.settings.rules.merge_cost;
             if full && range.end.sequence > reached {
                 break;
             }
             cost += more;
-            range.files.extend(files);
-            range.end = end;
-            range.snapshots += 1;
+            range.extend(end, files);
         }
         Ok(range)
+    }
+
+    /// Rows that bronze lost are not silently missed.
+    fn check_step(&self, bronze: &Table, step: &Step) -> Result<(), SilverError> {
+        if step.did.removes_rows() && self.settings.on_bronze_delete == OnBronzeDelete::Fail {
+            return Err(SilverError::BronzeDeleted {
+                bronze: bronze.name().clone(),
+                snapshot: step.end.snapshot,
+                operation: step.did.as_str().to_owned(),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -24,8 +24,6 @@ pub struct SilverSettings {
     pub bronze: TableName,
     /// The silver table, its keys, order, `select` and `delete_when`.
     pub rules: MergeRules,
-    /// The columns that say which row is newer, before silversmith's own.
-    pub order_by: Vec<String>,
     /// The text that is hashed for the configuration property: keys, order, select, delete_when, null keys.
     pub identity: String,
     /// See [`OnBronzeDelete`].
@@ -33,7 +31,7 @@ pub struct SilverSettings {
 }
 
 /// silversmith's own columns that order rows after `order_by`, and that silver keeps.
-pub const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];
+const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];
 
 /// The whole order: `order_by`, then silversmith's own columns. It is total: the last three name one row
 /// of bronze.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
 use crate::ambient::SharedAmbient;
-use crate::aws::{Answer, told};
+use crate::aws::{Answer, described};
 use crate::backoff::backoff;
 use crate::event::decode_key;
 
@@ -139,14 +139,14 @@ where
     let uri = uri.to_owned();
     Some(match (answer.status, answer.code.as_str()) {
         (412, _) => return None,
-        (404, "NoSuchBucket") => ReadError::Store { uri, source: told(error) },
+        (404, "NoSuchBucket") => ReadError::Store { uri, source: described(error) },
         // 405: the version that was asked for is a delete marker.
         (404 | 405, _) => ReadError::Missing(uri),
         // Denied, archived, encrypted with a key that silversmith may not use: this object alone.
         (400 | 403, code) if !code.is_empty() && !CREDENTIALS.contains(&code) => {
-            ReadError::Unreadable { uri, why: told(error).to_string() }
+            ReadError::Unreadable { uri, why: described(error).to_string() }
         }
-        _ => ReadError::Store { uri, source: told(error) },
+        _ => ReadError::Store { uri, source: described(error) },
     })
 }
 
@@ -260,7 +260,10 @@ impl RawStore for S3Store {
         loop {
             let page = pages.clone().send().await.map_err(|error| ReadError::Store {
                 uri: root.to_owned(),
-                source: std::io::Error::other(format!("ListMultipartUploads: {}", told(error))),
+                source: std::io::Error::other(format!(
+                    "ListMultipartUploads: {}",
+                    described(error)
+                )),
             })?;
             // Not every store can encode them.
             let encoded = page.encoding_type() == Some(&EncodingType::Url);

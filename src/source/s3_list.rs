@@ -6,7 +6,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::s3::{S3Store, bucket_and_key, time};
 use super::{Listing, ObjectId, Page, RawObject, Reached, ReadError};
-use crate::aws::told;
+use crate::aws::described;
 use crate::event::decode_key;
 
 /// Prefixes listed at a time.
@@ -80,7 +80,7 @@ impl S3Store {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(folder);
             let request = request.encoding_type(EncodingType::Url).delimiter("/");
             let answer = request.set_continuation_token(token).send().await;
-            let answer = answer.map_err(|error| failed(bucket, folder, told(error)))?;
+            let answer = answer.map_err(|error| failed(bucket, folder, described(error)))?;
             page.objects.extend(objects(bucket, &answer));
             let below = answer.common_prefixes().iter().filter_map(|p| p.prefix());
             folders.extend(below.filter_map(|prefix| plain(&answer, prefix)));
@@ -114,7 +114,7 @@ impl S3Store {
                 let request = self.client.list_objects_v2().bucket(&bucket).prefix(&prefix);
                 let request = request.set_start_after(after).set_continuation_token(token);
                 let answer = request.encoding_type(EncodingType::Url).send().await;
-                let answer = answer.map_err(|error| failed(&bucket, &prefix, told(error)))?;
+                let answer = answer.map_err(|error| failed(&bucket, &prefix, described(error)))?;
                 let objects: Vec<RawObject> = objects(&bucket, &answer).collect();
                 let more = match answer.is_truncated() {
                     Some(true) => answer.next_continuation_token().map(str::to_owned),

@@ -129,7 +129,7 @@ pub fn silver_lag(pipeline: &str, lag: Duration) {
     METRICS.silver_lag.record(lag.as_secs_f64(), &[label("pipeline", pipeline)]);
 }
 
-/// Messages that were `received`, `deleted`, `given_back` or `dead_lettered`.
+/// Messages that were `received`, `deleted`, `released` or `dead_lettered`.
 pub fn messages(fate: &'static str, count: u64) {
     METRICS.messages.add(count, &[KeyValue::new("fate", fate)]);
 }

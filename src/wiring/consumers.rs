@@ -16,9 +16,9 @@ impl Consumers for PipelineConsumers {
         let mut least = SequenceNumber(i64::MAX);
         for pipeline in &self.0 {
             if pipeline.settings.bronze.table == *table.name() {
-                least = least.min(pipeline.bronze.ledger().consumed().await?);
+                least = least.min(pipeline.bronze.ledger().consumed(table).await?);
                 if let Some(silver) = &pipeline.silver {
-                    least = least.min(silver.consumed().await?);
+                    least = least.min(silver.consumed(table).await?);
                 }
             }
             if let Some(announcer) = &pipeline.announcer

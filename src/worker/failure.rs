@@ -1,4 +1,4 @@
-//! The one retry loop: what a part of the worker does when its work fails.
+//! The one policy for failures: what a part of the worker does when its work fails.
 //!
 //! A part counts its failures in a row and logs each with the attempts and the elapsed time. It
 //! reports them to `/readyz`, and waits longer after each. How a worker is to end ([`Until`]) decides

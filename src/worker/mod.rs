@@ -5,7 +5,7 @@
 //! - `folder.rs`: a folder is listed, round after round
 //! - [`merge`]: silver and gold under the lock, for every caller
 //! - `announcing.rs`, `lag.rs`: beside the work, commits are announced and the lag is measured
-//! - `failure.rs`: the one retry loop, and what it reports to `/readyz`
+//! - `failure.rs`: the one policy for failures, and what it reports to `/readyz`
 
 mod announcing;
 mod error;

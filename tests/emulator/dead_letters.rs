@@ -8,7 +8,7 @@ async fn full_circle() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("0.csv", &orders(0, 5, "old", 1)).await;
     stand.send(&stand.event("0.csv", &etag, None)).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.configure("schema_change = \"fail\"");
     for number in 1..=12 {
         let text =
@@ -17,7 +17,7 @@ async fn full_circle() {
         let (etag, _) = stand.put(&name, &text).await;
         stand.send(&stand.event(&name, &etag, None)).await;
     }
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(1, 5);
     assert_eq!(stand.depth(&stand.queue).await, 0);
 
@@ -51,7 +51,7 @@ async fn full_circle() {
     assert!(said.contains("3 dead letters replayed"), "{said}");
     stand.run(&["dlq", "replay"]);
     assert_eq!((stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await), (0, 12));
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(13, 29);
     assert_eq!(stand.depth(&stand.queue).await, 0);
     let silver = stand.sql("SELECT name, count(*) FROM silver.orders GROUP BY name ORDER BY name");
@@ -97,7 +97,7 @@ async fn a_replay_that_is_killed_is_done_again() {
     // Messages that were in flight at the kill are hidden, and not lost.
     let (left, sent) = (stand.depth(&stand.dlq).await, stand.depth(&stand.queue).await);
     assert!(left + sent >= DEAD_LETTERS, "{left} + {sent}");
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(20, 200);
 }
 
@@ -112,7 +112,7 @@ async fn what_is_not_an_event_is_dead_lettered_and_shown() {
     let newer = good.replace("\"2.1\"", "\"3.0\"");
     let hostile = "\u{9b}31mnot json \u{0085} '; DROP TABLE x --".to_owned();
     stand.send_to(&stand.queue, &[hostile, other, mixed, newer, "{}".into()]).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(1, 1);
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
     assert_eq!(listed.matches("not-an-event").count(), 4, "{listed}");
@@ -142,7 +142,7 @@ async fn messages_that_the_queue_gave_up_are_explained_and_replayed() {
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
     assert!(listed.contains("redriven") && listed.contains("none (workers died"), "{listed}");
     stand.run(&["dlq", "replay", "--reason", "redriven"]);
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(1, 1);
     stand.send_to(&stand.dlq, &[event]).await;
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);

@@ -13,7 +13,7 @@ async fn a_put_becomes_rows_in_silver_and_other_engines_read_them() {
     stand.put("folder/", "").await;
     stand.put("ignored.txt", "x").await;
     stand.announced(4).await;
-    let said = stand.work_off();
+    let said = stand.run_until_idle();
     assert!(said.contains("orders silver: 1 bronze snapshot merged: 4 inserted"), "{said}");
     assert!(said.contains("object matches no pipeline"), "{said}");
     stand.assert_exactly_once(2, 5);
@@ -62,7 +62,7 @@ async fn any_key_that_s3_allows_is_ingested() {
         stand.put(name, &orders(id, 1, "x", 1)).await;
     }
     stand.announced(names.len()).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(names.len(), names.len());
     let uris = stand.sql(
         "SELECT substr(_source_uri, length('s3:///raw/') + 14) FROM bronze.orders ORDER BY id",
@@ -85,7 +85,7 @@ async fn a_message_that_comes_four_times_counts_once() {
             let etag = head.send().await.unwrap().e_tag.unwrap();
             stand.send(&stand.event(&name, etag.trim_matches('"'), None)).await;
         }
-        stand.work_off();
+        stand.run_until_idle();
         stand.assert_exactly_once(6, 60);
     }
     assert_eq!(stand.depth(&stand.dlq).await, 0);
@@ -109,7 +109,7 @@ async fn an_overwritten_object_is_read_at_the_version_that_still_exists() {
             }
             for event in &events {
                 stand.send(event).await;
-                stand.work_off();
+                stand.run_until_idle();
             }
             // Without versions the old content is gone, and both events mean the new one.
             match versioned {
@@ -129,14 +129,14 @@ async fn a_deleted_object_is_missing_unless_it_was_ingested_before() {
     let (etag, _) = stand.put("seen.csv", &orders(1, 1, "x", 1)).await;
     let seen = stand.event("seen.csv", &etag, None);
     stand.send(&seen).await;
-    stand.work_off();
+    stand.run_until_idle();
     let (gone, _) = stand.put("gone.csv", &orders(2, 1, "x", 1)).await;
     for name in ["seen.csv", "gone.csv"] {
         stand.delete(name).await;
     }
     stand.send(&seen).await;
     stand.send(&stand.event("gone.csv", &gone, None)).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(1, 1);
     let dead_letters = stand.dead_letters().await;
     assert_eq!(dead_letters.len(), 1, "{dead_letters:?}");
@@ -148,7 +148,7 @@ async fn a_deleted_object_is_missing_unless_it_was_ingested_before() {
     let skip = Wish { notified: false, source: "on_missing = \"skip\"".into(), ..Wish::default() };
     let stand = Stand::with(skip).await;
     stand.send(&stand.event("gone.csv", &gone, None)).await;
-    stand.work_off();
+    stand.run_until_idle();
     assert!(stand.dead_letters().await.is_empty());
     assert_eq!(stand.sql("SELECT outcome FROM bronze.orders_objects"), ["skipped"]);
 }
@@ -177,7 +177,7 @@ async fn every_envelope_is_opened() {
         });
     }
     stand.send_to(&stand.queue, &bodies).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(4, 4);
     assert_eq!(stand.depth(&stand.dlq).await, 0);
 }
@@ -192,7 +192,7 @@ async fn a_fifo_queue_works_as_well() {
         events.push(stand.event(&name, &etag, None));
     }
     stand.send_to(&stand.queue, &events).await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(25, 50);
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
     assert!(listed.lines().count() == 2 && listed.contains("not-an-event"), "{listed}");

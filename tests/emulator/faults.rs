@@ -40,7 +40,7 @@ async fn a_worker_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
         real_time::sleep(Duration::from_millis(random.random_range(100..900))).await;
         worker.kill();
     }
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(120, 1_200);
     assert_eq!(stand.depth(&stand.queue).await, 0);
     assert_eq!(stand.depth(&stand.dlq).await, 0);
@@ -73,13 +73,13 @@ async fn a_frozen_worker_that_wakes_up_doubles_nothing() {
         frozen.signal("-CONT");
     }
     // Hidden messages come back by themselves, and the lock runs out.
-    stand.work_off();
+    stand.run_until_idle();
     assert_eq!(stand.depth(&stand.queue).await, 0, "the frozen worker's messages, too");
     frozen.signal("-CONT");
     send_files(&stand, files..files + 4, 1).await;
     stand.until("it works again", async || stand.depth(&stand.queue).await == 0).await;
     frozen.stop();
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(files + 4, 10 * (files + 4));
 }
 
@@ -107,7 +107,7 @@ async fn a_stopped_worker_releases_what_it_has_not_begun() {
     assert_eq!(stand.in_flight().await, 0, "everything in flight was deleted or released");
     let left = stand.depth(&stand.queue).await;
     assert!((1..60).contains(&left), "{left} of 60 are left");
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(60, 600);
 }
 
@@ -181,6 +181,6 @@ async fn while_the_catalog_is_down_nothing_is_lost_and_nothing_dead_lettered() {
     worker.stop();
     assert_eq!(stand.depth(&stand.dlq).await, 0);
     // Silver may still have been waiting for its next attempt.
-    stand.work_off();
+    stand.run_until_idle();
     stand.assert_exactly_once(30, 300);
 }

@@ -235,7 +235,7 @@ async fn failing_silver_does_not_hold_up_bronze() {
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
     let (etag, _) = stand.put("1.csv", "id,updated\n1,2026-01-01\n").await;
     stand.send(&stand.event("1.csv", &etag, None)).await;
-    stand.work_off();
+    stand.run_until_idle();
     // Another order needs a rebuild: until then, merges fail.
     stand.reconfigure("order_by = [\"updated\"]", "order_by = [\"id\"]");
     let (etag, _) = stand.put("2.csv", "id,updated\n2,2026-01-01\n").await;

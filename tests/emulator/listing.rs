@@ -17,12 +17,12 @@ async fn what_came_by_event_is_not_listed_again_nor_the_other_way_round() {
             events.push(stand.event(&name, &etag, version.as_deref()));
         }
         stand.send_to(&stand.queue, &events[..15]).await;
-        stand.work_off();
+        stand.run_until_idle();
         stand.assert_exactly_once(15, 15);
         let (_, said) = stand.run(&["bronze"]);
         assert!(said.contains("15 of 30 objects ingested"), "{said}");
         stand.send_to(&stand.queue, &events).await;
-        stand.work_off();
+        stand.run_until_idle();
         stand.assert_exactly_once(30, 30);
         let (_, said) = stand.run(&["backfill"]);
         assert!(said.contains("0 of 30 objects ingested, 0 rows, 30 known already"), "{said}");

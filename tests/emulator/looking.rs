@@ -10,7 +10,7 @@ async fn status_and_check_report_queues_and_buckets() {
     let (etag, _) = stand.put("1.csv", &orders(1, 2, "x", 1)).await;
     stand.send(&stand.event("1.csv", &etag, None)).await;
     stand.send("no event").await;
-    stand.work_off();
+    stand.run_until_idle();
     stand.send(&stand.event("1.csv", &etag, None)).await;
     let (status, _) = stand.run(&["status", "--format", "json"]);
     let status: serde_json::Value = serde_json::from_str(status.trim()).unwrap();

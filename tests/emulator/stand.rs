@@ -382,7 +382,7 @@ sql   = "SELECT count(*) AS n FROM silver"
     }
 
     /// Drains the queue with `run --until-idle`. Returns its stderr.
-    pub fn work_off(&self) -> String {
+    pub fn run_until_idle(&self) -> String {
         self.run(&["run", "--until-idle"]).1
     }
 

@@ -91,6 +91,14 @@ async fn snapshots_of_more_than_a_day_expire_with_their_files() {
         assert_eq!(metadata.count(), 6, "{name}: the newest, and those in its log");
     }
     assert_eq!(rivals.orphans().await, Vec::<String>::new());
+
+    // After days in which nothing came, readers are still reading what was current until just now.
+    let current = world.table("silver.customers").await.current().unwrap().id;
+    world.ambient.advance(100 * PAUSE);
+    round(world, ROUNDS).await;
+    round(world, ROUNDS + 1).await;
+    assert!(world.table("silver.customers").await.snapshot(current).is_some());
+    ended_right(world, ROUNDS + 2).await;
 }
 
 /// Silver that is behind for days finds every snapshot, and none expires before.

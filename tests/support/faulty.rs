@@ -311,13 +311,8 @@ impl FailingCatalog {
     ) -> Result<Swap, CatalogError> {
         self.swaps.fetch_add(1, Ordering::SeqCst);
         let fate = self.fates.lock().unwrap().pop().unwrap_or(Fate::Fine);
-        let lost = || CatalogError {
-            catalog: "test".to_owned(),
-            doing: "swap",
-            message: "the connection was reset".to_owned(),
-            kind: Kind::Retry,
-            certain: false,
-        };
+        let lost =
+            || CatalogError::unanswered("test", "swap", "the connection was reset", Kind::Retry);
         match fate {
             Fate::Fine => swap.await,
             Fate::DoneAnswerLost => {
@@ -329,7 +324,9 @@ impl FailingCatalog {
                 Ok(Swap::Refused)
             }
             Fate::LostOnTheWay => Err(lost()),
-            Fate::Forbidden => Err(CatalogError { certain: true, kind: Kind::Look, ..lost() }),
+            Fate::Forbidden => {
+                Err(CatalogError::refused("test", "swap", "the connection was reset", Kind::Look))
+            }
             Fate::DoneShownLate(looks) => {
                 let swapped = swap.await?;
                 self.late.store(looks, Ordering::SeqCst);

@@ -187,8 +187,6 @@ pub enum OnUnmatched {
 pub struct PipelineSettings {
     /// Its name.
     pub name: String,
-    /// Its glob, as written.
-    pub glob: String,
     /// Bronze.
     pub bronze: BronzeSettings,
     /// Silver.

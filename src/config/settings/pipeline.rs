@@ -100,7 +100,7 @@ pub(super) fn pipeline(
         .enumerate()
         .map(|(number, g)| gold(resolver, (index, number), section, g, memory, &silver_table))
         .collect();
-    PipelineSettings { name: section.name.clone(), glob: glob.to_owned(), bronze, silver, gold }
+    PipelineSettings { name: section.name.clone(), bronze, silver, gold }
 }
 
 /// Whether a glob is on S3 if, and only if, the source is.
@@ -253,7 +253,6 @@ fn silver(
             null_keys,
             merge_cost: memory.merge(),
         },
-        order_by: section.order_by.clone(),
         identity: identity.to_string(),
         on_bronze_delete,
     }

@@ -1,14 +1,14 @@
 //! What the catalogs of AWS have in common.
 
-use super::CatalogError;
+use super::{CatalogError, RequestFailure};
 use crate::aws::service::CallError;
 use crate::error::Kind;
 use crate::lake::TableName;
 
 /// The error of a call that failed.
 pub(super) fn failed(catalog: &str, doing: &'static str, error: &CallError) -> CatalogError {
-    let lost = CatalogError::lost(catalog, doing, error.to_string(), error.kind());
-    CatalogError { certain: error.is_no(), ..lost }
+    let failure = RequestFailure::new(catalog, doing, error.to_string(), error.kind());
+    failure.determinate(error.is_refusal())
 }
 
 /// Namespaces of S3 Tables and Glue have one level.
@@ -17,5 +17,5 @@ pub(super) fn one_level(catalog: &str, table: &TableName) -> Result<(), CatalogE
         return Ok(());
     }
     let message = format!("{table}: this catalog has no namespaces within namespaces");
-    Err(CatalogError::no(catalog, "create a table", message, Kind::Configuration))
+    Err(CatalogError::refused(catalog, "create a table", message, Kind::Configuration))
 }

@@ -35,7 +35,7 @@ impl WithDeadline {
             Ok(answer) => answer,
             Err(late) => {
                 let why = format!("{late}: is it reachable, and is something locked?");
-                Err(CatalogError::lost("of the lake", doing, why, Kind::Look))
+                Err(CatalogError::unanswered("of the lake", doing, why, Kind::Look))
             }
         }
     }

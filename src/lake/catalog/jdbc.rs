@@ -55,7 +55,8 @@ impl JdbcCatalog {
         sqlx::any::install_default_drivers();
         let shown = without_password(url);
         let sqlite = url.starts_with("sqlite:");
-        let failed = |message: String| CatalogError::lost(&shown, "connect", message, Kind::Look);
+        let failed =
+            |message: String| CatalogError::unanswered(&shown, "connect", message, Kind::Look);
         let url =
             if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
         let options = AnyConnectOptions::from_str(&url).map_err(|e| failed(e.to_string()))?;
@@ -111,7 +112,7 @@ impl JdbcCatalog {
     }
 
     fn failed(&self, doing: &'static str, error: &sqlx::Error) -> CatalogError {
-        CatalogError::lost(&self.shown, doing, error.to_string(), Kind::Retry)
+        CatalogError::unanswered(&self.shown, doing, error.to_string(), Kind::Retry)
     }
 
     async fn ensure_namespace(&self, namespace: &str) -> Result<(), CatalogError> {

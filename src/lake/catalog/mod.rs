@@ -85,10 +85,22 @@ pub enum Swap {
     Refused,
 }
 
-/// A failed catalog request: unreachable, timed out, cut off, or refused.
+/// A failed catalog request. Whether it may have been carried out decides what a commit does next (I6).
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogError {
+    /// The catalog said no, or nothing was sent: the request was not carried out, and will not be.
+    #[error(transparent)]
+    Determinate(RequestFailure),
+    /// Unreachable, timed out or cut off, or an answer that does not say: the request may have been carried out,
+    /// now or later.
+    #[error(transparent)]
+    Indeterminate(RequestFailure),
+}
+
+/// What went wrong with a catalog request.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("catalog {catalog}: {doing}: {message}")]
-pub struct CatalogError {
+pub struct RequestFailure {
     /// The catalog, without secrets.
     pub catalog: String,
     /// The request.
@@ -97,29 +109,53 @@ pub struct CatalogError {
     pub message: String,
     /// What an operator does next.
     pub kind: Kind,
-    /// Whether the catalog said no: the request was not carried out, and will not be.
-    pub certain: bool,
+}
+
+impl RequestFailure {
+    /// Of a request to a catalog.
+    pub fn new(
+        catalog: impl Into<String>,
+        doing: &'static str,
+        message: impl Into<String>,
+        kind: Kind,
+    ) -> Self {
+        Self { catalog: catalog.into(), doing, message: message.into(), kind }
+    }
+
+    /// As an error of which it is known whether the request was carried out, or not.
+    pub fn determinate(self, determinate: bool) -> CatalogError {
+        match determinate {
+            true => CatalogError::Determinate(self),
+            false => CatalogError::Indeterminate(self),
+        }
+    }
 }
 
 impl CatalogError {
-    /// There was no answer, or none that says whether the request was carried out.
-    pub fn lost(
+    /// The request was not carried out, and will not be.
+    pub fn refused(
         catalog: impl Into<String>,
         doing: &'static str,
         message: impl Into<String>,
         kind: Kind,
     ) -> Self {
-        Self { catalog: catalog.into(), doing, message: message.into(), kind, certain: false }
+        Self::Determinate(RequestFailure::new(catalog, doing, message, kind))
     }
 
-    /// The request was not carried out, and will not be.
-    pub fn no(
+    /// There was no answer, or none that says whether the request was carried out.
+    pub fn unanswered(
         catalog: impl Into<String>,
         doing: &'static str,
         message: impl Into<String>,
         kind: Kind,
     ) -> Self {
-        Self { certain: true, ..Self::lost(catalog, doing, message, kind) }
+        Self::Indeterminate(RequestFailure::new(catalog, doing, message, kind))
+    }
+
+    /// What an operator does next.
+    pub fn kind(&self) -> Kind {
+        let (Self::Determinate(failure) | Self::Indeterminate(failure)) = self;
+        failure.kind
     }
 }
 
@@ -134,7 +170,7 @@ impl CatalogError {
 /// - `swap` and `create` are sent **once**: an implementation must not retry by itself. Of any
 ///   number of concurrent calls with equal tokens at most one is carried out.
 /// - `Ok(Swap::Swapped)`: durable. `Ok(Swap::Refused)`: this call changed nothing.
-/// - `Err(_)` from `swap` or `create`, unless it is `certain`: *unknown*. It may have been carried out, now or later;
+/// - [`CatalogError::Indeterminate`] from `swap` or `create`: *unknown*. It may have been carried out, now or later;
 ///   the caller calls `load` before it does anything else. `Err(_)` from the reading calls
 ///   has no effect.
 /// - Repeating a `swap` with the same token and proposal after `Err` is safe: it succeeds at most once.

@@ -156,7 +156,12 @@ impl Catalog for S3TablesCatalog {
             Some(there) => Ok(Some(there.warehouse_location)),
             None => {
                 let message = format!("{table} was made and is not there");
-                Err(CatalogError::lost(&self.bucket_arn, "create a table", message, Kind::Retry))
+                Err(CatalogError::unanswered(
+                    &self.bucket_arn,
+                    "create a table",
+                    message,
+                    Kind::Retry,
+                ))
             }
         }
     }

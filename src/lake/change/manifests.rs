@@ -73,10 +73,7 @@ impl<'a> Manifests<'a> {
     }
 
     async fn load(&self, manifest: &ManifestFile) -> Result<Manifest, LakeError> {
-        manifest
-            .load_manifest(&self.lake.files)
-            .await
-            .doing(self.table.name(), "reading a manifest")
+        self.lake.manifest(self.table, manifest).await
     }
 
     /// A manifest of new files. Their sequence numbers are inherited at the commit
@@ -111,16 +108,8 @@ impl<'a> Manifests<'a> {
         let Some(current) = self.metadata.current_snapshot().cloned() else {
             return self.all_found(remove, &BTreeSet::new());
         };
-        let list = self
-            .table
-            .inner()
-            .manifest_list_reader(&current)
-            .load()
-            .await
-            .doing(self.table.name(), "reading the manifest list")?;
         let mut found = BTreeSet::new();
-        let carried: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
-        for manifest in carried {
+        for manifest in self.lake.manifests_of(self.table, &current).await? {
             // A manifest of tombstones alone has served its purpose: the next snapshot needs it no more.
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;

@@ -218,7 +218,16 @@ pub(in crate::lake) async fn prepare(
     if let Some(reference) = own_retention(table, snapshot_id) {
         builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
     }
-    let built = builder.remove_snapshots(expired).build().doing(name, "making its new metadata")?;
+    let mut builder = builder.remove_snapshots(expired);
+    for id in expired {
+        if metadata.statistics_for_snapshot(*id).is_some() {
+            builder = builder.remove_statistics(*id);
+        }
+        if metadata.partition_statistics_for_snapshot(*id).is_some() {
+            builder = builder.remove_partition_statistics(*id);
+        }
+    }
+    let built = builder.build().doing(name, "making its new metadata")?;
     let proposal = Proposal {
         requirements: requirements(table.metadata()),
         updates: built.changes,

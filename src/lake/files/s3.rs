@@ -25,7 +25,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::{SharedAmbient, pauses};
-use crate::aws::{Answer, told};
+use crate::aws::{Answer, described};
 
 /// Bytes of a part; a smaller file is written by one request.
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -84,7 +84,7 @@ fn failed<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    Error::new(ErrorKind::Unexpected, format!("{doing} {path}")).with_source(told(error))
+    Error::new(ErrorKind::Unexpected, format!("{doing} {path}")).with_source(described(error))
 }
 
 /// Whether a file never changes under its name and is small.
@@ -349,7 +349,7 @@ impl Drop for Writer {
         let path = self.path.clone();
         runtime.spawn(async move {
             if let Err(error) = request.send().await {
-                tracing::debug!(path, error = %told(error), "parts of an unused file were left behind");
+                tracing::debug!(path, error = %described(error), "parts of an unused file were left behind");
             }
         });
     }

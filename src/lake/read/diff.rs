@@ -6,7 +6,6 @@
 use iceberg::spec::{ManifestContentType, ManifestEntry, ManifestStatus};
 
 use super::scan::FileTask;
-use crate::lake::error::Doing;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
 
@@ -87,16 +86,44 @@ pub struct Diff {
     pub superset: bool,
 }
 
+/// What there is after a position, before it is read.
+#[derive(Debug)]
+pub enum Since {
+    /// These snapshots, oldest first: [`Lake::step`] reads one.
+    Snapshots(Vec<Snapshot>),
+    /// The start has expired: see [`Diff::superset`]. None where the table has no snapshot.
+    Superset(Option<Step>),
+}
+
 impl Lake {
     /// What was added to `table` after `start` (`None`: ever).
     ///
     /// # Errors
-    /// [`LakeError::RolledBack`] when `start` was consumed but is not in the table's history.
+    /// As of [`Lake::since`].
     pub async fn diff(&self, table: &Table, start: Option<&Position>) -> Result<Diff, LakeError> {
+        let snapshots = match self.since(table, start).await? {
+            Since::Snapshots(snapshots) => snapshots,
+            Since::Superset(step) => {
+                return Ok(Diff { steps: step.into_iter().collect(), superset: true });
+            }
+        };
+        let mut steps = Vec::with_capacity(snapshots.len());
+        for snapshot in &snapshots {
+            steps.push(self.step(table, snapshot).await?);
+        }
+        Ok(Diff { steps, superset: false })
+    }
+
+    /// What there is in `table` after `start` (`None`: all of it). No manifest is read, unless the start has
+    /// expired.
+    ///
+    /// # Errors
+    /// [`LakeError::RolledBack`] when `start` was consumed but is not in the table's history.
+    pub async fn since(&self, table: &Table, start: Option<&Position>) -> Result<Since, LakeError> {
         let exact = match start {
             None => table.has_whole_history(),
             Some(position) => match standing(table, position) {
-                Standing::Ahead => return Ok(Diff { steps: vec![], superset: false }),
+                Standing::Ahead => return Ok(Since::Snapshots(vec![])),
                 Standing::InHistory => true,
                 Standing::Expired => false,
                 Standing::RolledBack => {
@@ -110,24 +137,22 @@ impl Lake {
         };
         if !exact {
             let above = start.map_or(SequenceNumber::default(), |p| p.sequence);
-            let mut steps: Vec<Step> = self.live_above(table, above).await?.into_iter().collect();
+            let mut step = match start {
+                Some(_) => self.live_above(table, above).await?,
+                None => self.all_live(table).await?,
+            };
             // A snapshot that removed rows, and is still in the line, is reported all the same.
             let newer = table.ancestors().take_while(|s| s.sequence > above);
             let removed = newer.map(|s| Did::parse(&s.operation)).filter(Did::removes_rows).last();
-            if let (Some(step), Some(did)) = (steps.first_mut(), removed) {
+            if let (Some(step), Some(did)) = (&mut step, removed) {
                 step.did = did;
             }
-            return Ok(Diff { steps, superset: true });
+            return Ok(Since::Superset(step));
         }
-        let mut steps = Vec::new();
-        for snapshot in table.ancestors() {
-            if start.is_some_and(|p| p.snapshot == snapshot.id) {
-                break;
-            }
-            steps.push(self.step(table, &snapshot).await?);
-        }
-        steps.reverse();
-        Ok(Diff { steps, superset: false })
+        let after = |snapshot: &Snapshot| start.is_none_or(|p| p.snapshot != snapshot.id);
+        let mut snapshots: Vec<Snapshot> = table.ancestors().take_while(after).collect();
+        snapshots.reverse();
+        Ok(Since::Snapshots(snapshots))
     }
 
     /// What one snapshot did.
@@ -145,6 +170,14 @@ impl Lake {
         .await?;
         let did = Did::parse(&snapshot.operation);
         Ok(Step { end: Position::of(table, snapshot), did, added, removed })
+    }
+
+    /// All live data files with their deletes, as one step that appends them.
+    async fn all_live(&self, table: &Table) -> Result<Option<Step>, LakeError> {
+        let Some(current) = table.current() else { return Ok(None) };
+        let added = self.files_of(table, None, &[]).await?;
+        let end = Position::of(table, &current);
+        Ok(Some(Step { end, did: Did::Append, added, removed: vec![] }))
     }
 
     /// The live data files whose data sequence number is above `above`, as one step that appends them.
@@ -174,22 +207,14 @@ impl Lake {
         added_by: Option<SnapshotId>,
         mut seen: impl FnMut(&ManifestEntry, &dyn Fn() -> FileTask),
     ) -> Result<(), LakeError> {
-        let name = table.name();
         let Some(snapshot) = table.metadata().snapshot_by_id(snapshot.0) else { return Ok(()) };
-        let list = table
-            .inner()
-            .manifest_list_reader(snapshot)
-            .load()
-            .await
-            .doing(name, "reading a manifest list")?;
-        for manifest in list.entries() {
+        for manifest in &self.manifests_of(table, snapshot).await? {
             let relevant = manifest.content == ManifestContentType::Data
                 && added_by.is_none_or(|id| manifest.added_snapshot_id == id.0);
             if !relevant {
                 continue;
             }
-            let loaded =
-                manifest.load_manifest(&self.files).await.doing(name, "reading a manifest")?;
+            let loaded = self.manifest(table, manifest).await?;
             let spec = std::sync::Arc::new(loaded.metadata().partition_spec().clone());
             for entry in loaded.entries() {
                 let file = || FileTask::live(entry.data_file(), table.schema(), &spec, vec![]);

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::scan::FileScanTaskDeleteFile;
 use iceberg::spec::{
     DataContentType, DataFile, Datum, Manifest, ManifestContentType, ManifestFile, PartitionSpec,
-    PrimitiveLiteral, PrimitiveType, Struct, Transform, Type,
+    PrimitiveLiteral, PrimitiveType, SnapshotRef, Struct, Transform, Type,
 };
 use iceberg::transform::create_transform_function;
 
@@ -45,13 +45,10 @@ impl Lake {
                 None => return Ok(vec![]),
             },
         };
-        let list = table.inner().manifest_list_reader(snapshot).load().await.doing(name, DOING)?;
         let filter = Filter::new(table, bounds)?;
         let mut deletes = Deletes::default();
         let mut data = Vec::new();
-        // Collected, because the iterator cannot move between threads.
-        let manifests: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
-        for manifest in manifests {
+        for manifest in self.manifests_of(table, snapshot).await? {
             let live = manifest.has_added_files() || manifest.has_existing_files();
             match manifest.content {
                 _ if !live => {}
@@ -86,7 +83,24 @@ impl Lake {
         Ok(files)
     }
 
-    async fn manifest(&self, table: &Table, file: &ManifestFile) -> Result<Manifest, LakeError> {
+    /// The manifests that a snapshot lists.
+    pub(in crate::lake) async fn manifests_of(
+        &self,
+        table: &Table,
+        snapshot: &SnapshotRef,
+    ) -> Result<Vec<ManifestFile>, LakeError> {
+        let list = table.inner().manifest_list_reader(snapshot).load().await;
+        let list = list.doing(table.name(), "reading a manifest list")?;
+        // Collected, because the iterator cannot move between threads.
+        Ok(list.consume_entries().into_iter().collect())
+    }
+
+    /// The entries of a manifest.
+    pub(in crate::lake) async fn manifest(
+        &self,
+        table: &Table,
+        file: &ManifestFile,
+    ) -> Result<Manifest, LakeError> {
         file.load_manifest(&self.files).await.doing(table.name(), "reading a manifest")
     }
 }

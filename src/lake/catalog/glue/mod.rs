@@ -191,7 +191,12 @@ impl Catalog for GlueCatalog {
             }
             None => {
                 let message = format!("{table} is there and is not an Iceberg table");
-                Err(CatalogError::no(self.shown(), "load a table", message, Kind::Configuration))
+                Err(CatalogError::refused(
+                    self.shown(),
+                    "load a table",
+                    message,
+                    Kind::Configuration,
+                ))
             }
         }
     }

@@ -8,10 +8,10 @@ use reqwest::{Method, Request, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::CatalogError;
+use super::super::{CatalogError, RequestFailure};
 use super::login::{Login, Session};
 use crate::ambient::{SharedAmbient, pauses};
-use crate::aws::{SEGMENT, is_no, kind_of};
+use crate::aws::{SEGMENT, is_refusal, kind_of};
 use crate::error::{Kind, chain};
 
 /// The deadline for a connection.
@@ -55,7 +55,7 @@ impl Client {
             // A redirected commit would be sent twice.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|e| CatalogError::no(&uri, "connect", chain(&e), Kind::Look))?;
+            .map_err(|e| CatalogError::refused(&uri, "connect", chain(&e), Kind::Look))?;
         let session = Session::new(login, ambient);
         Ok(Self { http, session, ambient: ambient.clone(), uri, prefix: None })
     }
@@ -95,7 +95,7 @@ impl Client {
             .with_min_delay(Duration::from_millis(100))
             .with_max_times(3);
         let retried = once.retry(patience).sleep(pauses(&self.ambient));
-        retried.when(|error: &CatalogError| error.kind == Kind::Retry).await
+        retried.when(|error: &CatalogError| error.kind() == Kind::Retry).await
     }
 
     /// A request that changes something: sent once.
@@ -134,9 +134,8 @@ impl Client {
         doing: &'static str,
         mut request: Request,
     ) -> Result<Answer, CatalogError> {
-        self.session.sign(&self.http, &mut request).await.map_err(|unsigned| CatalogError {
-            certain: true,
-            ..self.failed(doing, unsigned.why, unsigned.kind)
+        self.session.sign(&self.http, &mut request).await.map_err(|unsigned| {
+            CatalogError::refused(&self.uri, doing, unsigned.why, unsigned.kind)
         })?;
         let lost = |error: reqwest::Error| self.failed(doing, chain(&error), Kind::Retry);
         let answer = self.http.execute(request).await.map_err(lost)?;
@@ -160,7 +159,7 @@ impl Client {
     }
 
     fn failed(&self, doing: &'static str, message: String, kind: Kind) -> CatalogError {
-        CatalogError::lost(&self.uri, doing, message, kind)
+        CatalogError::unanswered(&self.uri, doing, message, kind)
     }
 }
 
@@ -174,7 +173,7 @@ impl Answer {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CatalogError> {
         serde_json::from_slice(&self.body).map_err(|e| {
             let why = format!("the answer cannot be read: {e}");
-            CatalogError::lost(&self.catalog, self.doing, why, Kind::Look)
+            CatalogError::unanswered(&self.catalog, self.doing, why, Kind::Look)
         })
     }
 
@@ -204,15 +203,12 @@ impl Answer {
             .and_then(|body| body.pointer("/error/message"))
             .and_then(serde_json::Value::as_str)
             .map(|message| message.chars().take(MESSAGE_CHARS).collect::<String>());
-        CatalogError {
-            catalog: self.catalog.clone(),
-            doing: self.doing,
-            message: match message {
-                Some(message) => format!("{}: {message}{}", self.status, self.hint()),
-                None => format!("{}{}", self.status, self.hint()),
-            },
-            kind: kind_of(self.status.as_u16()),
-            certain: is_no(self.status.as_u16()),
-        }
+        let message = match message {
+            Some(message) => format!("{}: {message}{}", self.status, self.hint()),
+            None => format!("{}{}", self.status, self.hint()),
+        };
+        let kind = kind_of(self.status.as_u16());
+        let failure = RequestFailure::new(&self.catalog, self.doing, message, kind);
+        failure.determinate(is_refusal(self.status.as_u16()))
     }
 }
