@@ -4,6 +4,7 @@
 //! those beyond the newest thousand; never one that a consumer still needs, that a tag names or that another branch
 //! holds. They expire some at a time, the oldest first.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata};
@@ -86,18 +87,20 @@ pub(super) fn due(
     let (min_kept, max_age) = (min_kept.or(property(MIN_KEPT)), max_age.or(property(MAX_AGE)));
     let min_kept = min_kept.and_then(|kept| usize::try_from(kept).ok()).unwrap_or(1).max(1);
     let oldest_kept = now_ms.saturating_sub(max_age.unwrap_or(DEFAULT_AGE_MS));
-    let set_back = set_back(metadata);
+    let set_back = LazyCell::new(|| set_back(metadata));
     let all: Vec<&SnapshotRef> = line(metadata, metadata.current_snapshot()).collect();
     // A snapshot is as old as what replaced it, the last time: until then it was read.
-    let replaced_at = |index: usize| {
-        let by = all[index - 1].timestamp_ms();
-        set_back.get(&all[index].snapshot_id()).map_or(by, |again| by.max(*again))
+    let is_old = |index: usize| {
+        let was_current_after =
+            |at: &i64| set_back.get(&all[index].snapshot_id()).is_some_and(|end| end >= at);
+        all[index - 1].timestamp_ms() < oldest_kept && !was_current_after(&oldest_kept)
     };
-    let goes = |index: &usize| {
-        let old = *index >= MAX_KEPT || replaced_at(*index) < oldest_kept;
-        old && all[*index].sequence_number() <= consumed.0
+    let stays = |index: &usize| {
+        let is_needed = all[*index].sequence_number() > consumed.0;
+        is_needed || (*index < MAX_KEPT && !is_old(*index))
     };
-    let Some(first) = (min_kept..all.len()).find(goes) else { return vec![] };
+    // From the oldest on, up to the first that stays: the line is cut at one place.
+    let first = (min_kept..all.len()).rfind(stays).map_or(min_kept, |stays| stays + 1);
     let first = first.max(all.len().saturating_sub(AT_MOST));
     let Some(cut) = (first..all.len()).find(|cut| speaks_for_itself(metadata, all[cut - 1])) else {
         return vec![];
@@ -189,6 +192,29 @@ mod tests {
         let mut due = due(&metadata, None, SequenceNumber(i64::MAX), later);
         due.sort_unstable();
         assert_eq!(due, (1..=89).collect::<Vec<i64>>());
+    }
+
+    /// A table that was set back to a snapshot and forward again was read there meanwhile: neither it nor a younger
+    /// one goes.
+    #[test]
+    fn what_was_current_again_is_younger_than_its_child() {
+        let metadata = table(50);
+        let last = metadata.last_updated_ms();
+        let mut json = serde_json::to_value(&metadata).unwrap();
+        json["last-updated-ms"] = (last + 2 * SECOND).into();
+        let log = json["snapshot-log"].as_array_mut().unwrap();
+        for (id, at) in [(30, last + SECOND), (50, last + 2 * SECOND)] {
+            log.push(serde_json::json!({"snapshot-id": id, "timestamp-ms": at}));
+        }
+        let metadata: TableMetadata = serde_json::from_value(json).unwrap();
+        let due = |now| {
+            let mut due = due(&metadata, None, SequenceNumber(i64::MAX), now);
+            due.sort_unstable();
+            due
+        };
+        let between = last + SECOND + DEFAULT_AGE_MS;
+        assert_eq!(due(between), (1..=29).collect::<Vec<i64>>());
+        assert_eq!(due(between + 2 * SECOND), (1..=49).collect::<Vec<i64>>());
     }
 
     /// A rollback to the oldest one must find its own position.
