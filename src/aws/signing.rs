@@ -15,6 +15,7 @@ use crate::error::{Kind, chain};
 
 /// The deadline for the chain of credentials.
 const CREDENTIALS: Duration = Duration::from_secs(10);
+
 /// Signs requests to one service in one region.
 #[derive(Debug)]
 pub struct Signer {

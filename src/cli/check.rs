@@ -195,9 +195,8 @@ const LISTED: usize = 10_000;
 
 /// The number of objects that match a pipeline; in a large raw zone, only whether one does.
 async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
-    let (what, glob) =
-        (format!("pipeline {}", pipeline.settings.name), &pipeline.settings.bronze.glob);
     let bronze = &pipeline.settings.bronze;
+    let (what, glob) = (format!("pipeline {}", pipeline.settings.name), &bronze.glob);
     let listing = Listing { root: bronze.root.clone(), ..Listing::default() };
     let mut pages = wired.source.list(&listing);
     let (mut seen, mut matching, mut all) = (0, 0, true);

@@ -10,4 +10,5 @@ mod infra;
 mod lambda;
 mod listing;
 mod looking;
+mod program;
 pub mod stand;

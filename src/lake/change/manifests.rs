@@ -4,9 +4,8 @@
 use std::collections::BTreeSet;
 
 use iceberg::spec::{
-    DataFile, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus,
-    ManifestWriter, ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotSummaryCollector,
-    TableMetadata,
+    DataFile, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus, ManifestWriter,
+    ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotSummaryCollector, TableMetadata,
 };
 
 use super::Removal;
@@ -72,10 +71,6 @@ impl<'a> Manifests<'a> {
         })
     }
 
-    async fn load(&self, manifest: &ManifestFile) -> Result<Manifest, LakeError> {
-        self.lake.manifest(self.table, manifest).await
-    }
-
     /// A manifest of new files. Their sequence numbers are inherited at the commit
     /// (Iceberg spec, "Sequence Number Inheritance").
     pub(in crate::lake) async fn add(
@@ -133,7 +128,7 @@ impl<'a> Manifests<'a> {
         remove: Removal<'_>,
         found: &mut BTreeSet<String>,
     ) -> Result<(), LakeError> {
-        let loaded = self.load(&manifest).await?;
+        let loaded = self.lake.manifest(self.table, &manifest).await?;
         let goes = |entry: &ManifestEntry| match remove {
             Removal::Nothing => false,
             Removal::All => true,
@@ -227,7 +222,7 @@ impl<'a> Manifests<'a> {
         let schema = self.metadata.current_schema().clone();
         let mut writer = self.writer(ManifestContentType::Data, schema, spec)?;
         for manifest in &bin {
-            for entry in self.load(manifest).await?.entries() {
+            for entry in self.lake.manifest(self.table, manifest).await?.entries() {
                 let is_new = manifest.added_snapshot_id == self.snapshot_id;
                 match entry.status() {
                     // A tombstone belongs to the snapshot that made it; older ones are dropped.

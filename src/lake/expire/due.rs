@@ -99,7 +99,7 @@ pub(super) fn due(
         let is_needed = all[*index].sequence_number() > consumed.0;
         is_needed || (*index < MAX_KEPT && !is_old(*index))
     };
-    // From the oldest on, up to the first that stays: the line is cut at one place.
+    // From the oldest on, up to the first that stays: the line has one cut.
     let first = (min_kept..all.len()).rfind(stays).map_or(min_kept, |stays| stays + 1);
     let first = first.max(all.len().saturating_sub(AT_MOST));
     let Some(cut) = (first..all.len()).find(|cut| speaks_for_itself(metadata, all[cut - 1])) else {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::future::try_join_all;
 use iceberg::spec::{ManifestFile, ManifestStatus, SnapshotRef};
 
-use super::super::{Lake, LakeError, SnapshotId, Table, properties};
+use super::super::{Lake, LakeError, Table, properties};
 use super::due::{References, may_delete};
 use crate::error::chain;
 
@@ -62,7 +62,8 @@ impl Lake {
             return Ok(vec![]);
         }
         let expired: HashSet<i64> = expired.iter().copied().collect();
-        let is_gone = |id: i64| expired.contains(&id) && after.snapshot(SnapshotId(id)).is_none();
+        let is_gone =
+            |id: i64| expired.contains(&id) && after.metadata().snapshot_by_id(id).is_none();
         let gone: Vec<&SnapshotRef> =
             before.line().filter(|snapshot| is_gone(snapshot.snapshot_id())).collect();
         let kept = self.manifests_of(before, oldest).await?;
@@ -87,10 +88,11 @@ impl Lake {
                 list.iter().filter(own)
             })
             .collect();
-        let all_own = || before.line().chain(after.line()).all(is_own);
-        for some in removing.chunks(READS).filter(|_| all_own()) {
-            let removed = try_join_all(some.iter().map(|m| self.removed_files(before, m))).await?;
-            paths.extend(removed.into_iter().flatten());
+        if before.line().chain(after.line()).all(is_own) {
+            for some in removing.chunks(READS) {
+                let removed = some.iter().map(|manifest| self.removed_files(before, manifest));
+                paths.extend(try_join_all(removed).await?.into_iter().flatten());
+            }
         }
         let manifests = lists.into_iter().flatten().map(|manifest| manifest.manifest_path);
         paths.extend(manifests.filter(|path| !kept_paths.contains(path.as_str())));

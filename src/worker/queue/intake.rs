@@ -199,10 +199,9 @@ impl Intake {
         if nothing > 0 {
             tracing::debug!(message_id = %message.id, records = nothing, "records with nothing to do");
         }
-        let lanes: BTreeSet<usize> = objects.iter().map(|(index, _)| *index).collect();
-        let (accepting, full): (BTreeSet<_>, BTreeSet<_>) =
-            lanes.into_iter().partition(|index| self.lanes[*index].accepts());
-        for (index, object) in objects.into_iter().filter(|(index, _)| accepting.contains(index)) {
+        let mut full: BTreeSet<usize> = objects.iter().map(|(index, _)| *index).collect();
+        full.retain(|index| !self.lanes[*index].accepts());
+        for (index, object) in objects.into_iter().filter(|(index, _)| !full.contains(index)) {
             self.lanes[index].enter(object.clone(), delivery.ticket());
         }
         if !full.is_empty() {
