@@ -17,7 +17,7 @@ use crate::lake::read::scan::FileTask;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    Change, CommitOutcome, CommitProperties, LakeError, SnapshotId, Table, TableSchema,
+    Change, CommitOutcome, CommitProperties, DataFile, LakeError, SnapshotId, Table, TableSchema,
     Uncommitted, properties,
 };
 use crate::ledger::{self, ObjectOutcome};
@@ -100,14 +100,15 @@ impl Bronze {
             if staged.files.is_empty() {
                 return Ok(Appended::Nothing);
             }
-            let (ledger_files, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
-            let properties = self.properties(batch_id, staged, &named)?;
+            let (ledger_file, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
+            let properties = self.properties(batch_id, staged, named.as_ref())?;
+            let recorded = ledger_file.files().to_vec();
             let change = Change::append(self.taken(staged), properties)
                 .with_schema(schema)
-                .with_attached(ledger_files);
+                .with_attached(ledger_file);
             match self.lake.commit(&base, change).await? {
                 CommitOutcome::Committed { table, snapshot } => {
-                    self.publish(&table).await;
+                    self.publish(&table, &recorded).await;
                     return Ok(Appended::Snapshot(snapshot));
                 }
                 CommitOutcome::Conflict { table, files } => (base, staged.files) = (table, files),
@@ -123,8 +124,8 @@ impl Bronze {
 
     /// Publishes the ledger. The batch is durable by then: where that fails, the next batch publishes, and
     /// until then the snapshots of bronze say what was ingested (I3).
-    async fn publish(&self, bronze: &Table) {
-        if let Err(error) = self.ledger.publish(bronze).await {
+    async fn publish(&self, bronze: &Table, recorded: &[DataFile]) {
+        if let Err(error) = self.ledger.publish(bronze, recorded).await {
             let (table, error) = (&self.settings.table, crate::error::chain(&error));
             tracing::warn!(%table, error, "the ledger was not published; the next batch publishes it");
         }
@@ -139,16 +140,18 @@ impl Bronze {
         &self,
         batch_id: &BatchId,
         staged: &Staged,
-        ledger_files: &[FileRef],
+        ledger_file: Option<&FileRef>,
     ) -> Result<CommitProperties, LakeError> {
-        let named = serde_json::to_string(ledger_files).map_err(|e| LakeError::Property {
-            table: self.settings.table.clone(),
-            what: e.to_string(),
-        })?;
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(BATCH.to_owned(), batch_id.to_string());
         own.insert(OBJECTS.to_owned(), staged.ingested.len().to_string());
-        own.insert(ledger::FILES.to_owned(), named);
+        if let Some(file) = ledger_file {
+            let named = serde_json::to_string(file).map_err(|e| LakeError::Property {
+                table: self.settings.table.clone(),
+                what: e.to_string(),
+            })?;
+            own.insert(ledger::FILE.to_owned(), named);
+        }
         Ok(CommitProperties::of_both(Layer::Bronze, own))
     }
 

@@ -79,14 +79,20 @@ impl Bronze {
             .map_err(|error| Stop::format(object, error))
     }
 
-    /// The table, created with the columns of the first object where it does not exist.
+    /// The table, created with the columns of the first object where it does not exist; partitioned as the
+    /// settings say.
     async fn target(&self, layout: &Layout, table: Option<Table>) -> Result<Table, LakeError> {
-        match table {
-            Some(table) => Ok(table),
+        let partition_by = self.settings.partition_by.as_deref();
+        let table = match table {
+            Some(table) => table,
             None => {
                 let first = Arc::new(with_own_columns(&layout.new_columns));
-                self.lake.find_or_create(&self.settings.table, &first, None).await
+                self.lake.find_or_create(&self.settings.table, &first, partition_by).await?
             }
+        };
+        match partition_by {
+            Some(fields) => self.lake.partitioned(table, fields).await,
+            None => Ok(table),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::batch::{BatchId, BatchLimits};
 use crate::checkpoint::CheckpointStore;
 use crate::format::layout::SchemaChange;
 use crate::format::{FormatSettings, Limits};
-use crate::lake::{Lake, TableName};
+use crate::lake::{Lake, PartitionField, TableName};
 use crate::ledger::Ledger;
 use crate::source::{RawStore, Requested};
 use crate::telemetry::metrics;
@@ -74,6 +74,8 @@ pub struct BronzeSettings {
     pub buffer_bytes: usize,
     /// Object versions of which the ledger keeps the state in memory.
     pub ledger_memory: usize,
+    /// How new files are partitioned; none: as the table says.
+    pub partition_by: Option<Vec<PartitionField>>,
 }
 
 /// What becomes of an object that an event named and that does not exist any more.
@@ -115,7 +117,7 @@ impl Bronze {
     /// Creates the objects table and publishes what a crash has left unpublished.
     pub async fn prepare(&self) -> Result<(), BronzeError> {
         match self.lake.find(&self.settings.table).await? {
-            Some(bronze) => self.ledger.publish(&bronze).await.map(drop)?,
+            Some(bronze) => self.ledger.publish(&bronze, &[]).await.map(drop)?,
             None => self.ledger.open().await.map(drop)?,
         }
         Ok(())

@@ -56,7 +56,7 @@ fn properties_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
     let lines = snapshots.column(position).as_string::<i32>().iter().map(|json| {
         let properties: BTreeMap<String, String> =
             json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let shown = properties.iter().filter(|(key, _)| *key != "ledger-files");
+        let shown = properties.iter().filter(|(key, _)| !key.starts_with("ledger-file"));
         shown.map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join("\n")
     });
     let mut columns = snapshots.columns().to_vec();

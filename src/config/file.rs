@@ -136,6 +136,8 @@ pub struct BronzeSection {
     pub table: String,
     /// `evolve`, `rescue` or `fail`.
     pub schema_change: Option<String>,
+    /// Partition fields.
+    pub partition_by: Option<Vec<String>>,
 }
 
 /// See [`crate::silver::SilverSettings`].
@@ -150,6 +152,8 @@ pub struct SilverSection {
     pub order_by: Vec<String>,
     /// `copy-on-write`.
     pub mode: Option<String>,
+    /// Partition fields.
+    pub partition_by: Option<Vec<String>>,
     /// A row-wise SELECT from bronze.
     pub select: Option<String>,
     /// A condition on bronze columns.
@@ -167,4 +171,6 @@ pub struct GoldSection {
     pub table: String,
     /// A SELECT from silver.
     pub sql: String,
+    /// Partition fields.
+    pub partition_by: Option<Vec<String>>,
 }

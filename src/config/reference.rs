@@ -69,14 +69,10 @@ pub struct NotBuilt {
 }
 
 /// Keys that are refused by name.
-pub const NOT_BUILT: &[NotBuilt] = &[
-    NotBuilt { name: "pipeline.bronze.partition_by", feature: "partitioned bronze tables" },
-    NotBuilt { name: "pipeline.silver.partition_by", feature: "partitioned silver tables" },
-    NotBuilt {
-        name: "pipeline.silver.tombstone_retention",
-        feature: "forgetting deletes; they are kept for ever",
-    },
-];
+pub const NOT_BUILT: &[NotBuilt] = &[NotBuilt {
+    name: "pipeline.silver.tombstone_retention",
+    feature: "forgetting deletes; they are kept for ever",
+}];
 
 /// All keys, in the order of the file.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
@@ -125,6 +121,12 @@ pub const SECTIONS: &[Section] = &[
 const fn key(name: &'static str, form: Form, absent: Absent, meaning: &'static str) -> Key {
     Key { name, form, absent, meaning }
 }
+
+/// Without `partition_by`.
+const AS_IT_IS: Absent =
+    Absent::Depends("a new table has no partitions; one that exists stays as it is");
+/// The same for each layer.
+const PARTITION_BY: &str = "which rows share files: columns, or `year(c)`, `month(c)`, `day(c)`, `hour(c)`, `bucket(n, c)`, `truncate(n, c)`; files that exist stay where they are: [partitions](tables.md#partitions)";
 
 const LAKE: &[Key] = &[
     key(
@@ -321,6 +323,7 @@ const BRONZE: &[Key] = &[
         Absent::Value("\"evolve\""),
         "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
     ),
+    key("pipeline.bronze.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
 ];
 
 const SILVER: &[Key] = &[
@@ -343,6 +346,7 @@ const SILVER: &[Key] = &[
         Absent::Value("\"copy-on-write\""),
         "how a merge changes files; `merge-on-read` is not built",
     ),
+    key("pipeline.silver.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
     key(
         "pipeline.silver.select",
         Form::Text,
@@ -377,4 +381,5 @@ const GOLD: &[Key] = &[
         Absent::Required,
         "a `SELECT … FROM silver`, the silver table of this pipeline. It is computed in full when silver has changed",
     ),
+    key("pipeline.gold.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
 ];

@@ -13,8 +13,8 @@ use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    Change, CommitOutcome, CommitProperties, DataFile, Lake, LakeError, Removed, SnapshotId, Table,
-    TableName, TableSchema, Uncommitted, properties, storable,
+    Change, CommitOutcome, CommitProperties, DataFile, Lake, LakeError, PartitionField, Removed,
+    SnapshotId, Table, TableName, TableSchema, Uncommitted, properties, storable,
 };
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
@@ -38,6 +38,8 @@ pub struct GoldSettings {
     pub table: TableName,
     /// The query, over `silver`.
     pub sql: String,
+    /// How new files are partitioned; none: as the table says.
+    pub partition_by: Option<Vec<PartitionField>>,
     /// Bytes of memory that the query may use.
     pub memory: usize,
 }
@@ -237,9 +239,14 @@ impl Gold {
             .map_err(failed)?;
         let output = Arc::new(storable(&rows.schema()));
         let made = gold.is_none();
+        let partition_by = self.settings.partition_by.as_deref();
         let target = match gold {
             Some(gold) => gold,
-            None => self.lake.find_or_create(&self.settings.table, &output, None).await?,
+            None => self.lake.find_or_create(&self.settings.table, &output, partition_by).await?,
+        };
+        let target = match partition_by {
+            Some(fields) => self.lake.partitioned(target, fields).await?,
+            None => target,
         };
         if made && target.current().is_some() {
             return Ok(None);

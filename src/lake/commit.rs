@@ -169,7 +169,7 @@ impl Lake {
         let wrote = std::mem::replace(&mut prepared.wrote, Written::nothing(self)).keep();
         let (files, attached) = change.into_files();
         let (files, attached) = (files.keep(), attached.map(Uncommitted::keep));
-        let attached = attached.unwrap_or_default();
+        let (attached, _) = attached.unwrap_or_default();
         let attached = || attached.iter().map(|file| file.file_path().to_owned());
         let settled = self.settle(base, &prepared).await;
         Ok(match settled {
@@ -183,7 +183,7 @@ impl Lake {
                 CommitOutcome::Conflict { table, files: Uncommitted::of(self, files) }
             }
             Settled::Refused(source) => {
-                let files = files.iter().map(|file| file.file_path().to_owned());
+                let files = files.0.iter().map(|file| file.file_path().to_owned());
                 let all = wrote.into_iter().chain(attached()).chain(files);
                 self.delete_unnamed(all.collect()).await;
                 return Err(LakeError::Catalog { table: base.name().clone(), source });

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use iceberg::spec::{FormatVersion, TableMetadataBuilder, Transform, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, TableMetadataBuilder};
 use iceberg::{MetadataLocation, TableCreation, TableRequirement};
 
 use super::catalog::{Proposal, Swap};
 use super::error::Doing;
 use super::expire;
+use super::partition::{self, PartitionField};
 use super::read::plan::SURE_BOUNDS;
 use super::write::uncommitted::Written;
 use super::{Lake, LakeError, Table, TableName, TableSchema};
@@ -35,13 +36,13 @@ impl Lake {
         &self,
         name: &TableName,
         schema: &SchemaRef,
-        partition_by_day: Option<&str>,
+        partition_by: Option<&[PartitionField]>,
     ) -> Result<Table, LakeError> {
         if let Some(table) = self.find(name).await? {
             return Ok(table);
         }
         let location = self.catalog.place(name).await.doing(name, "place")?;
-        let first = self.first(name, location, schema, partition_by_day)?;
+        let first = self.first(name, location, schema, partition_by)?;
         let mut wrote = Written::nothing(self);
         if !self.catalog.writes_metadata() {
             wrote.push(first.metadata_location.clone());
@@ -85,24 +86,10 @@ impl Lake {
         name: &TableName,
         location: Option<String>,
         schema: &SchemaRef,
-        partition_by_day: Option<&str>,
+        partition_by: Option<&[PartitionField]>,
     ) -> Result<Proposal, LakeError> {
         let schema = TableSchema::first(name, schema)?;
-        let spec = match partition_by_day {
-            Some(column) => {
-                let id = schema.id_of(column).ok_or_else(|| LakeError::Schema {
-                    table: name.clone(),
-                    column: column.to_owned(),
-                    is: "missing".to_owned(),
-                    requested: "a partition column".to_owned(),
-                })?;
-                UnboundPartitionSpec::builder()
-                    .add_partition_field(id, format!("{column}_day"), Transform::Day)
-                    .doing(name, "partitioning it")?
-                    .build()
-            }
-            None => UnboundPartitionSpec::builder().build(),
-        };
+        let spec = partition::spec(name, &schema, partition_by.unwrap_or_default())?;
         let location = location.unwrap_or_else(|| {
             let path = name.namespace().replace('.', "/");
             format!("{}/{path}/{}", self.warehouse, name.table())

@@ -111,9 +111,6 @@ pub enum LakeError {
         /// The requested type.
         requested: String,
     },
-    /// A partitioned table cannot be written yet.
-    #[error("table {0} is partitioned; silversmith cannot write partitioned tables yet")]
-    Partitioned(TableName),
     /// A snapshot or a time that the table does not have.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
@@ -151,10 +148,9 @@ impl LakeError {
             Self::Unknown(_) | Self::Contended { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
-            Self::NotFound(_)
-            | Self::NoSnapshot { .. }
-            | Self::Partitioned(_)
-            | Self::Schema { .. } => Kind::Configuration,
+            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => {
+                Kind::Configuration
+            }
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
             Self::Property { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,

@@ -8,8 +8,9 @@ use super::position::Position;
 use super::table::{Properties, view};
 use super::{LakeError, SequenceNumber, SnapshotId, Table};
 
-/// The format of the properties that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format of the properties that this program writes, and the newest that it reads. 2: a batch names one ledger
+/// file, not a list of them.
+pub const FORMAT_VERSION: u32 = 2;
 /// The key of the format version, in every commit of silversmith.
 pub const FORMAT: &str = "silversmith.format-version";
 /// The pipeline that committed.

@@ -1,28 +1,32 @@
 //! The ledger: which object versions have been dealt with, for good (I2).
 //!
-//! It is an Iceberg table of its own, `<bronze>_objects`: one row per finished attempt, partitioned
-//! by day of LastModified. A batch's rows are written as data files *before* the bronze commit and
-//! named in its properties; after it they are *published* (`publish.rs`). So at any moment
+//! It is an Iceberg table of its own, `<bronze>_objects`: one row per finished attempt. A batch's rows
+//! are written as one data file *before* the bronze commit and named in its properties; after it they
+//! are *published* (`publish.rs`). So at any moment
 //!
 //! > known = the objects table ∪ the ledger files named by bronze snapshots after published-through
 //!
 //! and a crash between any two steps loses nothing (I3).
 
+mod index;
 mod outcome;
+mod print;
 mod publish;
 mod rejections;
 mod rows;
 mod view;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
 pub use outcome::ObjectOutcome;
 pub use rejections::rejections;
-pub use rows::{Attempt, ObjectRow, day_of};
+pub use rows::{Attempt, ObjectRow};
 pub use view::View;
+
+use index::Index;
 
 use crate::lake::position::{Position, Standing, consumed, standing};
 use crate::lake::read::provider::LakeTable;
@@ -35,7 +39,9 @@ use crate::lake::{
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
 
-/// Bronze: the batch's ledger files, as JSON.
+/// Bronze: the batch's ledger file, as JSON.
+pub const FILE: &str = "silversmith.ledger-file";
+/// Bronze, by older versions: the batch's ledger files, one for each day, as a JSON list.
 pub const FILES: &str = "silversmith.ledger-files";
 /// Objects table: where bronze was published through (a position's prefix).
 pub const PUBLISHED: &str = "silversmith.published";
@@ -50,7 +56,7 @@ pub struct Ledger {
     pipeline: String,
     bronze: TableName,
     objects: TableName,
-    memory: Arc<view::Memory>,
+    index: Arc<Index>,
 }
 
 impl Ledger {
@@ -62,7 +68,7 @@ impl Ledger {
             pipeline: pipeline.to_owned(),
             bronze: bronze.clone(),
             objects: bronze.with_suffix("_objects"),
-            memory: view::Memory::of(memory),
+            index: Index::of(memory),
         }
     }
 
@@ -71,10 +77,12 @@ impl Ledger {
         &self.objects
     }
 
-    /// The objects table, made where it is missing.
+    /// The objects table, made where it is missing. Tables of older versions were partitioned by day, which made
+    /// a batch write a file for each day; from now on they are not.
     pub async fn open(&self) -> Result<Table, LakeError> {
         let schema: SchemaRef = rows::schema();
-        self.lake.find_or_create(&self.objects, &schema, Some(rows::LAST_MODIFIED)).await
+        let table = self.lake.find_or_create(&self.objects, &schema, None).await?;
+        self.lake.partitioned(table, &[]).await
     }
 
     /// What is known of `wanted`, as of a state of bronze that was loaded before this call: see
@@ -123,25 +131,18 @@ impl Ledger {
         Ok(through)
     }
 
-    /// Writes rows as data files of the objects table, a file for each day, without adding them: the files, and
-    /// how a snapshot property names them.
+    /// Writes rows as a data file of the objects table, without adding it: the file, and how a snapshot property
+    /// names it. There is none for no rows.
     pub async fn write(
         &self,
         objects: &Table,
         rows: &[ObjectRow],
-    ) -> Result<(Uncommitted, Vec<FileRef>), LakeError> {
-        let mut by_day: BTreeMap<i32, Vec<&ObjectRow>> = BTreeMap::new();
-        for row in rows {
-            by_day.entry(day_of(row.id.last_modified)).or_default().push(row);
-        }
-        let (mut files, mut named) = (Uncommitted::nothing(&self.lake), Vec::new());
-        for (day, rows) in by_day {
-            let mut writer = DataWriter::for_day(&self.lake, objects, day);
-            writer.write(&rows::batch(&rows, objects.schema().arrow(), objects.name())?).await?;
-            let written = writer.close().await?;
-            named.extend(written.files().iter().map(|file| FileRef::of(file, day)));
-            files.extend(written);
-        }
+    ) -> Result<(Uncommitted, Option<FileRef>), LakeError> {
+        let mut writer = DataWriter::new(&self.lake, objects, objects.schema())?;
+        writer.write(&rows::batch(rows, objects.schema().arrow(), objects.name())?).await?;
+        let files = writer.close().await?;
+        let named = files.files().first();
+        let named = named.map(|file| FileRef::of(objects, file, rows::LAST_MODIFIED));
         Ok((files, named))
     }
 
@@ -186,11 +187,12 @@ fn unpublished(bronze: &Table, through: Option<&Position>) -> Result<Vec<FileRef
     let line: Vec<Snapshot> = bronze.ancestors().take_while(|s| s.sequence > after).collect();
     let mut files = Vec::new();
     for snapshot in line.iter().rev() {
-        if let Some(json) = snapshot.summary.get(FILES) {
-            let named: Vec<FileRef> = serde_json::from_str(json).map_err(|e| {
-                bronze.bad_property(format!("the ledger files of snapshot {}: {e}", snapshot.id))
-            })?;
-            files.extend(named);
+        let bad =
+            |e| bronze.bad_property(format!("the ledger file of snapshot {}: {e}", snapshot.id));
+        if let Some(json) = snapshot.summary.get(FILE) {
+            files.push(serde_json::from_str(json).map_err(bad)?);
+        } else if let Some(json) = snapshot.summary.get(FILES) {
+            files.extend(serde_json::from_str::<Vec<FileRef>>(json).map_err(bad)?);
         }
     }
     Ok(files)

@@ -17,7 +17,7 @@ use crate::batch::BatchId;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{
-    Change, CommitOutcome, CommitProperties, LakeError, SequenceNumber, Table, properties,
+    Change, CommitOutcome, CommitProperties, DataFile, LakeError, SequenceNumber, Table, properties,
 };
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
@@ -28,16 +28,20 @@ const MAX_CONFLICTS: u32 = 100;
 const REBUILT: &str = "rebuilt";
 
 impl Ledger {
-    /// Brings the objects table up to `bronze`. Returns how many ledger files were added.
-    /// Harmless when repeated, or done by two at once.
-    pub async fn publish(&self, bronze: &Table) -> Result<usize, LakeError> {
+    /// Brings the objects table up to `bronze`. Returns how many ledger files were added. Of files just `written`
+    /// more is known than the snapshot properties say. Harmless when repeated, or done by two at once.
+    pub async fn publish(&self, bronze: &Table, written: &[DataFile]) -> Result<usize, LakeError> {
         let mut objects = self.open().await?;
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
             let mut adopted = Vec::new();
             let through = self.published_through(bronze, &objects).await?;
             for file in unpublished(bronze, through.as_ref())? {
-                adopted.push(file.to_data_file(&objects)?);
+                let written = written.iter().find(|written| written.file_path() == file.path);
+                adopted.push(match written {
+                    Some(written) => file.to_adopt_as(written.clone(), &objects)?,
+                    None => file.to_adopt(&objects)?,
+                });
             }
             let gap = gap(bronze, through.as_ref());
             let lost = match gap {

@@ -69,9 +69,9 @@ impl Attempt {
     }
 }
 
-const SOURCE_URI: &str = "source_uri";
+pub(super) const SOURCE_URI: &str = "source_uri";
 const SOURCE_VERSION: &str = "source_version";
-/// The column by whose day the table is partitioned.
+/// The column that look-ups are bounded by.
 pub(super) const LAST_MODIFIED: &str = "last_modified";
 const SIZE: &str = "size";
 const OUTCOME: &str = "outcome";
@@ -85,11 +85,6 @@ const FINISHED_AT: &str = "finished_at";
 /// The columns that an [`Attempt`] is made of.
 pub(super) const ATTEMPT_COLUMNS: [&str; 6] =
     [SOURCE_URI, SOURCE_VERSION, LAST_MODIFIED, OUTCOME, FINISHED_AT, REASON];
-
-/// Days since 1970-01-01, in UTC: Iceberg's `day` transform.
-pub fn day_of(time: DateTime<Utc>) -> i32 {
-    time.timestamp().div_euclid(86_400) as i32
-}
 
 pub(super) fn schema() -> SchemaRef {
     let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
@@ -112,7 +107,7 @@ pub(super) fn schema() -> SchemaRef {
 
 /// Rows as the table has them.
 pub(super) fn batch(
-    rows: &[&ObjectRow],
+    rows: &[ObjectRow],
     schema: &SchemaRef,
     table: &TableName,
 ) -> Result<RecordBatch, LakeError> {

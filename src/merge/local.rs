@@ -166,9 +166,14 @@ impl MergeEngine for LocalEngine {
     async fn merge(&self, task: MergeTask) -> Result<Merged, MergeError> {
         let rules = task.rules.clone();
         let (output, rows) = self.source(&task).await?;
+        let partition_by = rules.partition_by.as_deref();
         let table = match task.target.clone() {
             Some(table) => table,
-            None => self.lake.find_or_create(&rules.table, &output, None).await?,
+            None => self.lake.find_or_create(&rules.table, &output, partition_by).await?,
+        };
+        let table = match partition_by {
+            Some(fields) => self.lake.partitioned(table, fields).await?,
+            None => table,
         };
         let (name, last_id) = (table.name(), table.last_column_id());
         let changed = if task.from_nothing {

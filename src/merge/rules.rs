@@ -1,7 +1,7 @@
 //! The rules of a merge: keys, order, and which rows it takes from the source.
 
-use crate::lake::TableName;
 use crate::lake::read::scan::FileTask;
+use crate::lake::{PartitionField, TableName};
 use crate::sql::select::Rowwise;
 
 /// What happens to rows with a null in their key.
@@ -30,6 +30,8 @@ pub struct MergeRules {
     pub rows: Rowwise,
     /// See [`NullKeys`].
     pub null_keys: NullKeys,
+    /// How new files of the target are partitioned; none: as the table says.
+    pub partition_by: Option<Vec<PartitionField>>,
     /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
     pub merge_cost: u64,
 }

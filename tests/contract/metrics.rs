@@ -10,6 +10,7 @@ use iceberg::spec::{DataFile, DataFileBuilder, Datum, PrimitiveType};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use silversmith::lake::read::scan::Bounds;
+use silversmith::lake::write::FileRef;
 use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{Change, CommitOutcome, CommitProperties, Properties, Table, Uncommitted};
 use silversmith::telemetry::metrics::Layer;
@@ -285,7 +286,9 @@ async fn text_bounds_of_older_files_are_not_trusted() {
 
 async fn add(world: &World, table: &Table, files: Uncommitted, adopted: Vec<DataFile>) {
     let properties = CommitProperties::of_snapshot(Layer::Ledger, Properties::new());
-    let change = Change::adopt(files, adopted, properties);
+    let adopt =
+        |file: DataFile| FileRef::of(table, &file, "none").to_adopt_as(file, table).unwrap();
+    let change = Change::adopt(files, adopted.into_iter().map(adopt).collect(), properties);
     let outcome = world.lake().commit(table, change).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Committed { .. }));
 }

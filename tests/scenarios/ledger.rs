@@ -333,7 +333,7 @@ async fn an_older_state_is_no_rollback() {
     world.bronze().await;
     world.silver().await;
     let ledger = world.pipeline().bronze.ledger();
-    assert_eq!(ledger.publish(&behind).await.unwrap(), 0);
+    assert_eq!(ledger.publish(&behind, &[]).await.unwrap(), 0);
     let listed = silversmith::source::all(&*world.raw, "").await.unwrap();
     let wanted = listed.into_iter().map(|o| o.id).collect();
     assert_eq!(ledger.known(Some(&behind), &wanted).await.unwrap().len(), 2);

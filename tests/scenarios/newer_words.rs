@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{Change, CommitOutcome};
-use silversmith::ledger::{day_of, rejections};
+use silversmith::ledger::rejections;
 use silversmith::sql::session::session;
 use silversmith::sql::time_travel;
 
@@ -35,7 +35,7 @@ async fn say(world: &World, uri: &str, outcome: &str, reason: Option<&str>) {
         }
     });
     let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
-    let mut writer = DataWriter::for_day(world.lake(), &objects, day_of(at(11, 0)));
+    let mut writer = DataWriter::new(world.lake(), &objects, objects.schema()).unwrap();
     writer.write(&batch).await.unwrap();
     let add = writer.close().await.unwrap();
     let outcome = world.lake().commit(&objects, Change::append(add, unsaid())).await.unwrap();

@@ -101,9 +101,9 @@ async fn named_by(files: &FileIO, location: &str) -> BTreeSet<String> {
             let alive = entries.entries().iter().filter(|entry| entry.is_alive());
             named.extend(alive.map(|entry| entry.file_path().to_owned()));
         }
-        if let Some(json) = snapshot.summary().additional_properties.get(ledger::FILES) {
-            let files: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
-            named.extend(files.iter().map(|file| file["path"].as_str().unwrap().to_owned()));
+        if let Some(json) = snapshot.summary().additional_properties.get(ledger::FILE) {
+            let file: serde_json::Value = serde_json::from_str(json).unwrap();
+            named.insert(file["path"].as_str().unwrap().to_owned());
         }
     }
     named

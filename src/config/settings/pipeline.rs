@@ -85,6 +85,8 @@ pub(super) fn pipeline(
         read_concurrency: worker.read_concurrency,
         buffer_bytes: memory.object(worker.read_concurrency),
         ledger_memory: memory.object_versions(),
+        partition_by: resolver
+            .partition_by(&key("bronze.partition_by"), section.bronze.partition_by.as_deref()),
     };
     let silver =
         section.silver.as_ref().map(|s| silver(resolver, index, section, s, memory, &bronze_table));
@@ -241,6 +243,7 @@ fn silver(
         "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
     });
     let table = resolver.table(&key("table"), &section.table);
+    let partition_by = resolver.partition_by(&key("partition_by"), section.partition_by.as_deref());
     SilverSettings {
         pipeline: pipeline.name.clone(),
         bronze: bronze.clone(),
@@ -252,6 +255,7 @@ fn silver(
             rows: rows.unwrap_or_default(),
             null_keys,
             merge_cost: memory.merge(),
+            partition_by,
         },
         identity: identity.to_string(),
         on_bronze_delete,
@@ -275,6 +279,7 @@ fn gold(
         silver: silver.clone(),
         table: resolver.table(&key("table"), &section.table),
         sql: section.sql.clone(),
+        partition_by: resolver.partition_by(&key("partition_by"), section.partition_by.as_deref()),
         memory: memory.queries(),
     }
 }

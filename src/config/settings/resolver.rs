@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::features::Part;
-use crate::lake::TableName;
+use crate::lake::{PartitionField, TableName};
 
 /// A key and what is wrong with its value.
 pub(in crate::config) type Wrong = (String, String);
@@ -43,6 +43,25 @@ impl Resolver {
                 default
             }
         }
+    }
+
+    /// The partition fields; none where the key is absent.
+    pub(super) fn partition_by(
+        &mut self,
+        key: &str,
+        texts: Option<&[String]>,
+    ) -> Option<Vec<PartitionField>> {
+        let mut fields: Vec<PartitionField> = Vec::new();
+        for text in texts? {
+            match text.parse::<PartitionField>() {
+                Ok(field) if fields.contains(&field) => {
+                    self.say(key, format!("`{field}` is there twice"))
+                }
+                Ok(field) => fields.push(field),
+                Err(error) => self.say(key, error.to_string()),
+            }
+        }
+        Some(fields)
     }
 
     pub(super) fn table(&mut self, key: &str, text: &str) -> TableName {

@@ -1,11 +1,12 @@
 //! The manifests of a new snapshot: one for the added files, rewritten ones where files were
 //! removed, the others carried over, small ones merged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iceberg::spec::{
     DataFile, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus, ManifestWriter,
-    ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotSummaryCollector, TableMetadata,
+    ManifestWriterBuilder, PartitionSpec, PartitionSpecRef, SchemaRef, SnapshotSummaryCollector,
+    TableMetadata,
 };
 
 use super::Removal;
@@ -71,19 +72,30 @@ impl<'a> Manifests<'a> {
         })
     }
 
-    /// A manifest of new files. Their sequence numbers are inherited at the commit
-    /// (Iceberg spec, "Sequence Number Inheritance").
+    /// Manifests of new files, one for each partition spec that they were written under. Their sequence numbers are
+    /// inherited at the commit (Iceberg spec, "Sequence Number Inheritance").
     pub(in crate::lake) async fn add(
         &mut self,
-        files: impl Iterator<Item = &DataFile>,
+        files: impl Iterator<Item = (&DataFile, i32)>,
     ) -> Result<(), LakeError> {
-        let mut files = files.peekable();
-        if files.peek().is_none() {
-            return Ok(());
+        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
+        for (file, spec_id) in files {
+            by_spec.entry(spec_id).or_default().push(file);
         }
+        for (spec_id, files) in by_spec {
+            let spec = self.spec(spec_id)?;
+            self.add_under(spec, files).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_under(
+        &mut self,
+        spec: PartitionSpecRef,
+        files: Vec<&DataFile>,
+    ) -> Result<(), LakeError> {
         let name = self.table.name();
         let schema = self.metadata.current_schema().clone();
-        let spec = self.metadata.default_partition_spec().clone();
         let mut writer =
             self.writer(ManifestContentType::Data, schema.clone(), spec.as_ref().clone())?;
         for file in files {
@@ -93,6 +105,13 @@ impl<'a> Manifests<'a> {
         let manifest = writer.write_manifest_file().await.doing(name, "writing a manifest")?;
         self.list.insert(0, manifest);
         Ok(())
+    }
+
+    fn spec(&self, id: i32) -> Result<PartitionSpecRef, LakeError> {
+        self.metadata.partition_spec_by_id(id).cloned().ok_or_else(|| LakeError::Property {
+            table: self.table.name().clone(),
+            what: format!("partition spec {id} is not in its metadata"),
+        })
     }
 
     /// Takes over the manifests of the state that the change is prepared on, without what it removes.
@@ -210,15 +229,7 @@ impl<'a> Manifests<'a> {
     async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<ManifestFile, LakeError> {
         let name = self.table.name();
         let spec_id = bin.first().map(|m| m.partition_spec_id).unwrap_or_default();
-        let spec = self
-            .metadata
-            .partition_spec_by_id(spec_id)
-            .ok_or_else(|| LakeError::Property {
-                table: name.clone(),
-                what: format!("partition spec {spec_id} is not in its metadata"),
-            })?
-            .as_ref()
-            .clone();
+        let spec = self.spec(spec_id)?.as_ref().clone();
         let schema = self.metadata.current_schema().clone();
         let mut writer = self.writer(ManifestContentType::Data, schema, spec)?;
         for manifest in &bin {

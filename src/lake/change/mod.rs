@@ -18,6 +18,7 @@ use crate::lake::catalog::Proposal;
 use crate::lake::error::Doing;
 use crate::lake::read::plan::SURE_BOUNDS;
 use crate::lake::table::MAIN;
+use crate::lake::write::AdoptedFile;
 use crate::lake::write::uncommitted::{Uncommitted, Written};
 use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
 use crate::telemetry::metrics::Layer;
@@ -72,7 +73,11 @@ impl Change {
 
     /// Adds files, and others (`adopted`) that another commit names already: these stay, however this commit
     /// ends.
-    pub fn adopt(files: Uncommitted, adopted: Vec<DataFile>, properties: CommitProperties) -> Self {
+    pub fn adopt(
+        files: Uncommitted,
+        adopted: Vec<AdoptedFile>,
+        properties: CommitProperties,
+    ) -> Self {
         Self::of(Action::Append(Append { files, adopted }), properties)
     }
 
@@ -102,12 +107,13 @@ impl Change {
         self.properties.layer
     }
 
-    fn added(&self) -> impl Iterator<Item = &DataFile> {
+    /// The files that it adds, with the ids of their partition specs.
+    fn added(&self) -> impl Iterator<Item = (&DataFile, i32)> {
         let (files, adopted) = match &self.action {
             Action::Append(append) => (&append.files, append.adopted.as_slice()),
             Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
         };
-        files.files().iter().chain(adopted)
+        files.with_specs().chain(adopted.iter().map(|adopted| (&adopted.file, adopted.spec_id)))
     }
 
     fn removal(&self) -> Removal<'_> {

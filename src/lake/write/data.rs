@@ -1,23 +1,19 @@
-//! Writing Parquet data files: zstd, field ids, metrics, and a new file when one is large enough.
+//! Writing Parquet data files: zstd, field ids, metrics, a file for each partition, and a new file when one is
+//! large enough.
 
 use std::collections::HashMap;
 
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use iceberg::io::FileWrite;
-use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Literal, Struct};
-use parquet::arrow::AsyncArrowWriter;
-use parquet::arrow::async_writer::AsyncFileWriter;
+use iceberg::spec::Struct;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::metrics::{self, MetricsConfig};
-use super::uncommitted::{Uncommitted, Written};
+use super::metrics::MetricsConfig;
+use super::open_file::{FileKind, OpenFile};
+use super::split::Splitter;
+use super::uncommitted::Uncommitted;
 use crate::lake::error::Doing;
-use crate::lake::{Lake, LakeError, Table, TableName, TableSchema};
+use crate::lake::{Lake, LakeError, Table, TableSchema};
 
 /// Iceberg's `write.target-file-size-bytes` by default.
 const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
@@ -27,48 +23,22 @@ const ROW_GROUP_ROWS: usize = 128 * 1024;
 const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
 /// Bytes of a row group, where rows are wide: the writer's memory does not follow them (I7).
 const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
+/// Files open at a time, one for each partition: each holds a row group in memory, and buffers for each column.
+const OPEN_FILES: usize = 32;
 
-/// Writes batches to one or more data files of one table and one partition.
+/// Writes batches to data files of one table: one or more for each partition that a row is in.
 ///
-/// It owns the files until [`DataWriter::close`] hands them over; a writer that is dropped deletes them.
+/// The files have the table's default partition spec. It owns them until [`DataWriter::close`] hands them over; a
+/// writer that is dropped deletes them.
 pub struct DataWriter {
     lake: Lake,
-    table: TableName,
     folder: String,
-    schema: TableSchema,
-    spec_id: i32,
-    partition: Struct,
+    kind: FileKind,
     properties: HashMap<String, String>,
-    metrics: MetricsConfig,
-    open: Option<OpenFile>,
+    splitter: Option<Splitter>,
+    /// The last one was written to last.
+    open: Vec<OpenFile>,
     closed: Uncommitted,
-}
-
-/// A Parquet file being written.
-struct OpenFile {
-    /// Its path; deleted unless the file is closed.
-    written: Written,
-    path: String,
-    writer: AsyncArrowWriter<Output>,
-    /// NaN values so far, by field id.
-    nans: HashMap<i32, u64>,
-}
-
-/// A file of the lake as Parquet writes it.
-struct Output(Box<dyn FileWrite>);
-
-impl AsyncFileWriter for Output {
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
-        self.0.write(bytes).map(|done| done.map_err(external)).boxed()
-    }
-
-    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
-        self.0.close().map(|done| done.map_err(external)).boxed()
-    }
-}
-
-fn external(error: iceberg::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }
 
 impl std::fmt::Debug for DataWriter {
@@ -78,48 +48,40 @@ impl std::fmt::Debug for DataWriter {
 }
 
 impl DataWriter {
-    /// A writer of files for the unpartitioned `table`, under `schema` (the table's own, or the
-    /// one that the same commit will give it).
+    /// A writer of files for `table`, under `schema` (the table's own, or the one that the same commit will give
+    /// it).
     ///
     /// # Errors
-    /// [`LakeError::Partitioned`]: another program has partitioned the table.
+    /// A partition spec that this version does not understand.
     pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
-        if !table.metadata().default_partition_spec().is_unpartitioned() {
-            return Err(LakeError::Partitioned(table.name().clone()));
-        }
-        Ok(Self::any(lake, table, schema))
-    }
-
-    fn any(lake: &Lake, table: &Table, schema: &TableSchema) -> Self {
-        Self {
-            lake: lake.clone(),
+        let spec = table.metadata().default_partition_spec();
+        let splitter = match spec.is_unpartitioned() {
+            true => None,
+            false => Some(Splitter::new(spec, schema).doing(table.name(), "partitioning rows")?),
+        };
+        let properties = table.metadata().properties().clone();
+        let kind = FileKind {
             table: table.name().clone(),
-            folder: format!("{}/data", table.location()),
             schema: schema.clone(),
-            spec_id: table.metadata().default_partition_spec_id(),
-            partition: Struct::empty(),
-            properties: table.metadata().properties().clone(),
-            metrics: MetricsConfig::of(table.metadata().properties(), schema, &[]),
-            open: None,
+            spec_id: spec.spec_id(),
+            parquet: parquet(&properties),
+            metrics: MetricsConfig::of(&properties, schema, &[]),
+        };
+        Ok(Self {
+            lake: lake.clone(),
+            folder: format!("{}/data", table.location()),
+            kind,
+            properties,
+            splitter,
+            open: vec![],
             closed: Uncommitted::nothing(lake),
-        }
+        })
     }
 
     /// The same, with bounds on these columns, however many columns the table has: lookups use them.
     pub fn with_bounds_on(mut self, columns: &[String]) -> Self {
-        self.metrics = MetricsConfig::of(&self.properties, &self.schema, columns);
+        self.kind.metrics = MetricsConfig::of(&self.properties, &self.kind.schema, columns);
         self
-    }
-
-    /// A writer for one day (days since 1970-01-01) of a table partitioned by day.
-    pub fn for_day(lake: &Lake, table: &Table, day: i32) -> Self {
-        let mut writer = Self::any(lake, table, table.schema());
-        writer.partition = Struct::from_iter([Some(Literal::int(day))]);
-        let date = chrono::NaiveDate::from_epoch_days(day).unwrap_or_default();
-        let field = table.metadata().default_partition_spec().fields().first();
-        writer.folder =
-            format!("{}/{}={date}", writer.folder, field.map_or("day", |f| f.name.as_str()));
-        writer
     }
 
     /// Writes the rows; their schema must be the table's Arrow schema.
@@ -127,69 +89,80 @@ impl DataWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        if self.open.is_none() {
-            self.open_file().await?;
-        }
-        let Some(open) = self.open.as_mut() else { return Ok(()) };
-        metrics::count_nans(&self.schema, batch, &mut open.nans);
-        open.writer.write(batch).await.doing(&self.table, "writing a data file")?;
-        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_FILE_BYTES {
-            self.roll().await?;
-        }
-        Ok(())
-    }
-
-    async fn open_file(&mut self) -> Result<(), LakeError> {
-        const DOING: &str = "opening a data file";
-        let path = format!("{}/{}.parquet", self.folder, self.lake.ambient.uuid());
-        let group_bytes = self.properties.get(ROW_GROUP_PROPERTY).and_then(|v| v.parse().ok());
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(
-                group_bytes.unwrap_or(ROW_GROUP_BYTES).clamp(1, ROW_GROUP_BYTES),
-            ))
-            .build();
-        let output = self.lake.files.new_output(&path).doing(&self.table, DOING)?;
-        let output = Output(output.writer().await.doing(&self.table, DOING)?);
-        let schema = self.schema.arrow().clone();
-        let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
-            .doing(&self.table, DOING)?;
-        let mut written = Written::nothing(&self.lake);
-        written.push(path.clone());
-        self.open = Some(OpenFile { written, path, writer, nans: HashMap::new() });
-        Ok(())
-    }
-
-    async fn roll(&mut self) -> Result<(), LakeError> {
-        const DOING: &str = "closing a data file";
-        let Some(OpenFile { written: open, path, mut writer, nans }) = self.open.take() else {
-            return Ok(());
+        let Some(splitter) = &self.splitter else {
+            return self.write_to(Struct::empty(), batch).await;
         };
-        let written = writer.finish().await.doing(&self.table, DOING)?;
-        let mut builder = DataFileBuilder::default();
-        builder
-            .content(DataContentType::Data)
-            .file_path(path)
-            .file_format(DataFileFormat::Parquet)
-            .partition(self.partition.clone())
-            .partition_spec_id(self.spec_id)
-            .record_count(written.file_metadata().num_rows().max(0) as u64)
-            .file_size_in_bytes(writer.bytes_written() as u64);
-        metrics::describe(&mut builder, &written, &self.schema, &self.metrics, &nans)
-            .doing(&self.table, DOING)?;
-        let file = builder
-            .build()
-            .map_err(|e| iceberg::Error::new(iceberg::ErrorKind::Unexpected, e.to_string()))
-            .doing(&self.table, DOING)?;
-        open.keep();
-        self.closed.extend(Uncommitted::of(&self.lake, vec![file]));
+        let split = splitter.split(batch).doing(&self.kind.table, "partitioning rows")?;
+        for (partition, rows) in split {
+            self.write_to(partition, &rows).await?;
+        }
         Ok(())
     }
 
-    /// Closes the last file and hands over all of them.
+    async fn write_to(&mut self, partition: Struct, rows: &RecordBatch) -> Result<(), LakeError> {
+        let open = self.open.iter().position(|file| file.partition == partition);
+        let mut file = match open {
+            Some(index) => self.open.remove(index),
+            None => self.open_file(partition).await?,
+        };
+        file.write(&self.kind, rows).await?;
+        if file.size() >= TARGET_FILE_BYTES {
+            return self.roll(file).await;
+        }
+        self.open.push(file);
+        self.bound_memory().await
+    }
+
+    async fn open_file(&mut self, partition: Struct) -> Result<OpenFile, LakeError> {
+        if self.open.len() >= OPEN_FILES {
+            // The one that was not written to for the longest time.
+            let oldest = self.open.remove(0);
+            self.roll(oldest).await?;
+        }
+        let uuid = self.lake.ambient.uuid();
+        let path = match &self.splitter {
+            Some(splitter) => {
+                format!("{}/{}/{uuid}.parquet", self.folder, splitter.folder(&partition))
+            }
+            None => format!("{}/{uuid}.parquet", self.folder),
+        };
+        OpenFile::create(&self.lake, &self.kind, partition, path).await
+    }
+
+    /// The row groups in memory are about as large as that of one file, together (I7).
+    async fn bound_memory(&mut self) -> Result<(), LakeError> {
+        let in_memory: usize = self.open.iter().map(OpenFile::in_memory).sum();
+        if self.open.len() < 2 || in_memory <= ROW_GROUP_BYTES {
+            return Ok(());
+        }
+        let largest = (0..self.open.len()).max_by_key(|index| self.open[*index].in_memory());
+        match largest {
+            Some(index) => self.open[index].flush(&self.kind).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn roll(&mut self, file: OpenFile) -> Result<(), LakeError> {
+        self.closed.extend(file.close(&self.lake, &self.kind).await?);
+        Ok(())
+    }
+
+    /// Closes the last files and hands over all of them.
     pub async fn close(mut self) -> Result<Uncommitted, LakeError> {
-        self.roll().await?;
+        for file in std::mem::take(&mut self.open) {
+            self.roll(file).await?;
+        }
         Ok(self.closed)
     }
+}
+
+fn parquet(properties: &HashMap<String, String>) -> WriterProperties {
+    let group_bytes = properties.get(ROW_GROUP_PROPERTY).and_then(|v| v.parse().ok());
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(
+            group_bytes.unwrap_or(ROW_GROUP_BYTES).clamp(1, ROW_GROUP_BYTES),
+        ))
+        .build()
 }

@@ -3,7 +3,9 @@
 pub mod data;
 mod file_ref;
 mod metrics;
+mod open_file;
+mod split;
 pub(in crate::lake) mod uncommitted;
 
-pub use file_ref::FileRef;
+pub use file_ref::{AdoptedFile, FileRef, TimeBounds};
 pub use uncommitted::Uncommitted;

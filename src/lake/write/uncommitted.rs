@@ -64,23 +64,33 @@ impl Drop for Written {
 pub struct Uncommitted {
     written: Written,
     files: Vec<DataFile>,
+    /// The id of the partition spec of each file: a [`DataFile`] does not show it.
+    specs: Vec<i32>,
 }
+
+/// Files that a commit may name, with the ids of their partition specs.
+pub(in crate::lake) type Kept = (Vec<DataFile>, Vec<i32>);
 
 impl Uncommitted {
     /// No files.
     pub fn nothing(lake: &Lake) -> Self {
-        Self { written: Written::nothing(lake), files: vec![] }
+        Self::of(lake, (vec![], vec![]))
     }
 
-    pub(in crate::lake) fn of(lake: &Lake, files: Vec<DataFile>) -> Self {
+    pub(in crate::lake) fn of(lake: &Lake, (files, specs): Kept) -> Self {
         let mut written = Written::nothing(lake);
         files.iter().for_each(|file| written.push(file.file_path().to_owned()));
-        Self { written, files }
+        Self { written, files, specs }
     }
 
     /// The files.
     pub fn files(&self) -> &[DataFile] {
         &self.files
+    }
+
+    /// The files, each with the id of its partition spec.
+    pub(in crate::lake) fn with_specs(&self) -> impl Iterator<Item = (&DataFile, i32)> {
+        self.files.iter().zip(self.specs.iter().copied())
     }
 
     /// Whether there are none.
@@ -92,14 +102,15 @@ impl Uncommitted {
     pub fn extend(&mut self, mut others: Self) {
         self.written.paths.append(&mut others.written.paths);
         self.files.append(&mut others.files);
+        self.specs.append(&mut others.specs);
     }
 
     /// Removes and returns the file at `path`, where it is one of them.
     pub fn take(&mut self, path: &str) -> Option<Self> {
         let index = self.files.iter().position(|file| file.file_path() == path)?;
-        let file = self.files.remove(index);
+        let (file, spec) = (self.files.remove(index), self.specs.remove(index));
         self.written.paths.retain(|written| written != path);
-        Some(Self::of(&self.written.lake, vec![file]))
+        Some(Self::of(&self.written.lake, (vec![file], vec![spec])))
     }
 
     /// Deletes them now. A file that cannot be deleted is an orphan, which harms nothing.
@@ -108,8 +119,8 @@ impl Uncommitted {
     }
 
     /// A commit may name them from now on: they are no longer deleted.
-    pub(in crate::lake) fn keep(self) -> Vec<DataFile> {
+    pub(in crate::lake) fn keep(self) -> Kept {
         self.written.keep();
-        self.files
+        (self.files, self.specs)
     }
 }
