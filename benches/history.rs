@@ -1,7 +1,7 @@
 //! What a round costs after many: one object → bronze → silver, thousands of times on one lake.
 //!
-//! `cargo bench --bench history -- ROUNDS [keep-all] [postgres://…]`. With `keep-all` nothing expires, as it was
-//! before commits expired snapshots. Figures of one machine say little: compare the columns of one run.
+//! `cargo bench --bench history -- ROUNDS [keep-all] [postgres://…] [FILE.svg]`. With `keep-all` nothing expires, as it
+//! was before commits expired snapshots. The SVG file shows the growth. Figures of one machine say little: compare the columns of one run.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -11,6 +11,8 @@
     clippy::large_futures,
     reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
+
+mod plot;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +87,9 @@ async fn main() {
             println!("{:>6} rounds: {}", number + 1, summary(&all[number + 1 - STEP..]));
         }
     }
+    if let Some(file) = arguments.iter().find(|a| a.ends_with(".svg")) {
+        std::fs::write(file, growth(&all)).unwrap();
+    }
     let window = 1_000.min(rounds / 4);
     let first = &all[100.min(rounds - window)..][..window];
     let last = &all[rounds - window..];
@@ -121,6 +126,19 @@ async fn round(wired: &Wired, raw: &MemoryStore, number: usize) -> Took {
     let table = wired.lake.load(&"bronze.customers".parse().unwrap()).await.unwrap();
     let metadata = std::fs::metadata(table.metadata_location()).unwrap().len();
     Took { bronze, silver, metadata, resident: resident() }
+}
+
+/// What rounds took, in medians of a hundred.
+fn growth(all: &[Took]) -> String {
+    let line = |of: fn(&Took) -> Duration| {
+        let hundreds = all.chunks(100).enumerate();
+        hundreds.map(|(n, some)| (n as f64 * 100.0, median(some, of))).collect()
+    };
+    let lines = [
+        ("one object → bronze", line(|t: &Took| t.bronze)),
+        ("bronze → silver", line(|t: &Took| t.silver)),
+    ];
+    plot::chart("What a round costs after many", ("rounds", "ms, median of 100"), &lines)
 }
 
 /// Bytes of this process in memory.

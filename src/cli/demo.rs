@@ -75,7 +75,7 @@ const WAVES: [Wave; 3] = [
 
 const BY_STATUS: &str =
     "SELECT status, count(*) AS flights FROM silver.flights{at} GROUP BY status ORDER BY status";
-const GOLD: &str = "SELECT origin, flights, arrived, cancelled, round(mean_arrival_delay, 1) AS minutes_late FROM gold.punctuality ORDER BY origin";
+const GOLD: &str = "SELECT origin, flights, arrived, cancelled, round(mean_arrival_delay, 1) AS mean_arrival_delay FROM gold.punctuality ORDER BY origin";
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let dir = prepare(&args.dir)?;
