@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::stand::{CREDENTIALS, clients_at, endpoint};
-use crate::contract::backings::{ministack, new_name, setting};
+use crate::contract::backings::{ministack, moto, new_name, setting};
 use crate::support::real_time;
 
 /// The two stacks in an emulator, and a folder to work in.
@@ -339,4 +339,17 @@ fn one_compute_follows_another() {
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(stderr.contains("Compute=lambda needs CodeBucket and CodeKey, or Image"), "{stderr}");
     stack.emulate("delete", &["--data"]);
+}
+
+/// What the program asks of AWS is what was recorded, and so what the policies were checked against.
+#[test]
+fn every_call_is_one_that_was_recorded() {
+    for (catalog, endpoint) in [("s3tables", moto()), ("glue", ministack()), ("sqlite", endpoint())]
+    {
+        let mut command = Command::new(setting("SILVERSMITH_TEST_BOTO3"));
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/checks/record.py"));
+        command.args(["--catalog", catalog, "--endpoint", &endpoint, "--binary", SILVERSMITH]);
+        let output = command.args(["--objects", "3", "--compare"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
