@@ -353,3 +353,23 @@ fn every_call_is_one_that_was_recorded() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+/// The first hour on an account, as far as an emulator goes.
+#[test]
+fn the_first_hour_is_rehearsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.md");
+    let mut command = Command::new("bash");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/first-hour.sh"));
+    command.args(["--region", "eu-west-1", "--emulator", &endpoint(), "--binary", SILVERSMITH]);
+    command.arg("--report").arg(&report).env("PYTHON", setting("SILVERSMITH_TEST_BOTO3"));
+    let output = command.envs(CREDENTIALS).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read_to_string(report).unwrap();
+    for step in ["the stacks are there", "a row is in silver", "100 objects", "a step fails"] {
+        let line = report.lines().find(|line| line.contains(step));
+        assert!(line.is_some_and(|line| line.contains("| yes |")), "{step}: {report}");
+    }
+    assert!(report.contains("| an account only |"), "{report}");
+    assert!(!report.contains("| no |"), "{report}");
+}
