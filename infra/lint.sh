@@ -42,7 +42,7 @@ fi
 templates infra/data.yaml infra/compute.yaml || fail "cfn-lint: see above"
 say "the templates"
 
-for check in rules permissions terraform kubernetes; do
+for check in rules permissions terraform kubernetes cost; do
   "$venv/bin/python" "infra/checks/$check.py" --test >&2 || fail "$check.py does not find what is wrong: see above"
   "$venv/bin/python" "infra/checks/$check.py" >&2 || fail "$check.py: see above"
   say "$check"
