@@ -4,7 +4,10 @@
 #   docker run --rm silversmith demo
 #   docker run --rm -v "$PWD/silversmith.toml:/lake/silversmith.toml:ro" -e AWS_REGION=eu-west-1 silversmith
 #
-# As a Lambda function's image: command `lambda`, and SILVERSMITH_CONFIG=s3://… in its environment.
+# As a Lambda function's image: command `lambda`, and SILVERSMITH_CONFIG=s3://… in its environment. Lambda takes neither an
+# index nor attestations:
+#
+#   docker buildx build --platform linux/amd64 --provenance=false --sbom=false --push --tag URI .
 
 # The compiler and the libc that the tests run with; the next stage has the same Debian.
 FROM rust:1.95.0-slim-trixie AS build

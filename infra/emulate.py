@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""silversmith.yaml in an emulator: deploy it, run its state machine, stand in for its compute, look at its bus.
+"""The templates in an emulator: deploy them, run the state machine, stand in for its compute, look at its bus.
 
-    emulate.py deploy STACK [--set NAME=VALUE ...]      create the stack
-    emulate.py update STACK [--set NAME=VALUE ...]      update it; parameters not named stay as they are
-    emulate.py outputs STACK
+    emulate.py deploy STACK [--set NAME=VALUE ...]      create the stacks STACK (data.yaml) and STACK-compute (compute.yaml)
+    emulate.py update STACK [--set NAME=VALUE ...]      update them; parameters not named stay as they are
+    emulate.py outputs STACK                            of both
     emulate.py execute STACK [--expect FAILED]          start the state machine and wait for its end
     emulate.py executions STACK [--count N]             wait until the state machine was started N times, by whomever
     emulate.py worker STACK --binary B --config F       take steps from the activity and run them with silversmith
     emulate.py package BUCKET KEY --binary B            upload B as a Lambda package, for --set CodeBucket= and CodeKey=
     emulate.py listen STACK [--detail-type T ...]       a new queue that gets what comes to the stack's bus
     emulate.py events QUEUE_URL [--count N]             wait for N events in such a queue
-    emulate.py delete STACK [--data]                    delete the stack; --data also what it retains
+    emulate.py delete STACK [--data]                    delete the stacks; --data also what they retain
+
+Each --set goes to the template that has a parameter of this name. `--without RESOURCE`, of deploy and update, leaves out
+a resource that the emulator does not know.
 
 It goes where AWS_ENDPOINT_URL says, with the region and credentials of the environment, and refuses to start without
 one: --aws, before the command, means a real account (`worker` is of use there, with Compute=external).
 
-The stack is deployed with Compute=external and Catalog=sqlite unless --set says otherwise, as LocalStack has no compute.
+They are deployed with Compute=external and Catalog=sqlite unless --set says otherwise, as LocalStack has no compute.
 `worker` is the machine of one's own then: for each step it runs `B --config F STEP`. Exit 0 is the success of the step, with the lines that
 it wrote; anything else is its failure: silversmith.Failed, or silversmith.Configuration for exit 2, which is not tried again.
 
@@ -28,6 +31,7 @@ Needs boto3 alone, which the environment that localstack/install.sh makes has.
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -43,7 +47,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-TEMPLATE = Path(__file__).resolve().parent / "silversmith.yaml"
+HERE = Path(__file__).resolve().parent
 FOR_EMULATORS = {"Compute": "external", "Catalog": "sqlite"}
 HEARTBEAT = 60  # seconds; the state machine gives up after five minutes without one
 
@@ -81,12 +85,31 @@ def wait_for(what, timeout, look):
 # --- the stack ----------------------------------------------------------------
 
 
+def stacks_of(stack, folder=HERE):
+    """Name and template of the two stacks: what stays, and what runs over it."""
+    return [(stack, folder / "data.yaml"), (f"{stack}-compute", folder / "compute.yaml")]
+
+
 def describe(stack):
     return client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
 
 
+def exists(stack):
+    try:
+        return describe(stack)["StackStatus"] != "DELETE_COMPLETE"
+    except ClientError as error:
+        # So it says that there is no stack of this name.
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return False
+
+
 def outputs_of(stack):
-    return {output["OutputKey"]: output["OutputValue"] for output in describe(stack).get("Outputs", [])}
+    found = {}
+    for name, _ in stacks_of(stack):
+        if exists(name):
+            found |= {one["OutputKey"]: one["OutputValue"] for one in describe(name).get("Outputs", [])}
+    return found
 
 
 def output(stack, name):
@@ -102,14 +125,15 @@ def resources_of(stack):
 
 
 def report(stack, began):
-    found = describe(stack)
+    names = [name for name, _ in stacks_of(stack)]
+    # Both have ended well, or this is not reached.
     show(
         {
             "stack": stack,
-            "status": found["StackStatus"],
+            "status": describe(names[-1])["StackStatus"],
             "seconds": round(time.monotonic() - began, 1),
-            "outputs": {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])},
-            "resources": {one["LogicalResourceId"]: one["ResourceStatus"] for one in resources_of(stack)},
+            "outputs": outputs_of(stack),
+            "resources": {one["LogicalResourceId"]: one["ResourceStatus"] for name in names for one in resources_of(name)},
         }
     )
 
@@ -122,11 +146,34 @@ def settled(stack, good, timeout):
         return found
 
     status = wait_for(f"stack {stack}", timeout, look)["StackStatus"]
-    if status != good:
+    if status not in good:
         for event in reversed(client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]):
             if event["ResourceStatus"].endswith("FAILED"):
                 say(f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', event['ResourceStatus'])}")
         raise Failed(f"stack {stack} is {status} (what failed is above)")
+
+
+def names_of_parameters(template):
+    section = re.search(r"^Parameters:\n(.*?)^[A-Z]", template.read_text(), re.M | re.S)
+    return set(re.findall(r"^  (\w+):$", section.group(1), re.M))
+
+
+def settings_of(args):
+    """What --set says, for each template; a name that none of them has is an error."""
+    given = dict(args.set)
+    shared = [(name, template, names_of_parameters(template)) for name, template in stacks_of(args.stack, args.templates)]
+    unknown = set(given) - set().union(*(names for _, _, names in shared))
+    if unknown:
+        raise Failed(f"no template has a parameter {', '.join(sorted(unknown))}")
+    return [(name, template, {one: given[one] for one in names & set(given)}, names) for name, template, names in shared]
+
+
+def template_body(template, without):
+    """The template, but for these resources. Nothing else may refer to them."""
+    text = template.read_text()
+    for resource in without:
+        text = re.sub(rf"^  {resource}:\n(?:    .*\n|\n)+", "", text, flags=re.M)
+    return text
 
 
 def parameters(settings):
@@ -135,16 +182,18 @@ def parameters(settings):
 
 def deploy(args):
     began = time.monotonic()
-    client("cloudformation").create_stack(
-        StackName=args.stack,
-        TemplateBody=args.template.read_text(),
-        Parameters=parameters({**FOR_EMULATORS, **dict(args.set)}),
-        Capabilities=["CAPABILITY_IAM"],
-        OnFailure="DO_NOTHING",
-    )
-    settled(args.stack, "CREATE_COMPLETE", args.timeout)
-    if not args.aws:
-        fix_functions(args.stack)
+    for name, template, given, names in settings_of(args):
+        defaults = {one: value for one, value in {**FOR_EMULATORS, "DataStack": args.stack}.items() if one in names}
+        client("cloudformation").create_stack(
+            StackName=name,
+            TemplateBody=template_body(template, args.without),
+            Parameters=parameters({**defaults, **given}),
+            Capabilities=["CAPABILITY_IAM"],
+            OnFailure=args.on_failure,
+        )
+        settled(name, ["CREATE_COMPLETE"], args.timeout)
+        if not args.aws:
+            fix_functions(name)
     report(args.stack, began)
 
 
@@ -167,17 +216,21 @@ def fix_functions(stack):
 
 
 def update(args):
+    """Only the stacks that --set concerns: an update that changes nothing is an error to CloudFormation."""
     began = time.monotonic()
-    settings = {one["ParameterKey"]: one["ParameterValue"] for one in describe(args.stack).get("Parameters", [])}
-    client("cloudformation").update_stack(
-        StackName=args.stack,
-        TemplateBody=args.template.read_text(),
-        Parameters=parameters({**settings, **dict(args.set)}),
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    settled(args.stack, "UPDATE_COMPLETE", args.timeout)
-    if not args.aws:
-        fix_functions(args.stack)
+    for name, template, given, _ in settings_of(args):
+        if not given:
+            continue
+        there = {one["ParameterKey"]: one["ParameterValue"] for one in describe(name).get("Parameters", [])}
+        client("cloudformation").update_stack(
+            StackName=name,
+            TemplateBody=template_body(template, args.without),
+            Parameters=parameters({**there, **given}),
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        settled(name, ["UPDATE_COMPLETE"], args.timeout)
+        if not args.aws:
+            fix_functions(name)
     report(args.stack, began)
 
 
@@ -186,27 +239,44 @@ def outputs(args):
 
 
 def delete(args):
-    cloudformation = client("cloudformation")
-    buckets = [one["PhysicalResourceId"] for one in resources_of(args.stack) if one["ResourceType"] == "AWS::S3::Bucket"]
-    stack_id = describe(args.stack)["StackId"]
-    cloudformation.delete_stack(StackName=args.stack)
+    # What imports goes before what exports.
+    names = [name for name, _ in reversed(stacks_of(args.stack)) if exists(name)]
+    resources = [one for name in names for one in resources_of(name)]
+    buckets = [one["PhysicalResourceId"] for one in resources if one["ResourceType"] == "AWS::S3::Bucket"]
+    if args.data:
+        # First: LocalStack does not know RetainExceptOnCreate, and cannot delete what holds objects.
+        for bucket in there(buckets):
+            empty(bucket)
+    statuses = {name: delete_one(name, args.timeout) for name in names}
+    retained = there(buckets)
+    if args.data:
+        for bucket in retained:
+            client("s3").delete_bucket(Bucket=bucket)
+    show({"stack": args.stack, "statuses": statuses, "retained": [] if args.data else retained})
+    for name, status in statuses.items():
+        if status != "DELETE_COMPLETE":
+            raise Failed(f"stack {name} is {status}")
+
+
+def there(buckets):
+    found = {one["Name"] for one in client("s3").list_buckets()["Buckets"]}
+    return [bucket for bucket in buckets if bucket in found]
+
+
+def delete_one(stack, timeout):
+    stack_id = describe(stack)["StackId"]
+    client("cloudformation").delete_stack(StackName=stack)
 
     def gone():
         try:
             status = describe(stack_id)["StackStatus"]
-        except ClientError:
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
             return "DELETE_COMPLETE"
         return None if status.endswith("_IN_PROGRESS") else status
 
-    status = wait_for(f"deletion of {args.stack}", args.timeout, gone)
-    there = {one["Name"] for one in client("s3").list_buckets()["Buckets"]}
-    retained = [bucket for bucket in buckets if bucket in there]
-    if args.data:
-        for bucket in retained:
-            empty(bucket)
-    show({"stack": args.stack, "status": status, "retained": [] if args.data else retained})
-    if status != "DELETE_COMPLETE":
-        raise Failed(f"stack {args.stack} is {status}")
+    return wait_for(f"deletion of {stack}", timeout, gone)
 
 
 def empty(bucket):
@@ -216,8 +286,7 @@ def empty(bucket):
         objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in versions]
         if objects:
             s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-    s3.delete_bucket(Bucket=bucket)
-    say(f"bucket {bucket} is deleted")
+    say(f"bucket {bucket} is empty")
 
 
 # --- the state machine --------------------------------------------------------
@@ -425,7 +494,10 @@ def command_line():
     for run in (deploy, update):
         one = command(run, 180)
         one.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE")
-        one.add_argument("--template", type=Path, default=TEMPLATE)
+        one.add_argument("--without", action="append", default=[], metavar="RESOURCE")
+        one.add_argument("--templates", type=Path, default=HERE, metavar="FOLDER", help="with data.yaml and compute.yaml")
+        if run is deploy:
+            one.add_argument("--on-failure", choices=["DO_NOTHING", "ROLLBACK", "DELETE"], default="DO_NOTHING")
     command(outputs, 30)
     one = command(delete, 180)
     one.add_argument("--data", action="store_true")

@@ -1,12 +1,16 @@
 //! Checkpoints on S3, by
 //! [conditional writes](https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::{CheckpointError, CheckpointStore, Put, Version};
+use crate::ambient::SharedAmbient;
 use crate::aws::{Answer, described};
+use crate::backoff::backoff;
 
 /// See the module. The version of a value is its ETag.
 #[derive(Debug, Clone)]
@@ -14,15 +18,19 @@ pub struct S3Checkpoints {
     client: Client,
     bucket: String,
     prefix: String,
+    ambient: SharedAmbient,
 }
 
-/// Immediate retries of a write that met another one in progress.
-const RETRIES: usize = 5;
+/// Retries of a write that met another one in progress. Their pauses are 1.6 s at most: a lock lives on.
+const RETRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl S3Checkpoints {
-    /// Checkpoints below `s3://bucket/prefix`.
-    pub fn new(client: Client, bucket: &str, prefix: &str) -> Self {
-        Self { client, bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }
+    /// Checkpoints below `s3://bucket/prefix`. `ambient` gives the pauses between attempts.
+    pub fn new(client: Client, bucket: &str, prefix: &str, ambient: SharedAmbient) -> Self {
+        let prefix = prefix.trim_matches('/').to_owned();
+        Self { client, bucket: bucket.to_owned(), prefix, ambient }
     }
 
     fn key(&self, key: &str) -> String {
@@ -77,7 +85,11 @@ impl CheckpointStore for S3Checkpoints {
                 // 404: the value that was to be replaced is gone.
                 412 | 404 if Answer::of(&error).code != "NoSuchBucket" => return Ok(Put::Conflict),
                 // Another conditional write is in progress: neither has won yet.
-                409 if tries < RETRIES => tries += 1,
+                409 if tries < RETRIES => {
+                    tries += 1;
+                    let pause = backoff(FIRST_PAUSE, tries, LONGEST_PAUSE);
+                    self.ambient.sleep(self.ambient.jitter(pause)).await;
+                }
                 _ => return Err(self.error(key, "written", described(error))),
             }
         }

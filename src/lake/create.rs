@@ -16,7 +16,7 @@ use super::write::uncommitted::Written;
 use super::{Lake, LakeError, Table, TableName, TableSchema};
 
 /// How long silversmith's tables keep snapshots: a day.
-pub(super) const SNAPSHOTS_KEPT_MS: i64 = 86_400_000;
+const SNAPSHOTS_KEPT_MS: i64 = 86_400_000;
 
 /// Table properties that every table of silversmith starts with (Iceberg's documentation, "Table properties").
 fn first_properties() -> HashMap<String, String> {

@@ -48,8 +48,8 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let (source, intake) = source(&settings, aws, &ambient)?;
     let files = files(&settings, aws, &ambient)?;
     let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);
+    let checkpoints = checkpoints(&settings, aws, &ambient)?;
     let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
-    let checkpoints = checkpoints(&settings, aws)?;
     let bus = settings.lake.event_bus.clone();
     let wired = assemble(settings, lake, source, checkpoints, intake);
     let wired = match (bus, aws) {
@@ -129,12 +129,13 @@ fn files(
 fn checkpoints(
     settings: &Settings,
     aws: Option<&Aws>,
+    ambient: &SharedAmbient,
 ) -> Result<Arc<dyn CheckpointStore>, WiringError> {
     Ok(match &settings.lake.checkpoints {
         Location::Folder(folder) => Arc::new(LocalCheckpoints::new(folder)),
         Location::S3 { bucket, prefix } => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
-            Arc::new(S3Checkpoints::new(s3, bucket, prefix))
+            Arc::new(S3Checkpoints::new(s3, bucket, prefix, ambient.clone()))
         }
     })
 }

@@ -7,7 +7,10 @@ use silversmith::checkpoint::{
     CheckpointStore, LocalCheckpoints, MemoryCheckpoints, Put, S3Checkpoints,
 };
 
-use crate::emulator::stand::{Stand, Wish};
+use super::backings::clock;
+use crate::emulator::stand::{Stand, Wish, clients_at};
+use crate::support::answering::Answering;
+use crate::support::real_time;
 
 type Store = (&'static str, Arc<dyn CheckpointStore>);
 
@@ -15,7 +18,7 @@ type Store = (&'static str, Arc<dyn CheckpointStore>);
 pub async fn stores() -> (Vec<Store>, (tempfile::TempDir, Stand)) {
     let folder = tempfile::tempdir().unwrap();
     let stand = Stand::with(Wish { notified: false, ..Wish::default() }).await;
-    let s3 = S3Checkpoints::new(stand.s3.clone(), &stand.name, "some/checkpoints");
+    let s3 = S3Checkpoints::new(stand.s3.clone(), &stand.name, "some/checkpoints", clock());
     let stores: Vec<Store> = vec![
         ("memory", Arc::new(MemoryCheckpoints::new())),
         ("local", Arc::new(LocalCheckpoints::new(&folder.path().join("checkpoints")))),
@@ -47,4 +50,26 @@ async fn every_checkpoint_store_keeps_the_contract() {
         let stored = join_all(puts).await.into_iter().map(Result::unwrap);
         assert_eq!(stored.filter(|put| matches!(put, Put::Stored(_))).count(), 1);
     }
+}
+
+/// S3 answers 409 while another conditional write of the key is in progress.
+#[tokio::test]
+async fn a_write_waits_for_another_that_is_in_progress() {
+    let conflict = "<Error><Code>ConditionalRequestConflict</Code><Message>retry</Message></Error>";
+    let answering =
+        Answering::with(|nth, _| if nth < 3 { (409, conflict) } else { (200, "") }).await;
+    let (s3, _) = clients_at(&answering.url).await;
+    let store = S3Checkpoints::new(s3, "bucket", "checkpoints", clock());
+    let began = real_time::now();
+    assert!(matches!(store.put("lock.json", b"1", None).await.unwrap(), Put::Stored(_)));
+    // Half of 50, 100 and 200 ms, at least.
+    assert!(began.elapsed() >= std::time::Duration::from_millis(175), "{:?}", began.elapsed());
+    assert_eq!(answering.requests().len(), 4);
+
+    let answering = Answering::with(|_, _| (409, conflict)).await;
+    let (s3, _) = clients_at(&answering.url).await;
+    let store = S3Checkpoints::new(s3, "bucket", "checkpoints", clock());
+    let error = store.put("lock.json", b"1", None).await.unwrap_err().to_string();
+    assert!(error.contains("s3://bucket/checkpoints/lock.json"), "{error}");
+    assert_eq!(answering.requests().len(), 6);
 }

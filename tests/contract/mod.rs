@@ -5,6 +5,7 @@ mod catalog;
 mod checkpoints;
 mod commit;
 mod deadline;
+mod denied;
 mod event_bus;
 mod files;
 mod jdbc;

@@ -1,4 +1,4 @@
-//! The CloudFormation template, deployed: the pipeline works in what it makes.
+//! The CloudFormation templates, deployed: the pipeline works in what they make.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::stand::{CREDENTIALS, clients_at, endpoint};
-use crate::contract::backings::{ministack, new_name, setting};
+use crate::contract::backings::{ministack, moto, new_name, setting};
 use crate::support::real_time;
 
-/// A stack in an emulator, and a folder to work in.
+/// The two stacks in an emulator, and a folder to work in.
 struct Stack {
     name: String,
     endpoint: String,
@@ -22,10 +22,14 @@ impl Stack {
         let name = new_name();
         let folder = tempfile::tempdir().unwrap();
         let mut stack = Self { name, endpoint: endpoint.to_owned(), outputs: Value::Null, folder };
-        let deployed = stack.emulate("deploy", parameters);
-        assert_eq!(deployed["status"], "CREATE_COMPLETE");
-        stack.outputs = deployed["outputs"].clone();
+        stack.create(parameters);
         stack
+    }
+
+    fn create(&mut self, parameters: &[&str]) {
+        let deployed = self.emulate("deploy", parameters);
+        assert_eq!(deployed["status"], "CREATE_COMPLETE");
+        self.outputs = deployed["outputs"].clone();
     }
 
     fn output(&self, name: &str) -> &str {
@@ -45,7 +49,11 @@ impl Stack {
     }
 
     fn emulate(&self, what: &str, arguments: &[&str]) -> Value {
-        let output = self.python(&[&[what, &self.name], arguments].concat()).output().unwrap();
+        self.emulate_on(&self.name, what, arguments)
+    }
+
+    fn emulate_on(&self, name: &str, what: &str, arguments: &[&str]) -> Value {
+        let output = self.python(&[&[what, name], arguments].concat()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "emulate.py {what} {arguments:?}: {stderr}");
         serde_json::from_slice(&output.stdout).unwrap()
@@ -103,11 +111,30 @@ impl Stack {
 
     /// What the functions have logged.
     fn emulate_log(&self) -> String {
-        let script = "import boto3, sys\nlogs = boto3.client('logs')\nfor event in logs.filter_log_events(logGroupName=sys.argv[1])['events']: print(event['message'])";
+        let script = "logs = boto3.client('logs')\nfor event in logs.filter_log_events(logGroupName=sys.argv[1])['events']: print(event['message'])";
+        self.boto3(script, self.output("LogGroupName"))
+    }
+
+    /// What the function of the stack is made of.
+    fn package_type(&self) -> String {
+        let script = "functions = boto3.client('lambda').list_functions()['Functions']\nprint({one['PackageType'] for one in functions if one['FunctionName'].startswith(sys.argv[1])}.pop())";
+        self.boto3(script, &format!("{}-compute-Function-", self.name)).trim().to_owned()
+    }
+
+    /// How many buckets of the stack there are.
+    fn buckets(&self) -> usize {
+        let script = "buckets = boto3.client('s3').list_buckets()['Buckets']\nprint(len([one for one in buckets if one['Name'].startswith(sys.argv[1])]))";
+        self.boto3(script, &format!("{}-", self.name)).trim().parse().unwrap()
+    }
+
+    /// What a line of Python prints, with boto3 at the emulator and one argument.
+    fn boto3(&self, script: &str, argument: &str) -> String {
         let mut command = Command::new(setting("SILVERSMITH_TEST_BOTO3"));
-        command.args(["-c", script, self.output("LogGroupName")]);
+        command.args(["-c", &format!("import boto3, sys\n{script}"), argument]);
         self.at_emulator(&mut command);
-        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// A machine that runs this many steps of the state machine.
@@ -229,6 +256,9 @@ async fn functions_ingest_events_and_the_schedule_fires() {
             "ScheduleExpression=rate(1 minute)",
             "--set",
             "ScheduleState=ENABLED",
+            // Its metric is a sum of others, which the emulator does not know.
+            "--without",
+            "MessageAgeAlarmed",
         ],
     );
     // All stacks share the emulator's Glue, which outlives them.
@@ -254,4 +284,89 @@ async fn functions_ingest_events_and_the_schedule_fires() {
     assert!(fired.to_string().contains("schedule"), "{fired}");
     stack.emulate("update", &["--set", "ScheduleState=DISABLED"]);
     stack.emulate("delete", &["--data"]);
+}
+
+/// A create that fails on its way leaves nothing that stands in the way of the next one.
+#[test]
+fn a_first_create_that_fails_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = Stack { name: new_name(), endpoint: ministack(), outputs: Value::Null, folder };
+    // It fails over an alarm that the emulator does not know, when the buckets are there.
+    let lambda = ["--set", "Compute=lambda", "--set", "CodeBucket=code", "--set", "CodeKey=key"];
+    let rollback = [&["deploy", &stack.name, "--on-failure", "ROLLBACK"], &lambda[..]].concat();
+    let refused = stack.python(&rollback).output().unwrap();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(stderr.contains("ROLLBACK_COMPLETE"), "{stderr}");
+    assert_eq!(stack.buckets(), 0);
+
+    stack.emulate("delete", &[]);
+    stack.create(&[&lambda[..], &["--without", "MessageAgeAlarmed"]].concat());
+    let deleted = stack.emulate("delete", &[]);
+    assert_eq!(deleted["retained"].as_array().unwrap().len(), 2, "complete, it keeps its data");
+    assert_eq!(stack.buckets(), 2);
+}
+
+/// From each compute to each other, as far as ministack has them; and never without what it needs.
+#[test]
+fn one_compute_follows_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = Stack { name: new_name(), endpoint: ministack(), outputs: Value::Null, folder };
+    let code = format!("{}-code", stack.name);
+    stack.emulate_on(&code, "package", &["code.zip", "--binary", "/bin/true"]);
+    let unknown = ["MessageAgeAlarmed", "ScaleOutWhenBehind", "ScaleInWhenEmpty", "Scaling"];
+    let unknown = unknown.iter().chain(&["ScaleOut", "ScaleIn"]).flat_map(|one| ["--without", one]);
+    let unknown: Vec<&str> = unknown.collect();
+    let with = |what: &str, settings: &[&str]| {
+        let settings = settings.iter().flat_map(|one| ["--set", one]);
+        let all: Vec<&str> = unknown.iter().copied().chain(settings).collect();
+        stack.emulate(what, &all)["resources"].clone()
+    };
+    let zip = format!("CodeBucket={code}");
+    let first = ["Compute=lambda", "Catalog=glue", &zip, "CodeKey=code.zip"];
+    assert!(with("deploy", &first)["Function"].is_string());
+    let fargate = ["Compute=fargate", "Image=image:1", "VpcId=vpc-1", "Subnets=subnet-1"];
+    let found = with("update", &fargate);
+    assert!(found["Service"].is_string() && found["Function"].is_null(), "{found}");
+    let found = with("update", &["Compute=lambda", "MergeIn=event"]);
+    assert!(found["Service"].is_null() && found["MergeFunction"].is_string(), "{found}");
+    assert_eq!(stack.package_type(), "Zip", "the image is left over from Fargate");
+    with("update", &["CodeKey=", "CodeBucket="]);
+    assert_eq!(stack.package_type(), "Image");
+    let refused = stack.python(&["update", &stack.name, "--set", "Image="]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(stderr.contains("Compute=lambda needs CodeBucket and CodeKey, or Image"), "{stderr}");
+    stack.emulate("delete", &["--data"]);
+}
+
+/// What the program asks of AWS is what was recorded, and so what the policies were checked against.
+#[test]
+fn every_call_is_one_that_was_recorded() {
+    for (catalog, endpoint) in [("s3tables", moto()), ("glue", ministack()), ("sqlite", endpoint())]
+    {
+        let mut command = Command::new(setting("SILVERSMITH_TEST_BOTO3"));
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/checks/record.py"));
+        command.args(["--catalog", catalog, "--endpoint", &endpoint, "--binary", SILVERSMITH]);
+        let output = command.args(["--objects", "3", "--compare"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The first hour on an account, as far as an emulator goes.
+#[test]
+fn the_first_hour_is_rehearsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.md");
+    let mut command = Command::new("bash");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/first-hour.sh"));
+    command.args(["--region", "eu-west-1", "--emulator", &endpoint(), "--binary", SILVERSMITH]);
+    command.arg("--report").arg(&report).env("PYTHON", setting("SILVERSMITH_TEST_BOTO3"));
+    let output = command.envs(CREDENTIALS).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read_to_string(report).unwrap();
+    for step in ["the stacks are there", "a row is in silver", "100 objects", "a step fails"] {
+        let line = report.lines().find(|line| line.contains(step));
+        assert!(line.is_some_and(|line| line.contains("| yes |")), "{step}: {report}");
+    }
+    assert!(report.contains("| an account only |"), "{report}");
+    assert!(!report.contains("| no |"), "{report}");
 }

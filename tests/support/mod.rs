@@ -1,5 +1,6 @@
 //! A whole lake in memory, driven step by step.
 
+pub mod answering;
 pub mod deletes;
 pub mod failing_store;
 pub mod faulty;

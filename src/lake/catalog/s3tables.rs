@@ -16,6 +16,7 @@ use crate::lake::TableName;
 
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
+const DENIED: u16 = 403;
 
 /// A table bucket.
 #[derive(Debug)]
@@ -73,7 +74,18 @@ impl S3TablesCatalog {
         match asked.and_then(|reply| reply.json()) {
             Ok(there) => Ok(Some(there)),
             Err(error) if error.answer().status == NOT_FOUND => Ok(None),
+            // A policy names a table by its id. A table that is not there has none, and may be denied instead.
+            Err(error) if error.answer().status == DENIED && self.lacks(table).await => Ok(None),
             Err(error) => Err(self.failed("load a table", &error)),
+        }
+    }
+
+    /// Whether the table bucket, by its list, has no such table. `false` where the list is denied as well.
+    async fn lacks(&self, table: &TableName) -> bool {
+        let of = [("namespace", table.namespace()), ("prefix", table.table())];
+        match self.pages::<Listed>("tables", &of).await {
+            Ok(found) => !found.iter().any(|listed| listed.name == table.table()),
+            Err(error) => error.answer().status == NOT_FOUND,
         }
     }
 
@@ -117,21 +129,28 @@ impl S3TablesCatalog {
         }
     }
 
-    /// All pages of a list of this table bucket.
     async fn list<T: DeserializeOwned>(
         &self,
         doing: &'static str,
         kind: &str,
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, CatalogError> {
+        self.pages(kind, query).await.map_err(|error| self.failed(doing, &error))
+    }
+
+    /// All pages of a list of this table bucket.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, CallError> {
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
             let mut query = query.to_vec();
             query.extend(token.as_deref().map(|token| ("continuationToken", token)));
-            let reply = self.service.ask(&Call::get(&[kind, &self.bucket_arn], &query)).await;
-            let page = reply.and_then(|reply| reply.json::<Page<T>>());
-            let page = page.map_err(|error| self.failed(doing, &error))?;
+            let reply = self.service.ask(&Call::get(&[kind, &self.bucket_arn], &query)).await?;
+            let page: Page<T> = reply.json()?;
             found.extend(page.items);
             token = page.continuation_token.filter(|token| !token.is_empty());
             if token.is_none() {

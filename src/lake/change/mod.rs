@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use iceberg::TableRequirement;
 use iceberg::spec::{
-    DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotReference, SnapshotRetention,
-    SnapshotSummaryCollector, Summary, TableMetadata,
+    DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotSummaryCollector, Summary,
+    TableMetadata,
 };
 
 use crate::lake::catalog::Proposal;
@@ -169,9 +169,6 @@ pub(in crate::lake) struct Prepared {
     pub(in crate::lake) wrote: Written,
 }
 
-/// The ending of the bucket names in which S3 Tables keeps tables.
-const S3_TABLES_BUCKET: &str = "--table-s3";
-
 pub(in crate::lake) async fn prepare(
     lake: &Lake,
     table: &Table,
@@ -217,13 +214,10 @@ pub(in crate::lake) async fn prepare(
             .add_current_schema(schema.iceberg().as_ref().clone())
             .doing(name, "changing its schema")?;
     }
-    let mut builder = builder
+    let builder = builder
         .set_branch_snapshot(snapshot, MAIN)
         .and_then(|b| b.set_properties(properties(table, change)))
         .doing(name, "making its new metadata")?;
-    if let Some(reference) = own_retention(table, snapshot_id) {
-        builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
-    }
     let mut builder = builder.remove_snapshots(expired);
     for id in expired {
         if metadata.statistics_for_snapshot(*id).is_some() {
@@ -272,23 +266,6 @@ fn requirements(base: &TableMetadata) -> Vec<TableRequirement> {
         },
         TableRequirement::DefaultSpecIdMatch { default_spec_id: base.default_partition_spec_id() },
     ]
-}
-
-/// S3 Tables expires snapshots by itself, also those that silver has not consumed, unless the metadata sets a
-/// retention for a branch or a tag
-/// ([Snapshot management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-maintenance.html)).
-/// The first commit to such a table sets it, to the time that silversmith's tables keep snapshots anyway.
-fn own_retention(table: &Table, snapshot_id: i64) -> Option<SnapshotReference> {
-    let bucket = table.location().strip_prefix("s3://")?.split('/').next()?;
-    if table.metadata().current_snapshot_id().is_some() || !bucket.ends_with(S3_TABLES_BUCKET) {
-        return None;
-    }
-    let retention = SnapshotRetention::Branch {
-        min_snapshots_to_keep: Some(1),
-        max_snapshot_age_ms: Some(crate::lake::create::SNAPSHOTS_KEPT_MS),
-        max_ref_age_ms: None,
-    };
-    Some(SnapshotReference::new(snapshot_id, retention))
 }
 
 /// The metadata as the manifests must see it: with the schema that the change brings.

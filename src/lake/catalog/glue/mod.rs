@@ -17,6 +17,11 @@ use crate::aws::service::{Call, CallError, Reply, Service};
 use crate::error::Kind;
 use crate::lake::TableName;
 
+/// What Glue answers about a table or a database that is not there.
+const NOT_FOUND: &str = "EntityNotFoundException";
+/// What it answers where IAM or Lake Formation says no.
+const DENIED: &str = "AccessDeniedException";
+
 /// A Glue Data Catalog: the one of the AWS account, or another one by its id.
 #[derive(Debug)]
 pub struct GlueCatalog {
@@ -86,10 +91,34 @@ impl GlueCatalog {
         let asked = self.service.ask(&self.call("AWSGlue.GetTable", arguments)).await;
         let answer = match asked {
             Ok(reply) => reply.json::<TableAnswer>(),
-            Err(error) if error.answer().code == "EntityNotFoundException" => return Ok(None),
+            Err(error) if error.answer().code == NOT_FOUND => return Ok(None),
+            // Lake Formation denies what is not there to those who may not see all of the database.
+            Err(error) if error.answer().code == DENIED && self.lacks(table).await => {
+                return Ok(None);
+            }
             Err(error) => Err(error),
         };
         answer.map(|answer| answer.table).map_err(|error| self.failed(DOING, &error))
+    }
+
+    /// Whether the database, by its list, has no such table. `false` where the list is denied as well.
+    async fn lacks(&self, table: &TableName) -> bool {
+        let mut token = None;
+        loop {
+            let arguments = json!({"DatabaseName": table.namespace(), "Expression": table.table()});
+            let page = self.page("AWSGlue.GetTables", arguments, token.as_ref()).await;
+            let page = match page.and_then(|page| page.json::<TablePage>()) {
+                Ok(page) => page,
+                Err(error) => return error.answer().code == NOT_FOUND,
+            };
+            if page.table_list.unwrap_or_default().iter().any(|t| t.name == table.table()) {
+                return false;
+            }
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return true;
+            }
+        }
     }
 
     async fn make_database(&self, name: &str) -> Result<(), CatalogError> {
@@ -124,12 +153,7 @@ impl GlueCatalog {
             let page = match self.page("AWSGlue.GetTables", arguments, token.as_ref()).await {
                 Ok(page) => page.json::<TablePage>().map_err(failed)?,
                 // It belongs to another AWS account, or is gone since it was listed.
-                Err(error)
-                    if matches!(
-                        error.answer().code.as_str(),
-                        "AccessDeniedException" | "EntityNotFoundException"
-                    ) =>
-                {
+                Err(error) if matches!(error.answer().code.as_str(), DENIED | NOT_FOUND) => {
                     tracing::debug!(database, "a database that cannot be read is left out");
                     return Ok(found);
                 }
@@ -172,7 +196,7 @@ impl GlueCatalog {
             Ok(_) => Ok(Some(Swap::Swapped)),
             Err(error) => match error.answer().code.as_str() {
                 "AlreadyExistsException" => Ok(Some(Swap::Refused)),
-                "EntityNotFoundException" => Ok(None),
+                NOT_FOUND => Ok(None),
                 _ => Err(self.failed("create a table", &error)),
             },
         }
@@ -235,9 +259,9 @@ impl Catalog for GlueCatalog {
         match sent {
             Ok(_) => Ok(Swap::Swapped),
             Err(error) => match error.answer().code.as_str() {
-                "ConcurrentModificationException"
-                | "VersionMismatchException"
-                | "EntityNotFoundException" => Ok(Swap::Refused),
+                "ConcurrentModificationException" | "VersionMismatchException" | NOT_FOUND => {
+                    Ok(Swap::Refused)
+                }
                 _ => Err(self.failed("swap a table's metadata", &error)),
             },
         }
