@@ -12,6 +12,7 @@ mod ledger;
 mod leftovers;
 mod listing;
 mod loads;
+mod merge_on_read;
 mod newer_words;
 mod publishing;
 mod rivals;

@@ -55,7 +55,13 @@ struct OpenFile {
 }
 
 /// A file of the lake as Parquet writes it.
-struct Output(Box<dyn FileWrite>);
+pub(super) struct Output(Box<dyn FileWrite>);
+
+impl Output {
+    pub(super) fn new(file: Box<dyn FileWrite>) -> Self {
+        Self(file)
+    }
+}
 
 impl AsyncFileWriter for Output {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
@@ -151,7 +157,7 @@ impl DataWriter {
             ))
             .build();
         let output = self.lake.files.new_output(&path).doing(&self.table, DOING)?;
-        let output = Output(output.writer().await.doing(&self.table, DOING)?);
+        let output = Output::new(output.writer().await.doing(&self.table, DOING)?);
         let schema = self.schema.arrow().clone();
         let writer = AsyncArrowWriter::try_new(output, schema, Some(properties))
             .doing(&self.table, DOING)?;

@@ -3,6 +3,7 @@
 pub mod data;
 mod file_ref;
 mod metrics;
+pub mod position_deletes;
 pub(in crate::lake) mod uncommitted;
 
 pub use file_ref::FileRef;
