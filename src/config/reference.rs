@@ -342,9 +342,9 @@ const SILVER: &[Key] = &[
     ),
     key(
         "pipeline.silver.mode",
-        Form::OneOf(&["copy-on-write"]),
+        Form::OneOf(&["copy-on-write", "merge-on-read"]),
         Absent::Value("\"copy-on-write\""),
-        "how a merge changes files; `merge-on-read` is not built",
+        "how a merge changes files; it may change at any time. `copy-on-write`: a file with a changed row is written again. `merge-on-read`: changed rows are named in small delete files, which readers apply",
     ),
     key("pipeline.silver.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
     key(

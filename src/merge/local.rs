@@ -1,5 +1,5 @@
 //! The merge on this machine: the newest source rows are looked up in the target, and the plan is applied
-//! copy-on-write, streamed.
+//! copy-on-write or merge-on-read, streamed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
-use super::apply::copy_on_write::{Applied, apply};
+use super::apply::{Applied, copy_on_write, merge_on_read};
 use super::lookup::scan::ScanLookup;
 use super::lookup::{KeyLookup, Target};
 use super::newest::{Newest, Share, Winner};
 use super::output::{arrow_error, nullable, write_winners};
 use super::plan::{Plan, plan};
 use super::tombstones::{TombstoneWriter, buried};
-use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
+use super::{Counts, MergeEngine, MergeError, MergeMode, MergeRules, MergeTask, Merged};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::write::data::DataWriter;
@@ -137,7 +137,7 @@ impl LocalEngine {
         let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
         let newest = Arc::new(newest);
         if newest.is_empty() {
-            return Ok(Applied { add: Uncommitted::nothing(&self.lake), remove: BTreeSet::new() });
+            return Ok(Applied::added(&self.lake, Uncommitted::nothing(&self.lake)));
         }
         let mut found = self.lookup.find(target, &newest, &bounds).await?;
         let buried = match &tombstones {
@@ -151,7 +151,15 @@ impl LocalEngine {
         let Plan { gone, inserts, deletes } =
             plan(&newest, hits, &buried, task.refresh_equal, counts);
         let rows = (gone, inserts);
-        let applied = apply(&self.lake, target, &newest, &found, rows, self.threads).await?;
+        let (lake, threads) = (&self.lake, self.threads);
+        let applied = match rules.mode {
+            MergeMode::CopyOnWrite => {
+                copy_on_write::apply(lake, target, &newest, &found, rows, threads).await?
+            }
+            MergeMode::MergeOnRead => {
+                merge_on_read::apply(lake, target, &newest, &found, rows, threads).await?
+            }
+        };
         if let Some(tombstones) = tombstones {
             let to_remember: Vec<&Winner> =
                 deletes.iter().filter_map(|key| newest.get(key)).collect();
@@ -188,7 +196,7 @@ impl MergeEngine for LocalEngine {
         let applied = if task.from_nothing {
             drop(rows);
             let add = self.build(&task, &target, &mut tombstones, &mut counts).await?;
-            Applied { add, remove: BTreeSet::new() }
+            Applied::added(&self.lake, add)
         } else {
             self.merge_into(&task, &target, rows, &mut tombstones, &mut counts).await?
         };
@@ -196,7 +204,15 @@ impl MergeEngine for LocalEngine {
             Some(tombstones) => Some(tombstones.close().await?),
             None => None,
         };
-        let Applied { add, remove } = applied;
-        Ok(Merged { target: target.table, schema: changed, add, remove, tombstones, counts })
+        let Applied { add, deletes, remove } = applied;
+        Ok(Merged {
+            target: target.table,
+            schema: changed,
+            add,
+            deletes,
+            remove,
+            tombstones,
+            counts,
+        })
     }
 }

@@ -29,11 +29,12 @@ use async_trait::async_trait;
 
 pub use error::MergeError;
 pub use local::LocalEngine;
-pub use rules::{MergeRules, NullKeys};
+pub use rules::{MergeMode, MergeRules, NullKeys};
 
 use newest::Share;
 
 use crate::lake::read::scan::FileTask;
+use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 
 /// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
@@ -69,7 +70,9 @@ pub struct Merged {
     pub schema: Option<TableSchema>,
     /// Files written.
     pub add: Uncommitted,
-    /// Files of the target that these replace, by path.
+    /// Position deletes written.
+    pub deletes: DeleteFiles,
+    /// Files of the target that these replace, data files and delete files, by path.
     pub remove: BTreeSet<String>,
     /// Deleted keys to remember, where the rules delete.
     pub tombstones: Option<Tombstones>,

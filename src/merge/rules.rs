@@ -14,6 +14,16 @@ pub enum NullKeys {
     Equal,
 }
 
+/// How a merge changes the files of its target, as Spark's `write.merge.mode` names it. It may change at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MergeMode {
+    /// Files with rows that go are written again.
+    #[default]
+    CopyOnWrite,
+    /// Rows that go are named in delete files, which readers apply.
+    MergeOnRead,
+}
+
 /// The rules of a merge.
 #[derive(Debug, Clone)]
 pub struct MergeRules {
@@ -32,6 +42,8 @@ pub struct MergeRules {
     pub null_keys: NullKeys,
     /// How new files of the target are partitioned; none: as the table says.
     pub partition_by: Option<Vec<PartitionField>>,
+    /// See [`MergeMode`].
+    pub mode: MergeMode,
     /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
     pub merge_cost: u64,
 }

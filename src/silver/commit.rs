@@ -1,10 +1,9 @@
 //! The merge's files → one commit with its position (I4).
 
-use std::collections::BTreeSet;
-
 use super::range::Range;
 use super::{MERGED, Silver, SilverError, Tables};
 use crate::lake::position::Position;
+use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::{
     Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, Uncommitted,
     properties,
@@ -35,12 +34,12 @@ impl Silver {
             table = %self.settings.rules.table, bronze_snapshots = range.snapshots,
             files = task.files.len(), pass = task.share.index + 1, passes = task.share.of, "merging"
         );
-        let Merged { target, schema, add, remove, tombstones, counts } =
+        let Merged { target, schema, add, deletes, remove, tombstones, counts } =
             self.engine.merge(task).await?;
         // The state that the engine made, or that came with the last pass, may hold another writer's merge: the
         // plan is void then, and the position would go back (I4).
         if !rebuild && self.position(Some(&target), tables.tombstones.as_ref())? != range.from {
-            add.discard().await;
+            discard(add, deletes).await;
             if let Some(tombstones) = tombstones {
                 tombstones.add.discard().await;
             }
@@ -52,13 +51,16 @@ impl Silver {
                 tables.tombstones = newest.map(|table| *table).or(tables.tombstones.take());
             }
             Remembered::Overtaken => {
-                add.discard().await;
+                discard(add, deletes).await;
                 return Ok(None);
             }
         }
         let properties = self.properties(&counts, end);
-        let change = changed(add, remove, rebuild, properties).with_schema(schema);
-        match self.lake.commit(&target, change).await? {
+        let change = match rebuild {
+            true => Change::overwrite(add, Removed::All, properties),
+            false => Change::row_delta(add, deletes, remove, properties),
+        };
+        match self.lake.commit(&target, change.with_schema(schema)).await? {
             CommitOutcome::Committed { table, snapshot } => {
                 tracing::info!(
                     table = %self.settings.rules.table, snapshot = snapshot.0,
@@ -110,7 +112,7 @@ impl Silver {
             let (table, _) = self.lake.append_until_in(table, add, schema, properties).await?;
             return Ok(Remembered::Yes(Some(Box::new(table))));
         }
-        let change = changed(add, BTreeSet::new(), true, properties).with_schema(schema);
+        let change = Change::overwrite(add, Removed::All, properties).with_schema(schema);
         match self.lake.commit(&table, change).await? {
             CommitOutcome::Committed { table, .. } => Ok(Remembered::Yes(Some(Box::new(table)))),
             CommitOutcome::Conflict { files, .. } => {
@@ -122,15 +124,7 @@ impl Silver {
     }
 }
 
-fn changed(
-    add: Uncommitted,
-    remove: BTreeSet<String>,
-    everything: bool,
-    properties: CommitProperties,
-) -> Change {
-    match (everything, remove.is_empty()) {
-        (true, _) => Change::overwrite(add, Removed::All, properties),
-        (false, true) => Change::append(add, properties),
-        (false, false) => Change::overwrite(add, Removed::Files(remove), properties),
-    }
+async fn discard(add: Uncommitted, deletes: DeleteFiles) {
+    add.discard().await;
+    deletes.into_files().discard().await;
 }

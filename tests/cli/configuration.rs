@@ -21,7 +21,7 @@ table = "orders"
 [pipeline.silver]
 table = "silver.orders"
 keys = []
-mode = "merge-on-read"
+mode = "merge-on-write"
 delete_when = "op = "
 [[pipeline.gold]]
 table = "silver.orders"

@@ -17,7 +17,8 @@ use silversmith::lake::{
 };
 use silversmith::merge::newest::Share;
 use silversmith::merge::{
-    Counts, LocalEngine, MergeEngine, MergeRules, MergeTask, Merged, NullKeys, Tombstones,
+    Counts, LocalEngine, MergeEngine, MergeMode, MergeRules, MergeTask, Merged, NullKeys,
+    Tombstones,
 };
 use silversmith::source::MemoryStore;
 
@@ -72,22 +73,40 @@ fn batch(rows: &[Row], schema: &TableSchema) -> RecordBatch {
     RecordBatch::try_new(schema.arrow().clone(), columns.collect()).unwrap()
 }
 
-/// Which engine, and what it merges by.
+/// Which engine, and how it changes files.
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
     engine: fn(&World) -> Arc<dyn MergeEngine>,
+    mode: MergeMode,
 }
 
-/// Every engine.
-const KINDS: [Kind; 2] = [
+const ONE_THREAD: fn(&World) -> Arc<dyn MergeEngine> =
+    |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 1));
+const THREE_THREADS: fn(&World) -> Arc<dyn MergeEngine> =
+    |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3));
+
+/// Every engine, in both modes.
+const KINDS: [Kind; 4] = [
     Kind {
-        name: "local, one thread",
-        engine: |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 1)),
+        name: "local, one thread, copy-on-write",
+        engine: ONE_THREAD,
+        mode: MergeMode::CopyOnWrite,
     },
     Kind {
-        name: "local, three threads",
-        engine: |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3)),
+        name: "local, three threads, copy-on-write",
+        engine: THREE_THREADS,
+        mode: MergeMode::CopyOnWrite,
+    },
+    Kind {
+        name: "local, one thread, merge-on-read",
+        engine: ONE_THREAD,
+        mode: MergeMode::MergeOnRead,
+    },
+    Kind {
+        name: "local, three threads, merge-on-read",
+        engine: THREE_THREADS,
+        mode: MergeMode::MergeOnRead,
     },
 ];
 
@@ -110,7 +129,8 @@ impl Ground {
             Arc::new(MemoryStore::new()),
             Arc::new(MemoryCheckpoints::new()),
         );
-        let rules = settings(&pipeline).pipelines[0].silver.clone().unwrap().rules;
+        let mut rules = settings(&pipeline).pipelines[0].silver.clone().unwrap().rules;
+        rules.mode = kind.mode;
         let engine = (kind.engine)(&world);
         Self { world, warehouse, engine, rules }
     }
@@ -166,13 +186,15 @@ impl Ground {
 
     /// Commits what a merge came to, as its caller does.
     async fn take(&self, merged: Merged, everything: bool) -> Counts {
-        let Merged { target, schema, add, remove, tombstones, counts } = merged;
+        let Merged { target, schema, add, deletes, remove, tombstones, counts } = merged;
         if let Some(Tombstones { table, schema, add }) = tombstones {
             self.commit(&table, Change::append(add, unsaid()).with_schema(schema)).await;
         }
-        let removed = if everything { Removed::All } else { Removed::Files(remove) };
-        let change = Change::overwrite(add, removed, unsaid()).with_schema(schema);
-        self.commit(&target, change).await;
+        let change = match everything {
+            true => Change::overwrite(add, Removed::All, unsaid()),
+            false => Change::row_delta(add, deletes, remove, unsaid()),
+        };
+        self.commit(&target, change.with_schema(schema)).await;
         counts
     }
 
@@ -285,8 +307,13 @@ async fn a_merge_that_fails_deletes_what_it_wrote() {
         ground.merge(&[&OLD]).await;
         let task = ground.task(&[&NEW]).await;
         let files = ground.warehouse.list().await;
-        for table in ["silver/customers", "silver/customers_deletes"] {
-            ground.warehouse.refuse(&format!("/{table}/data"), ".parquet");
+        let mut refused =
+            vec![("silver/customers", ".parquet"), ("silver/customers_deletes", ".parquet")];
+        if kind.mode == MergeMode::MergeOnRead {
+            refused.push(("silver/customers", "-deletes.parquet"));
+        }
+        for (table, end) in refused {
+            ground.warehouse.refuse(&format!("/{table}/data"), end);
             let error = ground.engine.merge(task.clone()).await.unwrap_err();
             assert!(silversmith::error::chain(&error).contains("the disk is full"), "{error}");
             assert_eq!(ground.warehouse.list().await, files, "{}: {table}", kind.name);

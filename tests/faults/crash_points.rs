@@ -12,9 +12,10 @@ use silversmith::source::MemoryStore;
 use crate::support::faulty::{Fuse, FusedCatalog, FusedCheckpoints, FusedFiles};
 use crate::support::{CUSTOMERS, World};
 
-fn pipeline() -> String {
+fn pipeline(mode: &str) -> String {
     let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
-    format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n[[pipeline.gold]]\n{gold}")
+    let silver = format!("mode = \"{mode}\"\ndelete_when = \"op = 'D'\"\n");
+    format!("{CUSTOMERS}{silver}[[pipeline.gold]]\n{gold}")
 }
 
 /// What outlives a process.
@@ -24,11 +25,14 @@ pub(super) struct Remains {
     pub(super) raw: Arc<MemoryStore>,
     checkpoints: Arc<dyn CheckpointStore>,
     pub(super) ambient: Arc<silversmith::ambient::ManualAmbient>,
+    mode: &'static str,
 }
 
 impl Remains {
-    pub(super) fn new() -> Self {
+    /// Nothing yet; merges change files in this mode.
+    pub(super) fn of(mode: &'static str) -> Self {
         Self {
+            mode,
             catalog: Arc::new(MemoryCatalog::new()),
             files: FusedFiles::default(),
             raw: Arc::new(MemoryStore::new()),
@@ -40,7 +44,7 @@ impl Remains {
     /// A process on what remains, behind a fuse.
     pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
         World::sharing(
-            &pipeline(),
+            &pipeline(self.mode),
             Arc::new(FusedCatalog(self.catalog.clone(), fuse.clone())),
             self.files.behind(fuse),
             self.raw.clone(),
@@ -54,7 +58,7 @@ fn put_first(remains: &Remains) {
     let put = |name: &str, text: &str, minute| {
         remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
     };
-    put("1", "id,name,op,updated\n1,a,U,1\n2,b,U,1\n3,c,U,1\n", 0);
+    put("1", "id,name,op,updated\n1,a,U,1\n2,b,U,1\n3,c,U,1\n5,e,U,1\n", 0);
     put("bad", "id\0", 1);
 }
 
@@ -86,10 +90,10 @@ async fn ends_right(remains: &Remains, case: &str) {
     all_steps(&world).await;
     all_steps(&world).await;
     let silver = world.sql("SELECT id, name, extra FROM silver.customers ORDER BY id").await;
-    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null"], "{case}");
+    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null", "5|e|null"], "{case}");
     let bronze =
         world.sql("SELECT _source_uri, count(*) FROM bronze.customers GROUP BY 1 ORDER BY 1").await;
-    assert_eq!(bronze, ["raw/1.csv|3", "raw/2.csv|3"], "{case}");
+    assert_eq!(bronze, ["raw/1.csv|4", "raw/2.csv|3"], "{case}");
     let ingested = world
         .sql("SELECT source_uri, count(*) FROM bronze.customers_objects WHERE outcome = 'ingested' AND rows > 0 GROUP BY 1 ORDER BY 1")
         .await;
@@ -98,13 +102,22 @@ async fn ends_right(remains: &Remains, case: &str) {
         .sql("SELECT DISTINCT source_uri, outcome FROM bronze.customers_objects WHERE rows = 0 ORDER BY 1")
         .await;
     assert_eq!(others, ["raw/bad.csv|rejected", "raw/empty.csv|ingested"], "{case}");
-    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["3"], "{case}");
+    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["4"], "{case}");
 }
 
 #[tokio::test]
 async fn a_crash_at_any_effect_is_harmless() {
+    crashes("copy-on-write").await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_effect_is_harmless_with_merge_on_read() {
+    crashes("merge-on-read").await;
+}
+
+async fn crashes(mode: &'static str) {
     // The effects of each of the two rounds, counted.
-    let counted = Remains::new();
+    let counted = Remains::of(mode);
     put_first(&counted);
     let first = Fuse::counting();
     life(&counted, &first).await;
@@ -117,7 +130,7 @@ async fn a_crash_at_any_effect_is_harmless() {
 
     for done in [false, true] {
         for effect in 0..first {
-            let remains = Remains::new();
+            let remains = Remains::of(mode);
             put_first(&remains);
             life(&remains, &Fuse::blowing(effect, done)).await;
             put_second(&remains);
@@ -125,7 +138,7 @@ async fn a_crash_at_any_effect_is_harmless() {
                 .await;
         }
         for effect in 0..second {
-            let remains = Remains::new();
+            let remains = Remains::of(mode);
             put_first(&remains);
             life(&remains, &Fuse::counting()).await;
             put_second(&remains);

@@ -30,7 +30,7 @@ const NO_EVENT: &str = "no event";
 
 impl Zone {
     async fn new() -> Self {
-        let remains = Remains::new();
+        let remains = Remains::of("copy-on-write");
         let queues = MemoryQueues::new(&remains.ambient);
         for (name, text) in [
             ("1.csv", "id,name,updated\n1,a,1\n2,b,1\n"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use silversmith::merge::MergeMode;
 
 use crate::support::{CUSTOMERS, World};
 
@@ -29,20 +30,29 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec(row, 1..24)
 }
 
-/// How the same files arrive: their order, the files with a merge after them, a rewind, an expiry.
+/// How the same files arrive: their order, the files with a merge after them, the mode of each merge, a rewind, an
+/// expiry.
 #[derive(Debug, Clone)]
 struct Way {
     order: Vec<usize>,
     merge_after: Vec<bool>,
+    on_read: Vec<bool>,
     rewind: bool,
     expire: bool,
 }
 
 fn ways(files: usize) -> impl Strategy<Value = Way> {
     let order = Just((0..files).collect::<Vec<_>>()).prop_shuffle();
-    let merges = proptest::collection::vec(any::<bool>(), files);
-    (order, merges, any::<bool>(), any::<bool>())
-        .prop_map(|(order, merge_after, rewind, expire)| Way { order, merge_after, rewind, expire })
+    let merges = || proptest::collection::vec(any::<bool>(), files);
+    (order, merges(), merges(), any::<bool>(), any::<bool>()).prop_map(
+        |(order, merge_after, on_read, rewind, expire)| Way {
+            order,
+            merge_after,
+            on_read,
+            rewind,
+            expire,
+        },
+    )
 }
 
 fn case() -> impl Strategy<Value = (Vec<Vec<Row>>, Way, Way)> {
@@ -79,11 +89,13 @@ fn csv(rows: &[Row]) -> String {
 }
 
 async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
-    let world = World::new(&deleting());
+    let mut world = World::new(&deleting());
     for (position, file) in way.order.iter().enumerate() {
         // The file's own time is part of the row's order, whenever the file arrives.
         world.put(&format!("{file}.csv"), &csv(&files[*file]), *file as u32);
         world.bronze().await;
+        let on_read = way.on_read[position];
+        world.merge_by(if on_read { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite });
         if way.merge_after[position] {
             world.silver().await;
         }

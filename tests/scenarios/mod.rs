@@ -13,6 +13,7 @@ mod ledger_files;
 mod leftovers;
 mod listing;
 mod loads;
+mod merge_on_read;
 mod newer_words;
 mod partitions;
 mod publishing;

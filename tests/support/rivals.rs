@@ -7,6 +7,7 @@ use futures::FutureExt;
 use silversmith::ambient::ManualAmbient;
 use silversmith::checkpoint::MemoryCheckpoints;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog};
+use silversmith::merge::{MergeMode, MergeRules};
 use silversmith::pipeline::Intake;
 use silversmith::silver::MERGED;
 use silversmith::source::MemoryStore;
@@ -74,9 +75,18 @@ impl Rivals {
 impl World {
     /// A pass of a merge takes as much as `cost` from now on.
     pub fn merge_at(&mut self, cost: u64) {
+        self.change_rules(|rules| rules.merge_cost = cost);
+    }
+
+    /// Merges change files in this way from now on.
+    pub fn merge_by(&mut self, mode: MergeMode) {
+        self.change_rules(|rules| rules.mode = mode);
+    }
+
+    fn change_rules(&mut self, change: impl Fn(&mut MergeRules)) {
         let mut settings = (*self.wired.settings).clone();
         for silver in settings.pipelines.iter_mut().filter_map(|p| p.silver.as_mut()) {
-            silver.rules.merge_cost = cost;
+            change(&mut silver.rules);
         }
         let source = self.raw.clone();
         self.rewire(settings, source, Intake::Directory);

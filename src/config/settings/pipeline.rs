@@ -15,7 +15,7 @@ use crate::format::layout::SchemaChange;
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
-use crate::merge::{MergeRules, NullKeys};
+use crate::merge::{MergeMode, MergeRules, NullKeys};
 use crate::silver::{OnBronzeDelete, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
 
@@ -201,16 +201,15 @@ fn silver(
     if section.keys.is_empty() {
         resolver.say(key("keys"), "it is empty: name the columns that identify a row");
     }
-    match section.mode.as_deref() {
-        None | Some("copy-on-write") => {}
-        Some("merge-on-read") => {
-            resolver
-                .say(key("mode"), "\"merge-on-read\" is not built yet; write \"copy-on-write\"");
-        }
-        Some(other) => {
-            resolver.say(key("mode"), format!("`{other}` is not one of \"copy-on-write\""));
-        }
-    }
+    let mode = resolver.parsed(
+        &key("mode"),
+        section.mode.as_deref(),
+        MergeMode::default(),
+        one_of(&[
+            ("copy-on-write", MergeMode::CopyOnWrite),
+            ("merge-on-read", MergeMode::MergeOnRead),
+        ]),
+    );
     let null_keys = resolver.parsed(
         &key("null_keys"),
         section.null_keys.as_deref(),
@@ -254,6 +253,7 @@ fn silver(
             order: whole_order(&section.order_by),
             rows: rows.unwrap_or_default(),
             null_keys,
+            mode,
             merge_cost: memory.merge(),
             partition_by,
         },

@@ -2,15 +2,16 @@
 //! removed, the others carried over, small ones merged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use iceberg::spec::{
     DataFile, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus, ManifestWriter,
-    ManifestWriterBuilder, PartitionSpec, PartitionSpecRef, SchemaRef, SnapshotSummaryCollector,
-    TableMetadata,
+    ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotSummaryCollector, TableMetadata,
 };
 
 use super::Removal;
 use crate::lake::error::Doing;
+use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::write::uncommitted::Written;
 use crate::lake::{Lake, LakeError, Table};
 
@@ -84,34 +85,71 @@ impl<'a> Manifests<'a> {
         }
         for (spec_id, files) in by_spec {
             let spec = self.spec(spec_id)?;
-            self.add_under(spec, files).await?;
+            self.add_some(ManifestContentType::Data, &files, spec).await?;
         }
         Ok(())
     }
 
-    async fn add_under(
+    /// Manifests of new position deletes. They have the spec of their data files, which may be older than the table's.
+    pub(in crate::lake) async fn add_deletes(
         &mut self,
-        spec: PartitionSpecRef,
-        files: Vec<&DataFile>,
+        deletes: &DeleteFiles,
+    ) -> Result<(), LakeError> {
+        self.must_be_live(deletes.deleted_from()).await?;
+        for (spec, files) in deletes.by_spec() {
+            let spec = self.spec(spec)?;
+            self.add_some(ManifestContentType::Deletes, &files, spec).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_some(
+        &mut self,
+        content: ManifestContentType,
+        files: &[&DataFile],
+        spec: Arc<PartitionSpec>,
     ) -> Result<(), LakeError> {
         let name = self.table.name();
         let schema = self.metadata.current_schema().clone();
-        let mut writer =
-            self.writer(ManifestContentType::Data, schema.clone(), spec.as_ref().clone())?;
+        let mut writer = self.writer(content, schema.clone(), spec.as_ref().clone())?;
         for file in files {
             self.collector.add_file(file, schema.clone(), spec.clone());
-            writer.add_file(file.clone(), -1).doing(name, "writing a manifest")?;
+            writer.add_file((*file).clone(), -1).doing(name, "writing a manifest")?;
         }
         let manifest = writer.write_manifest_file().await.doing(name, "writing a manifest")?;
         self.list.insert(0, manifest);
         Ok(())
     }
 
-    fn spec(&self, id: i32) -> Result<PartitionSpecRef, LakeError> {
-        self.metadata.partition_spec_by_id(id).cloned().ok_or_else(|| LakeError::Property {
+    fn spec(&self, id: i32) -> Result<Arc<PartitionSpec>, LakeError> {
+        let spec = self.metadata.partition_spec_by_id(id).cloned();
+        spec.ok_or_else(|| LakeError::Property {
             table: self.table.name().clone(),
             what: format!("partition spec {id} is not in its metadata"),
         })
+    }
+
+    /// Checks that data files are live in the state that the change is prepared on, and that the change leaves them.
+    async fn must_be_live(&self, paths: &BTreeSet<String>) -> Result<(), LakeError> {
+        let mut missing: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
+        let data = self.list.iter().filter(|m| m.content == ManifestContentType::Data);
+        for manifest in data.filter(|m| m.has_added_files() || m.has_existing_files()) {
+            if missing.is_empty() {
+                break;
+            }
+            for entry in self.lake.manifest(self.table, manifest).await?.entries() {
+                if entry.is_alive() {
+                    missing.remove(entry.file_path());
+                }
+            }
+        }
+        match missing.first() {
+            None => Ok(()),
+            Some(path) => Err(LakeError::FileGone {
+                table: self.table.name().clone(),
+                path: (*path).to_owned(),
+            }),
+        }
     }
 
     /// Takes over the manifests of the state that the change is prepared on, without what it removes.
@@ -171,7 +209,7 @@ impl<'a> Manifests<'a> {
                 self.collector.remove_file(
                     &entry.data_file,
                     schema.clone(),
-                    std::sync::Arc::new(spec.clone()),
+                    Arc::new(spec.clone()),
                 );
                 found.insert(entry.file_path().to_owned());
                 writer.add_delete_file(
@@ -200,7 +238,7 @@ impl<'a> Manifests<'a> {
         }
     }
 
-    /// Merges small data manifests, as `commit.manifest.*` of the table properties says.
+    /// Merges small manifests, those of data and those of deletes each among themselves, as `commit.manifest.*` of the table properties says.
     pub(in crate::lake) async fn merge_small(&mut self) -> Result<(), LakeError> {
         let property = |key: &str| self.metadata.properties().get(key);
         if property("commit.manifest-merge.enabled").is_some_and(|v| v == "false") {
@@ -213,13 +251,17 @@ impl<'a> Manifests<'a> {
             .and_then(|v| v.parse().ok())
             .unwrap_or(MIN_COUNT_TO_MERGE);
         let mut merged = Vec::with_capacity(self.list.len());
-        for bin in bins(std::mem::take(&mut self.list), target) {
-            // The newest bin waits until it is full: otherwise each commit would rewrite it.
-            let is_newest = merged.is_empty();
-            if bin.len() == 1 || (is_newest && bin.len() < min_count) {
-                merged.extend(bin);
-            } else {
-                merged.push(self.merge(bin).await?);
+        let (data, deletes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.list)
+            .into_iter()
+            .partition(|manifest| manifest.content == ManifestContentType::Data);
+        for list in [data, deletes] {
+            for (index, bin) in bins(list, target).into_iter().enumerate() {
+                // The newest bin waits until it is full: otherwise each commit would rewrite it.
+                if bin.len() == 1 || (index == 0 && bin.len() < min_count) {
+                    merged.extend(bin);
+                } else {
+                    merged.push(self.merge(bin).await?);
+                }
             }
         }
         self.list = merged;
@@ -228,10 +270,11 @@ impl<'a> Manifests<'a> {
 
     async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<ManifestFile, LakeError> {
         let name = self.table.name();
-        let spec_id = bin.first().map(|m| m.partition_spec_id).unwrap_or_default();
+        let first = bin.first().map(|m| (m.partition_spec_id, m.content));
+        let (spec_id, content) = first.unwrap_or((0, ManifestContentType::Data));
         let spec = self.spec(spec_id)?.as_ref().clone();
         let schema = self.metadata.current_schema().clone();
-        let mut writer = self.writer(ManifestContentType::Data, schema, spec)?;
+        let mut writer = self.writer(content, schema, spec)?;
         for manifest in &bin {
             for entry in self.lake.manifest(self.table, manifest).await?.entries() {
                 let is_new = manifest.added_snapshot_id == self.snapshot_id;
@@ -262,15 +305,14 @@ fn keep(writer: &mut ManifestWriter, entry: &ManifestEntry) -> Result<(), iceber
     )
 }
 
-/// Packs neighbouring data manifests of one partition spec into bins of about `target` bytes;
-/// delete manifests stay alone. The order is kept.
+/// Packs neighbouring manifests of one content and partition spec into bins of about `target` bytes. The order is
+/// kept.
 fn bins(list: Vec<ManifestFile>, target: i64) -> Vec<Vec<ManifestFile>> {
     let mut bins: Vec<Vec<ManifestFile>> = Vec::new();
     let mut room = 0;
     for manifest in list {
         let joins = bins.last().and_then(|bin| bin.last()).is_some_and(|last| {
-            manifest.content == ManifestContentType::Data
-                && last.content == ManifestContentType::Data
+            manifest.content == last.content
                 && last.partition_spec_id == manifest.partition_spec_id
                 && manifest.manifest_length <= room
         });

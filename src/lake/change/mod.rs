@@ -3,6 +3,7 @@
 mod append;
 mod manifests;
 mod overwrite;
+mod row_delta;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -19,6 +20,7 @@ use crate::lake::error::Doing;
 use crate::lake::read::plan::SURE_BOUNDS;
 use crate::lake::table::MAIN;
 use crate::lake::write::AdoptedFile;
+use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::write::uncommitted::{Uncommitted, Written};
 use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
 use crate::telemetry::metrics::Layer;
@@ -26,6 +28,7 @@ use append::Append;
 use manifests::Manifests;
 use overwrite::Overwrite;
 pub use overwrite::Removed;
+use row_delta::RowDelta;
 
 /// What a commit records about itself.
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub struct Change {
 enum Action {
     Append(Append),
     Overwrite(Overwrite),
+    RowDelta(Box<RowDelta>),
 }
 
 impl Change {
@@ -84,6 +88,17 @@ impl Change {
     /// Adds files and removes others.
     pub fn overwrite(files: Uncommitted, removed: Removed, properties: CommitProperties) -> Self {
         Self::of(Action::Overwrite(Overwrite { files, removed }), properties)
+    }
+
+    /// Adds data files and position deletes, and removes data files and delete files, by path. What it removes, and
+    /// the data files that the deletes are for, must be live in the state that the change is prepared on.
+    pub fn row_delta(
+        files: Uncommitted,
+        deletes: DeleteFiles,
+        removed: BTreeSet<String>,
+        properties: CommitProperties,
+    ) -> Self {
+        Self::of(Action::RowDelta(Box::new(RowDelta { files, deletes, removed })), properties)
     }
 
     fn of(action: Action, properties: CommitProperties) -> Self {
@@ -112,8 +127,16 @@ impl Change {
         let (files, adopted) = match &self.action {
             Action::Append(append) => (&append.files, append.adopted.as_slice()),
             Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
+            Action::RowDelta(delta) => (&delta.files, [].as_slice()),
         };
         files.with_specs().chain(adopted.iter().map(|adopted| (&adopted.file, adopted.spec_id)))
+    }
+
+    fn deletes(&self) -> Option<&DeleteFiles> {
+        match &self.action {
+            Action::RowDelta(delta) => Some(&delta.deletes),
+            Action::Append(_) | Action::Overwrite(_) => None,
+        }
     }
 
     fn removal(&self) -> Removal<'_> {
@@ -123,13 +146,16 @@ impl Change {
             Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => {
                 Removal::Files(paths)
             }
+            Action::RowDelta(delta) if delta.removed.is_empty() => Removal::Nothing,
+            Action::RowDelta(delta) => Removal::Files(&delta.removed),
         }
     }
 
     fn operation(&self) -> Operation {
-        match self.action {
+        match &self.action {
             Action::Append(_) => Operation::Append,
             Action::Overwrite(_) => Operation::Overwrite,
+            Action::RowDelta(delta) => delta.operation(),
         }
     }
 
@@ -138,6 +164,7 @@ impl Change {
         let files = match self.action {
             Action::Append(append) => append.files,
             Action::Overwrite(overwrite) => overwrite.files,
+            Action::RowDelta(delta) => delta.into_files(),
         };
         (files, self.attached)
     }
@@ -185,6 +212,9 @@ pub(in crate::lake) async fn prepare(
     let mut manifests = Manifests::new(lake, table, metadata, snapshot_id);
     manifests.add(change.added()).await?;
     manifests.carry_over(change.removal()).await?;
+    if let Some(deletes) = change.deletes() {
+        manifests.add_deletes(deletes).await?;
+    }
     manifests.merge_small().await?;
     let (manifests, collector, mut wrote) = manifests.finish();
 

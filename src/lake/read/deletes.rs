@@ -6,10 +6,10 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use futures::TryStreamExt;
-use iceberg::metadata_columns::{delete_file_path_field, delete_file_pos_field};
-use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
-use iceberg::spec::{DataContentType, DataFileFormat, Schema};
+use iceberg::scan::FileScanTaskDeleteFile;
+use iceberg::spec::DataContentType;
 
+use super::position_deletes::task;
 use super::scan::FileTask;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
@@ -19,7 +19,8 @@ const DOING: &str = "reading deletes";
 /// Which rows of one data file are deleted.
 #[derive(Default)]
 pub(super) struct Deleted {
-    positions: HashSet<u64>,
+    /// Ascending.
+    positions: Vec<u64>,
     equal: Vec<EqualRows>,
 }
 
@@ -47,6 +48,7 @@ impl Deleted {
                 _ => deleted.read_positions(lake, table, delete, file.path()).await?,
             }
         }
+        deleted.positions.sort_unstable();
         Ok(deleted)
     }
 
@@ -62,11 +64,8 @@ impl Deleted {
         delete: &FileScanTaskDeleteFile,
         path: &str,
     ) -> Result<(), LakeError> {
-        let fields = [delete_file_path_field().clone(), delete_file_pos_field().clone()];
-        let columns = fields.each_ref().map(|field| field.name.clone());
-        let schema = Schema::builder().with_fields(fields).build().doing(table.name(), DOING)?;
-        let schema = TableSchema::new(table.name(), schema.into())?;
-        let mut batches = lake.read_file(table, &schema, &task(delete, &schema), &columns)?;
+        let file = (delete.file_path.as_str(), delete.file_size_in_bytes);
+        let mut batches = lake.read_positions(table, file, Some(path))?;
         while let Some(batch) = batches.try_next().await? {
             let paths = batch.column(0).as_string::<i32>();
             let positions = batch.column(1).as_primitive::<Int64Type>();
@@ -83,9 +82,12 @@ impl Deleted {
         batch: &RecordBatch,
         first: u64,
     ) -> Result<BooleanArray, LakeError> {
-        let rows = 0..batch.num_rows();
-        let mut live: Vec<bool> =
-            rows.map(|row| !self.positions.contains(&(first + row as u64))).collect();
+        let mut live = vec![true; batch.num_rows()];
+        let from = self.positions.partition_point(|position| *position < first);
+        let end = first + live.len() as u64;
+        for position in self.positions[from..].iter().take_while(|position| **position < end) {
+            live[(position - first) as usize] = false;
+        }
         for equal in &self.equal {
             let found = equal.values_of(batch).doing(table.name(), DOING)?;
             for (row, live) in live.iter_mut().enumerate() {
@@ -115,7 +117,8 @@ impl EqualRows {
         let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
         let converter = RowConverter::new(fields).doing(table.name(), DOING)?;
         let mut equal = Self { columns, converter, values: HashSet::new() };
-        let mut batches = lake.read_file(table, schema, &task(delete, schema), &equal.columns)?;
+        let task = task((&delete.file_path, delete.file_size_in_bytes), schema);
+        let mut batches = lake.read_file(table, schema, &task, &equal.columns)?;
         while let Some(batch) = batches.try_next().await? {
             let values = equal.values_of(&batch).doing(table.name(), DOING)?;
             let values: Vec<OwnedRow> = values.iter().map(|row| row.owned()).collect();
@@ -128,19 +131,4 @@ impl EqualRows {
         let columns = self.columns.iter().filter_map(|c| batch.column_by_name(c).cloned());
         self.converter.convert_columns(&columns.collect::<Vec<_>>())
     }
-}
-
-fn task(delete: &FileScanTaskDeleteFile, schema: &TableSchema) -> FileTask {
-    FileTask(
-        FileScanTask::builder()
-            .with_file_size_in_bytes(delete.file_size_in_bytes)
-            .with_start(0)
-            .with_length(0)
-            .with_data_file_path(delete.file_path.clone())
-            .with_data_file_format(DataFileFormat::Parquet)
-            .with_schema(schema.iceberg().clone())
-            .with_project_field_ids(vec![])
-            .with_case_sensitive(true)
-            .build(),
-    )
 }

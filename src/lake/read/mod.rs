@@ -4,6 +4,7 @@ pub mod arrow;
 mod deletes;
 pub mod diff;
 pub(in crate::lake) mod plan;
+pub mod position_deletes;
 pub mod provider;
 pub mod rows;
 pub mod scan;

@@ -10,7 +10,7 @@ use arrow::datatypes::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
-use iceberg::spec::{DataFile, Datum, PartitionSpec};
+use iceberg::spec::{DataFile, Datum, PartitionSpec, Struct};
 
 use super::arrow::conform;
 use crate::lake::error::Doing;
@@ -84,6 +84,26 @@ impl FileTask {
         self.0.record_count
     }
 
+    /// The id of the partition spec that it was written under.
+    pub(in crate::lake) fn spec(&self) -> i32 {
+        self.0.partition_spec.as_ref().map_or(0, |spec| spec.spec_id())
+    }
+
+    /// Its partition, where it belongs to a table.
+    pub(in crate::lake) fn partition(&self) -> Option<&Struct> {
+        self.0.partition.as_ref()
+    }
+
+    /// Whether both are in the same partition of the same spec.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.spec() == other.spec() && self.partition() == other.partition()
+    }
+
+    /// Whether rows of it are deleted by delete files.
+    pub fn has_deletes(&self) -> bool {
+        !self.0.deletes.is_empty()
+    }
+
     /// The file's integer partition value, where it has exactly one (a day, a month, …).
     pub fn partition_int(&self) -> Option<i32> {
         let value = self.0.partition.as_ref()?.iter().next()??.clone();
@@ -127,8 +147,18 @@ impl Lake {
         file: &FileTask,
         columns: &[String],
     ) -> Result<Batches, LakeError> {
-        let mut task = file.0.clone();
-        task.schema = schema.iceberg().clone();
+        self.read_by_one_reader(table, schema, vec![file.clone()], columns, 1)
+    }
+
+    /// A reader reads a delete file once, however many of its data files that is for.
+    fn read_by_one_reader(
+        &self,
+        table: &Table,
+        schema: &TableSchema,
+        files: Vec<FileTask>,
+        columns: &[String],
+        concurrency: usize,
+    ) -> Result<Batches, LakeError> {
         // A file is read by some column even where only its rows are counted.
         let first = schema.arrow().fields().first().map(|f| f.name().clone());
         let read: Vec<&str> = if columns.is_empty() {
@@ -136,14 +166,21 @@ impl Lake {
         } else {
             columns.iter().map(String::as_str).collect()
         };
-        task.project_field_ids = read.iter().filter_map(|c| schema.id_of(c)).collect();
+        let ids: Vec<i32> = read.iter().filter_map(|c| schema.id_of(c)).collect();
+        let iceberg = schema.iceberg().clone();
+        let tasks = files.into_iter().map(move |file| {
+            let mut task = file.0;
+            task.schema = iceberg.clone();
+            task.project_field_ids = ids.clone();
+            Ok(task)
+        });
         let rows = table
             .inner()
             .reader_builder()
-            .with_data_file_concurrency_limit(1)
+            .with_data_file_concurrency_limit(concurrency)
             .with_batch_size(BATCH_ROWS)
             .build()
-            .read(futures::stream::once(async move { Ok(task) }).boxed())
+            .read(futures::stream::iter(tasks).boxed())
             .doing(table.name(), "opening a data file")?
             .stream();
         let shape = projected(schema.arrow(), columns);
@@ -162,15 +199,10 @@ impl Lake {
         columns: &[String],
         concurrency: usize,
     ) -> Batches {
-        let (lake, table, schema) = (self.clone(), table.clone(), schema.clone());
-        let columns = columns.to_vec();
-        futures::stream::iter(files)
-            .map(move |file| match lake.read_file(&table, &schema, &file, &columns) {
-                Ok(batches) => batches,
-                Err(error) => futures::stream::once(async move { Err(error) }).boxed(),
-            })
-            .flatten_unordered(concurrency.max(1))
-            .boxed()
+        match self.read_by_one_reader(table, schema, files, columns, concurrency.max(1)) {
+            Ok(batches) => batches,
+            Err(error) => futures::stream::once(async move { Err(error) }).boxed(),
+        }
     }
 }
 

@@ -82,6 +82,12 @@ impl MetricsConfig {
         });
         Self { columns: columns.collect() }
     }
+
+    /// All metrics of all columns, bounds in full length.
+    pub(in crate::lake) fn full(schema: &TableSchema) -> Self {
+        let full = HashMap::from([(DEFAULT.to_owned(), "full".to_owned())]);
+        Self::of(&full, schema, &[])
+    }
 }
 
 /// Counts the NaN values of a batch, by field id.

@@ -4,6 +4,7 @@ pub mod data;
 mod file_ref;
 mod metrics;
 mod open_file;
+pub mod position_deletes;
 mod split;
 pub(in crate::lake) mod uncommitted;
 

@@ -19,7 +19,13 @@ use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, TableName, TableSchema};
 
 /// A file of the lake as Parquet writes it.
-struct Output(Box<dyn FileWrite>);
+pub(super) struct Output(Box<dyn FileWrite>);
+
+impl Output {
+    pub(super) fn new(file: Box<dyn FileWrite>) -> Self {
+        Self(file)
+    }
+}
 
 impl AsyncFileWriter for Output {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
@@ -63,7 +69,7 @@ impl OpenFile {
     ) -> Result<Self, LakeError> {
         const DOING: &str = "opening a data file";
         let output = lake.files.new_output(&path).doing(&kind.table, DOING)?;
-        let output = Output(output.writer().await.doing(&kind.table, DOING)?);
+        let output = Output::new(output.writer().await.doing(&kind.table, DOING)?);
         let schema = kind.schema.arrow().clone();
         let writer = AsyncArrowWriter::try_new(output, schema, Some(kind.parquet.clone()))
             .doing(&kind.table, DOING)?;

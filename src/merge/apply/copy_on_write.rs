@@ -1,12 +1,13 @@
 //! Copy-on-write: files with rows that go are written again, without those rows and with their replacements.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 
+use super::Applied;
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{Lake, Uncommitted};
@@ -15,12 +16,6 @@ use crate::merge::lookup::{Found, Target};
 use crate::merge::newest::{Newest, Winner};
 use crate::merge::output::{arrow_error, divided, joined, write_winners};
 use crate::merge::plan::{Gone, Key};
-
-/// Files written, and the paths of those that they replace.
-pub(in crate::merge) struct Applied {
-    pub(in crate::merge) add: Uncommitted,
-    pub(in crate::merge) remove: BTreeSet<String>,
-}
 
 /// What happens to one file.
 #[derive(Default)]
@@ -68,7 +63,7 @@ pub(in crate::merge) async fn apply(
     for files in joined(running, &target.rules).await? {
         add.extend(files);
     }
-    Ok(Applied { add, remove })
+    Ok(Applied { remove, ..Applied::added(lake, add) })
 }
 
 struct Rewriter {
@@ -85,7 +80,9 @@ impl Rewriter {
         inserts: &[Key],
     ) -> Result<(), MergeError> {
         for (file, rewrite) in work {
-            self.rest_of(&file, &rewrite.gone).await?;
+            if file.rows() != Some(rewrite.gone.len() as u64) {
+                self.rest_of(&file, &rewrite.gone).await?;
+            }
             self.winners(&rewrite.instead).await?;
         }
         self.winners(inserts).await
