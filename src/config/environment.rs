@@ -27,6 +27,8 @@ pub enum Reader {
     OpenTelemetry,
     /// The HTTP client of REST catalogs.
     HttpClient,
+    /// The standard library of Rust.
+    StandardLibrary,
 }
 
 impl Reader {
@@ -37,6 +39,7 @@ impl Reader {
             Self::AwsSdk => "AWS SDK",
             Self::OpenTelemetry => "OpenTelemetry",
             Self::HttpClient => "HTTP client of `rest:`",
+            Self::StandardLibrary => "standard library",
         }
     }
 }
@@ -96,6 +99,8 @@ variables! {
     AWS_OTHERS: "AWS_…", AwsSdk, "", "as the AWS SDK documents", "its other settings";
     PROXIES: "HTTPS_PROXY, HTTP_PROXY, NO_PROXY", HttpClient, "a URL; a list of hosts", "none",
         "requests to a REST catalog and to where its tokens are made; those to AWS go straight";
+    TEMPORARY: "TMPDIR", StandardLibrary, "a path", "`/tmp`",
+        "the temporary folder: what does not fit into memory waits there";
 }
 
 /// What is logged, where it is set.

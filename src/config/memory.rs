@@ -71,8 +71,8 @@ impl Memory {
     }
 
     /// Bytes for the rows of one pipeline's merge.
-    pub fn merge(self) -> u64 {
-        self.share(MERGING) / self.pipelines
+    pub fn merge(self) -> usize {
+        (self.share(MERGING) / self.pipelines) as usize
     }
 
     /// Bytes for the SQL of one pipeline.
@@ -99,7 +99,7 @@ mod tests {
                 let memory = Memory::of(whole, pipelines);
                 let at_once = 16;
                 let objects = (memory.object(at_once) * at_once) as u64;
-                let of_pipelines = memory.merge()
+                let of_pipelines = memory.merge() as u64
                     + memory.queries() as u64
                     + memory.object_versions() as u64 * OBJECT_VERSION;
                 let used = memory.share(PROCESS)

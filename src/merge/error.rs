@@ -21,6 +21,16 @@ pub enum MergeError {
         /// What is wrong.
         why: String,
     },
+    /// The disk for rows that do not fit into memory.
+    #[error(
+        "table {table}: rows that do not fit into memory could not be kept in the temporary folder; free disk space there, or set TMPDIR to a larger disk"
+    )]
+    Spill {
+        /// The table.
+        table: TableName,
+        /// What failed.
+        source: arrow::error::ArrowError,
+    },
     /// A task of the merge panicked.
     #[error("table {table}: a merge failed inside silversmith: {why}")]
     Panicked {
@@ -38,6 +48,7 @@ impl MergeError {
             Self::Lake(error) => error.kind(),
             Self::Sql(error) => error.kind(),
             Self::Columns { .. } => Kind::Configuration,
+            Self::Spill { .. } => Kind::Look,
             Self::Panicked { .. } => Kind::Bug,
         }
     }

@@ -1,30 +1,28 @@
-//! The merge on this machine: the newest source rows are looked up in the target, and the plan is applied
-//! copy-on-write or merge-on-read, streamed.
+//! The merge on this machine: the newest source rows are looked up in the target, a part at a time, and the plans are
+//! carried out copy-on-write or merge-on-read, streamed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
-use futures::TryStreamExt;
 
-use super::apply::{Applied, copy_on_write, merge_on_read};
+use super::apply::{Applied, Changes};
 use super::lookup::scan::ScanLookup;
-use super::lookup::{KeyLookup, Target};
-use super::newest::{Newest, Share, Winner};
-use super::output::{arrow_error, nullable, write_winners};
-use super::plan::{Plan, plan};
+use super::lookup::{Found, KeyLookup, Target};
+use super::newest::Newest;
+use super::output::arrow_error;
+use super::parts::Parts;
+use super::plan::plan;
 use super::tombstones::{TombstoneWriter, buried};
-use super::{Counts, MergeEngine, MergeError, MergeMode, MergeRules, MergeTask, Merged};
-use crate::lake::read::arrow::conform;
+use super::{Counts, MergeEngine, MergeError, MergeTask, Merged};
 use crate::lake::read::provider::{LakeTable, plain};
-use crate::lake::write::data::DataWriter;
-use crate::lake::{Lake, Uncommitted, storable};
+use crate::lake::read::scan::BATCH_ROWS;
+use crate::lake::{Lake, storable};
 use crate::sql::SqlError;
 use crate::sql::select::{BRONZE, DELETED};
-use crate::sql::session::session;
+use crate::sql::session::streaming_session;
 
 /// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
 const THREAD: usize = 32 * 1024 * 1024;
@@ -54,7 +52,7 @@ impl LocalEngine {
         let source = task.source.schema();
         let table =
             LakeTable::of_files(&self.lake, &task.source, source.clone(), task.files.clone());
-        let context = session(self.memory)?;
+        let context = streaming_session(self.memory, self.threads, BATCH_ROWS)?;
         let what = format!("silver table {}: its SQL", task.rules.table);
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
@@ -66,106 +64,34 @@ impl LocalEngine {
         Ok((Arc::new(storable(&schema)), rows))
     }
 
-    /// The newest source rows of a share of the keys, as rows of `schema`.
-    async fn newest(
+    /// Merges one part of the source: a range of keys.
+    async fn merge_part(
         &self,
-        rules: &MergeRules,
-        schema: &SchemaRef,
-        mut rows: SendableRecordBatchStream,
-        share: Share,
-    ) -> Result<Newest, MergeError> {
-        let table = &rules.table;
-        let arrow = |e| arrow_error(rules, e);
-        // A null may come where the target allows none: see `write_winners`.
-        let schema = &nullable(schema);
-        let mut newest =
-            Newest::new(schema, &rules.keys, &rules.order, rules.null_keys).map_err(arrow)?;
-        let failed = |e| SqlError::of(&format!("silver table {table}: its SQL"), e);
-        while let Some(batch) = rows.try_next().await.map_err(failed)? {
-            let deleted = match batch.column_by_name(DELETED) {
-                Some(deleted) => deleted.as_boolean().clone(),
-                None => BooleanArray::from(vec![false; batch.num_rows()]),
-            };
-            newest.push(conform(table, batch, schema)?, &deleted, share).map_err(arrow)?;
-        }
-        Ok(newest)
-    }
-
-    /// Writes all rows of the source as a new content, in passes over shares of the keys: memory does not grow
-    /// with the table.
-    async fn build(
-        &self,
-        task: &MergeTask,
-        target: &Target,
+        (task, target): (&MergeTask, &Target),
+        mut newest: Newest,
+        changes: &mut Changes,
         tombstones: &mut Option<TombstoneWriter>,
         counts: &mut Counts,
-    ) -> Result<Uncommitted, MergeError> {
-        let schema = &target.schema;
-        let passes = task.rules.passes(&task.files);
-        let writer = DataWriter::new(&self.lake, &target.table, schema)?;
-        let mut writer = writer.with_bounds_on(&task.rules.kept());
-        for index in 0..passes {
-            let (_, rows) = self.source(task).await?;
-            let share = Share { index, of: passes };
-            let newest = self.newest(&task.rules, schema.arrow(), rows, share).await?;
-            counts.source += newest.rows;
-            counts.null_keys += newest.null_key_rows;
-            let (gone, live): (Vec<_>, Vec<_>) =
-                newest.sorted().into_iter().map(|(_, w)| w).partition(|w| w.deleted);
-            counts.inserted += live.len() as u64;
-            write_winners(&mut writer, &newest, &live, (&task.rules, schema.arrow())).await?;
-            if let Some(tombstones) = tombstones {
-                tombstones.write(&newest, &gone, &task.rules).await?;
-            }
-        }
-        Ok(writer.close().await?)
-    }
-
-    /// Merges into the rows of the target.
-    async fn merge_into(
-        &self,
-        task: &MergeTask,
-        target: &Target,
-        rows: SendableRecordBatchStream,
-        tombstones: &mut Option<TombstoneWriter>,
-        counts: &mut Counts,
-    ) -> Result<Applied, MergeError> {
+    ) -> Result<(), MergeError> {
         let rules = &task.rules;
-        let mut newest = self.newest(rules, target.schema.arrow(), rows, task.share).await?;
-        counts.source = newest.rows;
-        counts.null_keys = newest.null_key_rows;
         let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
         let newest = Arc::new(newest);
-        if newest.is_empty() {
-            return Ok(Applied::added(&self.lake, Uncommitted::nothing(&self.lake)));
-        }
-        let mut found = self.lookup.find(target, &newest, &bounds).await?;
-        let buried = match &tombstones {
-            Some(tombstones) => {
+        let (mut found, mut buried) = (Found::default(), BTreeSet::new());
+        if !task.from_nothing {
+            found = self.lookup.find(target, &newest, &bounds).await?;
+            if let Some(tombstones) = &tombstones {
                 let table = tombstones.target.clone();
-                buried(&self.lake, table, rules, &newest, &bounds, self.threads).await?
+                let (lake, threads) = (&self.lake, self.threads);
+                buried = self::buried(lake, table, rules, &newest, &bounds, threads).await?;
             }
-            None => BTreeSet::new(),
-        };
-        let hits = std::mem::take(&mut found.hits);
-        let Plan { gone, inserts, deletes } =
-            plan(&newest, hits, &buried, task.refresh_equal, counts);
-        let rows = (gone, inserts);
-        let (lake, threads) = (&self.lake, self.threads);
-        let applied = match rules.mode {
-            MergeMode::CopyOnWrite => {
-                copy_on_write::apply(lake, target, &newest, &found, rows, threads).await?
-            }
-            MergeMode::MergeOnRead => {
-                merge_on_read::apply(lake, target, &newest, &found, rows, threads).await?
-            }
-        };
-        if let Some(tombstones) = tombstones {
-            let to_remember: Vec<&Winner> =
-                deletes.iter().filter_map(|key| newest.get(key)).collect();
-            tombstones.write(&newest, &to_remember, rules).await?;
         }
-        Ok(applied)
+        let hits = std::mem::take(&mut found.hits);
+        let plan = plan(&newest, hits, &buried, task.refresh_equal, counts);
+        changes.add(&newest, &found.files, &plan).await?;
+        if let Some(tombstones) = tombstones {
+            tombstones.write(&newest, &plan.deletes, rules).await?;
+        }
+        Ok(())
     }
 }
 
@@ -192,14 +118,15 @@ impl MergeEngine for LocalEngine {
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
         let target = Target { table, schema, rules };
         let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
-        let mut counts = Counts::default();
-        let applied = if task.from_nothing {
-            drop(rows);
-            let add = self.build(&task, &target, &mut tombstones, &mut counts).await?;
-            Applied::added(&self.lake, add)
-        } else {
-            self.merge_into(&task, &target, rows, &mut tombstones, &mut counts).await?
-        };
+        let mut parts = Parts::read(&task.rules, target.schema.arrow(), rows).await?;
+        let mut counts =
+            Counts { source: parts.rows, null_keys: parts.null_key_rows, ..Counts::default() };
+        let mut changes = Changes::new(&self.lake, &target, self.threads)?;
+        while let Some(newest) = parts.next().await? {
+            let of = (&task, &target);
+            self.merge_part(of, newest, &mut changes, &mut tombstones, &mut counts).await?;
+        }
+        let applied = changes.finish().await?;
         let tombstones = match tombstones {
             Some(tombstones) => Some(tombstones.close().await?),
             None => None,

@@ -6,9 +6,10 @@
 //! - [`rules`](MergeRules): keys, order, and which rows come in
 //! - [`order`]: the one total order, and keys, as comparable bytes
 //! - [`newest`]: the newest row per key of a set of rows
+//! - `parts.rs`, `spill.rs`: the newest rows of a source, read once, as much as fits into memory at a time
 //! - `lookup/`: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
-//! - `apply/`: the files that carry out a plan
+//! - `apply/`: the files that carry out the plans
 //! - `tombstones.rs`: the table of deleted keys
 
 mod apply;
@@ -18,8 +19,10 @@ mod lookup;
 pub mod newest;
 pub mod order;
 mod output;
+mod parts;
 mod plan;
 mod rules;
+mod spill;
 mod tombstones;
 
 use std::collections::BTreeSet;
@@ -30,8 +33,6 @@ use async_trait::async_trait;
 pub use error::MergeError;
 pub use local::LocalEngine;
 pub use rules::{MergeMode, MergeRules, NullKeys};
-
-use newest::Share;
 
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;
@@ -53,8 +54,6 @@ pub struct MergeTask {
     pub tombstones: Option<Table>,
     /// Keys, order, select, delete_when.
     pub rules: MergeRules,
-    /// The share of the keys that is merged: all of them, unless the range is too large for one pass.
-    pub share: Share,
     /// Whether the target counts as empty: the result replaces its rows.
     pub from_nothing: bool,
     /// Whether rows that the target has already are written again, in case another program changed them.

@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{
     SortOptions, concat, interleave_record_batch, sort_to_indices, take, take_record_batch,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::NullKeys;
 use super::order::Encoder;
+use super::{MergeRules, NullKeys};
 use crate::lake::read::scan::Bounds;
+use crate::sql::select::DELETED;
 
 /// The newest row of one key.
 #[derive(Debug)]
@@ -26,10 +28,55 @@ pub struct Winner {
     row: u32,
 }
 
+/// Which rows are reduced, and by what.
+#[derive(Debug, Clone)]
+pub struct Reduction {
+    /// The schema of the rows.
+    pub schema: SchemaRef,
+    /// The columns that make a key.
+    pub keys: Vec<String>,
+    /// The columns that say which row is newer.
+    pub order: Vec<String>,
+    /// See [`NullKeys`].
+    pub null_keys: NullKeys,
+}
+
+impl Reduction {
+    /// By the rules of a merge, of rows of this schema. A text that many rows have is held once.
+    pub(super) fn of(rules: &MergeRules, schema: &SchemaRef) -> Self {
+        let once = |field: &FieldRef| {
+            let repeats =
+                rules.repeated.contains(field.name()) && !rules.keys.contains(field.name());
+            match *field.data_type() == DataType::Utf8 && repeats {
+                true => {
+                    let kind =
+                        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+                    Arc::new(field.as_ref().clone().with_data_type(kind))
+                }
+                false => field.clone(),
+            }
+        };
+        Self {
+            schema: Arc::new(Schema::new(schema.fields().iter().map(once).collect::<Vec<_>>())),
+            keys: rules.keys.clone(),
+            order: rules.order.clone(),
+            null_keys: rules.null_keys,
+        }
+    }
+
+    /// The schema with a last column that says which rows delete their key.
+    pub(super) fn with_deleted(&self) -> SchemaRef {
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
+        Arc::new(Schema::new(fields))
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Newest {
     schema: SchemaRef,
+    schema_with_deleted: SchemaRef,
     keys: Encoder,
     key_columns: Vec<String>,
     order: Encoder,
@@ -37,12 +84,19 @@ pub struct Newest {
     by_key: HashMap<Box<[u8]>, Winner>,
     batches: Vec<RecordBatch>,
     held_rows: usize,
+    /// Bytes of the batches.
+    held_bytes: usize,
+    /// Bytes of keys, twice as a merge copies those that it finds, and of orders.
+    key_bytes: usize,
     /// Rows that were pushed.
     pub rows: u64,
     /// Rows skipped because of a null in their key.
     pub null_key_rows: u64,
 }
 
+/// What a merge holds of a row beside its key, its order and its columns, in bytes: the entries of maps and lists, and
+/// what the allocator adds.
+const WINNER: usize = 256;
 /// Rows that may be held beyond twice the winners before losers are dropped.
 const SLACK: usize = 64 * 1024;
 /// Small batches that may be held before they are made into larger ones.
@@ -51,34 +105,28 @@ const MOST_BATCHES: usize = 1_024;
 const KEPT_ROWS: usize = 8 * 1024;
 
 impl Newest {
-    /// For rows of this schema.
-    pub fn new(
-        schema: &SchemaRef,
-        keys: &[String],
-        order: &[String],
-        null_keys: NullKeys,
-    ) -> Result<Self, ArrowError> {
+    /// No rows yet.
+    pub fn new(reduction: &Reduction) -> Result<Self, ArrowError> {
+        let Reduction { schema, keys, order, null_keys } = reduction;
         Ok(Self {
             schema: schema.clone(),
+            schema_with_deleted: reduction.with_deleted(),
             keys: Encoder::new(schema, keys)?,
-            key_columns: keys.to_vec(),
+            key_columns: keys.clone(),
             order: Encoder::new(schema, order)?,
-            null_keys,
+            null_keys: *null_keys,
             by_key: HashMap::new(),
             batches: vec![],
             held_rows: 0,
+            held_bytes: 0,
+            key_bytes: 0,
             rows: 0,
             null_key_rows: 0,
         })
     }
 
-    /// Adds rows. `deleted` says which of them delete their key. Keys outside `share` are skipped.
-    pub fn push(
-        &mut self,
-        batch: RecordBatch,
-        deleted: &BooleanArray,
-        share: Share,
-    ) -> Result<(), ArrowError> {
+    /// Adds rows. `deleted` says which of them delete their key.
+    pub fn push(&mut self, batch: RecordBatch, deleted: &BooleanArray) -> Result<(), ArrowError> {
         let (keys, orders) = (self.keys.encode(&batch)?, self.order.encode(&batch)?);
         let nulls = match self.null_keys {
             NullKeys::Skip => self.keys.has_null(&batch)?,
@@ -89,9 +137,6 @@ impl Newest {
         let mut won: Vec<u32> = Vec::new();
         for row in 0..batch.num_rows() {
             let key = keys.row(row);
-            if !share.holds(key.as_ref()) {
-                continue;
-            }
             self.rows += 1;
             if nulls.get(row).copied().unwrap_or(false) {
                 self.null_key_rows += 1;
@@ -105,9 +150,14 @@ impl Newest {
                 row: won.len() as u32,
             };
             match self.by_key.entry(key.as_ref().into()) {
-                Entry::Vacant(entry) => drop(entry.insert(winner())),
-                Entry::Occupied(mut entry) if order.as_ref() > &*entry.get().order => {
+                Entry::Vacant(entry) => {
+                    self.key_bytes += 2 * entry.key().len() + order.as_ref().len();
                     entry.insert(winner());
+                }
+                Entry::Occupied(mut entry) if order.as_ref() > &*entry.get().order => {
+                    let before = entry.insert(winner());
+                    self.key_bytes += order.as_ref().len();
+                    self.key_bytes -= before.order.len();
                 }
                 Entry::Occupied(_) => continue,
             }
@@ -127,11 +177,31 @@ impl Newest {
             return Ok(());
         }
         self.held_rows += rows.len();
-        self.batches.push(match rows.len() == batch.num_rows() {
+        let held = match rows.len() == batch.num_rows() {
             true => batch,
             false => take_record_batch(&batch, &UInt32Array::from(rows))?,
-        });
+        };
+        self.held_bytes += held.get_array_memory_size();
+        self.batches.push(held);
         Ok(())
+    }
+
+    /// About how many bytes it takes, with what a merge holds of each row beside it.
+    pub fn memory(&self) -> usize {
+        self.held_bytes + self.key_bytes + self.by_key.len() * WINNER
+    }
+
+    /// Whether it takes `bytes`, without most of the rows that lost.
+    pub fn is_full(&mut self, bytes: usize) -> Result<bool, ArrowError> {
+        if self.memory() < bytes {
+            return Ok(false);
+        }
+        // For a moment the rows that stay are in memory twice.
+        if self.held_rows > 2 * self.by_key.len() {
+            self.drop_losers()?;
+        }
+        // With a little left it would be full again at once.
+        Ok(self.memory() >= bytes / 4 * 3)
     }
 
     /// Keeps only the winners' rows, in batches of bounded size.
@@ -149,6 +219,7 @@ impl Newest {
             }
         }
         self.held_rows = winners.len();
+        self.held_bytes = kept.iter().map(RecordBatch::get_array_memory_size).sum();
         self.batches = kept;
         Ok(())
     }
@@ -179,6 +250,24 @@ impl Newest {
     pub fn rows_of(&self, winners: &[&Winner]) -> Result<RecordBatch, ArrowError> {
         let rows: Vec<_> = winners.iter().map(|w| (w.batch, w.row)).collect();
         self.gather(&rows)
+    }
+
+    /// The winners sorted by key, a batch of about `bytes` at a time, each row with whether it deletes its key.
+    pub(super) fn sorted_batches(
+        &self,
+        bytes: usize,
+    ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+        let row = self.held_bytes / self.held_rows.max(1);
+        let rows = (bytes / row.max(1)).clamp(1, KEPT_ROWS);
+        let winners: Vec<&Winner> = self.sorted().into_iter().map(|(_, winner)| winner).collect();
+        let batches = winners.len().div_ceil(rows);
+        (0..batches).map(move |batch| {
+            let some = &winners[batch * rows..winners.len().min((batch + 1) * rows)];
+            let mut columns = self.rows_of(some)?.columns().to_vec();
+            let deleted: BooleanArray = some.iter().map(|winner| Some(winner.deleted)).collect();
+            columns.push(Arc::new(deleted));
+            RecordBatch::try_new(self.schema_with_deleted.clone(), columns)
+        })
     }
 
     /// Whether there are no rows.
@@ -219,29 +308,4 @@ fn extreme(columns: &[&ArrayRef], greatest: bool) -> Result<ArrayRef, ArrowError
     let of_each = columns.iter().map(|column| first(column)).collect::<Result<Vec<_>, _>>()?;
     let of_each: Vec<&dyn Array> = of_each.iter().map(AsRef::as_ref).collect();
     first(&concat(&of_each)?)
-}
-
-/// A share of all keys, by hash: a total too large for memory is merged in passes (I7).
-#[derive(Debug, Clone, Copy)]
-pub struct Share {
-    /// This pass, from 0.
-    pub index: u64,
-    /// All passes.
-    pub of: u64,
-}
-
-impl Share {
-    /// Everything in one pass.
-    pub const ALL: Self = Self { index: 0, of: 1 };
-
-    fn holds(self, key: &[u8]) -> bool {
-        if self.of <= 1 {
-            return true;
-        }
-        // FNV-1a: it has to be the same in every pass, and nothing more.
-        let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        hash % self.of == self.index
-    }
 }

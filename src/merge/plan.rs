@@ -1,9 +1,9 @@
 //! The decisions of a merge: rows found in the target → rows to insert, replace, delete. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Counts;
-use super::newest::Newest;
+use super::newest::{Newest, Winner};
 
 /// A key, as comparable bytes.
 pub(super) type Key = Box<[u8]>;
@@ -36,50 +36,44 @@ pub(super) struct Hit {
     pub(super) verdict: Verdict,
 }
 
-/// A row of the target that goes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Gone {
-    pub(super) at: RowAt,
-    /// The key whose newest row replaces it.
-    pub(super) instead: Option<Key>,
-}
-
 /// What a merge does, in rows.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// Sorted by file and position.
-    pub(super) gone: Vec<Gone>,
-    pub(super) inserts: Vec<Key>,
-    pub(super) deletes: Vec<Key>,
+pub(super) struct Plan<'a> {
+    /// Rows of the target that go, sorted by file and position.
+    pub(super) gone: Vec<RowAt>,
+    /// Rows that come, sorted by key: new ones, and those that replace others.
+    pub(super) written: Vec<&'a Winner>,
+    /// Deletes to remember, sorted by key.
+    pub(super) deletes: Vec<&'a Winner>,
 }
 
-pub(super) fn plan(
-    newest: &Newest,
-    mut hits: Vec<Hit>,
+pub(super) fn plan<'a>(
+    newest: &'a Newest,
+    hits: Vec<Hit>,
     buried: &BTreeSet<Key>,
     refresh_equal: bool,
     counts: &mut Counts,
-) -> Plan {
+) -> Plan<'a> {
     // A key may be in the target more than once, where another program wrote it: the newest row decides.
-    let mut verdicts: BTreeMap<&[u8], Verdict> = BTreeMap::new();
+    let mut verdicts: HashMap<&[u8], Verdict> = HashMap::with_capacity(hits.len());
     for hit in &hits {
         let verdict = verdicts.entry(&hit.key).or_insert(hit.verdict);
         *verdict = hit.verdict.max(*verdict);
     }
     let mut plan = Plan::default();
-    // Keys whose rows go, and whether their newest row is written already.
-    let mut replaced: BTreeMap<&[u8], bool> = BTreeMap::new();
+    // The keys whose rows go.
+    let mut replaced: HashSet<&[u8]> = HashSet::new();
     for (key, winner) in newest.sorted() {
         let verdict = verdicts.get(key).copied();
         if winner.deleted {
             // Those that are buried already are remembered.
             if !buried.contains(key) {
-                plan.deletes.push(key.into());
+                plan.deletes.push(winner);
             }
             match verdict {
                 Some(Verdict::Replace | Verdict::Same) => {
                     counts.deleted += 1;
-                    replaced.insert(key, winner.deleted);
+                    replaced.insert(key);
                 }
                 Some(Verdict::Late) => counts.late += 1,
                 None => counts.unchanged += 1,
@@ -92,21 +86,18 @@ pub(super) fn plan(
             Some(Verdict::Same) if !refresh_equal => counts.unchanged += 1,
             Some(Verdict::Same | Verdict::Replace) => {
                 counts.updated += 1;
-                replaced.insert(key, winner.deleted);
+                replaced.insert(key);
+                plan.written.push(winner);
             }
             None => {
                 counts.inserted += 1;
-                plan.inserts.push(key.into());
+                plan.written.push(winner);
             }
         }
     }
-    hits.sort_unstable_by_key(|hit| hit.at);
-    for Hit { at, key, .. } in hits {
-        if let Some(placed) = replaced.get_mut(&*key) {
-            let instead = (!std::mem::replace(placed, true)).then_some(key);
-            plan.gone.push(Gone { at, instead });
-        }
-    }
+    let gone = hits.iter().filter(|hit| replaced.contains(&*hit.key)).map(|hit| hit.at);
+    plan.gone = gone.collect();
+    plan.gone.sort_unstable();
     plan
 }
 
@@ -117,7 +108,7 @@ mod tests {
     use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 
     use super::super::NullKeys;
-    use super::super::newest::Share;
+    use super::super::newest::Reduction;
     use super::*;
 
     /// Keys with their orders, and whether they delete.
@@ -127,17 +118,22 @@ mod tests {
         };
         let batch =
             RecordBatch::try_from_iter([("k", column(|r| r.0)), ("o", column(|r| r.1))]).unwrap();
-        let columns = |name: &str| [name.to_owned()];
-        let mut newest =
-            Newest::new(&batch.schema(), &columns("k"), &columns("o"), NullKeys::Skip).unwrap();
+        let columns = |name: &str| vec![name.to_owned()];
+        let mut newest = Newest::new(&Reduction {
+            schema: batch.schema(),
+            keys: columns("k"),
+            order: columns("o"),
+            null_keys: NullKeys::Skip,
+        })
+        .unwrap();
         let deleted: BooleanArray = rows.iter().map(|r| Some(r.2)).collect();
-        newest.push(batch, &deleted, Share::ALL).unwrap();
+        newest.push(batch, &deleted).unwrap();
         newest
     }
 
     #[test]
     fn a_key_that_is_in_the_target_twice_is_replaced_once_and_deleted_everywhere() {
-        let newest = newest(&[(1, 5, false), (2, 5, true), (3, 5, false), (4, 5, false)]);
+        let newest = newest(&[(1, 5, false), (2, 6, true), (3, 7, false), (4, 8, false)]);
         let keys: Vec<Key> = newest.sorted().iter().map(|(key, _)| (*key).into()).collect();
         let hit = |file, position, key: usize, verdict| Hit {
             at: RowAt { file, position },
@@ -153,13 +149,14 @@ mod tests {
         ];
         let mut counts = Counts::default();
         let plan = plan(&newest, hits, &BTreeSet::new(), false, &mut counts);
-        let gone = |file, position, instead: Option<usize>| Gone {
-            at: RowAt { file, position },
-            instead: instead.map(|key| keys[key].clone()),
+        let gone = |file, position| RowAt { file, position };
+        assert_eq!(plan.gone, [gone(0, 9), gone(1, 2), gone(1, 7)]);
+        let orders = |winners: &[&Winner]| -> Vec<Box<[u8]>> {
+            winners.iter().map(|winner| winner.order.clone()).collect()
         };
-        assert_eq!(plan.gone, [gone(0, 9, Some(0)), gone(1, 2, None), gone(1, 7, None)]);
-        assert_eq!(plan.inserts, [keys[3].clone()]);
-        assert_eq!(plan.deletes, [keys[1].clone()]);
+        let of = |key: usize| newest.get(&keys[key]).unwrap().order.clone();
+        assert_eq!(orders(&plan.written), [of(0), of(3)]);
+        assert_eq!(orders(&plan.deletes), [of(1)]);
         let counted = (counts.updated, counts.deleted, counts.late, counts.inserted);
         assert_eq!(counted, (1, 1, 1, 1));
     }

@@ -1,6 +1,5 @@
 //! The rules of a merge: keys, order, and which rows it takes from the source.
 
-use crate::lake::read::scan::FileTask;
 use crate::lake::{PartitionField, TableName};
 use crate::sql::select::Rowwise;
 
@@ -44,20 +43,13 @@ pub struct MergeRules {
     pub partition_by: Option<Vec<PartitionField>>,
     /// See [`MergeMode`].
     pub mode: MergeMode,
-    /// What one pass of a merge may cost in memory, see [`FileTask::merge_cost`].
-    pub merge_cost: u64,
+    /// Text columns of which many rows have the same value.
+    pub repeated: Vec<String>,
+    /// What a merge may hold of its source, in bytes; the rest waits on disk (I7).
+    pub memory: usize,
 }
 
-/// Passes over one range at most.
-const MAX_PASSES: u64 = 65_536;
-
 impl MergeRules {
-    /// The passes that a merge of these files takes, each over a share of the keys (I7).
-    pub fn passes(&self, files: &[FileTask]) -> u64 {
-        let cost: u64 = files.iter().map(FileTask::merge_cost).sum();
-        cost.div_ceil(self.merge_cost.max(1)).clamp(1, MAX_PASSES)
-    }
-
     /// The columns that the target keeps, whatever `select` says.
     pub fn kept(&self) -> Vec<String> {
         let mut kept = self.keys.clone();

@@ -20,7 +20,7 @@ enum Remembered {
 }
 
 impl Silver {
-    /// Merges and commits; the last share of a range, with the position in the commit. The tables move on with it.
+    /// Merges and commits, with the position in the commit. The tables move on with it.
     /// None: another commit came first; plan again from its position.
     pub(super) async fn merge(
         &self,
@@ -29,10 +29,9 @@ impl Silver {
         range: &Range,
     ) -> Result<Option<(SnapshotId, Counts)>, SilverError> {
         let rebuild = task.from_nothing;
-        let end = (task.share.index + 1 == task.share.of).then_some(&range.end);
         tracing::info!(
             table = %self.settings.rules.table, bronze_snapshots = range.snapshots,
-            files = task.files.len(), pass = task.share.index + 1, passes = task.share.of, "merging"
+            files = task.files.len(), "merging"
         );
         let Merged { target, schema, add, deletes, remove, tombstones, counts } =
             self.engine.merge(task).await?;
@@ -55,7 +54,7 @@ impl Silver {
                 return Ok(None);
             }
         }
-        let properties = self.properties(&counts, end);
+        let properties = self.properties(&counts, &range.end);
         let change = match rebuild {
             true => Change::overwrite(add, Removed::All, properties),
             false => Change::row_delta(add, deletes, remove, properties),
@@ -64,7 +63,7 @@ impl Silver {
             CommitOutcome::Committed { table, snapshot } => {
                 tracing::info!(
                     table = %self.settings.rules.table, snapshot = snapshot.0,
-                    bronze_snapshot = end.map(|end| end.snapshot.0), inserted = counts.inserted,
+                    bronze_snapshot = range.end.snapshot.0, inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
                     null_keys = counts.null_keys, "silver merged"
                 );
@@ -85,11 +84,9 @@ impl Silver {
         own
     }
 
-    fn properties(&self, counts: &Counts, end: Option<&Position>) -> CommitProperties {
+    fn properties(&self, counts: &Counts, end: &Position) -> CommitProperties {
         let mut table = self.own_properties();
-        if let Some(end) = end {
-            properties::set_position(&mut table, MERGED, end);
-        }
+        properties::set_position(&mut table, MERGED, end);
         let mut summary = table.clone();
         summary.extend(counts.properties());
         CommitProperties { layer: Layer::Silver, summary, table }

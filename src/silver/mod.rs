@@ -22,13 +22,12 @@ use tracing::Instrument;
 use crate::checkpoint::CheckpointStore;
 use crate::lake::position::{Position, consumed};
 use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
-use crate::merge::newest::Share;
 use crate::merge::{Counts, MergeEngine, MergeTask};
 use range::Range;
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
-pub use settings::{OnBronzeDelete, SilverSettings, whole_order};
+pub use settings::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 
 /// The prefix of silver's position in bronze: how far bronze is merged.
 pub const MERGED: &str = "silversmith.bronze";
@@ -129,9 +128,15 @@ impl Silver {
             *since = since.or_else(|| {
                 tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))
             });
-            let refresh_equal = rewind.is_some();
-            if self.merge_in_passes(&mut tables, &range, refresh_equal, &mut report).await? {
+            let Some(task) = self.task(&tables, &range, rewind.is_some()) else {
+                return Ok(SilverStep { report, ..SilverStep::default() });
+            };
+            if let Some((snapshot, counts)) =
+                Box::pin(self.merge(task, &mut tables, &range)).await?
+            {
                 conflicts = 0;
+                report.snapshots.push(snapshot);
+                report.counts.add(&counts);
                 report.bronze_snapshots += range.snapshots;
                 report.healed |= range.superset;
                 self.save_checkpoint(Some(&range.through()), rewind).await?;
@@ -163,28 +168,6 @@ impl Silver {
             attempts: conflicts,
             elapsed: (self.lake.ambient().now() - began).to_std().unwrap_or_default(),
         })
-    }
-
-    /// Merges a range. One that is too large for memory is merged in shares of its keys, a commit each: only
-    /// the last moves the position, and what was merged before a crash is merged again (I5, I7). False: another
-    /// commit came first. The report has what was committed before it, too.
-    async fn merge_in_passes(
-        &self,
-        tables: &mut Tables,
-        range: &Range,
-        refresh_equal: bool,
-        report: &mut SilverReport,
-    ) -> Result<bool, SilverError> {
-        let passes = self.settings.rules.passes(&range.files);
-        for index in 0..passes {
-            let Some(mut task) = self.task(tables, range, refresh_equal) else { return Ok(false) };
-            task.share = Share { index, of: passes };
-            let merged = Box::pin(self.merge(task, tables, range)).await?;
-            let Some((snapshot, counts)) = merged else { return Ok(false) };
-            report.snapshots.push(snapshot);
-            report.counts.add(&counts);
-        }
-        Ok(true)
     }
 
     /// Recomputes silver from all of bronze, in one commit: under another configuration, or after another program
@@ -254,7 +237,6 @@ impl Silver {
             target: tables.silver.clone(),
             tombstones: tables.tombstones.clone(),
             rules: self.settings.rules.clone(),
-            share: Share::ALL,
             from_nothing: false,
             refresh_equal,
         })

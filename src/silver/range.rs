@@ -100,7 +100,7 @@ impl Silver {
             let files = step.new_rows();
             let more: u64 = files.iter().map(FileTask::merge_cost).sum();
             let range = range.get_or_insert_with(|| Range::empty(end.clone()));
-            let full = range.snapshots > 0 && cost + more > self.settings.rules.merge_cost;
+            let full = range.snapshots > 0 && cost + more > self.settings.most_merged;
             if full && range.end.sequence > reached {
                 break;
             }

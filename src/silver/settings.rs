@@ -28,7 +28,18 @@ pub struct SilverSettings {
     pub identity: String,
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,
+    /// What one commit merges at most of several bronze snapshots, in [`FileTask::merge_cost`]: progress survives a
+    /// restart.
+    ///
+    /// [`FileTask::merge_cost`]: crate::lake::read::scan::FileTask::merge_cost
+    pub most_merged: u64,
 }
+
+/// The default of [`SilverSettings::most_merged`]: some millions of rows.
+pub const MOST_MERGED: u64 = 1024 * 1024 * 1024;
+
+/// silversmith's own columns of which the rows of a file have the same value.
+pub const REPEATED: [&str; 2] = ["_source_uri", "_source_version"];
 
 /// silversmith's own columns that order rows after `order_by`, and that silver keeps.
 const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];

@@ -8,8 +8,20 @@ use super::SqlError;
 
 /// A session that may use `memory` bytes for what it holds.
 pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
-    let config = SessionConfig::new()
-        .with_batch_size(8 * 1024)
+    of(memory, SessionConfig::new().with_batch_size(8 * 1024))
+}
+
+/// A session for queries row by row: `threads` of them read at a time, so many rows each.
+pub fn streaming_session(
+    memory: usize,
+    threads: usize,
+    rows: usize,
+) -> Result<SessionContext, SqlError> {
+    of(memory, SessionConfig::new().with_batch_size(rows).with_target_partitions(threads))
+}
+
+fn of(memory: usize, config: SessionConfig) -> Result<SessionContext, SqlError> {
+    let config = config
         // As in the tables: Iceberg strings are Utf8, times are UTC.
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .with_information_schema(false);

@@ -129,6 +129,45 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
     assert_eq!(rows, own);
 }
 
+/// After any history of merges in either mode all three read the same rows, and the manifests are as they should be.
+#[test]
+fn pyiceberg_and_duckdb_apply_the_deletes_of_merges_in_either_mode() {
+    let config = |mode: &str| {
+        let key = "keys     = [\"id\"]";
+        Folder::config("settle = \"0s\"", "").replace(key, &format!("{key}\nmode     = \"{mode}\""))
+    };
+    let folder = Folder::new(&config("merge-on-read"));
+    let rows = |ids: &mut dyn Iterator<Item = u32>, name: &str, hour: u32| {
+        let rows = ids.map(|id| format!("{id},{name},2026-01-31T{hour:02}:00:00Z\n"));
+        format!("id,name,updated\n{}", rows.collect::<String>())
+    };
+    folder.write("raw/0.csv", &rows(&mut (0..2_000), "first", 0));
+    folder.run(&["run", "--until-idle"]);
+    for number in 1..=6_u32 {
+        let mode = if number == 4 { "copy-on-write" } else { "merge-on-read" };
+        folder.write("silversmith.toml", &config(mode));
+        let mut some = (0..2_200).filter(|id| id % 31 == number);
+        folder.write(&format!("raw/{number}.csv"), &rows(&mut some, &format!("n{number}"), number));
+        folder.run(&["run", "--until-idle"]);
+        let verified: Value =
+            serde_json::from_str(&check(&folder, &["verify-manifests", "silver.orders"])).unwrap();
+        assert_eq!(verified["violations"], serde_json::json!([]), "merge {number}");
+        let found = read(&folder, &["silver.orders"]);
+        let columns: Vec<&str> =
+            found["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let index = |name: &str| columns.iter().position(|c| *c == name).unwrap();
+        let (id, name) = (index("id"), index("name"));
+        let found = found["rows"].as_array().unwrap().iter();
+        let mut rows: Vec<Vec<Value>> =
+            found.map(|row| vec![row[id].clone(), row[name].clone()]).collect();
+        rows.sort_by_key(|row| format!("{row:?}"));
+        let sql = "SELECT CAST(id AS string) AS a, name AS b FROM silver.orders";
+        assert_eq!(rows, own_rows(&folder, sql), "merge {number}");
+        let all = 2_000 + (2_000..2_200).filter(|id| (1..=number).contains(&(id % 31))).count();
+        assert_eq!(rows.len(), all, "merge {number}");
+    }
+}
+
 #[test]
 fn pyiceberg_appends_between_silversmiths_commits_and_expires_and_nothing_breaks() {
     let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));

@@ -30,13 +30,14 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     proptest::collection::vec(row, 1..24)
 }
 
-/// How the same files arrive: their order, the files with a merge after them, the mode of each merge, a rewind, an
-/// expiry.
+/// How the same files arrive: their order, the files with a merge after them, the mode of each merge, whether its rows
+/// fit into memory, a rewind, an expiry.
 #[derive(Debug, Clone)]
 struct Way {
     order: Vec<usize>,
     merge_after: Vec<bool>,
     on_read: Vec<bool>,
+    fits: Vec<bool>,
     rewind: bool,
     expire: bool,
 }
@@ -44,11 +45,12 @@ struct Way {
 fn ways(files: usize) -> impl Strategy<Value = Way> {
     let order = Just((0..files).collect::<Vec<_>>()).prop_shuffle();
     let merges = || proptest::collection::vec(any::<bool>(), files);
-    (order, merges(), merges(), any::<bool>(), any::<bool>()).prop_map(
-        |(order, merge_after, on_read, rewind, expire)| Way {
+    (order, merges(), merges(), merges(), any::<bool>(), any::<bool>()).prop_map(
+        |(order, merge_after, on_read, fits, rewind, expire)| Way {
             order,
             merge_after,
             on_read,
+            fits,
             rewind,
             expire,
         },
@@ -96,6 +98,7 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
         world.bronze().await;
         let on_read = way.on_read[position];
         world.merge_by(if on_read { MergeMode::MergeOnRead } else { MergeMode::CopyOnWrite });
+        world.merge_within(if way.fits[position] { 1 << 20 } else { 1 });
         if way.merge_after[position] {
             world.silver().await;
         }

@@ -1,8 +1,10 @@
 //! Merge-on-read: which files a merge adds and removes, what other readers find, and how it stays bounded.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::TryStreamExt;
+use silversmith::ambient::Ambient;
 use silversmith::lake::read::position_deletes::PositionDeletes;
 use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::write::position_deletes::DeletedRows;
@@ -245,7 +247,7 @@ async fn deletes_of_a_file_that_is_gone_are_not_committed() {
     let table = world.table(TABLE).await;
     let file = world.lake().files_of(&table, None, &[]).await.unwrap().remove(0);
     compact(world).await;
-    let rows = vec![DeletedRows { file: file.clone(), positions: vec![3] }];
+    let rows = vec![DeletedRows { file: file.clone(), positions: [3].into_iter().collect() }];
     let deletes = world.lake().write_position_deletes(&table, rows).await.unwrap();
     let nothing = Uncommitted::nothing(world.lake());
     let change = Change::row_delta(nothing, deletes, BTreeSet::new(), unsaid());
@@ -253,4 +255,32 @@ async fn deletes_of_a_file_that_is_gone_are_not_committed() {
     assert!(matches!(&error, LakeError::FileGone { path, .. } if path == file.path()), "{error}");
     assert_eq!(rivals.orphans().await, Vec::<String>::new());
     assert_eq!(world.sql(SILVER).await.len(), 10);
+}
+
+/// Delete files that were folded go with the snapshots that named them.
+#[tokio::test]
+async fn folded_delete_files_expire() {
+    let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
+    let pipeline = format!("{}[[pipeline.gold]]\n{gold}", pipeline());
+    let rivals = Rivals::new(&pipeline, "no.table", &[], |_, _| async {});
+    let world = &rivals.world;
+    merge(world, 0, &csv(0..1_000, "a", 1)).await;
+    // In another century: the first metadata of a table has the real time.
+    world.ambient.advance(Duration::from_secs(100 * 365 * 86_400));
+    for number in 1..=50 {
+        world.ambient.advance(Duration::from_secs(2 * 3_600));
+        let rows = csv([number * 10], "b", 2).into_bytes();
+        world.raw.put(&format!("raw/{number}.csv"), rows, world.ambient.now());
+        world.bronze().await;
+        assert_eq!(world.silver().await.counts.updated, 1, "{number}");
+        world.gold().await;
+    }
+    let snapshots = world.table(TABLE).await.snapshots().len();
+    assert!(snapshots < 40, "{snapshots}");
+    let files = rivals.warehouse.list().await;
+    let deletes = files.iter().filter(|file| file.ends_with("-deletes.parquet")).count();
+    assert!(deletes <= snapshots, "{deletes} delete files for {snapshots} snapshots");
+    assert_eq!(rivals.orphans().await, Vec::<String>::new());
+    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["1000"]);
+    totals_are_right(world).await;
 }

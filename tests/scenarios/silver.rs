@@ -240,7 +240,7 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_position() {
         world.bronze().await;
     }
     let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().rules.merge_cost = 3_000;
+    settings.pipelines[0].silver.as_mut().unwrap().most_merged = 3_000;
     let source = world.raw.clone();
     world.rewire(settings, source, silversmith::pipeline::Intake::Directory);
     let report = world.silver().await;
@@ -252,16 +252,15 @@ async fn a_large_backlog_is_merged_in_several_commits_each_with_its_position() {
         line.iter().filter_map(|s| s.summary.get(&key)).map(String::as_str).collect();
     assert_eq!(sequences, ["1", "2", "3", "4"]);
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["n4"]);
-    // A rebuild of the same works in passes.
+    // A rebuild is one commit.
     let silver = world.pipeline().silver.as_ref().unwrap();
     assert_eq!(silver.rebuild().await.unwrap().counts.inserted, 1);
     assert_eq!(world.sql("SELECT name FROM silver.customers").await, ["n4"]);
 }
 
-/// Narrow rows are small in Parquet and still cost a merge memory: they are merged in passes over shares of the
-/// keys, and only the last pass moves the position (I7).
+/// What does not fit into memory waits on disk: readers never see a part of a merge (I7).
 #[tokio::test]
-async fn many_narrow_rows_are_merged_in_passes() {
+async fn rows_beyond_memory_are_merged_in_one_commit() {
     let mut world = World::new(CUSTOMERS);
     let mut text = "id,updated\n".to_owned();
     for id in 0..3_000 {
@@ -269,16 +268,10 @@ async fn many_narrow_rows_are_merged_in_passes() {
     }
     world.put("1.csv", &text, 1);
     world.bronze().await;
-    let mut settings = (*world.wired.settings).clone();
-    settings.pipelines[0].silver.as_mut().unwrap().rules.merge_cost = 160 * 1_000;
-    let source = world.raw.clone();
-    world.rewire(settings, source, silversmith::pipeline::Intake::Directory);
+    world.merge_within(64 * 1024);
     let report = world.silver().await;
-    assert_eq!((report.snapshots.len(), report.counts.inserted), (3, 3_000));
-    let key = format!("{}-sequence-number", silversmith::silver::MERGED);
-    let line = world.table("silver.customers").await.snapshots();
-    let positioned: Vec<bool> = line.iter().map(|s| s.summary.contains_key(&key)).collect();
-    assert_eq!(positioned, [false, false, true]);
+    assert_eq!((report.snapshots.len(), report.counts.inserted), (1, 3_000));
+    assert_eq!(world.positions("silver.customers").await, [1]);
     let rows = world.sql("SELECT count(*), count(DISTINCT id) FROM silver.customers").await;
     assert_eq!(rows, ["3000|3000"]);
     assert_eq!(world.silver().await.snapshots, Vec::new());

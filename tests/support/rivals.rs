@@ -60,12 +60,6 @@ impl Rivals {
         self.acted.load(Ordering::SeqCst)
     }
 
-    /// The same, with merges of the first world in passes of this cost.
-    pub fn merging_at(mut self, cost: u64) -> Self {
-        self.world.merge_at(cost);
-        self
-    }
-
     /// Files that no table names.
     pub async fn orphans(&self) -> Vec<String> {
         self.warehouse.orphans(&*self.rival.catalog).await
@@ -73,9 +67,9 @@ impl Rivals {
 }
 
 impl World {
-    /// A pass of a merge takes as much as `cost` from now on.
-    pub fn merge_at(&mut self, cost: u64) {
-        self.change_rules(|rules| rules.merge_cost = cost);
+    /// A merge holds so many bytes of its rows from now on, and the others wait on disk.
+    pub fn merge_within(&mut self, bytes: usize) {
+        self.change_rules(|rules| rules.memory = bytes);
     }
 
     /// Merges change files in this way from now on.

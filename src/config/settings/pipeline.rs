@@ -16,7 +16,7 @@ use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::{TableName, arrow_type};
 use crate::merge::{MergeMode, MergeRules, NullKeys};
-use crate::silver::{OnBronzeDelete, SilverSettings, whole_order};
+use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
 
 /// What pipelines have in common.
@@ -254,11 +254,13 @@ fn silver(
             rows: rows.unwrap_or_default(),
             null_keys,
             mode,
-            merge_cost: memory.merge(),
             partition_by,
+            repeated: REPEATED.map(str::to_owned).to_vec(),
+            memory: memory.merge(),
         },
         identity: identity.to_string(),
         on_bronze_delete,
+        most_merged: MOST_MERGED,
     }
 }
 

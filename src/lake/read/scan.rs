@@ -16,8 +16,8 @@ use super::arrow::conform;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
 
-/// Rows of a batch as they are read.
-const BATCH_ROWS: usize = 8 * 1024;
+/// Rows of a batch as they are read. Several batches are in memory at a time, and rows may be wide (I7).
+pub const BATCH_ROWS: usize = 2 * 1024;
 
 /// A data file to be read whole, with the deletes that apply to it.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, 
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use roaring::RoaringTreemap;
 
 use super::metrics::{self, MetricsConfig};
 use super::open_file::Output;
@@ -72,8 +73,8 @@ impl DeleteFiles {
 pub struct DeletedRows {
     /// The data file.
     pub file: FileTask,
-    /// Positions in it, ascending, each once.
-    pub positions: Vec<u64>,
+    /// Positions in it.
+    pub positions: RoaringTreemap,
 }
 
 impl Lake {
@@ -128,9 +129,14 @@ impl Lake {
         let mut writer = AsyncArrowWriter::try_new(output, arrow.clone(), Some(properties))
             .doing(name, DOING)?;
         for DeletedRows { file, positions } in rows {
-            for some in positions.chunks(ROWS) {
-                let paths = StringArray::from_iter_values(some.iter().map(|_| file.path()));
-                let positions = Int64Array::from_iter_values(some.iter().map(|p| *p as i64));
+            let mut left = positions.iter().map(|position| position as i64);
+            loop {
+                let positions = Int64Array::from_iter_values(left.by_ref().take(ROWS));
+                if positions.is_empty() {
+                    break;
+                }
+                let paths = std::iter::repeat_n(file.path(), positions.len());
+                let paths = StringArray::from_iter_values(paths);
                 let columns: Vec<ArrayRef> = vec![Arc::new(paths), Arc::new(positions)];
                 let batch = RecordBatch::try_new(arrow.clone(), columns).doing(name, DOING)?;
                 writer.write(&batch).await.doing(name, DOING)?;

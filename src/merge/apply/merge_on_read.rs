@@ -4,18 +4,16 @@
 //! folds the one that the data file has into it. A merge that touches many writes one for each partition, and folds
 //! the smaller ones of the partition into it. A data file that has lost most of its rows is written again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Applied, copy_on_write};
 use crate::lake::read::position_deletes::PositionDeletes;
 use crate::lake::read::scan::FileTask;
+use crate::lake::write::data::DataWriter;
 use crate::lake::write::position_deletes::{DeleteFiles, DeletedRows};
 use crate::lake::{Lake, Table};
 use crate::merge::MergeError;
-use crate::merge::lookup::{Found, Target};
-use crate::merge::newest::Newest;
-use crate::merge::plan::{Gone, Key};
+use crate::merge::lookup::Target;
 
 /// Data files of a merge up to which each gets a delete file of its own.
 const FEW: usize = 32;
@@ -24,74 +22,34 @@ const KEPT: u64 = 2;
 /// Positions that are folded at most: they are in memory together (I7).
 const MOST_FOLDED: u64 = 1024 * 1024;
 
-/// Carries out a plan: rows that go, and keys that are new.
-pub(in crate::merge) async fn apply(
+/// Names the rows that go; the writer of the new rows is closed.
+pub(super) async fn delete(
     lake: &Lake,
     target: &Target,
-    newest: &Arc<Newest>,
-    found: &Found,
-    (gone, mut inserts): (Vec<Gone>, Vec<Key>),
+    gone: Vec<DeletedRows>,
+    new: DataWriter,
     threads: usize,
 ) -> Result<Applied, MergeError> {
-    let deletions = Deletions::of(lake, &target.table, found, &gone).await?;
-    let (rewritten, named): (Vec<Gone>, Vec<Gone>) =
-        gone.into_iter().partition(|gone| deletions.rewritten.contains(&gone.at.file));
-    inserts.extend(named.into_iter().filter_map(|gone| gone.instead));
-    inserts.sort_unstable();
-    let rows = (rewritten, inserts);
-    let mut applied = copy_on_write::apply(lake, target, newest, found, rows, threads).await?;
-    applied.remove.extend(deletions.folded);
-    applied.deletes = DeleteFiles::nothing(lake);
-    for rows in deletions.files {
-        applied.deletes.extend(lake.write_position_deletes(&target.table, rows).await?);
-    }
-    Ok(applied)
-}
-
-/// How rows go.
-struct Deletions {
-    /// The files that are written again, as indices into those that were searched.
-    rewritten: BTreeSet<usize>,
-    /// What each delete file names.
-    files: Vec<Vec<DeletedRows>>,
-    /// The delete files that they replace, by path.
-    folded: Vec<String>,
-}
-
-impl Deletions {
-    async fn of(
-        lake: &Lake,
-        table: &Table,
-        found: &Found,
-        gone: &[Gone],
-    ) -> Result<Self, MergeError> {
-        let mut touched: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-        for gone in gone {
-            touched.entry(gone.at.file).or_default().push(gone.at.position);
-        }
-        let has_deletes = touched.keys().any(|index| found.files[*index].has_deletes());
-        let stored = if has_deletes { lake.position_deletes(table).await? } else { vec![] };
-        let mut rewritten = BTreeSet::new();
-        touched.retain(|index, positions| {
-            let file = &found.files[*index];
-            let own = own(&stored, file).map(|deletes| deletes.rows).sum::<u64>();
-            let stays = keeps_enough(file.rows(), own + positions.len() as u64);
-            if !stays {
-                rewritten.insert(*index);
-            }
-            stays
+    let table = &target.table;
+    let has_deletes = gone.iter().any(|gone| gone.file.has_deletes());
+    let stored = if has_deletes { lake.position_deletes(table).await? } else { vec![] };
+    let (named, rewritten): (Vec<DeletedRows>, Vec<DeletedRows>) =
+        gone.into_iter().partition(|gone| {
+            let own: u64 = own(&stored, &gone.file).map(|deletes| deletes.rows).sum();
+            keeps_enough(gone.file.rows(), own + gone.positions.len())
         });
-        let rows = touched
-            .into_iter()
-            .map(|(index, positions)| DeletedRows { file: found.files[index].clone(), positions });
-        let rows: Vec<DeletedRows> = rows.collect();
-        let (files, folded) = if rows.len() <= FEW {
-            file_scoped(lake, table, &stored, rows).await?
-        } else {
-            partition_scoped(lake, table, &stored, rows).await?
-        };
-        Ok(Self { rewritten, files, folded })
+    let (add, mut remove) = copy_on_write::rewrite(lake, target, rewritten, new, threads).await?;
+    let (files, folded) = if named.len() <= FEW {
+        file_scoped(lake, table, &stored, named).await?
+    } else {
+        partition_scoped(lake, table, &stored, named).await?
+    };
+    remove.extend(folded);
+    let mut deletes = DeleteFiles::nothing(lake);
+    for rows in files {
+        deletes.extend(lake.write_position_deletes(table, rows).await?);
     }
+    Ok(Applied { add, deletes, remove })
 }
 
 /// The delete files for this data file alone.
@@ -122,7 +80,7 @@ async fn file_scoped(
             of_file.positions.extend(positions.into_values().flatten());
             folded.push(deletes.path.clone());
         }
-        files.push(vec![sorted(of_file)]);
+        files.push(vec![of_file]);
     }
     Ok((files, folded))
 }
@@ -151,7 +109,7 @@ async fn partition_scoped(
     let live = live.iter().map(|file| (file.path(), file)).collect();
     let (mut files, mut folded) = (Vec::new(), Vec::new());
     for rows in partitions {
-        let new = rows.iter().map(|of_file| of_file.positions.len() as u64).sum();
+        let new = rows.iter().map(|of_file| of_file.positions.len()).sum();
         let Some(first) = rows.first().map(|of_file| of_file.file.clone()) else { continue };
         let shared = stored.iter().filter(|d| d.only.is_none() && d.is_beside(&first));
         let mut rows = rows.into_iter().map(|rows| (rows.file.path().to_owned(), rows)).collect();
@@ -159,7 +117,7 @@ async fn partition_scoped(
             fold(lake, table, deletes, &live, &mut rows).await?;
             folded.push(deletes.path.clone());
         }
-        files.push(rows.into_values().map(sorted).collect());
+        files.push(rows.into_values().collect());
     }
     Ok((files, folded))
 }
@@ -178,16 +136,11 @@ async fn fold(
             continue;
         }
         if let Some(file) = live.get(&*path).filter(|file| deletes.applies_to(file)) {
+            let positions = positions.into_iter().collect();
             rows.insert(path, DeletedRows { file: (*file).clone(), positions });
         }
     }
     Ok(())
-}
-
-fn sorted(mut rows: DeletedRows) -> DeletedRows {
-    rows.positions.sort_unstable();
-    rows.positions.dedup();
-    rows
 }
 
 /// The delete files that are folded into one with `new` rows: the smallest, as long as each is not much larger than

@@ -1,0 +1,174 @@
+//! The source of a merge, read once: the newest row of each key, as much as fits into memory at a time (I7).
+
+use arrow::array::{AsArray, BooleanArray};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
+
+use super::newest::{Newest, Reduction};
+use super::output::{arrow_error, nullable};
+use super::spill::{Merging, Runs};
+use super::{MergeError, MergeRules};
+use crate::lake::read::arrow::conform;
+use crate::sql::SqlError;
+use crate::sql::select::DELETED;
+
+/// The newest rows of a source, in parts: ranges of keys, in the order of the keys.
+pub(super) struct Parts {
+    rest: Rest,
+    rules: MergeRules,
+    /// Rows of the source.
+    pub(super) rows: u64,
+    /// Rows skipped because of a null in their key.
+    pub(super) null_key_rows: u64,
+}
+
+/// What is left of them.
+enum Rest {
+    Nothing,
+    Whole(Box<Newest>),
+    /// The next part is made while the one before is merged.
+    Spilled(BoxFuture<'static, Result<(Merging, Option<Newest>), MergeError>>),
+}
+
+impl Parts {
+    /// Reads the source, as rows of `schema`.
+    pub(super) async fn read(
+        rules: &MergeRules,
+        schema: &SchemaRef,
+        mut rows: SendableRecordBatchStream,
+    ) -> Result<Self, MergeError> {
+        // A null may come where the target allows none: see `write_winners`.
+        let reduction = Reduction::of(rules, &nullable(schema));
+        let arrow = |e| arrow_error(rules, e);
+        let failed = |e| SqlError::of(&format!("silver table {}: its SQL", rules.table), e);
+        let mut gathering = Gathering::new(rules, reduction)?;
+        while let Some(batch) = rows.try_next().await.map_err(failed)? {
+            let deleted = match batch.column_by_name(DELETED) {
+                Some(deleted) => deleted.as_boolean().clone(),
+                None => BooleanArray::from(vec![false; batch.num_rows()]),
+            };
+            let batch = conform(&rules.table, batch, &gathering.reduction.schema)?;
+            gathering.newest.push(batch, &deleted).map_err(arrow)?;
+            gathering.spill_if_full().await?;
+        }
+        gathering.finish().await
+    }
+
+    /// The next part; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Newest>, MergeError> {
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Nothing => Ok(None),
+            Rest::Whole(newest) => Ok(Some(*newest).filter(|newest| !newest.is_empty())),
+            Rest::Spilled(coming) => {
+                let (merging, part) = coming.await?;
+                if part.is_some() {
+                    self.rest = Rest::Spilled(next_part(&self.rules, merging));
+                }
+                Ok(part)
+            }
+        }
+    }
+}
+
+/// A part takes half of the memory: the one before it is merged meanwhile.
+fn next_part(
+    rules: &MergeRules,
+    mut merging: Merging,
+) -> BoxFuture<'static, Result<(Merging, Option<Newest>), MergeError>> {
+    let half = rules.memory / 2;
+    blocking(rules, move || {
+        let part = merging.next(half)?;
+        Ok((merging, part))
+    })
+}
+
+/// Work with files, beside what goes on; it starts at once.
+fn blocking<T: Send + 'static>(
+    rules: &MergeRules,
+    work: impl FnOnce() -> Result<T, ArrowError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, MergeError>> {
+    let (running, table) = (tokio::task::spawn_blocking(work), rules.table.clone());
+    let ended = async move {
+        match running.await {
+            Ok(done) => done.map_err(|source| MergeError::Spill { table, source }),
+            Err(panic) => Err(MergeError::Panicked { table, why: panic.to_string() }),
+        }
+    };
+    ended.boxed()
+}
+
+/// Rows as they come: what does not fit is written to disk.
+struct Gathering<'a> {
+    rules: &'a MergeRules,
+    reduction: Reduction,
+    newest: Newest,
+    /// On disk, or on the way there.
+    spilled: Option<BoxFuture<'static, Result<Runs, MergeError>>>,
+    rows: u64,
+    null_key_rows: u64,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(rules: &'a MergeRules, reduction: Reduction) -> Result<Self, MergeError> {
+        let newest = Newest::new(&reduction).map_err(|e| arrow_error(rules, e))?;
+        Ok(Self { rules, reduction, newest, spilled: None, rows: 0, null_key_rows: 0 })
+    }
+
+    async fn spill_if_full(&mut self) -> Result<(), MergeError> {
+        let arrow = |e| arrow_error(self.rules, e);
+        let memory = match self.spilled {
+            None => self.rules.memory,
+            Some(_) => self.rules.memory / 2,
+        };
+        if !self.newest.is_full(memory).map_err(arrow)? {
+            return Ok(());
+        }
+        let full = Newest::new(&self.reduction).map_err(arrow)?;
+        let full = std::mem::replace(&mut self.newest, full);
+        self.spill(full).await
+    }
+
+    async fn spill(&mut self, newest: Newest) -> Result<(), MergeError> {
+        self.rows += newest.rows;
+        self.null_key_rows += newest.null_key_rows;
+        let half = self.rules.memory / 2;
+        let is_first = self.spilled.is_none();
+        let mut runs = match self.spilled.take() {
+            None => Runs::new(&self.reduction, half),
+            Some(spilled) => spilled.await?,
+        };
+        let written = blocking(self.rules, move || {
+            runs.add(&newest)?;
+            Ok(runs)
+        });
+        // The first one takes all of the memory; beside a later one the next is gathered.
+        self.spilled = Some(match is_first {
+            true => futures::future::ready(Ok(written.await?)).boxed(),
+            false => written,
+        });
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Parts, MergeError> {
+        if self.spilled.is_some() {
+            let nothing = Newest::new(&self.reduction).map_err(|e| arrow_error(self.rules, e))?;
+            let last = std::mem::replace(&mut self.newest, nothing);
+            self.spill(last).await?;
+        }
+        let (rows, null_key_rows) =
+            (self.rows + self.newest.rows, self.null_key_rows + self.newest.null_key_rows);
+        let rest = match self.spilled {
+            None => Rest::Whole(Box::new(self.newest)),
+            Some(spilled) => {
+                let runs = spilled.await?;
+                tracing::debug!(table = %self.rules.table, rows, "source rows spilled to disk");
+                let merging = blocking(self.rules, move || runs.merged()).await?;
+                Rest::Spilled(next_part(self.rules, merging))
+            }
+        };
+        Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows })
+    }
+}

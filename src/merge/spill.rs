@@ -1,0 +1,188 @@
+//! Rows that do not fit into memory, on disk: runs sorted by key, and the parts that they are merged into again.
+//!
+//! A run has each of its keys once. Merged, the runs give the newest row of each key in the order of the keys: a part
+//! at a time, each a range of keys with all rows of it. Every row is written once and read once, until there are many
+//! runs: then these become one. The files have no names: they go with the process, however it ends.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek, Write};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::row::Rows;
+
+use super::newest::{Newest, Reduction};
+use super::order::Encoder;
+
+/// Runs that are merged at a time: each has a batch in memory.
+const MOST_RUNS: usize = 32;
+/// Bytes of a batch of a run, about.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// Sorted runs on disk.
+pub(super) struct Runs {
+    reduction: Reduction,
+    files: Vec<File>,
+    /// Bytes that a part may take while runs are made one.
+    part: usize,
+}
+
+impl Runs {
+    pub(super) fn new(reduction: &Reduction, part: usize) -> Self {
+        Self { reduction: reduction.clone(), files: vec![], part }
+    }
+
+    /// Adds the rows of one reduction, as a run.
+    pub(super) fn add(&mut self, newest: &Newest) -> Result<(), ArrowError> {
+        if self.files.len() == MOST_RUNS {
+            self.make_one()?;
+        }
+        let mut run = RunWriter::new(&self.reduction)?;
+        run.write(newest)?;
+        self.files.push(run.finish()?);
+        Ok(())
+    }
+
+    fn make_one(&mut self) -> Result<(), ArrowError> {
+        let files = std::mem::take(&mut self.files);
+        let mut merging = Merging::of(&self.reduction, files)?;
+        let mut run = RunWriter::new(&self.reduction)?;
+        while let Some(newest) = merging.next(self.part)? {
+            run.write(&newest)?;
+        }
+        self.files.push(run.finish()?);
+        Ok(())
+    }
+
+    /// Reads them back.
+    pub(super) fn merged(self) -> Result<Merging, ArrowError> {
+        Merging::of(&self.reduction, self.files)
+    }
+}
+
+/// A run being written.
+struct RunWriter(StreamWriter<BufWriter<File>>);
+
+impl RunWriter {
+    fn new(reduction: &Reduction) -> Result<Self, ArrowError> {
+        let file = BufWriter::new(tempfile::tempfile()?);
+        StreamWriter::try_new(file, &reduction.with_deleted()).map(Self)
+    }
+
+    fn write(&mut self, newest: &Newest) -> Result<(), ArrowError> {
+        for batch in newest.sorted_batches(BATCH_BYTES) {
+            self.0.write(&batch?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<File, ArrowError> {
+        self.0.finish()?;
+        let mut file = self.0.into_inner()?;
+        file.flush()?;
+        let mut file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        Ok(file)
+    }
+}
+
+/// Runs that are read side by side.
+pub(super) struct Merging {
+    reduction: Reduction,
+    schema: SchemaRef,
+    cursors: Vec<Cursor>,
+}
+
+impl Merging {
+    fn of(reduction: &Reduction, files: Vec<File>) -> Result<Self, ArrowError> {
+        let mut cursors = Vec::with_capacity(files.len());
+        for file in files {
+            cursors.extend(Cursor::open(reduction, file)?);
+        }
+        Ok(Self { reduction: reduction.clone(), schema: reduction.with_deleted(), cursors })
+    }
+
+    /// The next part, of about `bytes`; none at the end.
+    pub(super) fn next(&mut self, bytes: usize) -> Result<Option<Newest>, ArrowError> {
+        let mut newest = Newest::new(&self.reduction)?;
+        while let Some(rows) = self.next_rows()? {
+            let deleted = rows.column(rows.num_columns() - 1).as_boolean().clone();
+            let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
+            newest.push(rows.project(&columns)?, &deleted)?;
+            if newest.memory() >= bytes {
+                break;
+            }
+        }
+        Ok(Some(newest).filter(|newest| !newest.is_empty()))
+    }
+
+    /// All rows of the next keys, whatever run they are in.
+    fn next_rows(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        // Up to here every run is in memory.
+        let Some(last) = self.cursors.iter().map(Cursor::last).min() else { return Ok(None) };
+        let last: Box<[u8]> = last.into();
+        let mut rows = Vec::new();
+        for cursor in &mut self.cursors {
+            rows.extend(cursor.take_to(&last)?);
+        }
+        self.cursors.retain(|cursor| !cursor.is_at_end());
+        concat_batches(&self.schema, &rows).map(Some)
+    }
+}
+
+/// A run being read: the batch in memory, and where the rows begin that were not taken.
+struct Cursor {
+    reader: StreamReader<BufReader<File>>,
+    encoder: Encoder,
+    batch: RecordBatch,
+    keys: Rows,
+    at: usize,
+}
+
+impl Cursor {
+    /// None: the run is empty.
+    fn open(reduction: &Reduction, file: File) -> Result<Option<Self>, ArrowError> {
+        let mut reader = StreamReader::try_new(BufReader::new(file), None)?;
+        let encoder = Encoder::new(&reduction.schema, &reduction.keys)?;
+        let Some(batch) = reader.next().transpose()? else { return Ok(None) };
+        let keys = encoder.encode(&batch)?;
+        Ok(Some(Self { reader, encoder, batch, keys, at: 0 }))
+    }
+
+    fn last(&self) -> &[u8] {
+        let rows = self.keys.num_rows();
+        self.keys.row(rows.saturating_sub(1)).data()
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at == self.keys.num_rows()
+    }
+
+    /// Takes the rows with keys up to `last`, and reads on where none are left.
+    fn take_to(&mut self, last: &[u8]) -> Result<Option<RecordBatch>, ArrowError> {
+        let (from, mut to, mut end) = (self.at, self.at, self.keys.num_rows());
+        while to < end {
+            let middle = (to + end) / 2;
+            match self.keys.row(middle).data() <= last {
+                true => to = middle + 1,
+                false => end = middle,
+            }
+        }
+        if to == from {
+            return Ok(None);
+        }
+        let rows = self.batch.slice(from, to - from);
+        self.at = to;
+        if self.is_at_end()
+            && let Some(batch) = self.reader.next().transpose()?
+        {
+            self.keys = self.encoder.encode(&batch)?;
+            (self.batch, self.at) = (batch, 0);
+        }
+        Ok(Some(rows))
+    }
+}
