@@ -10,7 +10,7 @@ use iceberg::metadata_columns::{delete_file_path_field, delete_file_pos_field};
 use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
 use iceberg::spec::{DataContentType, DataFileFormat, Schema};
 
-use super::scan::FileTask;
+use super::scan::{Batches, FileTask};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
 
@@ -62,11 +62,7 @@ impl Deleted {
         delete: &FileScanTaskDeleteFile,
         path: &str,
     ) -> Result<(), LakeError> {
-        let fields = [delete_file_path_field().clone(), delete_file_pos_field().clone()];
-        let columns = fields.each_ref().map(|field| field.name.clone());
-        let schema = Schema::builder().with_fields(fields).build().doing(table.name(), DOING)?;
-        let schema = TableSchema::new(table.name(), schema.into())?;
-        let mut batches = lake.read_file(table, &schema, &task(delete, &schema), &columns)?;
+        let mut batches = position_deletes(lake, table, delete)?;
         while let Some(batch) = batches.try_next().await? {
             let paths = batch.column(0).as_string::<i32>();
             let positions = batch.column(1).as_primitive::<Int64Type>();
@@ -128,6 +124,19 @@ impl EqualRows {
         let columns = self.columns.iter().filter_map(|c| batch.column_by_name(c).cloned());
         self.converter.convert_columns(&columns.collect::<Vec<_>>())
     }
+}
+
+/// The rows of a file of position deletes: the path of a data file, and a position in it.
+pub(super) fn position_deletes(
+    lake: &Lake,
+    table: &Table,
+    delete: &FileScanTaskDeleteFile,
+) -> Result<Batches, LakeError> {
+    let fields = [delete_file_path_field().clone(), delete_file_pos_field().clone()];
+    let columns = fields.each_ref().map(|field| field.name.clone());
+    let schema = Schema::builder().with_fields(fields).build().doing(table.name(), DOING)?;
+    let schema = TableSchema::new(table.name(), schema.into())?;
+    lake.read_file(table, &schema, &task(delete, &schema), &columns)
 }
 
 fn task(delete: &FileScanTaskDeleteFile, schema: &TableSchema) -> FileTask {
