@@ -11,6 +11,7 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
 use super::apply::copy_on_write::{Applied, apply};
+use super::lookup::index::{IndexLookup, IndexSettings};
 use super::lookup::scan::ScanLookup;
 use super::lookup::{KeyLookup, Target};
 use super::newest::{Newest, Share, Winner};
@@ -44,6 +45,12 @@ impl LocalEngine {
         let threads = threads.min(memory / THREAD).max(1);
         let lookup = Box::new(ScanLookup::new(lake, threads));
         Self { lake: lake.clone(), memory, threads, lookup }
+    }
+
+    /// The same, with a key index on this machine's disk.
+    pub fn with_index(mut self, settings: IndexSettings) -> Self {
+        self.lookup = Box::new(IndexLookup::new(&self.lake, self.threads, settings));
+        self
     }
 
     /// The source query: its schema, and the stream of its rows.

@@ -6,7 +6,7 @@
 //! - [`rules`](MergeRules): keys, order, and which rows come in
 //! - [`order`]: the one total order, and keys, as comparable bytes
 //! - [`newest`]: the newest row per key of a set of rows
-//! - `lookup/`: finding the target's rows of those keys
+//! - [`lookup`]: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
 //! - `apply/`: the files that carry out a plan
 //! - `tombstones.rs`: the table of deleted keys
@@ -14,7 +14,7 @@
 mod apply;
 mod error;
 mod local;
-mod lookup;
+pub mod lookup;
 pub mod newest;
 pub mod order;
 mod output;
@@ -29,6 +29,7 @@ use async_trait::async_trait;
 
 pub use error::MergeError;
 pub use local::LocalEngine;
+pub use lookup::index::{IndexSettings, IndexUse};
 pub use rules::{MergeRules, NullKeys};
 
 use newest::Share;

@@ -8,6 +8,7 @@ mod deadline;
 mod event_bus;
 mod files;
 mod jdbc;
+mod key_lookup;
 mod lock;
 mod merge_engine;
 mod metrics;
