@@ -1,6 +1,8 @@
 //! The environment variables that silversmith and its libraries read, all of them, and the functions that read
 //! silversmith's own. `docs/environment.md` is made from [`ALL`].
 
+use std::path::{Path, PathBuf};
+
 /// A variable that silversmith or one of its libraries reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
@@ -73,6 +75,8 @@ variables! {
         "the bearer token for a REST catalog; it is used as it is and not renewed";
     LAMBDA_MERGE: "SILVERSMITH_LAMBDA_MERGE", Silversmith, "`event`", "the function merges, too",
         "on Lambda, messages make bronze alone, and a second function merges";
+    CACHE: "XDG_CACHE_HOME, HOME", Silversmith, "folders", "no key index",
+        "where `worker.state` is by default: `silversmith` in the first, else in `.cache` of the second";
     RUST_LOG: "RUST_LOG", Silversmith, "`warn,silversmith=debug`",
         "`warn`; for a worker also `silversmith=info`",
         "what is logged, in the syntax of `tracing_subscriber::EnvFilter`";
@@ -159,6 +163,17 @@ pub fn s3_endpoint() -> Option<String> {
 
 fn read(variable: &Variable) -> Option<String> {
     named(variable.name)
+}
+
+/// Where a process keeps what it may lose: on Lambda the one folder that can be written, else the user's cache.
+pub fn state_folder() -> Option<PathBuf> {
+    const NAME: &str = "silversmith";
+    if is_lambda() {
+        return Some(Path::new("/tmp").join(NAME));
+    }
+    let absolute = |name| named(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join(NAME))
 }
 
 /// Any variable, for `${NAME}` in the configuration file. An empty one counts as unset.

@@ -61,6 +61,8 @@ pub struct WorkerSection {
     pub read_concurrency: Option<usize>,
     /// How long a step may go on after a signal to stop.
     pub shutdown_grace: Option<String>,
+    /// A folder for what may be lost.
+    pub state: Option<String>,
 }
 
 /// Where raw objects come from: a queue, a folder, or, without either, listings of S3.

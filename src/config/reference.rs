@@ -215,6 +215,12 @@ const WORKER: &[Key] = &[
         Absent::Value("\"25s\""),
         "how long work in progress may go on after SIGTERM; on Lambda the deadline decides",
     ),
+    key(
+        "worker.state",
+        Form::Text,
+        Absent::Depends("`silversmith` in the user's cache folder; on Lambda `/tmp/silversmith`"),
+        "a folder for the key index of large silver tables: a cache, safe to delete. Without one, keys are scanned",
+    ),
 ];
 
 const SOURCE: &[Key] = &[

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
 
 use super::apply::{Applied, Changes};
+use super::lookup::index::{IndexLookup, IndexSettings};
 use super::lookup::scan::ScanLookup;
 use super::lookup::{Found, KeyLookup, Target};
 use super::newest::Newest;
@@ -42,6 +43,12 @@ impl LocalEngine {
         let threads = threads.min(memory / THREAD).max(1);
         let lookup = Box::new(ScanLookup::new(lake, threads));
         Self { lake: lake.clone(), memory, threads, lookup }
+    }
+
+    /// The same, with a key index on this machine's disk.
+    pub fn with_index(mut self, settings: IndexSettings) -> Self {
+        self.lookup = Box::new(IndexLookup::new(&self.lake, self.threads, settings));
+        self
     }
 
     /// The source query: its schema, and the stream of its rows.

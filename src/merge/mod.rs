@@ -7,7 +7,7 @@
 //! - [`order`]: the one total order, and keys, as comparable bytes
 //! - [`newest`]: the newest row per key of a set of rows
 //! - `parts.rs`, `spill.rs`: the newest rows of a source, read once, as much as fits into memory at a time
-//! - `lookup/`: finding the target's rows of those keys
+//! - [`lookup`]: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
 //! - `apply/`: the files that carry out the plans
 //! - `tombstones.rs`: the table of deleted keys
@@ -15,7 +15,7 @@
 mod apply;
 mod error;
 mod local;
-mod lookup;
+pub mod lookup;
 pub mod newest;
 pub mod order;
 mod output;
@@ -33,6 +33,7 @@ use async_trait::async_trait;
 pub use error::MergeError;
 pub use local::LocalEngine;
 pub use rules::{MergeMode, MergeRules, NullKeys};
+pub use lookup::index::{IndexSettings, IndexUse};
 
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;

@@ -17,7 +17,7 @@ use crate::config::{Settings, environment};
 use crate::gold::Gold;
 use crate::lake::catalog::WithDeadline;
 use crate::lake::{FileIO, Lake, local_files, s3_files};
-use crate::merge::LocalEngine;
+use crate::merge::{IndexSettings, IndexUse, LocalEngine};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::queue::SqsQueue;
 use crate::silver::Silver;
@@ -145,6 +145,22 @@ pub fn expire_behind(wired: &Wired) {
     wired.lake.expire_behind(Arc::new(PipelineConsumers(wired.pipelines.clone())));
 }
 
+/// What merges, with a key index where there is a disk for it.
+fn engine(settings: &Settings, lake: &Lake) -> Arc<LocalEngine> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let memory = settings.memory().queries();
+    let engine = LocalEngine::new(lake, memory, threads);
+    Arc::new(match &settings.worker.state {
+        Some(state) => engine.with_index(IndexSettings {
+            folder: state.join("index"),
+            // Its rows are sorted while no query runs; the other half is what the readers hold.
+            memory: memory / 2,
+            when: IndexUse::default(),
+        }),
+        None => engine,
+    })
+}
+
 /// Builds the pipelines of the settings on the given ports.
 pub fn assemble(
     settings: Settings,
@@ -153,8 +169,7 @@ pub fn assemble(
     checkpoints: Arc<dyn CheckpointStore>,
     intake: Intake,
 ) -> Wired {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let engine = Arc::new(LocalEngine::new(&lake, settings.memory().queries(), threads));
+    let engine = engine(&settings, &lake);
     let pipelines = settings
         .pipelines
         .iter()

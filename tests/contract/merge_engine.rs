@@ -1,6 +1,7 @@
 //! The merge engine, on tables in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -16,24 +17,25 @@ use silversmith::lake::{
     Change, CommitOutcome, Removed, Table, TableName, TableSchema, Uncommitted,
 };
 use silversmith::merge::{
-    Counts, LocalEngine, MergeEngine, MergeMode, MergeRules, MergeTask, Merged, NullKeys,
-    Tombstones,
+    Counts, IndexSettings, IndexUse, LocalEngine, MergeEngine, MergeMode, MergeRules, MergeTask,
+    Merged, NullKeys, Tombstones,
 };
 use silversmith::source::MemoryStore;
+use tempfile::TempDir;
 
 use crate::support::warehouse::Warehouse;
 use crate::support::{CUSTOMERS, World, settings, unsaid};
 
 /// A row of the source: key, name, order; a name of `-` deletes. Its number makes the order total.
 #[derive(Debug, Clone, Copy)]
-struct Row {
-    id: Option<i64>,
-    name: &'static str,
-    updated: Option<i64>,
-    number: i64,
+pub(super) struct Row {
+    pub(super) id: Option<i64>,
+    pub(super) name: &'static str,
+    pub(super) updated: Option<i64>,
+    pub(super) number: i64,
 }
 
-const fn row(number: i64, id: i64, name: &'static str, updated: i64) -> Row {
+pub(super) const fn row(number: i64, id: i64, name: &'static str, updated: i64) -> Row {
     Row { id: Some(id), name, updated: Some(updated), number }
 }
 
@@ -74,51 +76,75 @@ fn batch(rows: &[Row], schema: &TableSchema) -> RecordBatch {
 
 /// Which engine, and how it changes files.
 #[derive(Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    engine: fn(&World) -> Arc<dyn MergeEngine>,
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// An engine in a world, with a folder for what it keeps.
+    engine: fn(&World, &Path) -> Arc<dyn MergeEngine>,
     mode: MergeMode,
 }
 
-const ONE_THREAD: fn(&World) -> Arc<dyn MergeEngine> =
-    |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 1));
-const THREE_THREADS: fn(&World) -> Arc<dyn MergeEngine> =
-    |world| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3));
-
 /// Every engine, in both modes.
-const KINDS: [Kind; 4] = [
-    Kind {
-        name: "local, one thread, copy-on-write",
-        engine: ONE_THREAD,
-        mode: MergeMode::CopyOnWrite,
-    },
+const KINDS: [Kind; 6] = [
+    SCANNING,
     Kind {
         name: "local, three threads, copy-on-write",
-        engine: THREE_THREADS,
+        engine: |world, _| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3)),
         mode: MergeMode::CopyOnWrite,
     },
-    Kind {
-        name: "local, one thread, merge-on-read",
-        engine: ONE_THREAD,
-        mode: MergeMode::MergeOnRead,
-    },
+    Kind { name: "local, one thread, merge-on-read", mode: MergeMode::MergeOnRead, ..SCANNING },
     Kind {
         name: "local, three threads, merge-on-read",
-        engine: THREE_THREADS,
+        engine: |world, _| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 3)),
         mode: MergeMode::MergeOnRead,
     },
+    Kind {
+        name: "local, by its index, one thread, copy-on-write",
+        engine: |world, at| by_index(world, at, 1),
+        mode: MergeMode::CopyOnWrite,
+    },
+    INDEXED,
 ];
 
+pub(super) const SCANNING: Kind = Kind {
+    name: "local, one thread, copy-on-write",
+    engine: |world, _| Arc::new(LocalEngine::new(world.lake(), 64 << 20, 1)),
+    mode: MergeMode::CopyOnWrite,
+};
+
+pub(super) const INDEXED: Kind = Kind {
+    name: "local, by its index, three threads, merge-on-read",
+    engine: |world, at| by_index(world, at, 3),
+    mode: MergeMode::MergeOnRead,
+};
+
+/// The index where it reads less, in files that have 100 rows.
+pub(super) const CHOOSING: Kind = Kind {
+    name: "local, by scan or index",
+    engine: |world, at| {
+        let (folder, when) = (at.to_owned(), IndexUse::FromRows(100));
+        let settings = IndexSettings { folder, memory: 1 << 20, when };
+        Arc::new(LocalEngine::new(world.lake(), 64 << 20, 2).with_index(settings))
+    },
+    mode: MergeMode::MergeOnRead,
+};
+
+fn by_index(world: &World, folder: &Path, threads: usize) -> Arc<dyn MergeEngine> {
+    let folder = folder.to_owned();
+    let settings = IndexSettings { folder, memory: 1 << 20, when: IndexUse::Always };
+    Arc::new(LocalEngine::new(world.lake(), 64 << 20, threads).with_index(settings))
+}
+
 /// Tables in memory, and an engine that merges one into the other.
-struct Ground {
-    world: World,
+pub(super) struct Ground {
+    pub(super) world: World,
     warehouse: Warehouse,
-    engine: Arc<dyn MergeEngine>,
-    rules: MergeRules,
+    pub(super) engine: Arc<dyn MergeEngine>,
+    pub(super) rules: MergeRules,
+    pub(super) state: TempDir,
 }
 
 impl Ground {
-    fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         let warehouse = Warehouse::default();
         let pipeline = format!("{CUSTOMERS}delete_when = \"name = '-'\"\n");
         let world = World::on(
@@ -130,16 +156,22 @@ impl Ground {
         );
         let mut rules = settings(&pipeline).pipelines[0].silver.clone().unwrap().rules;
         rules.mode = kind.mode;
-        let engine = (kind.engine)(&world);
-        Self { world, warehouse, engine, rules }
+        let state = TempDir::new().unwrap();
+        let engine = (kind.engine)(&world, state.path());
+        Self { world, warehouse, engine, rules, state }
     }
 
-    async fn find(&self, name: &TableName) -> Option<Table> {
+    /// Another engine, with the same folder.
+    pub(super) fn another(&self, kind: Kind) -> Arc<dyn MergeEngine> {
+        (kind.engine)(&self.world, self.state.path())
+    }
+
+    pub(super) async fn find(&self, name: &TableName) -> Option<Table> {
         self.world.lake().find(name).await.unwrap()
     }
 
     /// Appends rows to a table, each slice in a file of its own; the files.
-    async fn append(&self, table: &Table, files: &[&[Row]]) -> Vec<FileTask> {
+    pub(super) async fn append(&self, table: &Table, files: &[&[Row]]) -> Vec<FileTask> {
         let lake = self.world.lake();
         let mut add = Uncommitted::nothing(lake);
         for rows in files {
@@ -155,7 +187,7 @@ impl Ground {
         files
     }
 
-    async fn commit(&self, base: &Table, change: Change) -> Table {
+    pub(super) async fn commit(&self, base: &Table, change: Change) -> Table {
         match self.world.lake().commit(base, change).await.unwrap() {
             CommitOutcome::Committed { table, .. } => table,
             other => panic!("there is no other writer: {other:?}"),
@@ -163,7 +195,7 @@ impl Ground {
     }
 
     /// A merge of new rows of the source into the target as it is now.
-    async fn task(&self, files: &[&[Row]]) -> MergeTask {
+    pub(super) async fn task(&self, files: &[&[Row]]) -> MergeTask {
         let name = TableName::new("bronze", "customers");
         let lake = self.world.lake();
         let source = lake.find_or_create(&name, &source_schema(), None).await.unwrap();
@@ -178,12 +210,12 @@ impl Ground {
         }
     }
 
-    async fn run(&self, task: &MergeTask) -> Merged {
+    pub(super) async fn run(&self, task: &MergeTask) -> Merged {
         self.engine.merge(task.clone()).await.unwrap()
     }
 
     /// Commits what a merge came to, as its caller does.
-    async fn take(&self, merged: Merged, everything: bool) -> Counts {
+    pub(super) async fn take(&self, merged: Merged, everything: bool) -> Counts {
         let Merged { target, schema, add, deletes, remove, tombstones, counts } = merged;
         if let Some(Tombstones { table, schema, add }) = tombstones {
             self.commit(&table, Change::append(add, unsaid()).with_schema(schema)).await;
@@ -197,12 +229,12 @@ impl Ground {
     }
 
     /// Merges rows and commits.
-    async fn merge(&self, files: &[&[Row]]) -> Counts {
+    pub(super) async fn merge(&self, files: &[&[Row]]) -> Counts {
         let task = self.task(files).await;
         self.take(self.run(&task).await, false).await
     }
 
-    async fn silver(&self) -> Vec<String> {
+    pub(super) async fn silver(&self) -> Vec<String> {
         self.world.sql("SELECT id, name, updated FROM silver.customers ORDER BY id, name").await
     }
 

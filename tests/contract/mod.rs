@@ -9,6 +9,7 @@ mod denied;
 mod event_bus;
 mod files;
 mod jdbc;
+mod key_lookup;
 mod lock;
 mod merge_engine;
 mod metrics;

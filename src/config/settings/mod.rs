@@ -142,6 +142,8 @@ pub struct WorkerSettings {
     pub read_concurrency: usize,
     /// How long a step may go on after a signal to stop.
     pub shutdown_grace: Duration,
+    /// The folder of key indexes, absolute: a cache, safe to delete. None: there is no such folder.
+    pub state: Option<PathBuf>,
 }
 
 /// See `[source]`.
@@ -203,7 +205,7 @@ const LEAST_MEMORY: u64 = 256 * 1024 * 1024;
 pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     let mut resolver = Resolver { wrong: vec![] };
     let lake = lake::lake(&mut resolver, &file.lake, base);
-    let worker = worker(&mut resolver, &file.worker);
+    let worker = worker(&mut resolver, &file.worker, base);
     let source = source::source(&mut resolver, &file.source, base);
     let on_missing = resolver.parsed(
         "source.on_missing",
@@ -235,7 +237,7 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     Ok(Settings { base: base.to_owned(), lake, worker, source, pipelines })
 }
 
-fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
+fn worker(resolver: &mut Resolver, section: &WorkerSection, base: &Path) -> WorkerSettings {
     // A function's memory is fixed; a quarter of it is left for what no setting bounds.
     let usual = environment::lambda_memory().map_or(DEFAULT_MEMORY, |all| all / 4 * 3);
     let memory = resolver.parsed("worker.memory", section.memory.as_deref(), usual, bytes);
@@ -250,7 +252,15 @@ fn worker(resolver: &mut Resolver, section: &WorkerSection) -> WorkerSettings {
     let grace = section.shutdown_grace.as_deref();
     let shutdown_grace =
         resolver.parsed("worker.shutdown_grace", grace, Duration::from_secs(25), duration);
-    WorkerSettings { memory, read_concurrency, shutdown_grace }
+    let state = match section.state.as_deref() {
+        Some(folder) if folder.is_empty() || folder.contains("://") => {
+            resolver.say("worker.state", format!("`{folder}` is not a folder of this machine"));
+            None
+        }
+        Some(folder) => Some(lake::normal(&base.join(folder))),
+        None => environment::state_folder(),
+    };
+    WorkerSettings { memory, read_concurrency, shutdown_grace, state }
 }
 
 /// Every table that is written, with the pipeline's number and the key that names it.

@@ -1,6 +1,7 @@
 //! Reading tables: which files are live, what a snapshot added and removed, and the rows of files.
 
 pub mod arrow;
+pub mod deleted_rows;
 mod deletes;
 pub mod diff;
 pub(in crate::lake) mod plan;

@@ -10,7 +10,7 @@ use arrow::datatypes::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
-use iceberg::spec::{DataFile, Datum, PartitionSpec, Struct};
+use iceberg::spec::{DataContentType, DataFile, Datum, PartitionSpec, Struct};
 
 use super::arrow::conform;
 use crate::lake::error::Doing;
@@ -55,8 +55,8 @@ impl FileTask {
         task
     }
 
-    /// The file without its deletes.
-    pub(in crate::lake) fn without_deletes(&self) -> Self {
+    /// The file without its deletes: all of its rows, in the order of their positions.
+    pub fn without_deletes(&self) -> Self {
         let mut task = self.clone();
         task.0.deletes = vec![];
         task
@@ -65,6 +65,11 @@ impl FileTask {
     /// The file's location.
     pub fn path(&self) -> &str {
         &self.0.data_file_path
+    }
+
+    /// Whether rows are deleted by their values, not by their positions.
+    pub fn has_equality_deletes(&self) -> bool {
+        self.0.deletes.iter().any(|delete| delete.file_type == DataContentType::EqualityDeletes)
     }
 
     /// The file's size in bytes.

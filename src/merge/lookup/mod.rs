@@ -1,5 +1,6 @@
 //! Finding the rows of the target that have the keys of a merge.
 
+pub mod index;
 pub(super) mod scan;
 
 use std::fmt::Debug;

@@ -27,6 +27,32 @@ impl ScanLookup {
     pub(in crate::merge) fn new(lake: &Lake, threads: usize) -> Self {
         Self { lake: lake.clone(), threads }
     }
+
+    /// The rows of some files, which are indexes into `files`.
+    pub(super) async fn hits_in(
+        &self,
+        target: &Target,
+        newest: &Arc<Newest>,
+        files: &[FileTask],
+        some: &[usize],
+    ) -> Result<Vec<Hit>, MergeError> {
+        let mut running = tokio::task::JoinSet::new();
+        let read: Vec<FileTask> = some.iter().map(|index| files[*index].clone()).collect();
+        for share in divided(&read, self.threads) {
+            let reader =
+                Reader { lake: self.lake.clone(), target: target.clone(), newest: newest.clone() };
+            let share: Vec<_> = share.into_iter().map(|(at, file)| (some[at], file)).collect();
+            running.spawn(async move {
+                let mut hits = Vec::new();
+                for (index, file) in share {
+                    hits.extend(reader.hits(index, &file).await?);
+                }
+                Ok::<_, MergeError>(hits)
+            });
+        }
+        let hits = joined(running, &target.rules).await?;
+        Ok(hits.into_iter().flatten().collect())
+    }
 }
 
 #[async_trait]
@@ -38,20 +64,9 @@ impl KeyLookup for ScanLookup {
         bounds: &[Bounds],
     ) -> Result<Found, MergeError> {
         let files = self.lake.files_of(&target.table, None, bounds).await?;
-        let mut running = tokio::task::JoinSet::new();
-        for share in divided(&files, self.threads) {
-            let reader =
-                Reader { lake: self.lake.clone(), target: target.clone(), newest: newest.clone() };
-            running.spawn(async move {
-                let mut hits = Vec::new();
-                for (index, file) in share {
-                    hits.extend(reader.hits(index, &file).await?);
-                }
-                Ok::<_, MergeError>(hits)
-            });
-        }
-        let hits = joined(running, &target.rules).await?;
-        Ok(Found { files, hits: hits.into_iter().flatten().collect() })
+        let all: Vec<usize> = (0..files.len()).collect();
+        let hits = self.hits_in(target, newest, &files, &all).await?;
+        Ok(Found { files, hits })
     }
 }
 

@@ -1,0 +1,196 @@
+//! Sorting entries in bounded memory (I7): they are divided by ranges of their hash, spilled to disk, and each range is
+//! sorted on its own. Each entry is written twice and read once, however many there are.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::entry::{ENTRY, Entry};
+use super::error::{IndexError, disk};
+use super::run::{Covered, Run, RunWriter};
+
+/// Bytes of a range that are held before they go to its file.
+const HELD: usize = 64 * 1024;
+/// Ranges in memory at a time while a run is written: one is sorted, one waits, one is written.
+const AT_ONCE: usize = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sorter {
+    ranges: Vec<Range>,
+    /// Entries of a range: rows with one key are all in one.
+    most: u64,
+}
+
+#[derive(Debug)]
+struct Range {
+    path: PathBuf,
+    file: Option<File>,
+    held: Vec<u8>,
+    entries: u64,
+}
+
+impl Sorter {
+    /// Sorts about `expected` entries in about `memory` bytes; what is spilled goes to `folder`.
+    pub fn new(folder: &Path, expected: u64, memory: usize) -> Self {
+        let of_range = (memory / AT_ONCE).max(HELD) as u64;
+        let bytes = expected.saturating_mul(ENTRY as u64);
+        // What fits needs no ranges.
+        let count = if bytes <= memory as u64 { 1 } else { bytes.div_ceil(of_range) };
+        let range = |number| Range {
+            path: folder.join(format!("{number}.spill")),
+            file: None,
+            held: vec![],
+            entries: 0,
+        };
+        let most = (memory / ENTRY).max(1_024) as u64;
+        Self { ranges: (0..count).map(range).collect(), most }
+    }
+
+    /// Adds entries, in any order.
+    pub fn push(&mut self, entries: &[Entry]) -> Result<(), IndexError> {
+        let count = self.ranges.len() as u64;
+        for entry in entries {
+            // The upper half of 64 bits, as a part of `count`: ranges are in the order of hashes.
+            let index = ((entry.first() >> 32) * count) >> 32;
+            let range = &mut self.ranges[index as usize];
+            range.held.extend_from_slice(entry.bytes());
+            range.entries += 1;
+            if range.entries > self.most {
+                return Err(IndexError::Crowded { most: self.most });
+            }
+            if count > 1 && range.held.len() >= HELD {
+                range.spill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all entries as a run.
+    pub fn finish(self, mut run: RunWriter, files: &[Covered]) -> Result<Run, IndexError> {
+        let (sender, sorted) = sync_channel(AT_ONCE - 2);
+        std::thread::scope(|scope| {
+            scope.spawn(move || sort(self.ranges, &sender));
+            written(sorted, &mut run)
+        })?;
+        run.finish(files)
+    }
+}
+
+type Sorted = Result<Vec<Entry>, IndexError>;
+
+/// Sorts range after range, while the receiver writes.
+fn sort(ranges: Vec<Range>, sorted: &SyncSender<Sorted>) {
+    for range in ranges {
+        // The receiver is gone after an error of its own.
+        if sorted.send(range.sorted()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes what comes. After an error the sender has no receiver, and ends.
+fn written(sorted: Receiver<Sorted>, run: &mut RunWriter) -> Result<(), IndexError> {
+    for entries in sorted {
+        for entry in &entries? {
+            run.push(entry)?;
+        }
+    }
+    Ok(())
+}
+
+impl Range {
+    fn spill(&mut self) -> Result<(), IndexError> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = File::create(&self.path).map_err(disk("creating", &self.path))?;
+                self.file.insert(file)
+            }
+        };
+        file.write_all(&self.held).map_err(disk("writing", &self.path))?;
+        self.held.clear();
+        Ok(())
+    }
+
+    fn sorted(mut self) -> Sorted {
+        let mut entries = Vec::with_capacity(self.entries as usize);
+        if self.file.take().is_some() {
+            self.read_spilled(&mut entries)?;
+        }
+        entries.extend(self.held.as_chunks().0.iter().map(|bytes| Entry::of(*bytes)));
+        drop(std::mem::take(&mut self.held));
+        let by_hash = |a: &Entry, b: &Entry| a.first().cmp(&b.first()).then_with(|| a.cmp(b));
+        entries.sort_unstable_by(by_hash);
+        Ok(entries)
+    }
+
+    fn read_spilled(&self, entries: &mut Vec<Entry>) -> Result<(), IndexError> {
+        let spilled = self.entries as usize - self.held.len() / ENTRY;
+        let mut file = File::open(&self.path).map_err(disk("opening", &self.path))?;
+        let mut some = vec![0; HELD / ENTRY * ENTRY];
+        while entries.len() < spilled {
+            let count = (spilled - entries.len()).min(some.len() / ENTRY) * ENTRY;
+            file.read_exact(&mut some[..count]).map_err(disk("reading", &self.path))?;
+            entries.extend(some[..count].as_chunks().0.iter().map(|bytes| Entry::of(*bytes)));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Range {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the index is opened again.
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::debug!(path = %self.path.display(), %error, "a spilled range stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::entry::{Hasher, OrderPrefix};
+    use super::*;
+
+    fn entries(count: u32) -> Vec<Entry> {
+        let hasher = Hasher::new("secret");
+        let order = hasher.order(&OrderPrefix::new(vec![]), b"");
+        (0..count).map(|n| Entry::new(&hasher.key(&n.to_be_bytes()), &order, 0, n)).collect()
+    }
+
+    fn sorted(folder: &TempDir, entries: &[Entry], expected: u64, memory: usize) -> Vec<Entry> {
+        let mut sorter = Sorter::new(folder.path(), expected, memory);
+        entries.chunks(777).for_each(|some| sorter.push(some).unwrap());
+        let run = sorter.finish(RunWriter::create(folder.path(), 1).unwrap(), &[]).unwrap();
+        let mut cursor = run.cursor();
+        std::iter::from_fn(|| cursor.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn entries_come_out_sorted_from_memory_and_from_disk() {
+        let folder = TempDir::new().unwrap();
+        let entries = entries(40_000);
+        let mut expected = entries.clone();
+        expected.sort_unstable();
+        for memory in [64 << 20, 400 << 10] {
+            assert_eq!(sorted(&folder, &entries, 40_000, memory), expected, "{memory} bytes");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "spilled ranges are removed");
+        assert_eq!(sorted(&folder, &[], 0, 1 << 20), []);
+    }
+
+    #[test]
+    fn memory_is_bounded_where_many_rows_have_one_key() {
+        let folder = TempDir::new().unwrap();
+        let mut sorter = Sorter::new(folder.path(), 100_000, 2_048 * ENTRY);
+        let same = vec![entries(1)[0]; 2_048];
+        sorter.push(&same).unwrap();
+        let error = sorter.push(&same).unwrap_err();
+        assert!(matches!(error, IndexError::Crowded { most: 2_048 }), "{error}");
+    }
+}
