@@ -20,8 +20,10 @@ mod name;
 pub mod position;
 pub mod properties;
 pub mod read;
+mod replica;
 mod schema;
 mod table;
+mod writable;
 pub mod write;
 
 use std::str::FromStr;

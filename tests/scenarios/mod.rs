@@ -13,6 +13,7 @@ mod leftovers;
 mod listing;
 mod loads;
 mod newer_words;
+mod other_writers;
 mod publishing;
 mod rivals;
 mod schema;

@@ -1,4 +1,4 @@
-//! Writing Parquet data files: zstd, field ids, metrics, and a new file when one is large enough.
+//! Writing Parquet data files: field ids, metrics, and a new file when one is large enough.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,13 @@ use iceberg::io::FileWrite;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Literal, Struct};
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 
+use super::file_properties::{target_file_bytes, writer_properties};
 use super::metrics::{self, MetricsConfig};
 use super::uncommitted::{Uncommitted, Written};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableName, TableSchema};
-
-/// Iceberg's `write.target-file-size-bytes` by default.
-const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
-/// Rows of a row group: what a writer holds in memory, and what a reader can skip.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// The table property for the size of row groups; no larger than [`ROW_GROUP_BYTES`].
-const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
-/// Bytes of a row group, where rows are wide: the writer's memory does not follow them (I7).
-const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// Writes batches to one or more data files of one table and one partition.
 ///
@@ -82,8 +72,9 @@ impl DataWriter {
     /// one that the same commit will give it).
     ///
     /// # Errors
-    /// [`LakeError::Partitioned`]: another program has partitioned the table.
+    /// [`LakeError::Partitioned`]: another program has partitioned the table. [`LakeError::NotWritable`].
     pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
+        table.check_writable()?;
         if !table.metadata().default_partition_spec().is_unpartitioned() {
             return Err(LakeError::Partitioned(table.name().clone()));
         }
@@ -133,7 +124,9 @@ impl DataWriter {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         metrics::count_nans(&self.schema, batch, &mut open.nans);
         open.writer.write(batch).await.doing(&self.table, "writing a data file")?;
-        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_FILE_BYTES {
+        if open.writer.bytes_written() + open.writer.in_progress_size()
+            >= target_file_bytes(&self.properties)
+        {
             self.roll().await?;
         }
         Ok(())
@@ -142,14 +135,7 @@ impl DataWriter {
     async fn open_file(&mut self) -> Result<(), LakeError> {
         const DOING: &str = "opening a data file";
         let path = format!("{}/{}.parquet", self.folder, self.lake.ambient.uuid());
-        let group_bytes = self.properties.get(ROW_GROUP_PROPERTY).and_then(|v| v.parse().ok());
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(
-                group_bytes.unwrap_or(ROW_GROUP_BYTES).clamp(1, ROW_GROUP_BYTES),
-            ))
-            .build();
+        let properties = writer_properties(&self.table, &self.properties)?;
         let output = self.lake.files.new_output(&path).doing(&self.table, DOING)?;
         let output = Output(output.writer().await.doing(&self.table, DOING)?);
         let schema = self.schema.arrow().clone();
