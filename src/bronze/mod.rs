@@ -117,7 +117,10 @@ impl Bronze {
     /// Creates the objects table and publishes what a crash has left unpublished.
     pub async fn prepare(&self) -> Result<(), BronzeError> {
         match self.lake.find(&self.settings.table).await? {
-            Some(bronze) => self.ledger.publish(&bronze, &[]).await.map(drop)?,
+            Some(bronze) => {
+                bronze.check_writable()?;
+                self.ledger.publish(&bronze, &[]).await.map(drop)?;
+            }
             None => self.ledger.open().await.map(drop)?,
         }
         Ok(())

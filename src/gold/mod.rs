@@ -53,6 +53,11 @@ pub enum GoldError {
     /// The query.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// The table's rows are another program's.
+    #[error(
+        "gold table {0} has rows that silversmith did not write, and a refresh would replace them; name another table in the configuration, or drop this one"
+    )]
+    NotOwn(TableName),
     /// Other writers keep committing to the gold table.
     #[error(
         "gold table {table}: gave up after {attempts} conflicting commits in {elapsed:.1?}; no data was lost, run it again"
@@ -73,6 +78,7 @@ impl GoldError {
         match self {
             Self::Lake(error) => error.kind(),
             Self::Sql(error) => error.kind(),
+            Self::NotOwn(_) => Kind::Configuration,
             Self::Contended { .. } => Kind::Retry,
         }
     }
@@ -150,6 +156,7 @@ impl Gold {
         loop {
             // Gold first: it was then not computed from a newer silver than the one loaded next.
             let gold = self.lake.find(&self.settings.table).await?;
+            self.check_own(gold.as_ref())?;
             let Some(silver) = self.silver(gold.as_ref(), loaded.take()).await? else {
                 return Ok(GoldReport::UpToDate);
             };
@@ -171,6 +178,15 @@ impl Gold {
                 });
             }
             self.lake.wait_after_conflict(conflicts).await;
+        }
+    }
+
+    /// A refresh replaces all rows: it must have written them.
+    fn check_own(&self, gold: Option<&Table>) -> Result<(), GoldError> {
+        let Some(gold) = gold.filter(|gold| gold.current().is_some()) else { return Ok(()) };
+        match gold.property(properties::PIPELINE) {
+            Some(_) => Ok(()),
+            None => Err(GoldError::NotOwn(gold.name().clone())),
         }
     }
 

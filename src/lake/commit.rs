@@ -228,7 +228,7 @@ impl Lake {
     /// The state that contains a change which the catalog says is committed. A catalog that reads from replicas
     /// may show it late; whatever it shows until then, the change is committed.
     async fn await_visible(&self, swap: &Swapping<'_>) -> Settled {
-        let mut delays = patience().chain([Duration::from_secs(2); REPLICA_LOOKS]);
+        let mut delays = replica_delays();
         loop {
             match self.look_patiently(swap, &mut delays).await {
                 Ok(Look::Committed(table)) => return Settled::Committed(table),
@@ -294,8 +294,11 @@ impl Lake {
     }
 }
 
-/// Further checks for a committed change, two seconds apart: replicas lag by ten seconds, not by minutes.
-const REPLICA_LOOKS: usize = 15;
+/// The pauses between looks at a catalog that reads from replicas. They lag by ten seconds, not by minutes.
+pub(super) fn replica_delays() -> impl Iterator<Item = Duration> {
+    const LOOKS: usize = 15;
+    patience().chain([Duration::from_secs(2); LOOKS])
+}
 
 fn refused(base: &Table) -> CatalogError {
     let why = "refused, although no other commit came first";

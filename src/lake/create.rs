@@ -32,6 +32,9 @@ fn first_properties() -> HashMap<String, String> {
 impl Lake {
     /// The table; it is created with `schema` where it does not exist. Where another writer creates it first, that
     /// table is returned: the caller checks its schema.
+    ///
+    /// # Errors
+    /// [`LakeError::NotWritable`] where it exists and is not silversmith's to write; [`LakeError::NameTaken`].
     pub async fn find_or_create(
         &self,
         name: &TableName,
@@ -39,6 +42,7 @@ impl Lake {
         partition_by: Option<&[PartitionField]>,
     ) -> Result<Table, LakeError> {
         if let Some(table) = self.find(name).await? {
+            table.check_writable()?;
             return Ok(table);
         }
         let location = self.catalog.place(name).await.doing(name, "place")?;
@@ -52,7 +56,11 @@ impl Lake {
         let wrote = wrote.keep();
         let answer = self.catalog.create(name, &first).await;
         // Whatever the answer is, the catalog's entry decides (I6).
-        match (self.find(name).await?, answer) {
+        let found = match answer {
+            Ok(Swap::Swapped | Swap::Refused) => self.find_created(name).await?,
+            Err(_) => self.find(name).await?,
+        };
+        match (found, answer) {
             (Some(table), _) => {
                 if !table.descends_from(&first.metadata_location) {
                     self.delete_unnamed(wrote).await;
@@ -60,7 +68,11 @@ impl Lake {
                 Ok(table)
             }
             (None, Err(source)) => Err(LakeError::Catalog { table: name.clone(), source }),
-            (None, Ok(Swap::Swapped | Swap::Refused)) => Err(LakeError::NotFound(name.clone())),
+            (None, Ok(Swap::Refused)) => {
+                self.delete_unnamed(wrote).await;
+                Err(LakeError::NameTaken(name.clone()))
+            }
+            (None, Ok(Swap::Swapped)) => Err(LakeError::NotFound(name.clone())),
         }
     }
 

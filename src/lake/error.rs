@@ -111,6 +111,32 @@ pub enum LakeError {
         /// The requested type.
         requested: String,
     },
+    /// A table that silversmith cannot write right: another program made it, or changed it.
+    #[error("table {table} {why}")]
+    NotWritable {
+        /// The table.
+        table: TableName,
+        /// What it has, and what to do.
+        why: String,
+    },
+    /// A value that the type of its column cannot hold.
+    #[error("table {table}: a value of column `{column}` does not fit its type {kind}")]
+    Misfit {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type in the table.
+        kind: String,
+        /// The value, and its type.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// The catalog has something else under the name of a table: a view.
+    #[error(
+        "table {0} cannot be created: the catalog has something under that name that is no Iceberg table, such as a view; drop it, or name another table in the configuration"
+    )]
+    NameTaken(TableName),
     /// A snapshot or a time that the table does not have.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
@@ -148,9 +174,12 @@ impl LakeError {
             Self::Unknown(_) | Self::Contended { .. } | Self::FileGone { .. } => Kind::Retry,
             Self::Iceberg { source, .. } if source.retryable() => Kind::Retry,
             Self::Iceberg { .. } => Kind::Look,
-            Self::NotFound(_) | Self::NoSnapshot { .. } | Self::Schema { .. } => {
-                Kind::Configuration
-            }
+            Self::NotFound(_)
+            | Self::NoSnapshot { .. }
+            | Self::NotWritable { .. }
+            | Self::Misfit { .. }
+            | Self::NameTaken(_)
+            | Self::Schema { .. } => Kind::Configuration,
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
             Self::Property { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,

@@ -21,8 +21,10 @@ mod partition;
 pub mod position;
 pub mod properties;
 pub mod read;
+mod replica;
 mod schema;
 mod table;
+mod writable;
 pub mod write;
 
 use std::str::FromStr;

@@ -112,9 +112,14 @@ impl TableSchema {
         table: &TableName,
         fields: Vec<Arc<NestedField>>,
     ) -> Result<Self, LakeError> {
+        // The fields by which a program identifies rows stay so, as long as they are there.
+        let identifiers: Vec<i32> = (self.iceberg.identifier_field_ids())
+            .filter(|id| fields.iter().any(|field| field.id == *id))
+            .collect();
         let schema = Schema::builder()
             .with_schema_id(self.iceberg.schema_id())
             .with_fields(fields)
+            .with_identifier_field_ids(identifiers)
             .build()
             .doing(table, "changing its schema")?;
         Self::new(table, Arc::new(schema))

@@ -114,12 +114,10 @@ impl Ledger {
             Standing::InHistory | Standing::Expired => false,
             Standing::RolledBack => true,
             // Either the loaded state is behind, or the table itself was set back.
-            Standing::Ahead => match self.lake.find(&self.bronze).await? {
-                Some(now) => {
-                    matches!(standing(&now, position), Standing::Ahead | Standing::RolledBack)
-                }
-                None => true,
-            },
+            Standing::Ahead => {
+                let now = self.lake.caught_up(bronze.clone(), Some(position)).await?;
+                matches!(standing(&now, position), Standing::Ahead | Standing::RolledBack)
+            }
         };
         if set_back {
             return Err(LakeError::RolledBack {

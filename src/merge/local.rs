@@ -120,6 +120,7 @@ impl MergeEngine for LocalEngine {
         let changed = if task.from_nothing {
             table.schema().replaced(name, &output, last_id)?
         } else {
+            rules.check_target(&table)?;
             table.schema().extended(name, &output, last_id)?
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());

@@ -1,6 +1,7 @@
 //! The rules of a merge: keys, order, and which rows it takes from the source.
 
-use crate::lake::{PartitionField, TableName};
+use super::MergeError;
+use crate::lake::{PartitionField, Table, TableName};
 use crate::sql::select::Rowwise;
 
 /// What happens to rows with a null in their key.
@@ -50,6 +51,24 @@ pub struct MergeRules {
 }
 
 impl MergeRules {
+    /// Whether rows of the target can be found by their key.
+    ///
+    /// # Errors
+    /// [`MergeError::Columns`]: another program has made the target without a key column, or has dropped it.
+    pub(super) fn check_target(&self, target: &Table) -> Result<(), MergeError> {
+        let columns = target.schema().arrow();
+        let missing = self.keys.iter().find(|key| columns.field_with_name(key).is_err());
+        match missing.filter(|_| target.current().is_some()) {
+            None => Ok(()),
+            Some(key) => Err(MergeError::Columns {
+                table: self.table.clone(),
+                why: format!(
+                    "it has rows and no column `{key}`, a key of the merge; name another table in the configuration, or run `silversmith silver --rebuild`, which replaces all its rows"
+                ),
+            }),
+        }
+    }
+
     /// The columns that the target keeps, whatever `select` says.
     pub fn kept(&self) -> Vec<String> {
         let mut kept = self.keys.clone();

@@ -87,11 +87,18 @@ impl Silver {
         Self { lake: lake.clone(), checkpoints, engine, settings }
     }
 
-    /// Loads the tables. Silver first: its position is then never ahead of bronze as it is loaded.
+    /// Loads the tables. Silver first: its position is then never ahead of bronze as it is loaded, unless bronze was
+    /// set back.
     async fn load(&self) -> Result<Tables, SilverError> {
         let silver = self.lake.find(&self.settings.rules.table).await?;
         let tombstones = self.lake.find(&self.settings.rules.tombstones).await?;
-        let bronze = self.lake.find(&self.settings.bronze).await?;
+        let bronze = match self.lake.find(&self.settings.bronze).await? {
+            Some(bronze) => {
+                let merged = silver.as_ref().map(|silver| silver.position(MERGED)).transpose()?;
+                Some(self.lake.caught_up(bronze, merged.flatten().as_ref()).await?)
+            }
+            None => None,
+        };
         Ok(Tables { silver, tombstones, bronze })
     }
 

@@ -1,4 +1,6 @@
-//! Other engines read every table, agree, and write beside silversmith: PyIceberg and DuckDB.
+//! Other engines read every table, agree, and write beside silversmith: PyIceberg and DuckDB, and Spark.
+
+mod spark;
 
 use std::process::Command;
 

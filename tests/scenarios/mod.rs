@@ -16,6 +16,7 @@ mod loads;
 mod merge_on_read;
 mod newer_words;
 mod partitions;
+mod other_writers;
 mod publishing;
 mod rivals;
 mod schema;

@@ -1,8 +1,9 @@
-# Sourced by moto.sh, ministack.sh and rest_catalog.sh: a service from PyPI, in a Python environment, run in DIR.
+# Sourced by moto.sh, ministack.sh, rest_catalog.sh and spark.sh: a service from PyPI, in a Python environment, run in DIR.
 #
 # The script sets service (there are SERVICE_server.py and SERVICE-requirements.txt in this folder), then venv (where to
 # install it) and the functions settings PORT (prints NAME=VALUE lines for its environment) and calls URL (makes real
-# calls, by "${clean[@]}" "$python", and fails if one does). Then: service_main "$@".
+# calls, by "${clean[@]}" "$python", and fails if one does), and complete, if more than Python's packages is to be
+# installed (harmless when repeated). Then: service_main "$@".
 # Whatever the service writes is in DIR; nothing is kept from one start to the next.
 # shellcheck shell=bash disable=SC2034,SC2154
 unset CDPATH
@@ -19,6 +20,8 @@ fail() {
 suits() { # PYTHON
   "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 11))' 2>/dev/null
 }
+
+complete() { :; }
 
 # Prints the path of the environment's python. Does nothing when it holds exactly the listed versions; builds it anew
 # when they changed or when an earlier run was cut short.
@@ -52,6 +55,7 @@ install() {
       fail "$requirements is not whole (pip's own message is above)"
     cp "$requirements" "$stamp"
   fi
+  complete >&2
   exec 8>&-
   echo "$venv/bin/python"
 }

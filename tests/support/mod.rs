@@ -4,6 +4,7 @@ pub mod answering;
 pub mod deletes;
 pub mod failing_store;
 pub mod faulty;
+pub mod lagging;
 pub mod logged;
 pub mod queued;
 pub mod queues;

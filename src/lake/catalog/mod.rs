@@ -162,8 +162,9 @@ impl CatalogError {
 /// Names tables and swaps their metadata pointer by compare-and-swap.
 ///
 /// # Contract
-/// - `load` returns the newest state that any successful `create` or `swap` has set; two
-///   reads with no swap between return equal tokens; `None` means that there is no such table.
+/// - `load` returns the newest state that any successful `create` or `swap` has set, sooner or later where
+///   [`Catalog::may_lag`]; two reads with no swap between return equal tokens; `None` means that there is no such
+///   table.
 /// - `place` returns the location of a new table's files, before its first metadata is made. `None` leaves the
 ///   choice to the caller. Repeating it is harmless; a table that was placed and not created does not exist for
 ///   `load`.
@@ -181,6 +182,11 @@ pub trait Catalog: Debug + Send + Sync {
     /// Whether the catalog writes metadata files itself, from the updates of a proposal.
     fn writes_metadata(&self) -> bool {
         false
+    }
+
+    /// Whether `load` may read from a replica, and show for some seconds a state from before the newest one.
+    fn may_lag(&self) -> bool {
+        self.writes_metadata()
     }
 
     /// The location of a new table's files, if the catalog chooses it.

@@ -241,7 +241,10 @@ impl<'a> Manifests<'a> {
     /// Merges small manifests, those of data and those of deletes each among themselves, as `commit.manifest.*` of the table properties says.
     pub(in crate::lake) async fn merge_small(&mut self) -> Result<(), LakeError> {
         let property = |key: &str| self.metadata.properties().get(key);
-        if property("commit.manifest-merge.enabled").is_some_and(|v| v == "false") {
+        // Iceberg reads all but `true` as no.
+        if property("commit.manifest-merge.enabled")
+            .is_some_and(|v| !v.eq_ignore_ascii_case("true"))
+        {
             return Ok(());
         }
         let target = property("commit.manifest.target-size-bytes")

@@ -1,13 +1,11 @@
-//! Writing Parquet data files: zstd, field ids, metrics, a file for each partition, and a new file when one is
-//! large enough.
+//! Writing Parquet data files: field ids, metrics, a file for each partition, and a new file when one is large enough.
 
 use std::collections::HashMap;
 
 use arrow::record_batch::RecordBatch;
 use iceberg::spec::Struct;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
+use super::file_properties::{ROW_GROUP_BYTES, target_file_bytes, writer_properties};
 use super::metrics::MetricsConfig;
 use super::open_file::{FileKind, OpenFile};
 use super::split::Splitter;
@@ -15,14 +13,6 @@ use super::uncommitted::Uncommitted;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
 
-/// Iceberg's `write.target-file-size-bytes` by default.
-const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
-/// Rows of a row group: what a writer holds in memory, and what a reader can skip.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// The table property for the size of row groups; no larger than [`ROW_GROUP_BYTES`].
-const ROW_GROUP_PROPERTY: &str = "write.parquet.row-group-size-bytes";
-/// Bytes of a row group, where rows are wide: the writer's memory does not follow them (I7).
-const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 /// Files open at a time, one for each partition: each holds a row group in memory, and buffers for each column.
 const OPEN_FILES: usize = 32;
 
@@ -52,8 +42,9 @@ impl DataWriter {
     /// it).
     ///
     /// # Errors
-    /// A partition spec that this version does not understand.
+    /// [`LakeError::NotWritable`]; a partition spec that this version does not understand.
     pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
+        table.check_writable()?;
         let spec = table.metadata().default_partition_spec();
         let splitter = match spec.is_unpartitioned() {
             true => None,
@@ -64,7 +55,7 @@ impl DataWriter {
             table: table.name().clone(),
             schema: schema.clone(),
             spec_id: spec.spec_id(),
-            parquet: parquet(&properties),
+            parquet: writer_properties(table.name(), &properties)?,
             metrics: MetricsConfig::of(&properties, schema, &[]),
         };
         Ok(Self {
@@ -106,7 +97,7 @@ impl DataWriter {
             None => self.open_file(partition).await?,
         };
         file.write(&self.kind, rows).await?;
-        if file.size() >= TARGET_FILE_BYTES {
+        if file.size() >= target_file_bytes(&self.properties) {
             return self.roll(file).await;
         }
         self.open.push(file);
@@ -154,15 +145,4 @@ impl DataWriter {
         }
         Ok(self.closed)
     }
-}
-
-fn parquet(properties: &HashMap<String, String>) -> WriterProperties {
-    let group_bytes = properties.get(ROW_GROUP_PROPERTY).and_then(|v| v.parse().ok());
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_max_row_group_bytes(Some(
-            group_bytes.unwrap_or(ROW_GROUP_BYTES).clamp(1, ROW_GROUP_BYTES),
-        ))
-        .build()
 }

@@ -1,6 +1,7 @@
 //! Writing data files: Parquet with field ids and metrics, and the ownership of what was written.
 
 pub mod data;
+mod file_properties;
 mod file_ref;
 mod metrics;
 mod open_file;
