@@ -32,8 +32,8 @@ use async_trait::async_trait;
 
 pub use error::MergeError;
 pub use local::LocalEngine;
-pub use rules::{MergeMode, MergeRules, NullKeys};
 pub use lookup::index::{IndexSettings, IndexUse};
+pub use rules::{MergeMode, MergeRules, NullKeys};
 
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;

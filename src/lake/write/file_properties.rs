@@ -18,7 +18,7 @@ const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 const ROW_GROUP: &str = "write.parquet.row-group-size-bytes";
 /// Bytes of a row group at most, where rows are wide: the writer's memory does not follow them (I7).
-const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 const PAGE: &str = "write.parquet.page-size-bytes";
 const PAGE_ROWS: &str = "write.parquet.page-row-limit";
 const DICTIONARY: &str = "write.parquet.dict-size-bytes";
