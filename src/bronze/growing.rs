@@ -75,8 +75,7 @@ impl Bronze {
         table: Option<&TableSchema>,
     ) -> Result<Layout, Stop> {
         let table = table.map(|schema| &**schema.arrow());
-        lay_out(reader, &self.settings.declared, table, self.settings.schema_change)
-            .map_err(|error| Stop::format(object, error))
+        lay_out(reader, &self.settings.feed, table).map_err(|error| Stop::format(object, error))
     }
 
     /// The table, created with the columns of the first object where it does not exist.

@@ -12,6 +12,7 @@ use clap::Args;
 use super::check::columns_of;
 use super::exit::Usage;
 use super::output::say;
+use crate::format::feed::Feed;
 use crate::format::{self, FormatSettings, Limits};
 use crate::lake::type_name;
 
@@ -44,7 +45,7 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
 /// The text of a configuration for files like this one.
 fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
     let format = FormatSettings::default();
-    let columns = columns_of(file, &format, &Default::default())?;
+    let columns = columns_of(file, &format, &Feed::default())?;
     if columns.is_empty() {
         let why = format!("{} is empty; a sample needs at least a header line", file.display());
         return Err(Usage(why).into());

@@ -124,9 +124,32 @@ pub struct CsvSection {
     pub header: Option<bool>,
     /// Texts that mean null.
     pub null_values: Option<Vec<String>>,
-    /// Declared types, by the table's column name.
+    /// What is said about columns, by the table's column name.
     #[serde(default)]
-    pub columns: BTreeMap<String, String>,
+    pub columns: BTreeMap<String, ColumnSection>,
+}
+
+/// See [`crate::format::feed::ColumnSettings`].
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write a type, such as \"long\", or { type = \"long\", from = \"Header\" }"
+)]
+pub enum ColumnSection {
+    /// Its type alone.
+    Type(String),
+    /// More than that.
+    Table(ColumnTable),
+}
+
+/// See [`ColumnSection`].
+#[derive(Debug, Default, Deserialize)]
+pub struct ColumnTable {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Its header.
+    pub from: Option<String>,
 }
 
 /// See [`crate::bronze::BronzeSettings`].

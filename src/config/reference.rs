@@ -304,7 +304,19 @@ const CSV: &[Key] = &[
         "pipeline.csv.columns.*",
         Form::Text,
         Absent::Depends("inferred from the first file"),
-        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`",
+        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`; or a table of the next keys, as `amount = { type = \"double\", from = \"Amount (EUR)\" }`",
+    ),
+    key(
+        "pipeline.csv.columns.*.type",
+        Form::Text,
+        Absent::Depends("inferred from the first file"),
+        "the type",
+    ),
+    key(
+        "pipeline.csv.columns.*.from",
+        Form::Text,
+        Absent::Depends("the header of the file that brought the column"),
+        "the header of the column in the files. Files with the header that the column began with are read as well",
     ),
 ];
 

@@ -126,13 +126,12 @@ impl TableSchema {
     }
 
     /// Whether files written under this schema fit `other`: it has every column of this one, with the same name,
-    /// id and type.
+    /// id, type and documentation. Two writers may add a column of one name at a time, and mean different ones.
     pub fn fits_into(&self, other: &Self) -> bool {
         self.iceberg.as_struct().fields().iter().all(|field| {
-            other
-                .iceberg
-                .field_by_id(field.id)
-                .is_some_and(|o| o.name == field.name && o.field_type == field.field_type)
+            other.iceberg.field_by_id(field.id).is_some_and(|o| {
+                o.name == field.name && o.field_type == field.field_type && o.doc == field.doc
+            })
         })
     }
 

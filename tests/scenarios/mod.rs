@@ -3,6 +3,7 @@
 mod announcing;
 mod bad_input;
 mod checkpoints;
+mod columns;
 mod convergence;
 mod events;
 mod expiry;

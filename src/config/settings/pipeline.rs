@@ -1,20 +1,18 @@
 //! `[[pipeline]]`: one route, from objects to gold.
 
-use std::collections::BTreeMap;
-
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use super::csv::csv;
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
-use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
+use crate::config::file::{BatchSection, GoldSection, PipelineSection, SilverSection};
 use crate::config::memory::Memory;
-use crate::format::csv::Dialect;
-use crate::format::layout::SchemaChange;
+use crate::format::feed::{Feed, SchemaChange};
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
-use crate::lake::{TableName, arrow_type};
+use crate::lake::TableName;
 use crate::merge::{MergeRules, NullKeys};
 use crate::silver::{OnBronzeDelete, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
@@ -68,15 +66,14 @@ pub(super) fn pipeline(
             ("fail", SchemaChange::Fail),
         ]),
     );
-    let (dialect, declared) = csv(resolver, index, &section.csv);
+    let (dialect, columns) = csv(resolver, index, &section.csv);
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
         format: FormatSettings::Csv(dialect),
-        declared,
-        schema_change,
+        feed: Feed { columns, change: schema_change },
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
@@ -120,47 +117,6 @@ fn check_location(glob: &str, on_s3: bool) -> Result<(), &'static str> {
         None => {}
     }
     Ok(())
-}
-
-fn csv(
-    resolver: &mut Resolver,
-    index: usize,
-    section: &CsvSection,
-) -> (Dialect, BTreeMap<String, arrow::datatypes::DataType>) {
-    let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
-    let delimiter =
-        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
-            match text.as_bytes() {
-                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-                _ => Err(format!("`{text}` is not one ASCII character")),
-            }
-        });
-    let mut declared = BTreeMap::new();
-    for (column, kind) in &section.columns {
-        let plain = crate::format::names::column_names([column.as_str()]);
-        if plain != [column.clone()] {
-            resolver.say(
-                key(&format!("columns.{column}")),
-                format!("write the column's name in the table: `{}`", plain[0]),
-            );
-        }
-        match arrow_type(kind) {
-            Some(kind) => {
-                declared.insert(column.clone(), kind);
-            }
-            None => resolver.say(
-                key(&format!("columns.{column}")),
-                format!("`{kind}` is not a type; write boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz or string"),
-            ),
-        }
-    }
-    let default = Dialect::default();
-    let dialect = Dialect {
-        delimiter,
-        header: section.header.unwrap_or(default.header),
-        null_values: section.null_values.clone().unwrap_or(default.null_values),
-    };
-    (dialect, declared)
 }
 
 fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> BatchLimits {

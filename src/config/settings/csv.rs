@@ -1,0 +1,75 @@
+//! `[pipeline.csv]`: how the files are written, and what is said about their columns.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+
+use super::resolver::Resolver;
+use crate::config::file::{ColumnSection, CsvSection};
+use crate::format::csv::Dialect;
+use crate::format::feed::ColumnSettings;
+use crate::format::names::column_names;
+use crate::lake::arrow_type;
+
+/// Columns by their name in the table.
+type Columns = BTreeMap<String, ColumnSettings>;
+
+pub(super) fn csv(
+    resolver: &mut Resolver,
+    index: usize,
+    section: &CsvSection,
+) -> (Dialect, Columns) {
+    let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
+    let delimiter =
+        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
+            match text.as_bytes() {
+                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+                _ => Err(format!("`{text}` is not one ASCII character")),
+            }
+        });
+    let default = Dialect::default();
+    let dialect = Dialect {
+        delimiter,
+        header: section.header.unwrap_or(default.header),
+        null_values: section.null_values.clone().unwrap_or(default.null_values),
+    };
+    (dialect, columns(resolver, index, section))
+}
+
+fn columns(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Columns {
+    let mut columns = Columns::new();
+    let mut headers: BTreeMap<&str, &str> = BTreeMap::new();
+    for (column, said) in &section.columns {
+        let key = format!("pipeline[{index}].csv.columns.{column}");
+        let plain = column_names([column.as_str()]);
+        if plain != [column.clone()] {
+            resolver.say(&key, format!("write the column's name in the table: `{}`", plain[0]));
+        }
+        let (kind, from, at) = match said {
+            ColumnSection::Type(kind) => (Some(kind), None, key.clone()),
+            ColumnSection::Table(table) => {
+                (table.kind.as_ref(), table.from.as_deref(), format!("{key}.type"))
+            }
+        };
+        if let Some(other) = from.and_then(|from| headers.insert(from, column)) {
+            resolver
+                .say(format!("{key}.from"), format!("column `{other}` is from that header, too"));
+        }
+        columns.insert(
+            column.clone(),
+            ColumnSettings {
+                kind: kind.and_then(|kind| declared(resolver, &at, kind)),
+                from: from.map(str::to_owned),
+            },
+        );
+    }
+    columns
+}
+
+fn declared(resolver: &mut Resolver, key: &str, kind: &str) -> Option<DataType> {
+    let found = arrow_type(kind);
+    if found.is_none() {
+        resolver.say(key, format!("`{kind}` is not a type; write boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz or string"));
+    }
+    found
+}

@@ -1,0 +1,42 @@
+//! What a pipeline says about the columns of its files.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+
+/// What to do with columns that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SchemaChange {
+    /// They are added to the table.
+    #[default]
+    Evolve,
+    /// Their cells go to `_rescued`.
+    Rescue,
+    /// The object is rejected.
+    Fail,
+}
+
+/// What is said about one column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnSettings {
+    /// Its type; none: it is inferred.
+    pub kind: Option<DataType>,
+    /// Its header in the files; none: the column is found by the header that it began with.
+    pub from: Option<String>,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Feed {
+    /// Columns by their name in the table.
+    pub columns: BTreeMap<String, ColumnSettings>,
+    /// What to do about columns that come and go.
+    pub change: SchemaChange,
+}
+
+impl Feed {
+    /// The declared type of a column.
+    pub fn declared(&self, column: &str) -> Option<&DataType> {
+        self.columns.get(column)?.kind.as_ref()
+    }
+}
