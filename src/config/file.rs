@@ -124,6 +124,10 @@ pub struct CsvSection {
     pub header: Option<bool>,
     /// Texts that mean null.
     pub null_values: Option<Vec<String>>,
+    /// Lines before the header.
+    pub skip_lines: Option<u64>,
+    /// One character.
+    pub comment: Option<String>,
     /// What is said about columns, by the table's column name.
     #[serde(default)]
     pub columns: BTreeMap<String, ColumnSection>,
@@ -159,6 +163,10 @@ pub struct BronzeSection {
     pub table: String,
     /// `evolve`, `rescue` or `fail`.
     pub schema_change: Option<String>,
+    /// Columns that the table may have.
+    pub max_columns: Option<usize>,
+    /// Columns that one file may add.
+    pub max_new_columns: Option<usize>,
 }
 
 /// See [`crate::silver::SilverSettings`].

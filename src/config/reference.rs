@@ -301,6 +301,18 @@ const CSV: &[Key] = &[
     ),
     key("pipeline.csv.null_values", Form::Texts, Absent::Value("[\"\"]"), "texts that mean null"),
     key(
+        "pipeline.csv.skip_lines",
+        Form::Integer,
+        Absent::Value("0"),
+        "lines before the header, or else before the first record, that are skipped",
+    ),
+    key(
+        "pipeline.csv.comment",
+        Form::Text,
+        Absent::Off,
+        "one ASCII character, such as `#`: lines that begin with it are skipped",
+    ),
+    key(
         "pipeline.csv.columns.*",
         Form::Text,
         Absent::Depends("inferred from the first file"),
@@ -332,6 +344,18 @@ const BRONZE: &[Key] = &[
         Form::OneOf(&["evolve", "rescue", "fail"]),
         Absent::Value("\"evolve\""),
         "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
+    ),
+    key(
+        "pipeline.bronze.max_columns",
+        Form::Integer,
+        Absent::Value("4096"),
+        "columns of the table, beside silversmith's own; a file that would add more is rejected",
+    ),
+    key(
+        "pipeline.bronze.max_new_columns",
+        Form::Integer,
+        Absent::Value("100"),
+        "columns that one file may add to a table that exists; a file that would add more is rejected",
     ),
 ];
 

@@ -26,12 +26,36 @@ pub struct ColumnSettings {
 }
 
 /// See the module.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feed {
     /// Columns by their name in the table.
     pub columns: BTreeMap<String, ColumnSettings>,
     /// What to do about columns that come and go.
     pub change: SchemaChange,
+    /// What parts the fields of a line, unless a file names another one; none in a format without.
+    pub delimiter: Option<char>,
+    /// Whether the first line names the columns.
+    pub header: bool,
+    /// Columns without which a file is rejected.
+    pub required: Vec<String>,
+    /// Columns that the table may have, silversmith's own not counted.
+    pub max_columns: usize,
+    /// Columns that one file may add to a table that exists.
+    pub max_new_columns: usize,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            columns: BTreeMap::new(),
+            change: SchemaChange::default(),
+            delimiter: Some(','),
+            header: true,
+            required: vec![],
+            max_columns: 4_096,
+            max_new_columns: 100,
+        }
+    }
 }
 
 impl Feed {

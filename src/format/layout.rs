@@ -9,6 +9,7 @@ use super::feed::{Feed, SchemaChange};
 use super::infer::infer;
 use super::matching::matched;
 use super::names::documentation;
+use super::plausible::check;
 use super::{FormatError, RowReader};
 
 /// For each column of a file, by its index: the table's column, or none: `_rescued`.
@@ -32,7 +33,9 @@ pub fn lay_out(
     table: Option<&Schema>,
 ) -> Result<Layout, FormatError> {
     let mut layout = Layout::default();
-    for (index, name) in matched(reader.originals(), feed, table).into_iter().enumerate() {
+    let names = matched(reader.originals(), feed, table);
+    check(reader, &names, feed, table)?;
+    for (index, name) in names.into_iter().enumerate() {
         let present = table.and_then(|t| t.field_with_name(&name).ok());
         let kind = match present {
             Some(field) => Some(field.data_type().clone()),
@@ -50,6 +53,7 @@ pub fn lay_out(
         layout.names.push(name);
         layout.kinds.push(kind);
     }
+    layout.check_width(feed, table)?;
     if feed.change == SchemaChange::Fail
         && let Some(missing) = table.and_then(|t| missing(t, &layout.names))
     {
@@ -59,6 +63,21 @@ pub fn lay_out(
 }
 
 impl Layout {
+    /// Refuses columns that are too many for the table.
+    fn check_width(&self, feed: &Feed, table: Option<&Schema>) -> Result<(), FormatError> {
+        let own = |name: &str| name.starts_with('_');
+        let names = table.iter().flat_map(|t| t.fields()).map(|field| field.name());
+        let (new, present) = (self.new_columns.len(), names.filter(|name| !own(name)).count());
+        let wide = |setting, limit| Err(FormatError::TableTooWide { new, present, setting, limit });
+        if present > 0 && new > feed.max_new_columns {
+            return wide("bronze.max_new_columns", feed.max_new_columns);
+        }
+        if new > 0 && present + new > feed.max_columns {
+            return wide("bronze.max_columns", feed.max_columns);
+        }
+        Ok(())
+    }
+
     /// The type of a new column: as declared, or as the sample has it.
     fn new_kind(
         &mut self,

@@ -3,7 +3,7 @@
 //! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
 //! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings.
 //! All else is free of formats: [`infer`] finds types, `matching` finds the table's column for each
-//! header, [`layout`] says which column goes where, [`typed`] casts and rescues, [`names`] makes column
+//! header, `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts and rescues, [`names`] makes column
 //! names, `guard` refuses bytes that are not text. All of it is synchronous, and knows neither stores nor tables.
 
 pub mod csv;
@@ -15,6 +15,8 @@ pub mod layout;
 mod matching;
 pub mod names;
 mod open;
+mod plausible;
+mod preamble;
 pub mod typed;
 
 use std::fmt::Debug;

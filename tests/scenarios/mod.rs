@@ -14,6 +14,7 @@ mod leftovers;
 mod listing;
 mod loads;
 mod newer_words;
+mod other_feeds;
 mod publishing;
 mod rivals;
 mod schema;

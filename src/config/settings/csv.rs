@@ -12,7 +12,7 @@ use crate::format::names::column_names;
 use crate::lake::arrow_type;
 
 /// Columns by their name in the table.
-type Columns = BTreeMap<String, ColumnSettings>;
+pub(super) type Columns = BTreeMap<String, ColumnSettings>;
 
 pub(super) fn csv(
     resolver: &mut Resolver,
@@ -20,19 +20,23 @@ pub(super) fn csv(
     section: &CsvSection,
 ) -> (Dialect, Columns) {
     let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
-    let delimiter =
-        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
-            match text.as_bytes() {
-                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-                _ => Err(format!("`{text}` is not one ASCII character")),
-            }
-        });
+    let byte = |text: &str| match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => Err(format!("`{text}` is not one ASCII character")),
+    };
     let default = Dialect::default();
+    let delimiter = section.delimiter.as_deref();
+    let comment = section.comment.as_deref();
     let dialect = Dialect {
-        delimiter,
+        delimiter: resolver.parsed(&key("delimiter"), delimiter, default.delimiter, byte),
         header: section.header.unwrap_or(default.header),
         null_values: section.null_values.clone().unwrap_or(default.null_values),
+        skip_lines: section.skip_lines.unwrap_or(default.skip_lines),
+        comment: resolver.parsed(&key("comment"), comment, None, |text| byte(text).map(Some)),
     };
+    if dialect.comment == Some(dialect.delimiter) {
+        resolver.say(key("comment"), "it is the delimiter, too");
+    }
     (dialect, columns(resolver, index, section))
 }
 

@@ -2,13 +2,14 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::csv::csv;
+use super::csv::{Columns, csv};
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, GoldSection, PipelineSection, SilverSection};
 use crate::config::memory::Memory;
+use crate::format::csv::Dialect;
 use crate::format::feed::{Feed, SchemaChange};
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
@@ -72,8 +73,8 @@ pub(super) fn pipeline(
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
+        feed: feed(section, &dialect, columns, schema_change),
         format: FormatSettings::Csv(dialect),
-        feed: Feed { columns, change: schema_change },
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
@@ -117,6 +118,29 @@ fn check_location(glob: &str, on_s3: bool) -> Result<(), &'static str> {
         None => {}
     }
     Ok(())
+}
+
+fn feed(
+    section: &PipelineSection,
+    dialect: &Dialect,
+    columns: Columns,
+    change: SchemaChange,
+) -> Feed {
+    let default = Feed::default();
+    // Keys are columns of bronze unless `select` makes them; a null is a key where null is a value.
+    let keys = section
+        .silver
+        .as_ref()
+        .filter(|silver| silver.select.is_none() && silver.null_keys.as_deref() != Some("equal"));
+    Feed {
+        columns,
+        change,
+        delimiter: Some(char::from(dialect.delimiter)),
+        header: dialect.header,
+        required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
+        max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
+        max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
+    }
 }
 
 fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> BatchLimits {
