@@ -260,7 +260,8 @@ async fn silver(
     let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
-    match settings.rules.rows.query(&context, &schema, &settings.rules.kept()).await {
+    let (kept, exact) = (settings.rules.kept(), &settings.rules.exact);
+    match settings.rules.rows.query(&context, &schema, &kept, exact).await {
         Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
         Err(error) => findings.fail(&what, chain(&error)),
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
+use super::infer::Role;
+
 /// What to do with columns that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SchemaChange {
@@ -38,6 +40,10 @@ pub struct Feed {
     pub header: bool,
     /// Columns without which a file is rejected.
     pub required: Vec<String>,
+    /// Columns that are parts of a key.
+    pub keys: Vec<String>,
+    /// Columns that say which row is newer.
+    pub order: Vec<String>,
     /// Columns that the table may have, silversmith's own not counted.
     pub max_columns: usize,
     /// Columns that one file may add to a table that exists.
@@ -52,6 +58,8 @@ impl Default for Feed {
             delimiter: Some(','),
             header: true,
             required: vec![],
+            keys: vec![],
+            order: vec![],
             max_columns: 4_096,
             max_new_columns: 100,
         }
@@ -62,5 +70,15 @@ impl Feed {
     /// The declared type of a column.
     pub fn declared(&self, column: &str) -> Option<&DataType> {
         self.columns.get(column)?.kind.as_ref()
+    }
+
+    /// What a column is for.
+    pub fn role(&self, column: &str) -> Role {
+        let has = |columns: &[String]| columns.iter().any(|name| name == column);
+        match (has(&self.keys), has(&self.order)) {
+            (true, _) => Role::Key,
+            (false, true) => Role::Order,
+            (false, false) => Role::Plain,
+        }
     }
 }

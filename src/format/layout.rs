@@ -89,7 +89,7 @@ impl Layout {
         let has_values = sample.is_some_and(|sample| sample.null_count() < sample.len());
         match (feed.declared(name), sample) {
             (Some(declared), _) => declared.clone(),
-            (None, Some(sample)) if has_values => infer(sample),
+            (None, Some(sample)) if has_values => infer(sample, feed.role(name)),
             (None, _) => {
                 self.without_values.push(name.to_owned());
                 DataType::Utf8

@@ -6,6 +6,7 @@
 //! header, `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts and rescues, [`names`] makes column
 //! names, `guard` refuses bytes that are not text. All of it is synchronous, and knows neither stores nor tables.
 
+mod cast;
 pub mod csv;
 mod error;
 pub mod feed;

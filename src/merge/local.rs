@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
@@ -23,7 +25,7 @@ use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::write::data::DataWriter;
 use crate::lake::{Lake, Uncommitted, storable};
 use crate::sql::SqlError;
-use crate::sql::select::{BRONZE, DELETED};
+use crate::sql::select::{BRONZE, DELETED, MISFIT};
 use crate::sql::session::session;
 
 /// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
@@ -58,10 +60,15 @@ impl LocalEngine {
         let what = format!("silver table {}: its SQL", task.rules.table);
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
-        let query = task.rules.rows.query(&context, &plain(source.arrow()), &kept).await?;
+        let rows = &task.rules.rows;
+        let query = rows.query(&context, &plain(source.arrow()), &kept, &task.rules.exact).await?;
         let rows = query.execute_stream().await.map_err(|e| SqlError::of(&what, e))?;
         let fields = rows.schema();
-        let output = fields.fields().iter().filter(|f| f.name() != DELETED).cloned();
+        let output = fields
+            .fields()
+            .iter()
+            .filter(|f| ![DELETED, MISFIT].contains(&f.name().as_str()))
+            .cloned();
         let schema = Schema::new(output.collect::<Vec<_>>());
         Ok((Arc::new(storable(&schema)), rows))
     }
@@ -82,10 +89,8 @@ impl LocalEngine {
             Newest::new(schema, &rules.keys, &rules.order, rules.null_keys).map_err(arrow)?;
         let failed = |e| SqlError::of(&format!("silver table {table}: its SQL"), e);
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
-            let deleted = match batch.column_by_name(DELETED) {
-                Some(deleted) => deleted.as_boolean().clone(),
-                None => BooleanArray::from(vec![false; batch.num_rows()]),
-            };
+            let batch = fitting(batch, &mut newest.misfit_rows).map_err(arrow)?;
+            let deleted = flags(&batch, DELETED);
             newest.push(conform(table, batch, schema)?, &deleted, share).map_err(arrow)?;
         }
         Ok(newest)
@@ -110,6 +115,8 @@ impl LocalEngine {
             let newest = self.newest(&task.rules, schema.arrow(), rows, share).await?;
             counts.source += newest.rows;
             counts.null_keys += newest.null_key_rows;
+            // Each pass reads all rows.
+            counts.misfits = newest.misfit_rows;
             let (gone, live): (Vec<_>, Vec<_>) =
                 newest.sorted().into_iter().map(|(_, w)| w).partition(|w| w.deleted);
             counts.inserted += live.len() as u64;
@@ -134,6 +141,8 @@ impl LocalEngine {
         let mut newest = self.newest(rules, target.schema.arrow(), rows, task.share).await?;
         counts.source = newest.rows;
         counts.null_keys = newest.null_key_rows;
+        // Each pass over the range reads all of its rows: the first counts them.
+        counts.misfits = if task.share.index == 0 { newest.misfit_rows } else { 0 };
         let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
         let newest = Arc::new(newest);
         if newest.is_empty() {
@@ -158,6 +167,26 @@ impl LocalEngine {
             tombstones.write(&newest, &to_remember, rules).await?;
         }
         Ok(applied)
+    }
+}
+
+/// A column of flags; where there is none, none is set.
+fn flags(batch: &RecordBatch, name: &str) -> BooleanArray {
+    match batch.column_by_name(name) {
+        Some(flags) => flags.as_boolean().clone(),
+        None => BooleanArray::from(vec![false; batch.num_rows()]),
+    }
+}
+
+/// The rows whose key and order are what their file said. The others are counted.
+fn fitting(batch: RecordBatch, misfits: &mut u64) -> Result<RecordBatch, ArrowError> {
+    let misfit = flags(&batch, MISFIT);
+    match misfit.true_count() {
+        0 => Ok(batch),
+        found => {
+            *misfits += found as u64;
+            filter_record_batch(&batch, &not(&misfit)?)
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Newest {
     pub rows: u64,
     /// Rows skipped because of a null in their key.
     pub null_key_rows: u64,
+    /// Rows that were not pushed, because a cell of their key or order was rescued.
+    pub misfit_rows: u64,
 }
 
 /// Rows that may be held beyond twice the winners before losers are dropped.
@@ -69,6 +71,7 @@ impl Newest {
             held_rows: 0,
             rows: 0,
             null_key_rows: 0,
+            misfit_rows: 0,
         })
     }
 

@@ -12,6 +12,9 @@ use crate::lake::{
 use crate::merge::{Counts, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
+/// The rows that were not merged since silver was built: a table property.
+const MISFITS: &str = "silversmith.misfits";
+
 /// What happened to the deleted keys of a merge.
 enum Remembered {
     /// They are in their table, if there were any; this is its newest state.
@@ -56,7 +59,8 @@ impl Silver {
                 return Ok(None);
             }
         }
-        let properties = self.properties(&counts, end);
+        let properties = self.properties(&counts, end, (&target, rebuild));
+        self.warn_of_misfits(&counts);
         let change = changed(add, remove, rebuild, properties).with_schema(schema);
         match self.lake.commit(&target, change).await? {
             CommitOutcome::Committed { table, snapshot } => {
@@ -64,7 +68,7 @@ impl Silver {
                     table = %self.settings.rules.table, snapshot = snapshot.0,
                     bronze_snapshot = end.map(|end| end.snapshot.0), inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, "silver merged"
+                    null_keys = counts.null_keys, misfits = counts.misfits, "silver merged"
                 );
                 tables.silver = Some(table);
                 Ok(Some((snapshot, counts)))
@@ -83,13 +87,33 @@ impl Silver {
         own
     }
 
-    fn properties(&self, counts: &Counts, end: Option<&Position>) -> CommitProperties {
+    fn warn_of_misfits(&self, counts: &Counts) {
+        if counts.misfits > 0 {
+            tracing::warn!(
+                table = %self.settings.rules.table, bronze = %self.settings.bronze, rows = counts.misfits,
+                "rows are not merged: a cell of their key or order_by does not fit its type and is in _rescued; declare the type that fits, or fix the files"
+            );
+        }
+    }
+
+    /// Of the table, whether it is rebuilt: its count of misfits begins anew then.
+    fn properties(
+        &self,
+        counts: &Counts,
+        end: Option<&Position>,
+        (target, rebuild): (&Table, bool),
+    ) -> CommitProperties {
         let mut table = self.own_properties();
         if let Some(end) = end {
             properties::set_position(&mut table, MERGED, end);
         }
         let mut summary = table.clone();
         summary.extend(counts.properties());
+        let before = misfits(target);
+        let misfits = before.filter(|_| !rebuild).unwrap_or_default() + counts.misfits;
+        if before.is_some() || misfits > 0 {
+            table.insert(MISFITS.to_owned(), misfits.to_string());
+        }
         CommitProperties { layer: Layer::Silver, summary, table }
     }
 
@@ -120,6 +144,12 @@ impl Silver {
             CommitOutcome::Unknown(unknown) => Err(SilverError::Lake(unknown.into())),
         }
     }
+}
+
+/// The rows of bronze that were not merged into this silver table, because a cell of their key or order was
+/// rescued; none where no merge has counted them.
+pub fn misfits(silver: &Table) -> Option<u64> {
+    silver.property(MISFITS)?.parse().ok()
 }
 
 fn changed(

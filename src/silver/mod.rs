@@ -27,6 +27,7 @@ use crate::merge::{Counts, MergeEngine, MergeTask};
 use range::Range;
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
+pub use commit::misfits;
 pub use error::SilverError;
 pub use settings::{OnBronzeDelete, SilverSettings, whole_order};
 

@@ -3,6 +3,8 @@
 //! I5 needs silver to be a function of the *set* of bronze rows. A projection, a filter and
 //! immutable functions are; aggregates, windows, LIMIT and the clock are not.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
@@ -21,9 +23,14 @@ pub const BRONZE: &str = "bronze";
 /// The column that says whether a row deletes its key.
 pub const DELETED: &str = "__silversmith_deleted";
 
+/// The column that says whether a cell of a key or of the order was rescued.
+pub const MISFIT: &str = "__silversmith_misfit";
+/// The bronze column with what did not fit, as JSON.
+const RESCUED: &str = "_rescued";
+
 /// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
 /// row.
-const NOT_SELECTED: [&str; 2] = ["_ingested_at", "_rescued"];
+const NOT_SELECTED: [&str; 1] = ["_ingested_at"];
 
 /// A row-wise query over `bronze`; by default, its rows as they are.
 #[derive(Debug, Clone, Default)]
@@ -54,12 +61,14 @@ impl Rowwise {
     }
 
     /// The query over the table registered as `bronze`: what `select` says, then those of `kept`
-    /// that it leaves out, then [`DELETED`].
+    /// that it leaves out, then [`DELETED`] and [`MISFIT`]. Of `kept`, those in `exact` must be what the file
+    /// said.
     pub async fn query(
         &self,
         context: &SessionContext,
         bronze: &SchemaRef,
         kept: &[String],
+        exact: &[String],
     ) -> Result<DataFrame, SqlError> {
         let statement = match &self.select {
             Some(statement) => statement.clone(),
@@ -80,7 +89,8 @@ impl Rowwise {
                 missing.push(column.clone());
             }
         }
-        let plan = self.plan(context, self.with_columns(statement, &missing)?).await?;
+        let misfit = misfit(bronze, &sources(selected.logical_plan(), exact));
+        let plan = self.plan(context, self.with_columns(statement, &missing, &misfit)?).await?;
         self.check_functions(plan.logical_plan())?;
         Ok(plan)
     }
@@ -103,6 +113,7 @@ impl Rowwise {
         &self,
         mut statement: Statement,
         missing: &[String],
+        misfit: &str,
     ) -> Result<Statement, SqlError> {
         let deleted = match &self.delete_when {
             Some(expression) => format!("coalesce(({expression}), false)"),
@@ -118,9 +129,11 @@ impl Rowwise {
                 let either = format!("({filter}) OR coalesce(({delete_when}), false)");
                 select.selection = Some(expression(&self.what, &either)?);
             }
-            let expr = expression(&self.what, &deleted)?;
-            let alias = Ident::with_quote('"', DELETED);
-            select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            for (sql, alias) in [(deleted.as_str(), DELETED), (misfit, MISFIT)] {
+                let expr = expression(&self.what, sql)?;
+                let alias = Ident::with_quote('"', alias);
+                select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            }
         }
         Ok(statement)
     }
@@ -166,6 +179,42 @@ impl Rowwise {
 
     fn not_allowed(&self, why: String) -> SqlError {
         SqlError::NotAllowed { what: self.what.clone(), why }
+    }
+}
+
+/// The bronze columns that make these output columns.
+fn sources(selected: &LogicalPlan, outputs: &[String]) -> BTreeSet<String> {
+    let mut sources = BTreeSet::new();
+    for output in outputs {
+        let made = match selected {
+            LogicalPlan::Projection(of) => {
+                of.expr.iter().find(|expr| expr.schema_name().to_string() == *output)
+            }
+            _ => None,
+        };
+        match made {
+            Some(expr) => sources.extend(expr.column_refs().into_iter().map(|c| c.name.clone())),
+            // It is the column of that name.
+            None => drop(sources.insert(output.clone())),
+        }
+    }
+    sources
+}
+
+/// The SQL that finds rows of which a cell of these columns was rescued, alone or with its whole row.
+/// In JSON a quote inside a text is escaped, so the pattern finds keys only.
+fn misfit(bronze: &SchemaRef, sources: &BTreeSet<String>) -> String {
+    let has = |name: &str| bronze.field_with_name(name).is_ok();
+    let mut conditions = Vec::new();
+    for source in sources.iter().filter(|source| has(RESCUED) && has(source)) {
+        let column = source.replace('"', "\"\"");
+        let key = source.replace('\'', "''").replace('_', "\\_");
+        conditions.push(format!("{RESCUED} LIKE '%\"{key}\":%'"));
+        conditions.push(format!("(\"{column}\" IS NULL AND {RESCUED} LIKE '%\"\\_record\":%')"));
+    }
+    match conditions.is_empty() {
+        true => "false".to_owned(),
+        false => format!("coalesce({}, false)", conditions.join(" OR ")),
     }
 }
 

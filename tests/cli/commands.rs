@@ -120,7 +120,7 @@ fn init_writes_a_configuration_that_runs() {
         "csv",
         "SELECT order_id, amount FROM silver.orders_2026 ORDER BY 1",
     ]);
-    assert_eq!(rows, "order_id,amount\n1,9.5\n2,7.25\n");
+    assert_eq!(rows, "order_id,amount\n1,9.50\n2,7.25\n");
     redacted().bind(|| {
         insta::assert_snapshot!("init_again", folder.seen(&["init", "raw/Orders 2026.csv"]))
     });

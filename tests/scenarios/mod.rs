@@ -20,4 +20,5 @@ mod rivals;
 mod schema;
 mod silver;
 mod time_travel;
+mod types;
 mod worker;

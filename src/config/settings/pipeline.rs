@@ -138,6 +138,8 @@ fn feed(
         delimiter: Some(char::from(dialect.delimiter)),
         header: dialect.header,
         required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
+        keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
+        order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
         max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
         max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
     }
@@ -229,6 +231,7 @@ fn silver(
             table,
             keys: section.keys.clone(),
             order: whole_order(&section.order_by),
+            exact: section.keys.iter().chain(&section.order_by).cloned().collect(),
             rows: rows.unwrap_or_default(),
             null_keys,
             merge_cost: memory.merge(),
