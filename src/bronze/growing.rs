@@ -36,13 +36,14 @@ impl Bronze {
         opened: OpenObject,
         growing: &mut Growing,
     ) -> Result<LaidOut, Stop> {
-        let OpenObject { object, reader } = opened;
+        let OpenObject { object, sequence, reader } = opened;
         if !growing.seen.insert(object.id.clone()) {
             return Err(Stop::Repeated(object.id));
         }
         // A file without rows brings no columns: their types would be guesses from nothing.
         if reader.sample().is_none() {
-            return Ok(LaidOut { object, reader, layout: Layout::default(), target: None });
+            let layout = Layout::default();
+            return Ok(LaidOut { object, sequence, reader, layout, target: None });
         }
         let loaded = || growing.table.as_ref().map(|table| table.schema().clone());
         let known = growing.schema.clone().or_else(loaded);
@@ -65,7 +66,7 @@ impl Bronze {
         let extended = schema.extended(table.name(), &needed, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);
         growing.schema = Some(schema.clone());
-        Ok(LaidOut { object, reader, layout, target: Some((table, schema)) })
+        Ok(LaidOut { object, sequence, reader, layout, target: Some((table, schema)) })
     }
 
     fn layout(

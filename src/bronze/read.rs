@@ -93,7 +93,8 @@ impl Bronze {
         let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
         let opened = tokio::task::spawn_blocking(move || format::open(&settings, input, limits));
         let reader = Stop::joined(&object, opened.await)?;
-        Ok(OpenObject { object, reader })
+        let sequence = requested.sequence(&object).map(str::to_owned);
+        Ok(OpenObject { object, sequence, reader })
     }
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
@@ -120,7 +121,7 @@ impl Bronze {
 
     /// Reads the rest of an object on a thread, and verifies that all of it was the version opened.
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
-        let LaidOut { object, mut reader, layout, target } = laid_out;
+        let LaidOut { object, sequence, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
             while let Some(raw) = reader.next_batch()? {
@@ -132,7 +133,7 @@ impl Bronze {
             Ok(())
         });
         let rows = ParsedRows::Memory(vec![]);
-        let mut parsed = Parsed { object, count: 0, rescued: 0, target, rows };
+        let mut parsed = Parsed { object, sequence, count: 0, rescued: 0, target, rows };
         let kept = self.keep(&mut parsed, &mut batches).await;
         drop(batches);
         let read = thread.await;
@@ -163,7 +164,8 @@ impl Bronze {
         while let Some(batch) = batches.recv().await {
             let Some((table, schema)) = &parsed.target else { continue };
             parsed.rescued += batch.rescued_rows() as u64;
-            let rows = rows(&self.settings.table, batch, &parsed.object, ingested_at, schema)?;
+            let from = (&parsed.object, parsed.sequence.as_deref());
+            let rows = rows(&self.settings.table, batch, from, ingested_at, schema)?;
             parsed.count += rows.num_rows() as u64;
             bytes += rows.get_array_memory_size();
             in_memory.push(rows);

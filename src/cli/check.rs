@@ -21,7 +21,7 @@ use crate::lake::{LakeError, type_name};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
-use crate::sql::select::BRONZE;
+use crate::sql::select::{BRONZE, SEQUENCE};
 use crate::sql::session::{query, session};
 use crate::wiring::{Missing, wire};
 use crate::worker::report::counted;
@@ -271,6 +271,8 @@ async fn silver(
             .order
             .iter()
             .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
+            // The next merge adds it.
+            .filter(|c| *c != SEQUENCE)
             .cloned()
             .collect();
         if !lacks.is_empty() {

@@ -28,6 +28,9 @@ pub const MISFIT: &str = "__silversmith_misfit";
 /// The bronze column with what did not fit, as JSON.
 const RESCUED: &str = "_rescued";
 
+/// The bronze column with the sequence of an object's uploads. Bronze tables of before do not have it.
+pub const SEQUENCE: &str = "_source_sequence";
+
 /// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
 /// row.
 const NOT_SELECTED: [&str; 1] = ["_ingested_at"];
@@ -80,13 +83,18 @@ impl Rowwise {
         let mut missing = Vec::new();
         for column in kept {
             if !names.contains(column) {
-                if bronze.field_with_name(column).is_err() {
+                let is_there = bronze.field_with_name(column).is_ok();
+                if !is_there && column == SEQUENCE {
+                    missing.push(("CAST(NULL AS VARCHAR)".to_owned(), column.clone()));
+                    continue;
+                }
+                if !is_there {
                     return Err(self.not_allowed(format!(
                         "bronze has no column `{column}`; its columns are {}",
                         list(bronze)
                     )));
                 }
-                missing.push(column.clone());
+                missing.push((format!("\"{}\"", column.replace('"', "\"\"")), column.clone()));
             }
         }
         let misfit = misfit(bronze, &sources(selected.logical_plan(), exact));
@@ -112,7 +120,7 @@ impl Rowwise {
     fn with_columns(
         &self,
         mut statement: Statement,
-        missing: &[String],
+        missing: &[(String, String)],
         misfit: &str,
     ) -> Result<Statement, SqlError> {
         let deleted = match &self.delete_when {
@@ -120,16 +128,14 @@ impl Rowwise {
             None => "false".to_owned(),
         };
         if let Some(select) = select_of(&mut statement) {
-            for column in missing {
-                let column = Ident::with_quote('"', column.clone());
-                select.projection.push(SelectItem::UnnamedExpr(SqlExpr::Identifier(column)));
-            }
             // A row that deletes its key passes, whatever the filter says.
             if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
                 let either = format!("({filter}) OR coalesce(({delete_when}), false)");
                 select.selection = Some(expression(&self.what, &either)?);
             }
-            for (sql, alias) in [(deleted.as_str(), DELETED), (misfit, MISFIT)] {
+            let flags = [(deleted.as_str(), DELETED), (misfit, MISFIT)];
+            let missing = missing.iter().map(|(sql, name)| (sql.as_str(), name.as_str()));
+            for (sql, alias) in missing.chain(flags) {
                 let expr = expression(&self.what, sql)?;
                 let alias = Ident::with_quote('"', alias);
                 select.projection.push(SelectItem::ExprWithAlias { expr, alias });

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -66,6 +68,8 @@ fn batch(rows: &[Row], schema: &TableSchema) -> RecordBatch {
             "_event_time" => Arc::new(
                 TimestampMicrosecondArray::from(vec![0; rows.len()]).with_timezone("+00:00"),
             ),
+            // The source has no sequences.
+            "_source_sequence" => new_null_array(&DataType::Utf8, rows.len()),
             _ => same("x"),
         }
     });

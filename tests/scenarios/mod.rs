@@ -21,4 +21,5 @@ mod schema;
 mod silver;
 mod time_travel;
 mod types;
+mod uploads;
 mod worker;
