@@ -16,7 +16,7 @@ use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError};
+use crate::format::{self, FormatError, with_path_columns};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
@@ -92,7 +92,10 @@ impl Bronze {
         }
         let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
         let opened = tokio::task::spawn_blocking(move || format::open(&settings, input, limits));
-        let reader = Stop::joined(&object, opened.await)?;
+        let mut reader = Stop::joined(&object, opened.await)?;
+        if self.settings.feed.path_columns {
+            reader = with_path_columns(reader, &object.id.uri);
+        }
         let sequence = requested.sequence(&object).map(str::to_owned);
         Ok(OpenObject { object, sequence, reader })
     }

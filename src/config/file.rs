@@ -128,6 +128,8 @@ pub struct CsvSection {
     pub skip_lines: Option<u64>,
     /// One character.
     pub comment: Option<String>,
+    /// Whether folders of the path are columns.
+    pub path_columns: Option<bool>,
     /// What is said about columns, by the table's column name.
     #[serde(default)]
     pub columns: BTreeMap<String, ColumnSection>,

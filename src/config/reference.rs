@@ -313,6 +313,12 @@ const CSV: &[Key] = &[
         "one ASCII character, such as `#`: lines that begin with it are skipped",
     ),
     key(
+        "pipeline.csv.path_columns",
+        Form::Boolean,
+        Absent::Value("false"),
+        "whether `key=value` folders of a file's path, as in `year=2024/month=01/`, are columns of its rows",
+    ),
+    key(
         "pipeline.csv.columns.*",
         Form::Text,
         Absent::Depends("inferred from the first file"),

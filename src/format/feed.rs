@@ -44,6 +44,8 @@ pub struct Feed {
     pub keys: Vec<String>,
     /// Columns that say which row is newer.
     pub order: Vec<String>,
+    /// Whether `key=value` folders of a file's path are columns of it.
+    pub path_columns: bool,
     /// Columns that the table may have, silversmith's own not counted.
     pub max_columns: usize,
     /// Columns that one file may add to a table that exists.
@@ -60,6 +62,7 @@ impl Default for Feed {
             required: vec![],
             keys: vec![],
             order: vec![],
+            path_columns: false,
             max_columns: 4_096,
             max_new_columns: 100,
         }

@@ -16,6 +16,7 @@ pub mod layout;
 mod matching;
 pub mod names;
 mod open;
+mod path_columns;
 mod plausible;
 mod preamble;
 pub mod typed;
@@ -26,6 +27,7 @@ use arrow::array::{Array, ArrayRef, StringArray};
 
 pub use error::FormatError;
 pub use open::{FormatSettings, open};
+pub use path_columns::with_path_columns;
 
 /// The most rows of a [`RawBatch`].
 pub const BATCH_ROWS: usize = 8 * 1024;

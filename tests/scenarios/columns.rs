@@ -91,3 +91,24 @@ async fn a_header_is_mapped_by_hand() {
     let rows = world.sql("SELECT id, amount FROM bronze.customers").await;
     assert_eq!(rows, ["1|1.50"]);
 }
+
+/// Folders as Hive writes them are columns, and a file's own column goes before one of its path.
+#[tokio::test]
+async fn folders_of_the_path_are_columns() {
+    let settings = "[pipeline.csv]\npath_columns = true\n";
+    let world = World::new(&format!("{CUSTOMERS}{settings}"));
+    let rows = "id,month,updated\n1,7,2026-01-01\nlonely\n";
+    world.put("year=2024/month=01/1.csv", rows, 0);
+    world.put("year=2025/2.csv", "id,updated\n2,2026-01-01\n", 1);
+    world.bronze().await;
+    let rows =
+        world.sql("SELECT id, year, month FROM bronze.customers ORDER BY _source_uri, _source_row");
+    assert_eq!(rows.await, ["1|2024|7", "null|2024|null", "2|2025|null"]);
+    // The key may be in the path.
+    let keys = CUSTOMERS.replace("[\"id\"]", "[\"id\", \"region\"]");
+    let world = World::new(&format!("{keys}{settings}"));
+    world.put("region=00/1.csv", "id,updated\n1,2026-01-01\n", 0);
+    world.bronze().await;
+    assert_eq!(world.silver().await.counts.inserted, 1);
+    assert_eq!(world.sql("SELECT id, region FROM silver.customers").await, ["1|00"]);
+}

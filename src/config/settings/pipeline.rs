@@ -140,6 +140,7 @@ fn feed(
         required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
         keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
         order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
+        path_columns: section.csv.path_columns.unwrap_or(default.path_columns),
         max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
         max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
     }
