@@ -128,6 +128,13 @@ pub struct CsvSection {
     pub skip_lines: Option<u64>,
     /// One character.
     pub comment: Option<String>,
+    /// What parts a number from its fraction.
+    pub decimal: Option<String>,
+    /// How dates and times are written.
+    #[serde(default)]
+    pub formats: Vec<String>,
+    /// The zone of times that name none.
+    pub timezone: Option<String>,
     /// Whether folders of the path are columns.
     pub path_columns: Option<bool>,
     /// What is said about columns, by the table's column name.
@@ -156,6 +163,9 @@ pub struct ColumnTable {
     pub kind: Option<String>,
     /// Its header.
     pub from: Option<String>,
+    /// How its dates and times are written.
+    #[serde(default)]
+    pub formats: Vec<String>,
 }
 
 /// See [`crate::bronze::BronzeSettings`].

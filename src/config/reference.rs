@@ -313,6 +313,24 @@ const CSV: &[Key] = &[
         "one ASCII character, such as `#`: lines that begin with it are skipped",
     ),
     key(
+        "pipeline.csv.decimal",
+        Form::OneOf(&[".", ","]),
+        Absent::Value("\".\""),
+        "what parts a number from its fraction. With `,` a number that has a point is rescued",
+    ),
+    key(
+        "pipeline.csv.formats",
+        Form::Texts,
+        Absent::Value("[]"),
+        "how dates and times are written, [as chrono has it](https://docs.rs/chrono/latest/chrono/format/strftime/): `[\"%d.%m.%Y %H:%M\", \"%d.%m.%Y\"]`; none: ISO 8601. What two of them read differently is rescued",
+    ),
+    key(
+        "pipeline.csv.timezone",
+        Form::Text,
+        Absent::Depends("UTC"),
+        "the zone of times that name none, as `Europe/Berlin` or `+01:00`. A time that it has twice or not at all is rescued",
+    ),
+    key(
         "pipeline.csv.path_columns",
         Form::Boolean,
         Absent::Value("false"),
@@ -335,6 +353,12 @@ const CSV: &[Key] = &[
         Form::Text,
         Absent::Depends("the header of the file that brought the column"),
         "the header of the column in the files. Files with the header that the column began with are read as well",
+    ),
+    key(
+        "pipeline.csv.columns.*.formats",
+        Form::Texts,
+        Absent::Depends("`pipeline.csv.formats`"),
+        "how the dates or times of the column are written",
     ),
 ];
 

@@ -3,15 +3,31 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-/// The values of a column of texts.
-pub(super) fn cast_text(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+use super::notation::Notation;
+
+/// The values of a column of texts, in their notation.
+pub(super) fn cast_text(
+    text: &ArrayRef,
+    kind: &DataType,
+    notation: &Notation,
+) -> Result<ArrayRef, ArrowError> {
     if kind == &DataType::Utf8 {
         return Ok(text.clone());
     }
+    if let Some(times) = notation.times(text, kind) {
+        return Ok(times);
+    }
+    let zoned = notation.zoned(kind);
+    let values = cast_plain(&notation.plain(text, kind), &zoned)?;
+    if zoned == *kind { Ok(values) } else { cast(&values, kind) }
+}
+
+/// The values of texts as programs write them.
+fn cast_plain(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     let safe = CastOptions { safe: true, ..Default::default() };
     let text = &faithful(text, kind);
     let values = cast_with_options(text, kind, &safe)?;
@@ -87,7 +103,7 @@ mod tests {
 
     fn kept(kind: &DataType, text: &str) -> bool {
         let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
-        cast_text(&column, kind).is_ok_and(|values| values.is_valid(0))
+        cast_text(&column, kind, &Notation::default()).is_ok_and(|values| values.is_valid(0))
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 
 use super::infer::Role;
+use super::notation::Notation;
 
 /// What to do with columns that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +26,8 @@ pub struct ColumnSettings {
     pub kind: Option<DataType>,
     /// Its header in the files; none: the column is found by the header that it began with.
     pub from: Option<String>,
+    /// How its dates and times are written; none: as those of the other columns.
+    pub formats: Vec<String>,
 }
 
 /// See the module.
@@ -32,6 +35,8 @@ pub struct ColumnSettings {
 pub struct Feed {
     /// Columns by their name in the table.
     pub columns: BTreeMap<String, ColumnSettings>,
+    /// How numbers and times are written.
+    pub notation: Notation,
     /// What to do about columns that come and go.
     pub change: SchemaChange,
     /// What parts the fields of a line, unless a file names another one; none in a format without.
@@ -56,6 +61,7 @@ impl Default for Feed {
     fn default() -> Self {
         Self {
             columns: BTreeMap::new(),
+            notation: Notation::default(),
             change: SchemaChange::default(),
             delimiter: Some(','),
             header: true,
@@ -73,6 +79,15 @@ impl Feed {
     /// The declared type of a column.
     pub fn declared(&self, column: &str) -> Option<&DataType> {
         self.columns.get(column)?.kind.as_ref()
+    }
+
+    /// How a column's values are written.
+    pub fn notation(&self, column: &str) -> Notation {
+        let mut notation = self.notation.clone();
+        if let Some(said) = self.columns.get(column).filter(|said| !said.formats.is_empty()) {
+            notation.formats.clone_from(&said.formats);
+        }
+        notation
     }
 
     /// What a column is for.

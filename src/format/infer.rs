@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::cast::{cast_text, is_integer};
+use super::notation::Notation;
 
 /// What a column is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,35 +27,43 @@ const PRECISION: u8 = 18;
 const ORDER_SCALE: i8 = 9;
 
 /// The type of a sampled string column: boolean, long, double, decimal, date, timestamptz, or else string.
-pub fn infer(column: &ArrayRef, role: Role) -> DataType {
+pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
     let values: Vec<&str> = column.as_string::<i32>().iter().flatten().collect();
     if values.is_empty() {
         return DataType::Utf8;
     }
+    let numbers: Option<Vec<String>> = values.iter().map(|value| notation.number(value)).collect();
+    let numbers = numbers.unwrap_or_default();
+    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let keeps = |kind: &DataType| {
+        cast_text(column, kind, notation)
+            .is_ok_and(|typed| typed.null_count() == column.null_count())
+    };
     let all = |looks_like: fn(&str) -> bool| values.iter().all(|value| looks_like(value));
     let candidate = if all(is_boolean) {
         Some(DataType::Boolean)
     } else if all(is_integer) {
         Some(DataType::Int64)
-    } else if all(is_number) {
-        number(&values, role)
+    } else if !numbers.is_empty() && numbers.iter().all(|number| is_number(number)) {
+        number(&numbers, role, notation)
+    } else if !notation.formats.is_empty() {
+        [DataType::Date32, timestamp()].into_iter().find(&keeps)
     } else if all(is_date) {
         Some(DataType::Date32)
     } else if all(is_timestamp) {
-        Some(DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())))
+        Some(timestamp())
     } else {
         None
     };
-    candidate.filter(|kind| keeps(column, kind)).unwrap_or(DataType::Utf8)
+    candidate.filter(keeps).unwrap_or(DataType::Utf8)
 }
 
-/// Whether a cast keeps all values.
-fn keeps(column: &ArrayRef, kind: &DataType) -> bool {
-    cast_text(column, kind).is_ok_and(|typed| typed.null_count() == column.null_count())
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
 /// The type of numbers of which some have a fraction; none where that would be a guess.
-fn number(values: &[&str], role: Role) -> Option<DataType> {
+fn number(values: &[&str], role: Role, notation: &Notation) -> Option<DataType> {
     let mut fractions = values.iter().filter_map(|value| value.split_once('.'));
     let grouped = |(whole, fraction): (&str, &str)| {
         let whole = whole.trim_start_matches('-');
@@ -63,7 +72,7 @@ fn number(values: &[&str], role: Role) -> Option<DataType> {
     match role {
         Role::Key => None,
         // In German, 1.299 is 1299.
-        _ if fractions.clone().all(grouped) => None,
+        _ if notation.decimal == '.' && fractions.clone().all(grouped) => None,
         Role::Order => Some(DataType::Decimal128(38, ORDER_SCALE)),
         Role::Plain if values.iter().all(|value| prints_back(value)) => Some(DataType::Float64),
         // Amounts: `9.50` keeps its zero where all have the same digits after the point.
@@ -123,7 +132,24 @@ mod tests {
         let values: Vec<Option<&str>> =
             values.iter().map(|v| Some(*v).filter(|v| *v != "-")).collect();
         let column: ArrayRef = Arc::new(StringArray::from(values));
-        type_name(&infer(&column, role))
+        type_name(&infer(&column, role, &Notation::default()))
+    }
+
+    #[test]
+    fn a_declared_notation_is_inferred_by() {
+        let notation =
+            Notation { decimal: ',', formats: vec!["%d.%m.%Y".to_owned()], timezone: None };
+        for (values, kind) in [
+            (vec!["1,5", "2"], "double"),
+            (vec!["9,50", "0,25"], "decimal(18,2)"),
+            (vec!["1,299"], "double"),
+            (vec!["1.299"], "string"),
+            (vec!["31.01.2026"], "date"),
+            (vec!["2026-01-31"], "string"),
+        ] {
+            let column: ArrayRef = Arc::new(StringArray::from(values.clone()));
+            assert_eq!(type_name(&infer(&column, Role::Plain, &notation)), kind, "{values:?}");
+        }
     }
 
     #[test]

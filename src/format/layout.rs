@@ -9,6 +9,7 @@ use super::feed::{Feed, SchemaChange};
 use super::infer::infer;
 use super::matching::matched;
 use super::names::documentation;
+use super::notation::Notation;
 use super::plausible::check;
 use super::{FormatError, RowReader};
 
@@ -19,6 +20,8 @@ pub struct Layout {
     pub names: Vec<String>,
     /// The types that the table has for them.
     pub kinds: Vec<Option<DataType>>,
+    /// How their values are written.
+    pub notations: Vec<Notation>,
     /// Columns that the table lacks and gets, in the order of the file.
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
@@ -50,6 +53,7 @@ pub fn lay_out(
                 Some(kind)
             }
         };
+        layout.notations.push(feed.notation(&name));
         layout.names.push(name);
         layout.kinds.push(kind);
     }
@@ -89,7 +93,9 @@ impl Layout {
         let has_values = sample.is_some_and(|sample| sample.null_count() < sample.len());
         match (feed.declared(name), sample) {
             (Some(declared), _) => declared.clone(),
-            (None, Some(sample)) if has_values => infer(sample, feed.role(name)),
+            (None, Some(sample)) if has_values => {
+                infer(sample, feed.role(name), &feed.notation(name))
+            }
             (None, _) => {
                 self.without_values.push(name.to_owned());
                 DataType::Utf8

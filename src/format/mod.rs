@@ -15,6 +15,7 @@ pub mod infer;
 pub mod layout;
 mod matching;
 pub mod names;
+pub mod notation;
 mod open;
 mod path_columns;
 mod plausible;

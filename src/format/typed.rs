@@ -31,12 +31,13 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
     let mut columns = Vec::with_capacity(layout.names.len());
     // Columns that lost cells: (name, text, what was kept of it).
     let mut losses: Vec<(&str, &StringArray, Option<ArrayRef>)> = Vec::new();
-    for ((name, kind), text) in layout.names.iter().zip(&layout.kinds).zip(&raw.columns) {
+    let columns_of = layout.names.iter().zip(&layout.kinds).zip(&layout.notations);
+    for (((name, kind), notation), text) in columns_of.zip(&raw.columns) {
         let Some(kind) = kind else {
             losses.push((name, text.as_string::<i32>(), None));
             continue;
         };
-        let values = cast_text(text, kind)?;
+        let values = cast_text(text, kind, notation)?;
         if values.null_count() > text.null_count() {
             losses.push((name, text.as_string::<i32>(), Some(values.clone())));
         }

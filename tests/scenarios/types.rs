@@ -119,3 +119,25 @@ async fn silver_keeps_what_was_rescued() {
     let rows = world.sql("SELECT id, age, _rescued FROM silver.customers ORDER BY id").await;
     assert_eq!(rows, ["1|7|null", r#"2|null|{"age":"\"id\":"}"#]);
 }
+
+/// Decimal commas, dates and times as a German program writes them, once they are declared.
+#[tokio::test]
+async fn a_declared_notation_is_read() {
+    let settings = "[pipeline.csv]\ndelimiter = \";\"\ndecimal = \",\"\n\
+                    formats = [\"%d.%m.%Y %H:%M\"]\ntimezone = \"Europe/Berlin\"\n\
+                    [pipeline.csv.columns]\nborn = { type = \"date\", formats = [\"%d/%m/%Y\"] }\n";
+    let world = World::new(&format!("{CUSTOMERS}{settings}"));
+    let rows = "id;amount;born;updated\n1;1,5;01/02/1990;31.01.2026 10:00\n\
+                2;1.299;1990-02-01;31.01.26 11:00\n";
+    world.put("1.csv", rows, 0);
+    world.bronze().await;
+    let rows =
+        world.sql("SELECT id, amount, born, updated, _rescued FROM bronze.customers ORDER BY id");
+    assert_eq!(
+        rows.await,
+        [
+            "1|1,5|1990-02-01|31.01.2026 10:00|null",
+            "2|1.299|null|31.01.26 11:00|{\"born\":\"1990-02-01\"}"
+        ]
+    );
+}

@@ -4,12 +4,41 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
-use super::resolver::Resolver;
+use super::resolver::{Resolver, one_of};
 use crate::config::file::{ColumnSection, CsvSection};
 use crate::format::csv::Dialect;
 use crate::format::feed::ColumnSettings;
 use crate::format::names::column_names;
+use crate::format::notation::{Notation, check_format, is_timezone};
 use crate::lake::arrow_type;
+
+/// How numbers and times are written.
+pub(super) fn notation(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Notation {
+    let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
+    let marks = one_of(&[(".", '.'), (",", ',')]);
+    let zone = |text: &str| match is_timezone(text) {
+        true => Ok(Some(text.to_owned())),
+        false => Err(format!("`{text}` is not a zone: write Europe/Berlin, +01:00, …")),
+    };
+    let default = Notation::default();
+    Notation {
+        decimal: resolver.parsed(
+            &key("decimal"),
+            section.decimal.as_deref(),
+            default.decimal,
+            marks,
+        ),
+        formats: formats(resolver, &key("formats"), &section.formats),
+        timezone: resolver.parsed(&key("timezone"), section.timezone.as_deref(), None, zone),
+    }
+}
+
+fn formats(resolver: &mut Resolver, key: &str, formats: &[String]) -> Vec<String> {
+    for why in formats.iter().filter_map(|format| check_format(format).err()) {
+        resolver.say(key, why);
+    }
+    formats.to_vec()
+}
 
 /// Columns by their name in the table.
 pub(super) type Columns = BTreeMap<String, ColumnSettings>;
@@ -64,6 +93,12 @@ fn columns(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Colum
             ColumnSettings {
                 kind: kind.and_then(|kind| declared(resolver, &at, kind)),
                 from: from.map(str::to_owned),
+                formats: match said {
+                    ColumnSection::Type(_) => vec![],
+                    ColumnSection::Table(table) => {
+                        formats(resolver, &format!("{key}.formats"), &table.formats)
+                    }
+                },
             },
         );
     }

@@ -2,7 +2,7 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::csv::{Columns, csv};
+use super::csv::{Columns, csv, notation};
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
@@ -73,7 +73,10 @@ pub(super) fn pipeline(
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
-        feed: feed(section, &dialect, columns, schema_change),
+        feed: Feed {
+            notation: notation(resolver, index, &section.csv),
+            ..feed(section, &dialect, columns, schema_change)
+        },
         format: FormatSettings::Csv(dialect),
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
@@ -140,6 +143,7 @@ fn feed(
         required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
         keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
         order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
+        notation: default.notation,
         path_columns: section.csv.path_columns.unwrap_or(default.path_columns),
         max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
         max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
