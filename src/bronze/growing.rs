@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::datatypes::{FieldRef, Schema};
+
 use super::Bronze;
 use super::outcome::Stop;
 use super::provenance::with_own_columns;
 use super::staged::{LaidOut, OpenObject};
 use crate::format::RowReader;
 use crate::format::layout::{Layout, lay_out};
-use crate::lake::{LakeError, Table, TableSchema};
+use crate::lake::{LakeError, Table, TableSchema, widened};
 use crate::source::{ObjectId, RawObject};
 
 /// See the module.
@@ -62,7 +64,9 @@ impl Bronze {
                 table.schema().clone()
             }
         };
-        let needed = with_own_columns(&layout.new_columns);
+        let mut columns = self.widened_columns(&schema);
+        columns.extend(layout.new_columns.iter().cloned());
+        let needed = with_own_columns(&columns);
         let extended = schema.extended(table.name(), &needed, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);
         growing.schema = Some(schema.clone());
@@ -75,8 +79,29 @@ impl Bronze {
         reader: &dyn RowReader,
         table: Option<&TableSchema>,
     ) -> Result<Layout, Stop> {
-        let table = table.map(|schema| &**schema.arrow());
-        lay_out(reader, &self.settings.feed, table).map_err(|error| Stop::format(object, error))
+        let table = table.map(|schema| self.wide(schema));
+        lay_out(reader, &self.settings.feed, table.as_ref())
+            .map_err(|error| Stop::format(object, error))
+    }
+
+    /// The columns of the table whose declared type is a wider one, with that.
+    fn widened_columns(&self, schema: &TableSchema) -> Vec<FieldRef> {
+        let fields = schema.arrow().fields().iter();
+        let wider = fields.filter_map(|field| {
+            let kind = widened(field.data_type(), self.settings.feed.declared(field.name())?)?;
+            let wide = || Arc::new(field.as_ref().clone().with_data_type(kind.clone()));
+            (kind != *field.data_type()).then(wide)
+        });
+        wider.collect()
+    }
+
+    /// The columns of the table as they are once these are widened.
+    fn wide(&self, schema: &TableSchema) -> Schema {
+        let wider = self.widened_columns(schema);
+        let fields = schema.arrow().fields().iter().map(|field| {
+            wider.iter().find(|wide| wide.name() == field.name()).unwrap_or(field).clone()
+        });
+        Schema::new(fields.collect::<Vec<_>>())
     }
 
     /// The table, created with the columns of the first object where it does not exist.
