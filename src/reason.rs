@@ -24,6 +24,8 @@ pub enum Reason {
     KeyMissing,
     /// The columns differ from the table's, and the configuration refuses that.
     SchemaChanged,
+    /// A cell does not fit the type of its column, and the configuration refuses that.
+    TypeChanged,
     /// Arrow could not represent the rows.
     NotRepresentable,
     /// The object exists and could not be read.
@@ -46,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotText,
         Self::RecordTooLong,
         Self::TooManyColumns,
@@ -55,6 +57,7 @@ impl Reason {
         Self::OtherColumns,
         Self::KeyMissing,
         Self::SchemaChanged,
+        Self::TypeChanged,
         Self::NotRepresentable,
         Self::Unreadable,
         Self::Missing,
@@ -77,6 +80,7 @@ impl Reason {
             Self::OtherColumns => "other-columns",
             Self::KeyMissing => "key-missing",
             Self::SchemaChanged => "schema-changed",
+            Self::TypeChanged => "type-changed",
             Self::NotRepresentable => "not-representable",
             Self::Unreadable => "unreadable",
             Self::Missing => "missing",

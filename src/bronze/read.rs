@@ -15,6 +15,7 @@ use super::provenance::{OWN_BOUNDS, rows};
 use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
+use crate::format::feed::TypeChange;
 use crate::format::typed::{TypedBatch, typed};
 use crate::format::{self, FormatError, with_path_columns};
 use crate::lake::LakeError;
@@ -126,10 +127,15 @@ impl Bronze {
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
         let LaidOut { object, sequence, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
+        let type_change = self.settings.feed.type_change;
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
             while let Some(raw) = reader.next_batch()? {
+                let batch = typed(raw, &layout)?;
+                if let (TypeChange::Fail, Some((column, row))) = (type_change, &batch.misfit) {
+                    return Err(FormatError::TypeChanged { column: column.clone(), row: *row });
+                }
                 // A closed channel: the receiver has an error of its own to report.
-                if sender.blocking_send(typed(raw, &layout)?).is_err() {
+                if sender.blocking_send(batch).is_err() {
                     break;
                 }
             }

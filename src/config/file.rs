@@ -175,6 +175,8 @@ pub struct BronzeSection {
     pub table: String,
     /// `evolve`, `rescue` or `fail`.
     pub schema_change: Option<String>,
+    /// `rescue` or `fail`.
+    pub on_type_change: Option<String>,
     /// Columns that the table may have.
     pub max_columns: Option<usize>,
     /// Columns that one file may add.

@@ -376,6 +376,12 @@ const BRONZE: &[Key] = &[
         "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
     ),
     key(
+        "pipeline.bronze.on_type_change",
+        Form::OneOf(&["rescue", "fail"]),
+        Absent::Value("\"rescue\""),
+        "what happens to a cell that does not fit the type of its column: it is rescued, or the file is rejected",
+    ),
+    key(
         "pipeline.bronze.max_columns",
         Form::Integer,
         Absent::Value("4096"),

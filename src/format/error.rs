@@ -82,6 +82,16 @@ pub enum FormatError {
         /// Its value.
         limit: usize,
     },
+    /// A cell does not fit the type of its column, and the pipeline's configuration refuses that.
+    #[error(
+        "column `{column}` has a value of another type in row {row}; bronze.on_type_change = \"fail\" refuses that"
+    )]
+    TypeChanged {
+        /// The column.
+        column: String,
+        /// The row.
+        row: u64,
+    },
     /// Arrow refused the data.
     #[error("the rows cannot be represented as columns")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -100,6 +110,7 @@ impl FormatError {
             Self::KeyMissing { .. } => Reason::KeyMissing,
             Self::Read(_) => Reason::Unreadable,
             Self::SchemaChanged(_) => Reason::SchemaChanged,
+            Self::TypeChanged { .. } => Reason::TypeChanged,
             Self::Arrow(_) => Reason::NotRepresentable,
         }
     }

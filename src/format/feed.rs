@@ -19,6 +19,16 @@ pub enum SchemaChange {
     Fail,
 }
 
+/// What to do with a cell that does not fit the type of its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TypeChange {
+    /// It is rescued.
+    #[default]
+    Rescue,
+    /// The object is rejected.
+    Fail,
+}
+
 /// What is said about one column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnSettings {
@@ -39,6 +49,8 @@ pub struct Feed {
     pub notation: Notation,
     /// What to do about columns that come and go.
     pub change: SchemaChange,
+    /// What to do about cells that do not fit.
+    pub type_change: TypeChange,
     /// What parts the fields of a line, unless a file names another one; none in a format without.
     pub delimiter: Option<char>,
     /// Whether the first line names the columns.
@@ -63,6 +75,7 @@ impl Default for Feed {
             columns: BTreeMap::new(),
             notation: Notation::default(),
             change: SchemaChange::default(),
+            type_change: TypeChange::default(),
             delimiter: Some(','),
             header: true,
             required: vec![],

@@ -1,10 +1,11 @@
 //! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
 //!
 //! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
-//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings.
-//! All else is free of formats: [`infer`] finds types, `matching` finds the table's column for each
-//! header, `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts and rescues, [`names`] makes column
-//! names, `guard` refuses bytes that are not text. All of it is synchronous, and knows neither stores nor tables.
+//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings. All else
+//! is free of formats: [`infer`] finds types, `matching` finds the table's column for each header,
+//! `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts
+//! and rescues, [`names`] makes column names, `guard` refuses bytes that are not text. All of it is
+//! synchronous, and knows neither stores nor tables.
 
 mod cast;
 pub mod csv;

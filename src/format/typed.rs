@@ -16,6 +16,8 @@ pub struct TypedBatch {
     pub rescued: StringArray,
     /// The `_source_row` of the first row.
     pub first_row: u64,
+    /// The first column with a cell that does not fit its type, and the `_source_row` of that.
+    pub misfit: Option<(String, u64)>,
 }
 
 impl TypedBatch {
@@ -31,6 +33,7 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
     let mut columns = Vec::with_capacity(layout.names.len());
     // Columns that lost cells: (name, text, what was kept of it).
     let mut losses: Vec<(&str, &StringArray, Option<ArrayRef>)> = Vec::new();
+    let mut misfit = None;
     let columns_of = layout.names.iter().zip(&layout.kinds).zip(&layout.notations);
     for (((name, kind), notation), text) in columns_of.zip(&raw.columns) {
         let Some(kind) = kind else {
@@ -39,12 +42,15 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
         };
         let values = cast_text(text, kind, notation)?;
         if values.null_count() > text.null_count() {
+            let lost = |row: &usize| text.is_valid(*row) && values.is_null(*row);
+            let row = (0..text.len()).find(lost).unwrap_or_default() as u64;
+            misfit = misfit.or_else(|| Some((name.clone(), raw.first_row + row)));
             losses.push((name, text.as_string::<i32>(), Some(values.clone())));
         }
         columns.push((name.clone(), values));
     }
     let rescued = if losses.is_empty() { raw.misfits } else { rescue(&raw.misfits, &losses) };
-    Ok(TypedBatch { columns, rescued, first_row: raw.first_row })
+    Ok(TypedBatch { columns, rescued, first_row: raw.first_row, misfit })
 }
 
 fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>)]) -> StringArray {

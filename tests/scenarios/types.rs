@@ -141,3 +141,19 @@ async fn a_declared_notation_is_read() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_cell_of_another_type_can_reject_its_file() {
+    let fail =
+        CUSTOMERS.replace("[pipeline.silver]", "on_type_change = \"fail\"\n[pipeline.silver]");
+    let world = World::new(&fail);
+    world.put("1.csv", "id,age,updated\n1,7,2026-01-01\n", 0);
+    world.put("2.csv", "id,age,updated\n2,8,2026-01-01\n3,old,2026-01-01\n", 1);
+    world.bronze().await;
+    let rejected = world
+        .sql("SELECT source_uri, reason, error FROM bronze.customers_objects WHERE outcome = 'rejected'")
+        .await;
+    assert!(rejected[0].starts_with("raw/2.csv|type-changed|"), "{rejected:?}");
+    assert!(rejected[0].contains("`age`") && rejected[0].contains("row 2"), "{rejected:?}");
+    assert_eq!(world.sql("SELECT id FROM bronze.customers").await, ["1"]);
+}

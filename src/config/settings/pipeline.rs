@@ -10,7 +10,7 @@ use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{BatchSection, GoldSection, PipelineSection, SilverSection};
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
-use crate::format::feed::{Feed, SchemaChange};
+use crate::format::feed::{Feed, SchemaChange, TypeChange};
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
@@ -67,6 +67,12 @@ pub(super) fn pipeline(
             ("fail", SchemaChange::Fail),
         ]),
     );
+    let type_change = resolver.parsed(
+        &key("bronze.on_type_change"),
+        section.bronze.on_type_change.as_deref(),
+        TypeChange::Rescue,
+        one_of(&[("rescue", TypeChange::Rescue), ("fail", TypeChange::Fail)]),
+    );
     let (dialect, columns) = csv(resolver, index, &section.csv);
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
@@ -75,6 +81,7 @@ pub(super) fn pipeline(
         source,
         feed: Feed {
             notation: notation(resolver, index, &section.csv),
+            type_change,
             ..feed(section, &dialect, columns, schema_change)
         },
         format: FormatSettings::Csv(dialect),
@@ -143,10 +150,10 @@ fn feed(
         required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
         keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
         order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
-        notation: default.notation,
         path_columns: section.csv.path_columns.unwrap_or(default.path_columns),
         max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
         max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
+        ..default
     }
 }
 
