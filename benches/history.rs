@@ -112,7 +112,8 @@ async fn round(wired: &Wired, raw: &MemoryStore, number: usize) -> Took {
     }
     let key = format!("{number}.csv");
     let (etag, version_id, size, event_time) = (None, None, Some(text.len() as u64), None);
-    let object = ObjectEvent { bucket: "raw".to_owned(), key, etag, version_id, size, event_time };
+    let (bucket, sequencer) = ("raw".to_owned(), None);
+    let object = ObjectEvent { bucket, key, etag, version_id, size, sequencer, event_time };
     raw.put(&object.uri(), text, Utc::now());
     let pipeline = &wired.pipelines[0];
     let began = Instant::now();

@@ -20,7 +20,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use silversmith::ambient::SystemAmbient;
 use silversmith::checkpoint::MemoryCheckpoints;
 use silversmith::config;
-use silversmith::format::layout::{SchemaChange, lay_out};
+use silversmith::format::feed::Feed;
+use silversmith::format::layout::lay_out;
 use silversmith::format::typed::typed;
 use silversmith::format::{self, FormatSettings, Limits};
 use silversmith::lake::catalog::MemoryCatalog;
@@ -58,8 +59,7 @@ fn csv_to_arrow(criterion: &mut Criterion) {
             let input = Box::new(std::io::Cursor::new(text.clone()));
             let mut reader =
                 format::open(&FormatSettings::default(), input, Limits::default()).unwrap();
-            let layout =
-                lay_out(&*reader, &Default::default(), None, SchemaChange::Evolve).unwrap();
+            let layout = lay_out(&*reader, &Feed::default(), None).unwrap();
             let mut rows = 0;
             while let Some(raw) = reader.next_batch().unwrap() {
                 rows += typed(raw, &layout).unwrap().rescued.len();

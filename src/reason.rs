@@ -12,10 +12,20 @@ pub enum Reason {
     NotText,
     /// A record is longer than the limit.
     RecordTooLong,
-    /// A record has more fields than the limit.
+    /// A record has more fields than the limit, or the table would get too many columns.
     TooManyColumns,
+    /// Another delimiter than the configured one parts the fields.
+    OtherDelimiter,
+    /// The first line names no columns.
+    NoHeader,
+    /// The file has none of the table's columns.
+    OtherColumns,
+    /// The file lacks a key.
+    KeyMissing,
     /// The columns differ from the table's, and the configuration refuses that.
     SchemaChanged,
+    /// A cell does not fit the type of its column, and the configuration refuses that.
+    TypeChanged,
     /// Arrow could not represent the rows.
     NotRepresentable,
     /// The object exists and could not be read.
@@ -38,11 +48,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::NotText,
         Self::RecordTooLong,
         Self::TooManyColumns,
+        Self::OtherDelimiter,
+        Self::NoHeader,
+        Self::OtherColumns,
+        Self::KeyMissing,
         Self::SchemaChanged,
+        Self::TypeChanged,
         Self::NotRepresentable,
         Self::Unreadable,
         Self::Missing,
@@ -60,7 +75,12 @@ impl Reason {
             Self::NotText => "not-text",
             Self::RecordTooLong => "record-too-long",
             Self::TooManyColumns => "too-many-columns",
+            Self::OtherDelimiter => "other-delimiter",
+            Self::NoHeader => "no-header",
+            Self::OtherColumns => "other-columns",
+            Self::KeyMissing => "key-missing",
             Self::SchemaChanged => "schema-changed",
+            Self::TypeChanged => "type-changed",
             Self::NotRepresentable => "not-representable",
             Self::Unreadable => "unreadable",
             Self::Missing => "missing",

@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrow::datatypes::{FieldRef, Schema};
+
 use super::Bronze;
 use super::outcome::Stop;
 use super::provenance::with_own_columns;
 use super::staged::{LaidOut, OpenObject};
 use crate::format::RowReader;
 use crate::format::layout::{Layout, lay_out};
-use crate::lake::{LakeError, Table, TableSchema};
+use crate::lake::{LakeError, Table, TableSchema, widened};
 use crate::source::{ObjectId, RawObject};
 
 /// See the module.
@@ -36,13 +38,14 @@ impl Bronze {
         opened: OpenObject,
         growing: &mut Growing,
     ) -> Result<LaidOut, Stop> {
-        let OpenObject { object, reader } = opened;
+        let OpenObject { object, sequence, reader } = opened;
         if !growing.seen.insert(object.id.clone()) {
             return Err(Stop::Repeated(object.id));
         }
         // A file without rows brings no columns: their types would be guesses from nothing.
         if reader.sample().is_none() {
-            return Ok(LaidOut { object, reader, layout: Layout::default(), target: None });
+            let layout = Layout::default();
+            return Ok(LaidOut { object, sequence, reader, layout, target: None });
         }
         let loaded = || growing.table.as_ref().map(|table| table.schema().clone());
         let known = growing.schema.clone().or_else(loaded);
@@ -61,11 +64,13 @@ impl Bronze {
                 table.schema().clone()
             }
         };
-        let needed = with_own_columns(&layout.new_columns);
+        let mut columns = self.widened_columns(&schema);
+        columns.extend(layout.new_columns.iter().cloned());
+        let needed = with_own_columns(&columns);
         let extended = schema.extended(table.name(), &needed, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);
         growing.schema = Some(schema.clone());
-        Ok(LaidOut { object, reader, layout, target: Some((table, schema)) })
+        Ok(LaidOut { object, sequence, reader, layout, target: Some((table, schema)) })
     }
 
     fn layout(
@@ -74,9 +79,29 @@ impl Bronze {
         reader: &dyn RowReader,
         table: Option<&TableSchema>,
     ) -> Result<Layout, Stop> {
-        let table = table.map(|schema| &**schema.arrow());
-        lay_out(reader, &self.settings.declared, table, self.settings.schema_change)
+        let table = table.map(|schema| self.wide(schema));
+        lay_out(reader, &self.settings.feed, table.as_ref())
             .map_err(|error| Stop::format(object, error))
+    }
+
+    /// The columns of the table whose declared type is a wider one, with that.
+    fn widened_columns(&self, schema: &TableSchema) -> Vec<FieldRef> {
+        let fields = schema.arrow().fields().iter();
+        let wider = fields.filter_map(|field| {
+            let kind = widened(field.data_type(), self.settings.feed.declared(field.name())?)?;
+            let wide = || Arc::new(field.as_ref().clone().with_data_type(kind.clone()));
+            (kind != *field.data_type()).then(wide)
+        });
+        wider.collect()
+    }
+
+    /// The columns of the table as they are once these are widened.
+    fn wide(&self, schema: &TableSchema) -> Schema {
+        let wider = self.widened_columns(schema);
+        let fields = schema.arrow().fields().iter().map(|field| {
+            wider.iter().find(|wide| wide.name() == field.name()).unwrap_or(field).clone()
+        });
+        Schema::new(fields.collect::<Vec<_>>())
     }
 
     /// The table, created with the columns of the first object where it does not exist; partitioned as the

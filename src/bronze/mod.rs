@@ -21,16 +21,14 @@ mod read;
 mod report;
 mod staged;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use crate::batch::{BatchId, BatchLimits};
 use crate::checkpoint::CheckpointStore;
-use crate::format::layout::SchemaChange;
+use crate::format::feed::Feed;
 use crate::format::{FormatSettings, Limits};
 use crate::lake::{Lake, PartitionField, TableName};
 use crate::ledger::Ledger;
@@ -60,10 +58,8 @@ pub struct BronzeSettings {
     pub on_missing: OnMissing,
     /// How its files are written.
     pub format: FormatSettings,
-    /// Declared types, by column name.
-    pub declared: BTreeMap<String, DataType>,
-    /// What to do about columns that come and go.
-    pub schema_change: SchemaChange,
+    /// What is said about its columns.
+    pub feed: Feed,
     /// When a batch closes.
     pub batch: BatchLimits,
     /// Bounds on what one file may demand.

@@ -23,6 +23,11 @@ pub(super) fn with_own_columns(new: &[FieldRef]) -> Schema {
     let own = [
         ("_source_uri", DataType::Utf8, "where the row came from"),
         ("_source_version", DataType::Utf8, "the version of the object: ETag, or size and time"),
+        (
+            "_source_sequence",
+            DataType::Utf8,
+            "which upload of its key the object was, as texts compare: S3's sequencer; null without an event",
+        ),
         ("_source_row", DataType::Int64, "the row in the object; 1 is the first after the header"),
         ("_event_time", time.clone(), "the object's LastModified"),
         ("_ingested_at", time, "when silversmith read the row"),
@@ -39,7 +44,7 @@ pub(super) fn with_own_columns(new: &[FieldRef]) -> Schema {
 pub(super) fn rows(
     table: &TableName,
     batch: TypedBatch,
-    object: &RawObject,
+    (object, sequence): (&RawObject, Option<&str>),
     ingested_at: DateTime<Utc>,
     schema: &TableSchema,
 ) -> Result<RecordBatch, LakeError> {
@@ -55,6 +60,8 @@ pub(super) fn rows(
     let mut columns = batch.columns;
     columns.push(("_source_uri".to_owned(), text(&object.id.uri)));
     columns.push(("_source_version".to_owned(), text(&object.id.version)));
+    let sequences = std::iter::repeat_n(sequence, count).collect::<StringArray>();
+    columns.push(("_source_sequence".to_owned(), Arc::new(sequences)));
     let numbers = Int64Array::from_iter_values(first..first + count as i64);
     columns.push(("_source_row".to_owned(), Arc::new(numbers)));
     columns.push(("_event_time".to_owned(), time(object.id.last_modified)));

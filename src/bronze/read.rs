@@ -15,8 +15,9 @@ use super::provenance::{OWN_BOUNDS, rows};
 use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
+use crate::format::feed::TypeChange;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError};
+use crate::format::{self, FormatError, with_path_columns};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
@@ -92,8 +93,12 @@ impl Bronze {
         }
         let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
         let opened = tokio::task::spawn_blocking(move || format::open(&settings, input, limits));
-        let reader = Stop::joined(&object, opened.await)?;
-        Ok(OpenObject { object, reader })
+        let mut reader = Stop::joined(&object, opened.await)?;
+        if self.settings.feed.path_columns {
+            reader = with_path_columns(reader, &object.id.uri);
+        }
+        let sequence = requested.sequence(&object).map(str::to_owned);
+        Ok(OpenObject { object, sequence, reader })
     }
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
@@ -120,19 +125,24 @@ impl Bronze {
 
     /// Reads the rest of an object on a thread, and verifies that all of it was the version opened.
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
-        let LaidOut { object, mut reader, layout, target } = laid_out;
+        let LaidOut { object, sequence, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
+        let type_change = self.settings.feed.type_change;
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
             while let Some(raw) = reader.next_batch()? {
+                let batch = typed(raw, &layout)?;
+                if let (TypeChange::Fail, Some((column, row))) = (type_change, &batch.misfit) {
+                    return Err(FormatError::TypeChanged { column: column.clone(), row: *row });
+                }
                 // A closed channel: the receiver has an error of its own to report.
-                if sender.blocking_send(typed(raw, &layout)?).is_err() {
+                if sender.blocking_send(batch).is_err() {
                     break;
                 }
             }
             Ok(())
         });
         let rows = ParsedRows::Memory(vec![]);
-        let mut parsed = Parsed { object, count: 0, rescued: 0, target, rows };
+        let mut parsed = Parsed { object, sequence, count: 0, rescued: 0, target, rows };
         let kept = self.keep(&mut parsed, &mut batches).await;
         drop(batches);
         let read = thread.await;
@@ -163,7 +173,8 @@ impl Bronze {
         while let Some(batch) = batches.recv().await {
             let Some((table, schema)) = &parsed.target else { continue };
             parsed.rescued += batch.rescued_rows() as u64;
-            let rows = rows(&self.settings.table, batch, &parsed.object, ingested_at, schema)?;
+            let from = (&parsed.object, parsed.sequence.as_deref());
+            let rows = rows(&self.settings.table, batch, from, ingested_at, schema)?;
             parsed.count += rows.num_rows() as u64;
             bytes += rows.get_array_memory_size();
             in_memory.push(rows);

@@ -15,12 +15,16 @@ use crate::source::{ObjectId, RawObject};
 /// An object whose header and sample were read.
 pub(super) struct OpenObject {
     pub(super) object: RawObject,
+    /// See [`crate::source::Requested::sequence`].
+    pub(super) sequence: Option<String>,
     pub(super) reader: Box<dyn RowReader>,
 }
 
 /// An object with a column of the table, or none, for each of its own.
 pub(super) struct LaidOut {
     pub(super) object: RawObject,
+    /// See [`crate::source::Requested::sequence`].
+    pub(super) sequence: Option<String>,
     pub(super) reader: Box<dyn RowReader>,
     pub(super) layout: Layout,
     /// The table, and the schema of the object's rows; none for an object without rows.
@@ -30,6 +34,8 @@ pub(super) struct LaidOut {
 /// An object, read to its end and verified.
 pub(super) struct Parsed {
     pub(super) object: RawObject,
+    /// See [`crate::source::Requested::sequence`].
+    pub(super) sequence: Option<String>,
     /// How many rows it has.
     pub(super) count: u64,
     /// How many of them had something rescued.

@@ -1,6 +1,5 @@
 //! `check`: tests the configuration and everything that it names; `--infer`: the columns of a file.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +14,14 @@ use crate::checkpoint;
 use crate::config::settings::{Location, SourceSettings};
 use crate::config::{self, Settings};
 use crate::error::chain;
-use crate::format::infer::infer as infer_type;
-use crate::format::{self, FormatSettings, Limits};
+use crate::format::feed::Feed;
+use crate::format::layout::lay_out;
+use crate::format::{self, FormatSettings, Limits, with_path_columns};
 use crate::lake::{LakeError, type_name};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
-use crate::sql::select::BRONZE;
+use crate::sql::select::{BRONZE, SEQUENCE};
 use crate::sql::session::{query, session};
 use crate::wiring::{Missing, wire};
 use crate::worker::report::counted;
@@ -281,7 +281,8 @@ async fn silver(
     let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
     let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
     context.register_table(BRONZE, Arc::new(empty))?;
-    match settings.rules.rows.query(&context, &schema, &settings.rules.kept()).await {
+    let (kept, exact) = (settings.rules.kept(), &settings.rules.exact);
+    match settings.rules.rows.query(&context, &schema, &kept, exact).await {
         Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
         Err(error) => findings.fail(&what, chain(&error)),
     }
@@ -291,6 +292,8 @@ async fn silver(
             .order
             .iter()
             .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
+            // The next merge adds it.
+            .filter(|c| *c != SEQUENCE)
             .cloned()
             .collect();
         if !lacks.is_empty() {
@@ -331,21 +334,20 @@ async fn gold(
 pub(super) fn columns_of(
     file: &Path,
     format: &FormatSettings,
-    declared: &BTreeMap<String, DataType>,
+    feed: &Feed,
 ) -> anyhow::Result<Vec<(String, DataType, String)>> {
     use anyhow::Context;
     let input = File::open(file).with_context(|| file.display().to_string())?;
     let reader = format::open(format, Box::new(input), Limits::default())
         .with_context(|| file.display().to_string())?;
-    let columns = reader.names().iter().zip(reader.originals()).enumerate();
-    Ok(columns
-        .map(|(index, (name, original))| {
-            let inferred =
-                || reader.sample().map_or(DataType::Utf8, |s| infer_type(&s.columns[index]));
-            let kind = declared.get(name).cloned().unwrap_or_else(inferred);
-            (name.clone(), kind, original.clone())
-        })
-        .collect())
+    let reader = match feed.path_columns {
+        true => with_path_columns(reader, &file.display().to_string()),
+        false => reader,
+    };
+    let layout = lay_out(&*reader, feed, None).with_context(|| file.display().to_string())?;
+    let columns = layout.names.into_iter().zip(layout.kinds).zip(reader.originals());
+    let typed = |kind: Option<DataType>| kind.unwrap_or(DataType::Utf8);
+    Ok(columns.map(|((name, kind), header)| (name, typed(kind), header.clone())).collect())
 }
 
 pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Result<()> {
@@ -356,11 +358,11 @@ pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Resul
         let uri = absolute.strip_prefix(&settings.base).unwrap_or(&absolute);
         settings.pipelines.iter().find(|p| p.bronze.source.is_match(uri))
     });
-    let (written_as, declared) = match pipeline {
-        Some(p) => (p.bronze.format.clone(), p.bronze.declared.clone()),
-        None => (FormatSettings::default(), BTreeMap::new()),
+    let (written_as, feed) = match pipeline {
+        Some(p) => (p.bronze.format.clone(), p.bronze.feed.clone()),
+        None => (FormatSettings::default(), Feed::default()),
     };
-    let columns = columns_of(file, &written_as, &declared)?;
+    let columns = columns_of(file, &written_as, &feed)?;
     let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
     let batch = RecordBatch::try_from_iter([
         ("column", texts(columns.iter().map(|c| c.0.clone()).collect())),

@@ -1,18 +1,19 @@
 //! `init`: writes a first `silversmith.toml` from a sample.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use clap::Args;
 
 use super::check::columns_of;
 use super::exit::Usage;
+use super::key_guess::{KeyGuess, guess};
 use super::output::say;
-use crate::format::{self, FormatSettings, Limits};
+use crate::format::csv::Dialect;
+use crate::format::feed::Feed;
+use crate::format::{self, FormatError, FormatSettings, Limits};
 use crate::lake::type_name;
 
 #[derive(Debug, Args)]
@@ -43,8 +44,11 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
 
 /// The text of a configuration for files like this one.
 fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
-    let format = FormatSettings::default();
-    let columns = columns_of(file, &format, &Default::default())?;
+    if file.is_dir() {
+        let why = format!("{} is a folder; name one CSV file of it", file.display());
+        return Err(Usage(why).into());
+    }
+    let (dialect, columns) = understood(file)?;
     if columns.is_empty() {
         let why = format!("{} is empty; a sample needs at least a header line", file.display());
         return Err(Usage(why).into());
@@ -52,13 +56,11 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let name = format::names::column_names([stem.as_str()]).remove(0);
     let folder = folder_of(config, file)?;
-    let keys = key(file, &format)?;
-    let order: Vec<&str> = columns
-        .iter()
-        .filter(|(_, kind, _)| matches!(kind, DataType::Timestamp(..)))
-        .map(|(name, ..)| name.as_str())
-        .take(1)
-        .collect();
+    let silver = silver(file, &dialect, &name, &columns)?;
+    let csv = match dialect.delimiter {
+        b',' => String::new(),
+        other => format!("[pipeline.csv]\ndelimiter = {:?}\n\n", char::from(other).to_string()),
+    };
     let declared: Vec<String> =
         columns.iter().map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind))).collect();
     Ok(format!(
@@ -76,17 +78,13 @@ directory = {folder:?}
 name   = "{name}"
 source = {glob:?}
 
-[pipeline.csv.columns]   # types inferred from the sample; a cell of another type goes to _rescued
+{csv}[pipeline.csv.columns]   # types inferred from the sample; a cell of another type goes to _rescued
 {declared}
 
 [pipeline.bronze]
 table = "bronze.{name}"
 
-[pipeline.silver]
-table    = "silver.{name}"
-keys     = {keys:?}   # the columns that identify a row: a guess, check it
-order_by = {order:?}   # the column that says which row is newer; [] = the time of the file
-"#,
+{silver}"#,
         glob = format!("{folder}/**/*.csv"),
         declared = declared.join("\n"),
     ))
@@ -103,26 +101,55 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 
-/// The first column, or else the fewest first columns, whose values are unique in the sample.
-fn key(file: &Path, format: &FormatSettings) -> anyhow::Result<Vec<String>> {
-    let input = Box::new(File::open(file)?);
-    let reader = format::open(format, input, Limits::default())?;
-    let names = reader.names();
-    let Some(sample) = reader.sample() else { return Ok(names.iter().take(1).cloned().collect()) };
-    let unique = |positions: &[usize]| {
-        let mut seen = HashSet::new();
-        (0..sample.rows()).all(|row| {
-            let cell = |position: &usize| {
-                let column = sample.columns[*position].as_string::<i32>();
-                column.is_valid(row).then(|| column.value(row))
-            };
-            let cells: Option<Vec<&str>> = positions.iter().map(cell).collect();
-            cells.is_some_and(|cells| seen.insert(cells))
-        })
+/// How the file is written, as far as its first line says, and its columns.
+fn understood(file: &Path) -> anyhow::Result<(Dialect, Vec<(String, DataType, String)>)> {
+    let mut dialect = Dialect::default();
+    let columns = |dialect: &Dialect| {
+        let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };
+        columns_of(file, &FormatSettings::Csv(dialect.clone()), &feed)
     };
-    let one = (0..names.len()).find(|position| unique(&[*position])).map(|p| vec![p]);
-    let several =
-        || (2..=names.len()).map(|n| (0..n).collect::<Vec<_>>()).find(|first| unique(first));
-    let positions = one.or_else(several).unwrap_or_else(|| vec![0]);
-    Ok(positions.into_iter().map(|p| names[p].clone()).collect())
+    match columns(&dialect) {
+        Err(error) => match error.downcast_ref::<FormatError>() {
+            Some(FormatError::OtherDelimiter { found, .. }) => {
+                dialect.delimiter = u8::try_from(*found)?;
+                let columns = columns(&dialect)?;
+                Ok((dialect, columns))
+            }
+            _ => Err(error),
+        },
+        Ok(columns) => Ok((dialect, columns)),
+    }
+}
+
+/// The section of silver; a comment where no column looks like a key.
+fn silver(
+    file: &Path,
+    dialect: &Dialect,
+    name: &str,
+    columns: &[(String, DataType, String)],
+) -> anyhow::Result<String> {
+    let is_time = |kind: &DataType| matches!(kind, DataType::Timestamp(..));
+    let order: Vec<&str> = columns
+        .iter()
+        .filter(|(_, kind, _)| is_time(kind))
+        .map(|(name, ..)| name.as_str())
+        .take(1)
+        .collect();
+    let order = format!(
+        "order_by = {order:?}   # the column that says which row is newer; [] = the time of the file\n"
+    );
+    let input = Box::new(File::open(file)?);
+    let reader = format::open(&FormatSettings::Csv(dialect.clone()), input, Limits::default())?;
+    let kinds: Vec<(String, DataType)> =
+        columns.iter().map(|(name, kind, _)| (name.clone(), kind.clone())).collect();
+    let guess = reader.sample().and_then(|sample| guess(&kinds, sample));
+    Ok(match guess {
+        Some(KeyGuess { columns, reason }) => format!(
+            "[pipeline.silver]\ntable    = \"silver.{name}\"\nkeys     = {columns:?}   # {reason}\n{order}"
+        ),
+        None => format!(
+            "# No column looks like a key. Name those that identify a row, and take the # away:\n\
+             # [pipeline.silver]\n# table    = \"silver.{name}\"\n# keys     = []\n# {order}"
+        ),
+    })
 }

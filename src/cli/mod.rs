@@ -8,6 +8,7 @@ mod demo;
 mod dlq;
 mod exit;
 mod init;
+mod key_guess;
 mod look;
 mod output;
 mod progress;

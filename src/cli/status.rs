@@ -26,6 +26,8 @@ struct Standing {
     silver: Option<Snapshot>,
     /// Bronze snapshots that silver has not merged.
     behind: Option<i64>,
+    /// Rows that silver passed over, because a cell of their key or order was rescued.
+    misfits: Option<i64>,
     gold_up_to_date: Option<bool>,
 }
 
@@ -101,6 +103,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
             _ => None,
         },
+        misfits: silver.as_ref().and_then(crate::silver::misfits).map(|rows| rows as i64),
         bronze: bronze.and_then(|t| t.current()),
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
@@ -170,6 +173,7 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
         ("silver_rows", numbers(&|s| total(&s.silver)), true),
         ("silver_merged_at", times(&|s| s.silver.as_ref()), true),
         ("silver_snapshots_behind", numbers(&|s| s.behind), true),
+        ("silver_misfits", numbers(&|s| s.misfits), true),
         ("gold_up_to_date", Arc::new(gold), true),
     ])?)
 }

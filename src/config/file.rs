@@ -126,9 +126,48 @@ pub struct CsvSection {
     pub header: Option<bool>,
     /// Texts that mean null.
     pub null_values: Option<Vec<String>>,
-    /// Declared types, by the table's column name.
+    /// Lines before the header.
+    pub skip_lines: Option<u64>,
+    /// One character.
+    pub comment: Option<String>,
+    /// What parts a number from its fraction.
+    pub decimal: Option<String>,
+    /// How dates and times are written.
     #[serde(default)]
-    pub columns: BTreeMap<String, String>,
+    pub formats: Vec<String>,
+    /// The zone of times that name none.
+    pub timezone: Option<String>,
+    /// Whether folders of the path are columns.
+    pub path_columns: Option<bool>,
+    /// What is said about columns, by the table's column name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, ColumnSection>,
+}
+
+/// See [`crate::format::feed::ColumnSettings`].
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write a type, such as \"long\", or { type = \"long\", from = \"Header\" }"
+)]
+pub enum ColumnSection {
+    /// Its type alone.
+    Type(String),
+    /// More than that.
+    Table(ColumnTable),
+}
+
+/// See [`ColumnSection`].
+#[derive(Debug, Default, Deserialize)]
+pub struct ColumnTable {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Its header.
+    pub from: Option<String>,
+    /// How its dates and times are written.
+    #[serde(default)]
+    pub formats: Vec<String>,
 }
 
 /// See [`crate::bronze::BronzeSettings`].
@@ -140,6 +179,12 @@ pub struct BronzeSection {
     pub schema_change: Option<String>,
     /// Partition fields.
     pub partition_by: Option<Vec<String>>,
+    /// `rescue` or `fail`.
+    pub on_type_change: Option<String>,
+    /// Columns that the table may have.
+    pub max_columns: Option<usize>,
+    /// Columns that one file may add.
+    pub max_new_columns: Option<usize>,
 }
 
 /// See [`crate::silver::SilverSettings`].

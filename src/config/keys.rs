@@ -59,16 +59,17 @@ fn walk(
 }
 
 fn is_known(path: &str, is_table: bool) -> bool {
-    reference::keys().map(|key| key.name).any(|key| match key.strip_suffix(".*") {
-        Some(parent) => {
-            path == parent
-                || path
-                    .strip_prefix(parent)
-                    .and_then(|rest| rest.strip_prefix('.'))
-                    .is_some_and(|name| !name.contains('.') || !is_table)
-        }
+    reference::keys().map(|key| key.name).any(|key| match key.split_once(".*") {
+        Some((parent, below)) => path == parent || is_below(path, parent, below),
         None => key == path || (is_table && key.starts_with(&format!("{path}."))),
     })
+}
+
+/// Whether a path is the parent, a name that the user chose, and what is below it.
+fn is_below(path: &str, parent: &str, below: &str) -> bool {
+    let name = path.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'));
+    let name = name.and_then(|rest| rest.strip_suffix(below));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('.'))
 }
 
 /// The known key most like an unknown one.
@@ -78,7 +79,7 @@ fn nearest(path: &str) -> Option<String> {
         key.match_indices('.').map(|(end, _)| key[..end].to_owned()).chain([key.to_owned()])
     });
     parents
-        .filter(|key| !key.ends_with('*'))
+        .filter(|key| !key.contains('*'))
         .map(|key| {
             let whole = strsim::damerau_levenshtein(path, &key);
             // The right key in the wrong section is near, too.

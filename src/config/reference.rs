@@ -309,10 +309,64 @@ const CSV: &[Key] = &[
     ),
     key("pipeline.csv.null_values", Form::Texts, Absent::Value("[\"\"]"), "texts that mean null"),
     key(
+        "pipeline.csv.skip_lines",
+        Form::Integer,
+        Absent::Value("0"),
+        "lines before the header, or else before the first record, that are skipped",
+    ),
+    key(
+        "pipeline.csv.comment",
+        Form::Text,
+        Absent::Off,
+        "one ASCII character, such as `#`: lines that begin with it are skipped",
+    ),
+    key(
+        "pipeline.csv.decimal",
+        Form::OneOf(&[".", ","]),
+        Absent::Value("\".\""),
+        "what parts a number from its fraction. With `,` a number that has a point is rescued",
+    ),
+    key(
+        "pipeline.csv.formats",
+        Form::Texts,
+        Absent::Value("[]"),
+        "how dates and times are written, [as chrono has it](https://docs.rs/chrono/latest/chrono/format/strftime/): `[\"%d.%m.%Y %H:%M\", \"%d.%m.%Y\"]`; none: ISO 8601. What two of them read differently is rescued",
+    ),
+    key(
+        "pipeline.csv.timezone",
+        Form::Text,
+        Absent::Depends("UTC"),
+        "the zone of times that name none, as `Europe/Berlin` or `+01:00`. A time that it has twice or not at all is rescued",
+    ),
+    key(
+        "pipeline.csv.path_columns",
+        Form::Boolean,
+        Absent::Value("false"),
+        "whether `key=value` folders of a file's path, as in `year=2024/month=01/`, are columns of its rows",
+    ),
+    key(
         "pipeline.csv.columns.*",
         Form::Text,
         Absent::Depends("inferred from the first file"),
-        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`",
+        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`; or a table of the next keys, as `amount = { type = \"double\", from = \"Amount (EUR)\" }`",
+    ),
+    key(
+        "pipeline.csv.columns.*.type",
+        Form::Text,
+        Absent::Depends("inferred from the first file"),
+        "the type",
+    ),
+    key(
+        "pipeline.csv.columns.*.from",
+        Form::Text,
+        Absent::Depends("the header of the file that brought the column"),
+        "the header of the column in the files. Files with the header that the column began with are read as well",
+    ),
+    key(
+        "pipeline.csv.columns.*.formats",
+        Form::Texts,
+        Absent::Depends("`pipeline.csv.formats`"),
+        "how the dates or times of the column are written",
     ),
 ];
 
@@ -330,6 +384,24 @@ const BRONZE: &[Key] = &[
         "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
     ),
     key("pipeline.bronze.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
+    key(
+        "pipeline.bronze.on_type_change",
+        Form::OneOf(&["rescue", "fail"]),
+        Absent::Value("\"rescue\""),
+        "what happens to a cell that does not fit the type of its column: it is rescued, or the file is rejected",
+    ),
+    key(
+        "pipeline.bronze.max_columns",
+        Form::Integer,
+        Absent::Value("4096"),
+        "columns of the table, beside silversmith's own; a file that would add more is rejected",
+    ),
+    key(
+        "pipeline.bronze.max_new_columns",
+        Form::Integer,
+        Absent::Value("100"),
+        "columns that one file may add to a table that exists; a file that would add more is rejected",
+    ),
 ];
 
 const SILVER: &[Key] = &[

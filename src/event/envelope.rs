@@ -95,6 +95,7 @@ struct S3Object {
     size: Option<u64>,
     e_tag: Option<String>,
     version_id: Option<String>,
+    sequencer: Option<String>,
 }
 
 fn s3(record: &Value) -> Record {
@@ -125,6 +126,7 @@ fn s3(record: &Value) -> Record {
         etag: record.s3.object.e_tag,
         version_id: record.s3.object.version_id,
         size: record.s3.object.size,
+        sequencer: record.s3.object.sequencer,
         event_time: time(record.event_time.as_deref()),
     })
 }
@@ -154,6 +156,7 @@ struct DetailObject {
     #[serde(alias = "eTag")]
     etag: Option<String>,
     version_id: Option<String>,
+    sequencer: Option<String>,
 }
 
 fn event_bridge(value: &Value) -> Record {
@@ -171,6 +174,7 @@ fn event_bridge(value: &Value) -> Record {
         etag: detail.object.etag,
         version_id: detail.object.version_id,
         size: detail.object.size,
+        sequencer: detail.object.sequencer,
         event_time: time(value.get("time").and_then(Value::as_str)),
     })
 }
@@ -209,7 +213,20 @@ fn created_record(mut object: ObjectEvent) -> Record {
     object.size = object.size.filter(|size| *size <= MOST_BYTES);
     // Objects from before versioning was enabled have the version `null`.
     object.version_id = object.version_id.filter(|id| id != "null" && !id.is_empty());
+    object.sequencer = object.sequencer.as_deref().and_then(sequencer);
     Record::Created { object, pipeline: None }
+}
+
+/// The most characters of a sequencer; S3's have 18.
+const LONGEST_SEQUENCER: usize = 64;
+
+/// A sequencer as text that compares as S3 says, without zeros at its end. Of two of one key that differ in
+/// length, S3 has the shorter padded with zeros at its right, then compared by character
+/// ([Amazon SQS messages for the same S3 event](https://repost.aws/knowledge-center/s3-duplicate-sqs-messages)).
+fn sequencer(text: &str) -> Option<String> {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_one = is_hex && (1..=LONGEST_SEQUENCER).contains(&text.len());
+    is_one.then(|| text.trim_end_matches('0').to_ascii_uppercase())
 }
 
 fn time(text: Option<&str>) -> Option<chrono::DateTime<chrono::Utc>> {

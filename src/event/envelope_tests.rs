@@ -37,6 +37,23 @@ fn a_notification_of_s3() {
     assert_eq!(object.version_id.as_deref(), Some("096fKKXTRTtl3on89fVO.nfljtsv6qko"));
     assert_eq!(object.size, Some(1024));
     assert_eq!(object.event_time.map(|t| t.timestamp_millis()), Some(123));
+    assert_eq!(object.sequencer.as_deref(), Some("0055AED6DCD90281E5"));
+}
+
+#[test]
+fn sequencers_compare_as_uploads_follow_each_other() {
+    let of = |text: &str| {
+        let body = notification("a.csv", "2.1", "ObjectCreated:Put");
+        let records = parse(&body.replace("0055AED6DCD90281E5", text)).unwrap();
+        let [Record::Created { object, .. }] = &records[..] else { panic!("{records:?}") };
+        object.sequencer.clone()
+    };
+    // The shorter is padded with zeros at its right.
+    assert!(of("0055AED6DCD9") < of("0055AED6DCD90281E5"));
+    assert!(of("0055AED6DCD9028") < of("0055AED6DCD9029"));
+    assert!(of("0055AED6DCDA") > of("0055AED6DCD90281E5"));
+    assert_eq!(of("0055aed6dcd9"), of("0055AED6DCD90000"));
+    assert_eq!((of("no hex"), of("")), (None, None));
 }
 
 #[test]
@@ -146,6 +163,7 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
         etag: Some("e".into()),
         version_id: None,
         size: Some(1),
+        sequencer: Some("A1".into()),
         event_time: None,
     };
     let origin = Origin { id: "m".into(), receive_count: 1 };

@@ -31,6 +31,9 @@ pub struct ObjectEvent {
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// S3's sequencer, as text that compares as the uploads of one key followed each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequencer: Option<String>,
     /// When the event happened: close to LastModified, and not the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::guard::{Guard, Records, Refused};
 use super::names::column_names;
+use super::preamble::{self, Preamble};
 use super::{BATCH_BYTES, BATCH_ROWS, FormatError, Limits, RawBatch, RowReader};
 
 /// How a CSV file is written.
@@ -22,17 +23,22 @@ pub struct Dialect {
     pub header: bool,
     /// Texts that mean null, compared as they stand in the file.
     pub null_values: Vec<String>,
+    /// Lines before the header, or else before the first record, that are skipped.
+    pub skip_lines: u64,
+    /// The byte at the start of lines that are skipped.
+    pub comment: Option<u8>,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { delimiter: b',', header: true, null_values: vec![String::new()] }
+        let null_values = vec![String::new()];
+        Self { delimiter: b',', header: true, null_values, skip_lines: 0, comment: None }
     }
 }
 
 /// See [`RowReader`].
 pub(super) struct CsvReader {
-    inner: csv::Reader<Guard<Box<dyn Read + Send>>>,
+    inner: csv::Reader<Preamble<Guard<Box<dyn Read + Send>>>>,
     records: Records,
     dialect: Dialect,
     limits: Limits,
@@ -80,12 +86,14 @@ impl CsvReader {
         limits: Limits,
     ) -> Result<Self, FormatError> {
         let (guard, records) = Guard::new(input, limits.record_bytes);
+        let (input, delimiter) = preamble::begin(guard, dialect.skip_lines, dialect.delimiter);
         let inner = csv::ReaderBuilder::new()
-            .delimiter(dialect.delimiter)
+            .delimiter(delimiter)
+            .comment(dialect.comment)
             .has_headers(false)
             .flexible(true)
             .buffer_capacity(64 * 1024)
-            .from_reader(guard);
+            .from_reader(input);
         let mut reader = Self {
             inner,
             records,

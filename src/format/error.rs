@@ -32,6 +32,66 @@ pub enum FormatError {
         "the columns differ from the table's: {0}; bronze.schema_change = \"fail\" refuses that"
     )]
     SchemaChanged(String),
+    /// Another delimiter parts the fields.
+    #[error(
+        "its first line is one field with the delimiter {used:?}, and {columns} fields with {found:?}: set csv.delimiter, or fix the file"
+    )]
+    OtherDelimiter {
+        /// The delimiter of the configuration.
+        used: char,
+        /// The one that the file seems to have.
+        found: char,
+        /// The fields that it gives.
+        columns: usize,
+    },
+    /// The first line is data.
+    #[error(
+        "its first line names no columns, it looks like data: {first}; set csv.header = false, or fix the file"
+    )]
+    NoHeader {
+        /// The line's fields.
+        first: String,
+    },
+    /// It shares no column with the table.
+    #[error(
+        "it has none of the table's columns, so it is of another feed: {found}; narrow pipeline.source, or map its headers in [pipeline.csv.columns]"
+    )]
+    OtherColumns {
+        /// Its headers.
+        found: String,
+    },
+    /// It lacks a key.
+    #[error(
+        "it lacks column `{key}`, a key of silver; its columns are {found}; fix silver.keys or the file, or map a header in [pipeline.csv.columns]"
+    )]
+    KeyMissing {
+        /// The column.
+        key: String,
+        /// Its headers.
+        found: String,
+    },
+    /// Its columns would be too many for the table.
+    #[error("it adds {new} columns to the table's {present}: {setting} is {limit}")]
+    TableTooWide {
+        /// Columns that it adds.
+        new: usize,
+        /// Columns that the table has.
+        present: usize,
+        /// The setting that limits them.
+        setting: &'static str,
+        /// Its value.
+        limit: usize,
+    },
+    /// A cell does not fit the type of its column, and the pipeline's configuration refuses that.
+    #[error(
+        "column `{column}` has a value of another type in row {row}; bronze.on_type_change = \"fail\" refuses that"
+    )]
+    TypeChanged {
+        /// The column.
+        column: String,
+        /// The row.
+        row: u64,
+    },
     /// Arrow refused the data.
     #[error("the rows cannot be represented as columns")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -43,9 +103,14 @@ impl FormatError {
         match self {
             Self::NotText(_) => Reason::NotText,
             Self::RecordTooLong { .. } => Reason::RecordTooLong,
-            Self::TooManyColumns { .. } => Reason::TooManyColumns,
+            Self::TooManyColumns { .. } | Self::TableTooWide { .. } => Reason::TooManyColumns,
+            Self::OtherDelimiter { .. } => Reason::OtherDelimiter,
+            Self::NoHeader { .. } => Reason::NoHeader,
+            Self::OtherColumns { .. } => Reason::OtherColumns,
+            Self::KeyMissing { .. } => Reason::KeyMissing,
             Self::Read(_) => Reason::Unreadable,
             Self::SchemaChanged(_) => Reason::SchemaChanged,
+            Self::TypeChanged { .. } => Reason::TypeChanged,
             Self::Arrow(_) => Reason::NotRepresentable,
         }
     }

@@ -1,63 +1,110 @@
 //! Types of columns that are not declared, from the first rows of a file.
 //!
-//! Careful rather than clever: a type is chosen only when every value of the sample has it and holds
-//! all of its digits. So `007`, `1e5` and numbers of more digits than a double has stay text; the
-//! trailing zero of `9.50` does not make it one.
+//! Careful rather than clever: a type is chosen only when every value of the sample has it, and its cast
+//! keeps every one of them. In doubt it is text: `007`, `1e5`, the version `1.10` among others like `1.9`,
+//! `1.299` that may mean 1299, a time with nine digits after the second.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// The type of a sampled string column: boolean, long, double, date, timestamptz, or else string.
-pub fn infer(column: &ArrayRef) -> DataType {
+use super::cast::{cast_text, is_integer};
+use super::notation::Notation;
+
+/// What a column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It is a part of a key: two texts are equal only if they are the same text.
+    Key,
+    /// It says which row is newer: values are compared, and must not be rounded.
+    Order,
+    /// Anything else.
+    Plain,
+}
+
+/// The digits of a decimal that is inferred.
+const PRECISION: u8 = 18;
+/// The digits after the point of a column that orders.
+const ORDER_SCALE: i8 = 9;
+
+/// The type of a sampled string column: boolean, long, double, decimal, date, timestamptz, or else string.
+pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
     let values: Vec<&str> = column.as_string::<i32>().iter().flatten().collect();
     if values.is_empty() {
         return DataType::Utf8;
     }
-    let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
-    let candidates: [(LooksLike, DataType); 5] = [
-        (is_boolean, DataType::Boolean),
-        (is_integer, DataType::Int64),
-        (is_fraction, DataType::Float64),
-        (is_date, DataType::Date32),
-        (is_timestamp, timestamp),
-    ];
-    candidates
-        .into_iter()
-        .find(|(looks_like, kind)| values.iter().all(|v| looks_like(v)) && fits(column, kind))
-        .map_or(DataType::Utf8, |(_, kind)| kind)
+    let numbers: Option<Vec<String>> = values.iter().map(|value| notation.number(value)).collect();
+    let numbers = numbers.unwrap_or_default();
+    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let keeps = |kind: &DataType| {
+        cast_text(column, kind, notation)
+            .is_ok_and(|typed| typed.null_count() == column.null_count())
+    };
+    let all = |looks_like: fn(&str) -> bool| values.iter().all(|value| looks_like(value));
+    let candidate = if all(is_boolean) {
+        Some(DataType::Boolean)
+    } else if all(is_integer) {
+        Some(DataType::Int64)
+    } else if !numbers.is_empty() && numbers.iter().all(|number| is_number(number)) {
+        number(&numbers, role, notation)
+    } else if !notation.formats.is_empty() {
+        [DataType::Date32, timestamp()].into_iter().find(&keeps)
+    } else if all(is_date) {
+        Some(DataType::Date32)
+    } else if all(is_timestamp) {
+        Some(timestamp())
+    } else {
+        None
+    };
+    candidate.filter(keeps).unwrap_or(DataType::Utf8)
 }
 
-type LooksLike = fn(&str) -> bool;
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+}
 
-fn fits(column: &ArrayRef, kind: &DataType) -> bool {
-    cast_with_options(column, kind, &CastOptions { safe: true, ..Default::default() })
-        .is_ok_and(|typed| typed.null_count() == column.null_count())
+/// The type of numbers of which some have a fraction; none where that would be a guess.
+fn number(values: &[&str], role: Role, notation: &Notation) -> Option<DataType> {
+    let mut fractions = values.iter().filter_map(|value| value.split_once('.'));
+    let grouped = |(whole, fraction): (&str, &str)| {
+        let whole = whole.trim_start_matches('-');
+        whole != "0" && whole.len() <= 3 && fraction.len() == 3
+    };
+    match role {
+        Role::Key => None,
+        // In German, 1.299 is 1299.
+        _ if notation.decimal == '.' && fractions.clone().all(grouped) => None,
+        Role::Order => Some(DataType::Decimal128(38, ORDER_SCALE)),
+        Role::Plain if values.iter().all(|value| prints_back(value)) => Some(DataType::Float64),
+        // Amounts: `9.50` keeps its zero where all have the same digits after the point.
+        Role::Plain => {
+            let scale = fractions.next()?.1.len();
+            let same = values.iter().all(|v| v.split_once('.').is_some_and(|v| v.1.len() == scale));
+            let scale = i8::try_from(scale).ok().filter(|scale| *scale <= ORDER_SCALE)?;
+            same.then_some(DataType::Decimal128(PRECISION, scale))
+        }
+    }
 }
 
 fn is_boolean(text: &str) -> bool {
     text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
 }
 
-/// Digits that print back as they are: no leading zeros, no plus.
-pub(super) fn is_integer(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    plain && (digits == "0" && text == "0" || !digits.starts_with('0'))
+/// Digits, and a point among them or none.
+fn is_number(text: &str) -> bool {
+    match text.split_once('.') {
+        None => is_integer(text),
+        Some((whole, fraction)) => {
+            let digits = fraction.bytes().all(|b| b.is_ascii_digit()) && !fraction.is_empty();
+            digits && (is_integer(whole) || whole == "-0")
+        }
+    }
 }
 
-/// A number that a double certainly holds: at most 15 digits.
-fn is_fraction(text: &str) -> bool {
+/// A number that a double certainly holds, of at most 15 digits, and prints as it was.
+fn prints_back(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    digits <= 15 && (is_integer(text) || has_fraction(text))
-}
-
-fn has_fraction(text: &str) -> bool {
-    let Some((whole, fraction)) = text.strip_prefix('-').unwrap_or(text).split_once('.') else {
-        return false;
-    };
-    let all_digits = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
-    is_integer(whole) && all_digits
+    let zero = text.split_once('.').is_some_and(|(_, f)| f.ends_with('0') && f.len() > 1);
+    digits <= 15 && !zero
 }
 
 fn is_date(text: &str) -> bool {
@@ -78,36 +125,81 @@ mod tests {
 
     use arrow::array::StringArray;
 
-    use super::infer;
+    use super::*;
     use crate::lake::type_name;
 
-    fn inferred(values: &[Option<&str>]) -> String {
-        let column: arrow::array::ArrayRef = Arc::new(StringArray::from(values.to_vec()));
-        type_name(&infer(&column))
+    fn inferred(values: &[&str], role: Role) -> String {
+        let values: Vec<Option<&str>> =
+            values.iter().map(|v| Some(*v).filter(|v| *v != "-")).collect();
+        let column: ArrayRef = Arc::new(StringArray::from(values));
+        type_name(&infer(&column, role, &Notation::default()))
+    }
+
+    #[test]
+    fn a_declared_notation_is_inferred_by() {
+        let notation =
+            Notation { decimal: ',', formats: vec!["%d.%m.%Y".to_owned()], timezone: None };
+        for (values, kind) in [
+            (vec!["1,5", "2"], "double"),
+            (vec!["9,50", "0,25"], "decimal(18,2)"),
+            (vec!["1,299"], "double"),
+            (vec!["1.299"], "string"),
+            (vec!["31.01.2026"], "date"),
+            (vec!["2026-01-31"], "string"),
+        ] {
+            let column: ArrayRef = Arc::new(StringArray::from(values.clone()));
+            assert_eq!(type_name(&infer(&column, Role::Plain, &notation)), kind, "{values:?}");
+        }
     }
 
     #[test]
     fn types_are_inferred_carefully() {
         for (values, kind) in [
-            (vec![Some("1"), None, Some("-20")], "long"),
-            (vec![Some("007")], "string"),
-            (vec![Some("9223372036854775808")], "string"),
-            (vec![Some("0.12345678901234567")], "string"),
-            (vec![Some("1.5"), Some("2")], "double"),
-            (vec![Some("1e5")], "string"),
-            (vec![Some("9.50"), Some("-0.5")], "double"),
-            (vec![Some("nan")], "string"),
-            (vec![Some("TRUE"), Some("false")], "boolean"),
-            (vec![Some("1"), Some("true")], "string"),
-            (vec![Some("2013-01-01")], "date"),
-            (vec![Some("2013-13-01")], "string"),
-            (vec![Some("2013-01-01T10:00:00Z")], "timestamptz"),
-            (vec![Some("2013-01-01 10:00:00")], "timestamptz"),
-            (vec![None, None], "string"),
-            (vec![Some("+1")], "string"),
-            (vec![Some("-0")], "string"),
+            (vec!["1", "-", "-20"], "long"),
+            (vec!["007"], "string"),
+            (vec!["9223372036854775808"], "string"),
+            (vec!["0.12345678901234567"], "string"),
+            (vec!["1.5", "2"], "double"),
+            (vec!["1.0", "2.25"], "double"),
+            (vec!["-0.5", "0"], "double"),
+            (vec!["1e5"], "string"),
+            (vec!["9.50", "0.25"], "decimal(18,2)"),
+            (vec!["9.50", "-0.5"], "string"),
+            (vec!["1.9", "1.10", "1.11"], "string"),
+            (vec!["1.299"], "string"),
+            (vec!["1.299", "0.125"], "double"),
+            (vec!["1.2.3"], "string"),
+            (vec!["1,5"], "string"),
+            (vec!["5%"], "string"),
+            (vec!["nan"], "string"),
+            (vec!["TRUE", "false"], "boolean"),
+            (vec!["1", "true"], "string"),
+            (vec!["2013-01-01"], "date"),
+            (vec!["2013-13-01"], "string"),
+            (vec!["01/02/2013"], "string"),
+            (vec!["2013-01-01T10:00:00Z"], "timestamptz"),
+            (vec!["2013-01-01 10:00:00"], "timestamptz"),
+            (vec!["2013-01-01 10:00:00.123456"], "timestamptz"),
+            (vec!["2013-01-01 10:00:00.123456789"], "string"),
+            (vec!["-", "-"], "string"),
+            (vec!["+1"], "string"),
+            (vec!["-0"], "string"),
         ] {
-            assert_eq!(inferred(&values), kind, "{values:?}");
+            assert_eq!(inferred(&values, Role::Plain), kind, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn keys_and_orders_are_never_floats() {
+        for (values, key, order) in [
+            (vec!["1.5", "2"], "string", "decimal(38,9)"),
+            (vec!["1.10", "1.9"], "string", "decimal(38,9)"),
+            (vec!["1700000000.1234567890"], "string", "decimal(38,9)"),
+            (vec!["1700000000.1234567891"], "string", "string"),
+            (vec!["7", "8"], "long", "long"),
+        ] {
+            assert_eq!(inferred(&values, Role::Key), key, "{values:?}");
+            assert_eq!(inferred(&values, Role::Order), order, "{values:?}");
         }
     }
 }

@@ -1,33 +1,27 @@
 //! Which column of a file goes where.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
+use super::feed::{Feed, SchemaChange};
 use super::infer::infer;
+use super::matching::matched;
+use super::names::documentation;
+use super::notation::Notation;
+use super::plausible::check;
 use super::{FormatError, RowReader};
 
-/// What to do with columns that the table does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SchemaChange {
-    /// They are added to the table.
-    #[default]
-    Evolve,
-    /// Their cells go to `_rescued`.
-    Rescue,
-    /// The object is rejected.
-    Fail,
-}
-
-/// For each column of a file, by its index: the table's column of that name, or none: `_rescued`.
+/// For each column of a file, by its index: the table's column, or none: `_rescued`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layout {
     /// The table's names for the file's columns.
     pub names: Vec<String>,
     /// The types that the table has for them.
     pub kinds: Vec<Option<DataType>>,
+    /// How their values are written.
+    pub notations: Vec<Notation>,
     /// Columns that the table lacks and gets, in the order of the file.
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
@@ -35,41 +29,36 @@ pub struct Layout {
 }
 
 /// Lays out an opened file against the table's columns (`None`: there is no table yet, every column
-/// is new). Types of new columns are as `declared`, else inferred from the sample.
+/// is new). Types of new columns are as declared, else inferred from the sample.
 pub fn lay_out(
     reader: &dyn RowReader,
-    declared: &BTreeMap<String, DataType>,
+    feed: &Feed,
     table: Option<&Schema>,
-    change: SchemaChange,
 ) -> Result<Layout, FormatError> {
-    let mut layout = Layout { names: reader.names().to_vec(), ..Layout::default() };
-    for (index, name) in reader.names().iter().enumerate() {
-        let present = table.and_then(|t| t.field_with_name(name).ok());
+    let mut layout = Layout::default();
+    let names = matched(reader.originals(), feed, table);
+    check(reader, &names, feed, table)?;
+    for (index, name) in names.into_iter().enumerate() {
+        let present = table.and_then(|t| t.field_with_name(&name).ok());
         let kind = match present {
             Some(field) => Some(field.data_type().clone()),
-            None if table.is_some() && change == SchemaChange::Rescue => None,
-            None if table.is_some() && change == SchemaChange::Fail => {
+            None if table.is_some() && feed.change == SchemaChange::Rescue => None,
+            None if table.is_some() && feed.change == SchemaChange::Fail => {
                 return Err(FormatError::SchemaChanged(format!("column `{name}` is new")));
             }
             None => {
-                let sample = reader.sample().map(|s| &s.columns[index]);
-                let has_values = sample.is_some_and(|s| s.null_count() < s.len());
-                let kind = match (declared.get(name), sample) {
-                    (Some(declared), _) => declared.clone(),
-                    (None, Some(sample)) if has_values => infer(sample),
-                    (None, _) => {
-                        layout.without_values.push(name.clone());
-                        DataType::Utf8
-                    }
-                };
-                let original = reader.originals().get(index).cloned().unwrap_or_default();
-                layout.new_columns.push(field(name, kind.clone(), &original));
+                let kind = layout.new_kind(reader, feed, (index, &name));
+                let header = reader.originals().get(index).map_or("", String::as_str);
+                layout.new_columns.push(field(&name, kind.clone(), header));
                 Some(kind)
             }
         };
+        layout.notations.push(feed.notation(&name));
+        layout.names.push(name);
         layout.kinds.push(kind);
     }
-    if change == SchemaChange::Fail
+    layout.check_width(feed, table)?;
+    if feed.change == SchemaChange::Fail
         && let Some(missing) = table.and_then(|t| missing(t, &layout.names))
     {
         return Err(FormatError::SchemaChanged(format!("column `{missing}` is missing")));
@@ -77,18 +66,51 @@ pub fn lay_out(
     Ok(layout)
 }
 
+impl Layout {
+    /// Refuses columns that are too many for the table.
+    fn check_width(&self, feed: &Feed, table: Option<&Schema>) -> Result<(), FormatError> {
+        let own = |name: &str| name.starts_with('_');
+        let names = table.iter().flat_map(|t| t.fields()).map(|field| field.name());
+        let (new, present) = (self.new_columns.len(), names.filter(|name| !own(name)).count());
+        let wide = |setting, limit| Err(FormatError::TableTooWide { new, present, setting, limit });
+        if present > 0 && new > feed.max_new_columns {
+            return wide("bronze.max_new_columns", feed.max_new_columns);
+        }
+        if new > 0 && present + new > feed.max_columns {
+            return wide("bronze.max_columns", feed.max_columns);
+        }
+        Ok(())
+    }
+
+    /// The type of a new column: as declared, or as the sample has it.
+    fn new_kind(
+        &mut self,
+        reader: &dyn RowReader,
+        feed: &Feed,
+        (index, name): (usize, &str),
+    ) -> DataType {
+        let sample = reader.sample().map(|sample| &sample.columns[index]);
+        let has_values = sample.is_some_and(|sample| sample.null_count() < sample.len());
+        match (feed.declared(name), sample) {
+            (Some(declared), _) => declared.clone(),
+            (None, Some(sample)) if has_values => {
+                infer(sample, feed.role(name), &feed.notation(name))
+            }
+            (None, _) => {
+                self.without_values.push(name.to_owned());
+                DataType::Utf8
+            }
+        }
+    }
+}
+
 fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
     let mut columns = table.fields().iter().map(|f| f.name().as_str());
     columns.find(|c| !c.starts_with('_') && !names.iter().any(|n| n == c))
 }
 
-/// An optional column. Its documentation is the name that its header had, where that differs: tables
-/// have had it in these words from the first version on.
-fn field(name: &str, kind: DataType, original: &str) -> FieldRef {
-    let field = Field::new(name, kind, true);
-    Arc::new(if name == original {
-        field
-    } else {
-        field.with_metadata([("doc".to_owned(), format!("CSV column `{original}`"))].into())
-    })
+/// An optional column, with its header.
+fn field(name: &str, kind: DataType, header: &str) -> FieldRef {
+    let doc = documentation(name, header).map(|doc| ("doc".to_owned(), doc));
+    Arc::new(Field::new(name, kind, true).with_metadata(doc.into_iter().collect()))
 }

@@ -1,18 +1,26 @@
 //! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
 //!
 //! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
-//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings.
-//! All else is free of formats: [`infer`] finds types, [`layout`] maps a file's columns to the
-//! table's, [`typed`] casts and rescues, [`names`] makes column names, `guard` refuses bytes that are
-//! not text. All of it is synchronous, and knows neither stores nor tables.
+//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings. All else
+//! is free of formats: [`infer`] finds types, `matching` finds the table's column for each header,
+//! `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts
+//! and rescues, [`names`] makes column names, `guard` refuses bytes that are not text. All of it is
+//! synchronous, and knows neither stores nor tables.
 
+mod cast;
 pub mod csv;
 mod error;
+pub mod feed;
 mod guard;
 pub mod infer;
 pub mod layout;
+mod matching;
 pub mod names;
+pub mod notation;
 mod open;
+mod path_columns;
+mod plausible;
+mod preamble;
 pub mod typed;
 
 use std::fmt::Debug;
@@ -21,6 +29,7 @@ use arrow::array::{Array, ArrayRef, StringArray};
 
 pub use error::FormatError;
 pub use open::{FormatSettings, open};
+pub use path_columns::with_path_columns;
 
 /// The most rows of a [`RawBatch`].
 pub const BATCH_ROWS: usize = 8 * 1024;
@@ -66,8 +75,8 @@ impl RawBatch {
 ///
 /// # Contract
 /// - `names` and `originals` are known once the reader is open, have the same length, and never
-///   change. `originals` are the columns as the file names them; `names` are the table's names for
-///   them, each unique and plain (see [`names::column_names`]). A file without any content has none.
+///   change. `originals` are the columns as the file names them, their headers; `names` are those of a new
+///   table, each unique and plain (see [`names::column_names`]). A file without any content has none.
 /// - `sample` is the first batch, read by opening; `None` means that the file has no rows. It stays
 ///   readable until the first `next_batch`, and does not consume any row.
 /// - `next_batch` returns the rows in the order of the file, the sample first, and `None` at the end.
@@ -84,10 +93,10 @@ impl RawBatch {
 /// - The same bytes under the same settings give the same names, batches and errors each time,
 ///   in whatever pieces the input delivers them.
 pub trait RowReader: Debug + Send {
-    /// The table's names for the columns, by index.
+    /// The names of the columns in a new table, by index.
     fn names(&self) -> &[String];
 
-    /// The columns as the file names them, by index.
+    /// The headers: the columns as the file names them, by index.
     fn originals(&self) -> &[String];
 
     /// The first rows, to infer types from.

@@ -41,7 +41,7 @@ pub use iceberg::spec::DataFile;
 pub use ids::{SequenceNumber, SnapshotId};
 pub use name::{BadTableName, TableName};
 pub use partition::{BadPartitionField, PartitionField};
-pub use schema::{TableSchema, arrow_type, storable, type_name};
+pub use schema::{TableSchema, arrow_type, storable, type_name, widened};
 pub use table::{Properties, Snapshot, Table};
 pub use write::Uncommitted;
 

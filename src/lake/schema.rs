@@ -43,10 +43,11 @@ impl TableSchema {
     }
 
     /// This schema with the columns of `requested` that it lacks, as optional columns at the end with fresh ids
-    /// above `last_id` (Iceberg spec, "Schema Evolution"); `None` when it lacks none.
+    /// above `last_id`, and its own columns with the wider type that `requested` has (Iceberg spec, "Schema
+    /// Evolution"); `None` when nothing changes. A narrower type fits the wider one that is there.
     ///
     /// # Errors
-    /// [`LakeError::Schema`] when a column of that name has another type.
+    /// [`LakeError::Schema`] when a column of that name has a type that neither fits nor widens.
     pub fn extended(
         &self,
         table: &TableName,
@@ -56,23 +57,25 @@ impl TableSchema {
         let mut fields = self.iceberg.as_struct().fields().to_vec();
         let mut id = last_id.max(self.iceberg.highest_field_id());
         for column in requested.fields() {
-            match self.arrow.field_with_name(column.name()) {
-                Ok(present) if present.data_type() == column.data_type() => {}
-                Ok(present) => {
-                    return Err(LakeError::Schema {
-                        table: table.clone(),
-                        column: column.name().clone(),
-                        is: type_name(present.data_type()),
-                        requested: type_name(column.data_type()),
-                    });
-                }
-                Err(_) => {
-                    id += 1;
-                    fields.push(Arc::new(optional_field(table, id, column)?));
-                }
+            let Ok(present) = self.arrow.field_with_name(column.name()) else {
+                id += 1;
+                fields.push(Arc::new(optional_field(table, id, column)?));
+                continue;
+            };
+            let common = widened(present.data_type(), column.data_type());
+            let common = common.ok_or_else(|| LakeError::Schema {
+                table: table.clone(),
+                column: column.name().clone(),
+                is: type_name(present.data_type()),
+                requested: type_name(column.data_type()),
+            })?;
+            let own = fields.iter_mut().find(|field| field.name == *column.name());
+            if let (Some(own), true) = (own, common != *present.data_type()) {
+                let kind = arrow_type_to_type(&common).doing(table, "widening a column")?;
+                *own = Arc::new(NestedField { field_type: Box::new(kind), ..own.as_ref().clone() });
             }
         }
-        if fields.len() == self.iceberg.as_struct().fields().len() {
+        if fields == self.iceberg.as_struct().fields() {
             return Ok(None);
         }
         self.with_fields(table, fields).map(Some)
@@ -131,14 +134,22 @@ impl TableSchema {
     }
 
     /// Whether files written under this schema fit `other`: it has every column of this one, with the same name,
-    /// id and type.
+    /// id and documentation, and with its type or a wider one. Two writers may add a column of one name at a time,
+    /// and mean different ones: the documentation says which.
     pub fn fits_into(&self, other: &Self) -> bool {
         self.iceberg.as_struct().fields().iter().all(|field| {
-            other
-                .iceberg
-                .field_by_id(field.id)
-                .is_some_and(|o| o.name == field.name && o.field_type == field.field_type)
+            other.iceberg.field_by_id(field.id).is_some_and(|o| {
+                let same = (&o.name, &o.doc) == (&field.name, &field.doc);
+                same && (o.field_type == field.field_type || self.widens_to(other, &o.name))
+            })
         })
+    }
+
+    /// Whether the type of a column is the other schema's, or one that widens to it.
+    fn widens_to(&self, other: &Self, column: &str) -> bool {
+        let kind = |of: &Self| of.arrow.field_with_name(column).map(|f| f.data_type().clone()).ok();
+        let (Some(own), Some(wider)) = (kind(self), kind(other)) else { return false };
+        widened(&own, &wider) == Some(wider)
     }
 
     pub(super) fn iceberg(&self) -> &Arc<Schema> {
@@ -185,6 +196,19 @@ pub fn arrow_type(name: &str) -> Option<DataType> {
     })
 }
 
+/// The type that holds the values of both, by the promotions that Iceberg allows (Iceberg spec, "Schema
+/// Evolution"): int → long, float → double, a decimal of more digits. None for other types.
+pub fn widened(one: &DataType, other: &DataType) -> Option<DataType> {
+    use DataType::{Decimal128, Float32, Float64, Int32, Int64};
+    match (one, other) {
+        _ if one == other => Some(one.clone()),
+        (Int32, Int64) | (Int64, Int32) => Some(Int64),
+        (Float32, Float64) | (Float64, Float32) => Some(Float64),
+        (Decimal128(p, s), Decimal128(q, t)) if s == t => Some(Decimal128(*p.max(q), *s)),
+        _ => None,
+    }
+}
+
 /// The schema with the types that an Iceberg table can hold for what a query returns.
 pub fn storable(schema: &ArrowSchema) -> ArrowSchema {
     let fields = schema.fields().iter().map(|field| {
@@ -229,6 +253,27 @@ pub fn type_name(kind: &DataType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_widen_as_iceberg_allows_and_no_further() {
+        let common = |one: &str, other: &str| {
+            let kind = widened(&arrow_type(one).unwrap(), &arrow_type(other).unwrap());
+            kind.map(|kind| type_name(&kind))
+        };
+        for (one, other, kind) in [
+            ("int", "long", Some("long")),
+            ("double", "float", Some("double")),
+            ("decimal(9,2)", "decimal(18,2)", Some("decimal(18,2)")),
+            ("decimal(9,2)", "decimal(18,3)", None),
+            ("long", "double", None),
+            ("long", "string", None),
+            ("date", "date", Some("date")),
+            ("timestamp", "timestamptz", None),
+        ] {
+            assert_eq!(common(one, other).as_deref(), kind, "{one}, {other}");
+            assert_eq!(common(other, one).as_deref(), kind, "{other}, {one}");
+        }
+    }
 
     #[test]
     fn every_type_name_is_read_back() {

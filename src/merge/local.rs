@@ -22,7 +22,7 @@ use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::read::scan::BATCH_ROWS;
 use crate::lake::{Lake, storable};
 use crate::sql::SqlError;
-use crate::sql::select::{BRONZE, DELETED};
+use crate::sql::select::{BRONZE, DELETED, MISFIT};
 use crate::sql::session::streaming_session;
 
 /// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
@@ -63,10 +63,15 @@ impl LocalEngine {
         let what = format!("silver table {}: its SQL", task.rules.table);
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
-        let query = task.rules.rows.query(&context, &plain(source.arrow()), &kept).await?;
+        let rows = &task.rules.rows;
+        let query = rows.query(&context, &plain(source.arrow()), &kept, &task.rules.exact).await?;
         let rows = query.execute_stream().await.map_err(|e| SqlError::of(&what, e))?;
         let fields = rows.schema();
-        let output = fields.fields().iter().filter(|f| f.name() != DELETED).cloned();
+        let output = fields
+            .fields()
+            .iter()
+            .filter(|f| ![DELETED, MISFIT].contains(&f.name().as_str()))
+            .cloned();
         let schema = Schema::new(output.collect::<Vec<_>>());
         Ok((Arc::new(storable(&schema)), rows))
     }
@@ -127,8 +132,12 @@ impl MergeEngine for LocalEngine {
         let target = Target { table, schema, rules };
         let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
         let mut parts = Parts::read(&task.rules, target.schema.arrow(), rows).await?;
-        let mut counts =
-            Counts { source: parts.rows, null_keys: parts.null_key_rows, ..Counts::default() };
+        let mut counts = Counts {
+            source: parts.rows,
+            null_keys: parts.null_key_rows,
+            misfits: parts.misfit_rows,
+            ..Counts::default()
+        };
         let mut changes = Changes::new(&self.lake, &target, self.threads)?;
         while let Some(newest) = parts.next().await? {
             let of = (&task, &target);

@@ -39,7 +39,8 @@ use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 
-/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
+/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys,
+/// misfits.
 pub const ROWS: &str = "silversmith.rows";
 
 /// A merge to be done.
@@ -108,6 +109,8 @@ pub struct Counts {
     pub unchanged: u64,
     /// Rows with a null in their key, which are not merged.
     pub null_keys: u64,
+    /// Rows of which a cell of the key or of the order was rescued, which are not merged.
+    pub misfits: u64,
 }
 
 impl Counts {
@@ -120,6 +123,7 @@ impl Counts {
         self.late += other.late;
         self.unchanged += other.unchanged;
         self.null_keys += other.null_keys;
+        self.misfits += other.misfits;
     }
 
     /// As snapshot properties.
@@ -130,6 +134,7 @@ impl Counts {
             ("deleted", self.deleted),
             ("late", self.late),
             ("null-keys", self.null_keys),
+            ("misfits", self.misfits),
         ]
         .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
         .into()

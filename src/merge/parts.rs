@@ -1,6 +1,7 @@
 //! The source of a merge, read once: the newest row of each key, as much as fits into memory at a time (I7).
 
-use arrow::array::{AsArray, BooleanArray};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -13,7 +14,7 @@ use super::spill::{Merging, Runs};
 use super::{MergeError, MergeRules};
 use crate::lake::read::arrow::conform;
 use crate::sql::SqlError;
-use crate::sql::select::DELETED;
+use crate::sql::select::{DELETED, MISFIT};
 
 /// The newest rows of a source, in parts: ranges of keys, in the order of the keys.
 pub(super) struct Parts {
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub(super) rows: u64,
     /// Rows skipped because of a null in their key.
     pub(super) null_key_rows: u64,
+    /// Rows skipped because a cell of their key or order was rescued.
+    pub(super) misfit_rows: u64,
 }
 
 /// What is left of them.
@@ -46,10 +49,8 @@ impl Parts {
         let failed = |e| SqlError::of(&format!("silver table {}: its SQL", rules.table), e);
         let mut gathering = Gathering::new(rules, reduction)?;
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
-            let deleted = match batch.column_by_name(DELETED) {
-                Some(deleted) => deleted.as_boolean().clone(),
-                None => BooleanArray::from(vec![false; batch.num_rows()]),
-            };
+            let batch = fitting(batch, &mut gathering.misfit_rows).map_err(arrow)?;
+            let deleted = flags(&batch, DELETED);
             let batch = conform(&rules.table, batch, &gathering.reduction.schema)?;
             gathering.newest.push(batch, &deleted).map_err(arrow)?;
             gathering.spill_if_full().await?;
@@ -69,6 +70,26 @@ impl Parts {
                 }
                 Ok(part)
             }
+        }
+    }
+}
+
+/// A column of flags; where there is none, none is set.
+fn flags(batch: &RecordBatch, name: &str) -> BooleanArray {
+    match batch.column_by_name(name) {
+        Some(flags) => flags.as_boolean().clone(),
+        None => BooleanArray::from(vec![false; batch.num_rows()]),
+    }
+}
+
+/// The rows whose key and order are what their file said. The others are counted.
+fn fitting(batch: RecordBatch, misfits: &mut u64) -> Result<RecordBatch, ArrowError> {
+    let misfit = flags(&batch, MISFIT);
+    match misfit.true_count() {
+        0 => Ok(batch),
+        found => {
+            *misfits += found as u64;
+            filter_record_batch(&batch, &not(&misfit)?)
         }
     }
 }
@@ -109,12 +130,13 @@ struct Gathering<'a> {
     spilled: Option<BoxFuture<'static, Result<Runs, MergeError>>>,
     rows: u64,
     null_key_rows: u64,
+    misfit_rows: u64,
 }
 
 impl<'a> Gathering<'a> {
     fn new(rules: &'a MergeRules, reduction: Reduction) -> Result<Self, MergeError> {
         let newest = Newest::new(&reduction).map_err(|e| arrow_error(rules, e))?;
-        Ok(Self { rules, reduction, newest, spilled: None, rows: 0, null_key_rows: 0 })
+        Ok(Self { rules, reduction, newest, spilled: None, rows: 0, null_key_rows: 0, misfit_rows: 0 })
     }
 
     async fn spill_if_full(&mut self) -> Result<(), MergeError> {
@@ -169,6 +191,7 @@ impl<'a> Gathering<'a> {
                 Rest::Spilled(next_part(self.rules, merging))
             }
         };
-        Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows })
+        let misfit_rows = self.misfit_rows;
+        Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows, misfit_rows })
     }
 }

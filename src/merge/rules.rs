@@ -36,6 +36,8 @@ pub struct MergeRules {
     /// The columns that say which row is newer, the most important first. The order that they make is
     /// total.
     pub order: Vec<String>,
+    /// Of the columns of key and order, those whose rescued cells exclude their rows from the merge.
+    pub exact: Vec<String>,
     /// Which rows it takes from the source, and which of them delete their key.
     pub rows: Rowwise,
     /// See [`NullKeys`].

@@ -11,6 +11,9 @@ use crate::lake::{
 use crate::merge::{Counts, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
+/// The rows that were not merged since silver was built: a table property.
+const MISFITS: &str = "silversmith.misfits";
+
 /// What happened to the deleted keys of a merge.
 enum Remembered {
     /// They are in their table, if there were any; this is its newest state.
@@ -54,7 +57,8 @@ impl Silver {
                 return Ok(None);
             }
         }
-        let properties = self.properties(&counts, &range.end);
+        let properties = self.properties(&counts, &range.end, (&target, rebuild));
+        self.warn_of_misfits(&counts);
         let change = match rebuild {
             true => Change::overwrite(add, Removed::All, properties),
             false => Change::row_delta(add, deletes, remove, properties),
@@ -65,7 +69,7 @@ impl Silver {
                     table = %self.settings.rules.table, snapshot = snapshot.0,
                     bronze_snapshot = range.end.snapshot.0, inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, "silver merged"
+                    null_keys = counts.null_keys, misfits = counts.misfits, "silver merged"
                 );
                 tables.silver = Some(table);
                 Ok(Some((snapshot, counts)))
@@ -84,11 +88,31 @@ impl Silver {
         own
     }
 
-    fn properties(&self, counts: &Counts, end: &Position) -> CommitProperties {
+    fn warn_of_misfits(&self, counts: &Counts) {
+        if counts.misfits > 0 {
+            tracing::warn!(
+                table = %self.settings.rules.table, bronze = %self.settings.bronze, rows = counts.misfits,
+                "rows are not merged: a cell of their key or order_by does not fit its type and is in _rescued; declare the type that fits, or fix the files"
+            );
+        }
+    }
+
+    /// Of the table, whether it is rebuilt: its count of misfits begins anew then.
+    fn properties(
+        &self,
+        counts: &Counts,
+        end: &Position,
+        (target, rebuild): (&Table, bool),
+    ) -> CommitProperties {
         let mut table = self.own_properties();
         properties::set_position(&mut table, MERGED, end);
         let mut summary = table.clone();
         summary.extend(counts.properties());
+        let before = misfits(target);
+        let misfits = before.filter(|_| !rebuild).unwrap_or_default() + counts.misfits;
+        if before.is_some() || misfits > 0 {
+            table.insert(MISFITS.to_owned(), misfits.to_string());
+        }
         CommitProperties { layer: Layer::Silver, summary, table }
     }
 
@@ -124,4 +148,10 @@ impl Silver {
 async fn discard(add: Uncommitted, deletes: DeleteFiles) {
     add.discard().await;
     deletes.into_files().discard().await;
+}
+
+/// The rows of bronze that were not merged into this silver table, because a cell of their key or order was
+/// rescued; none where no merge has counted them.
+pub fn misfits(silver: &Table) -> Option<u64> {
+    silver.property(MISFITS)?.parse().ok()
 }

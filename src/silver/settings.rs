@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::lake::TableName;
 use crate::merge::MergeRules;
+use crate::sql::select::SEQUENCE;
 
 /// What happens when another program deleted rows from bronze.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,10 +43,12 @@ pub const MOST_MERGED: u64 = 1024 * 1024 * 1024;
 pub const REPEATED: [&str; 2] = ["_source_uri", "_source_version"];
 
 /// silversmith's own columns that order rows after `order_by`, and that silver keeps.
-const OWN_ORDER: [&str; 4] = ["_event_time", "_source_uri", "_source_version", "_source_row"];
+/// Sequences compare for one URI only, so they come after it.
+const OWN_ORDER: [&str; 5] =
+    ["_event_time", "_source_uri", SEQUENCE, "_source_version", "_source_row"];
 
 /// The whole order: `order_by`, then silversmith's own columns. It is total: the last three name one row
-/// of bronze.
+/// of bronze. It is no part of the configuration that is hashed, so silver tables of before stay as they are.
 pub fn whole_order(order_by: &[String]) -> Vec<String> {
     let own = OWN_ORDER.iter().map(|c| (*c).to_owned());
     let mut order = order_by.to_vec();

@@ -108,6 +108,17 @@ impl Requested {
         }
     }
 
+    /// Where the version that was read stands among the uploads of its key, as texts compare: S3's sequencer.
+    /// Only an event has it, and only for the version that it named.
+    pub fn sequence(&self, read: &RawObject) -> Option<&str> {
+        match self {
+            Self::ByEvent(event) if event.etag.as_ref() == Some(&read.id.version) => {
+                event.sequencer.as_deref()
+            }
+            Self::ByEvent(_) | Self::Listed(_) => None,
+        }
+    }
+
     /// The identity under which its outcome is kept when it could not be opened: the event's values
     /// stand in for the unknown ones, and `now` for a time that the event does not have.
     pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {

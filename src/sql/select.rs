@@ -3,6 +3,8 @@
 //! I5 needs silver to be a function of the *set* of bronze rows. A projection, a filter and
 //! immutable functions are; aggregates, windows, LIMIT and the clock are not.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
@@ -21,9 +23,17 @@ pub const BRONZE: &str = "bronze";
 /// The column that says whether a row deletes its key.
 pub const DELETED: &str = "__silversmith_deleted";
 
+/// The column that says whether a cell of a key or of the order was rescued.
+pub const MISFIT: &str = "__silversmith_misfit";
+/// The bronze column with what did not fit, as JSON.
+const RESCUED: &str = "_rescued";
+
+/// The bronze column with the sequence of an object's uploads. Bronze tables of before do not have it.
+pub const SEQUENCE: &str = "_source_sequence";
+
 /// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
 /// row.
-const NOT_SELECTED: [&str; 2] = ["_ingested_at", "_rescued"];
+const NOT_SELECTED: [&str; 1] = ["_ingested_at"];
 
 /// A row-wise query over `bronze`; by default, its rows as they are.
 #[derive(Debug, Clone, Default)]
@@ -54,12 +64,14 @@ impl Rowwise {
     }
 
     /// The query over the table registered as `bronze`: what `select` says, then those of `kept`
-    /// that it leaves out, then [`DELETED`].
+    /// that it leaves out, then [`DELETED`] and [`MISFIT`]. Of `kept`, those in `exact` must be what the file
+    /// said.
     pub async fn query(
         &self,
         context: &SessionContext,
         bronze: &SchemaRef,
         kept: &[String],
+        exact: &[String],
     ) -> Result<DataFrame, SqlError> {
         let statement = match &self.select {
             Some(statement) => statement.clone(),
@@ -71,16 +83,22 @@ impl Rowwise {
         let mut missing = Vec::new();
         for column in kept {
             if !names.contains(column) {
-                if bronze.field_with_name(column).is_err() {
+                let is_there = bronze.field_with_name(column).is_ok();
+                if !is_there && column == SEQUENCE {
+                    missing.push(("CAST(NULL AS VARCHAR)".to_owned(), column.clone()));
+                    continue;
+                }
+                if !is_there {
                     return Err(self.not_allowed(format!(
                         "bronze has no column `{column}`; its columns are {}",
                         list(bronze)
                     )));
                 }
-                missing.push(column.clone());
+                missing.push((format!("\"{}\"", column.replace('"', "\"\"")), column.clone()));
             }
         }
-        let plan = self.plan(context, self.with_columns(statement, &missing)?).await?;
+        let misfit = misfit(bronze, &sources(selected.logical_plan(), exact));
+        let plan = self.plan(context, self.with_columns(statement, &missing, &misfit)?).await?;
         self.check_functions(plan.logical_plan())?;
         Ok(plan)
     }
@@ -102,25 +120,26 @@ impl Rowwise {
     fn with_columns(
         &self,
         mut statement: Statement,
-        missing: &[String],
+        missing: &[(String, String)],
+        misfit: &str,
     ) -> Result<Statement, SqlError> {
         let deleted = match &self.delete_when {
             Some(expression) => format!("coalesce(({expression}), false)"),
             None => "false".to_owned(),
         };
         if let Some(select) = select_of(&mut statement) {
-            for column in missing {
-                let column = Ident::with_quote('"', column.clone());
-                select.projection.push(SelectItem::UnnamedExpr(SqlExpr::Identifier(column)));
-            }
             // A row that deletes its key passes, whatever the filter says.
             if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
                 let either = format!("({filter}) OR coalesce(({delete_when}), false)");
                 select.selection = Some(expression(&self.what, &either)?);
             }
-            let expr = expression(&self.what, &deleted)?;
-            let alias = Ident::with_quote('"', DELETED);
-            select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            let flags = [(deleted.as_str(), DELETED), (misfit, MISFIT)];
+            let missing = missing.iter().map(|(sql, name)| (sql.as_str(), name.as_str()));
+            for (sql, alias) in missing.chain(flags) {
+                let expr = expression(&self.what, sql)?;
+                let alias = Ident::with_quote('"', alias);
+                select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+            }
         }
         Ok(statement)
     }
@@ -166,6 +185,42 @@ impl Rowwise {
 
     fn not_allowed(&self, why: String) -> SqlError {
         SqlError::NotAllowed { what: self.what.clone(), why }
+    }
+}
+
+/// The bronze columns that make these output columns.
+fn sources(selected: &LogicalPlan, outputs: &[String]) -> BTreeSet<String> {
+    let mut sources = BTreeSet::new();
+    for output in outputs {
+        let made = match selected {
+            LogicalPlan::Projection(of) => {
+                of.expr.iter().find(|expr| expr.schema_name().to_string() == *output)
+            }
+            _ => None,
+        };
+        match made {
+            Some(expr) => sources.extend(expr.column_refs().into_iter().map(|c| c.name.clone())),
+            // It is the column of that name.
+            None => drop(sources.insert(output.clone())),
+        }
+    }
+    sources
+}
+
+/// The SQL that finds rows of which a cell of these columns was rescued, alone or with its whole row.
+/// In JSON a quote inside a text is escaped, so the pattern finds keys only.
+fn misfit(bronze: &SchemaRef, sources: &BTreeSet<String>) -> String {
+    let has = |name: &str| bronze.field_with_name(name).is_ok();
+    let mut conditions = Vec::new();
+    for source in sources.iter().filter(|source| has(RESCUED) && has(source)) {
+        let column = source.replace('"', "\"\"");
+        let key = source.replace('\'', "''").replace('_', "\\_");
+        conditions.push(format!("{RESCUED} LIKE '%\"{key}\":%'"));
+        conditions.push(format!("(\"{column}\" IS NULL AND {RESCUED} LIKE '%\"\\_record\":%')"));
+    }
+    match conditions.is_empty() {
+        true => "false".to_owned(),
+        false => format!("coalesce({}, false)", conditions.join(" OR ")),
     }
 }
 

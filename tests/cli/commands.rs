@@ -102,6 +102,22 @@ fn errors_say_what_to_do_next() {
     assert!(!fresh.path().join("lake").exists(), "a command that reads creates nothing");
 }
 
+/// The delimiter is that of the sample; a measure is no key, and without a key there is no silver.
+#[test]
+fn init_sees_the_delimiter_and_guesses_no_measure() {
+    let folder = Folder::new("");
+    std::fs::remove_file(folder.path().join("silversmith.toml")).unwrap();
+    folder.write("raw/stock.csv", "name;qty\nbolt;1\nnut;2\n");
+    folder.run(&["init", "raw/stock.csv"]);
+    let written = std::fs::read_to_string(folder.path().join("silversmith.toml")).unwrap();
+    assert!(written.contains("delimiter = \";\"\n") && written.contains("\n# keys     = []\n"));
+    folder.run(&["run", "--until-idle"]);
+    let rows = folder.stdout(&["sql", "--format", "csv", "SELECT name, qty FROM bronze.stock"]);
+    assert_eq!(rows, "name,qty\nbolt,1\nnut,2\n");
+    let refused = folder.seen(&["init", "--force", "raw"]);
+    assert!(refused.contains("raw is a folder; name one CSV file of it"), "{refused}");
+}
+
 #[test]
 fn init_writes_a_configuration_that_runs() {
     let folder = Folder::new("");
@@ -120,7 +136,7 @@ fn init_writes_a_configuration_that_runs() {
         "csv",
         "SELECT order_id, amount FROM silver.orders_2026 ORDER BY 1",
     ]);
-    assert_eq!(rows, "order_id,amount\n1,9.5\n2,7.25\n");
+    assert_eq!(rows, "order_id,amount\n1,9.50\n2,7.25\n");
     redacted().bind(|| {
         insta::assert_snapshot!("init_again", folder.seen(&["init", "raw/Orders 2026.csv"]))
     });

@@ -133,6 +133,7 @@ async fn s3_reads_the_version_that_the_event_named() {
                 etag: Some(etag.into()),
                 version_id,
                 size: None,
+                sequencer: None,
                 event_time: None,
             })
         };
@@ -166,6 +167,7 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
         etag: None,
         version_id: None,
         size: None,
+        sequencer: None,
         event_time: None,
     });
     assert_eq!(text(store.open(&requested).await.unwrap()).await, long);

@@ -103,3 +103,56 @@ async fn declared_types_hold_and_decimals_are_not_rounded() {
         ]
     );
 }
+
+const COUNTED: &str = "[pipeline.csv.columns]\nid = \"int\"\nn = \"int\"\nsum = \"decimal(9,2)\"\nupdated = \"long\"\n";
+const WIDER: &str = "[pipeline.csv.columns]\nid = \"long\"\nn = \"long\"\nsum = \"decimal(18,2)\"\nupdated = \"long\"\n";
+
+/// A declared type that is wider than the table's widens the table, bronze and silver: files of before are read
+/// as they are, and a key is the same key.
+#[tokio::test]
+async fn a_declared_type_widens_the_table() {
+    let world = World::new(&format!("{CUSTOMERS}delete_when = \"n = 0\"\n{COUNTED}"));
+    world.put(
+        "1.csv",
+        "id,n,sum,updated\n1,1,1.50,1\n2,5000000000,9.99,1\n3,1,1.00,1\n4,0,0.00,9\n",
+        0,
+    );
+    assert_eq!(world.bronze().await.rescued, 1);
+    world.silver().await;
+    let world = world.reconfigured(&format!("{CUSTOMERS}delete_when = \"n = 0\"\n{WIDER}"));
+    world.put("2.csv", "id,n,sum,updated\n1,6000000000,12345678901.25,2\n7000000000,7,7.00,2\n3,0,0.00,2\n4,1,1.00,3\n", 1);
+    assert_eq!(world.bronze().await.rescued, 0);
+    let rows = world.sql("SELECT id, n, sum FROM bronze.customers ORDER BY _source_uri, id").await;
+    let before = ["1|1|1.50", "2|null|9.99", "3|1|1.00", "4|0|0.00"];
+    let after = ["1|6000000000|12345678901.25", "3|0|0.00", "4|1|1.00", "7000000000|7|7.00"];
+    assert_eq!(rows, [before, after].concat());
+    let counts = world.silver().await.counts;
+    // The delete of 4 was later than the row that follows.
+    assert_eq!((counts.updated, counts.inserted, counts.deleted, counts.late), (1, 1, 1, 1));
+    let rows = world.sql("SELECT id, n, sum FROM silver.customers ORDER BY id").await;
+    assert_eq!(rows, ["1|6000000000|12345678901.25", "2|null|9.99", "7000000000|7|7.00"]);
+    world.put("3.csv", "id,n,sum,updated\n2,2,2.00,3\n", 2);
+    world.bronze().await;
+    assert_eq!(world.silver().await.counts.updated, 1, "in a file of before");
+}
+
+/// Two workers widen a column, and add another one, at the same time.
+#[tokio::test]
+async fn two_workers_widen_at_once() {
+    let world = World::new(&format!("{CUSTOMERS}{COUNTED}"));
+    world.put("1.csv", "id,n,updated\n1,1,1\n", 0);
+    world.bronze().await;
+    let (one, two) = (
+        world.reconfigured(&format!("{CUSTOMERS}{WIDER}")),
+        world.reconfigured(&format!("{CUSTOMERS}{WIDER}")),
+    );
+    world.put("2.csv", "id,n,a,updated\n2,5000000000,x,1\n", 1);
+    world.put("3.csv", "id,n,b,updated\n3,6000000000,y,1\n", 2);
+    let (first, second) = tokio::join!(one.bronze(), two.bronze());
+    assert_eq!(first.ingested + second.ingested, 2);
+    let rows = world.sql("SELECT id, n, a, b FROM bronze.customers ORDER BY id").await;
+    assert_eq!(rows, ["1|1|null|null", "2|5000000000|x|null", "3|6000000000|null|y"]);
+    // A worker of the old configuration goes on with the wider type.
+    world.put("4.csv", "id,n,updated\n4,7000000000,1\n", 3);
+    assert_eq!(world.bronze().await.rescued, 0);
+}

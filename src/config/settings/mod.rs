@@ -2,6 +2,7 @@
 //!
 //! A file for each section; `resolver.rs` collects the problems.
 
+mod csv;
 mod lake;
 mod pipeline;
 mod resolver;

@@ -1,20 +1,19 @@
 //! `[[pipeline]]`: one route, from objects to gold.
 
-use std::collections::BTreeMap;
-
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use super::csv::{Columns, csv, notation};
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
-use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
+use crate::config::file::{BatchSection, GoldSection, PipelineSection, SilverSection};
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
-use crate::format::layout::SchemaChange;
+use crate::format::feed::{Feed, SchemaChange, TypeChange};
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
-use crate::lake::{TableName, arrow_type};
+use crate::lake::TableName;
 use crate::merge::{MergeMode, MergeRules, NullKeys};
 use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
@@ -68,15 +67,24 @@ pub(super) fn pipeline(
             ("fail", SchemaChange::Fail),
         ]),
     );
-    let (dialect, declared) = csv(resolver, index, &section.csv);
+    let type_change = resolver.parsed(
+        &key("bronze.on_type_change"),
+        section.bronze.on_type_change.as_deref(),
+        TypeChange::Rescue,
+        one_of(&[("rescue", TypeChange::Rescue), ("fail", TypeChange::Fail)]),
+    );
+    let (dialect, columns) = csv(resolver, index, &section.csv);
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
         pipeline: section.name.clone(),
         table: bronze_table.clone(),
         source,
+        feed: Feed {
+            notation: notation(resolver, index, &section.csv),
+            type_change,
+            ..feed(section, &dialect, columns, schema_change)
+        },
         format: FormatSettings::Csv(dialect),
-        declared,
-        schema_change,
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
@@ -124,45 +132,31 @@ fn check_location(glob: &str, on_s3: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn csv(
-    resolver: &mut Resolver,
-    index: usize,
-    section: &CsvSection,
-) -> (Dialect, BTreeMap<String, arrow::datatypes::DataType>) {
-    let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
-    let delimiter =
-        resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
-            match text.as_bytes() {
-                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-                _ => Err(format!("`{text}` is not one ASCII character")),
-            }
-        });
-    let mut declared = BTreeMap::new();
-    for (column, kind) in &section.columns {
-        let plain = crate::format::names::column_names([column.as_str()]);
-        if plain != [column.clone()] {
-            resolver.say(
-                key(&format!("columns.{column}")),
-                format!("write the column's name in the table: `{}`", plain[0]),
-            );
-        }
-        match arrow_type(kind) {
-            Some(kind) => {
-                declared.insert(column.clone(), kind);
-            }
-            None => resolver.say(
-                key(&format!("columns.{column}")),
-                format!("`{kind}` is not a type; write boolean, int, long, float, double, decimal(p,s), date, time, timestamp, timestamptz or string"),
-            ),
-        }
+fn feed(
+    section: &PipelineSection,
+    dialect: &Dialect,
+    columns: Columns,
+    change: SchemaChange,
+) -> Feed {
+    let default = Feed::default();
+    // Keys are columns of bronze unless `select` makes them; a null is a key where null is a value.
+    let keys = section
+        .silver
+        .as_ref()
+        .filter(|silver| silver.select.is_none() && silver.null_keys.as_deref() != Some("equal"));
+    Feed {
+        columns,
+        change,
+        delimiter: Some(char::from(dialect.delimiter)),
+        header: dialect.header,
+        required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
+        keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
+        order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
+        path_columns: section.csv.path_columns.unwrap_or(default.path_columns),
+        max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
+        max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
+        ..default
     }
-    let default = Dialect::default();
-    let dialect = Dialect {
-        delimiter,
-        header: section.header.unwrap_or(default.header),
-        null_values: section.null_values.clone().unwrap_or(default.null_values),
-    };
-    (dialect, declared)
 }
 
 fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> BatchLimits {
@@ -251,6 +245,7 @@ fn silver(
             table,
             keys: section.keys.clone(),
             order: whole_order(&section.order_by),
+            exact: section.keys.iter().chain(&section.order_by).cloned().collect(),
             rows: rows.unwrap_or_default(),
             null_keys,
             mode,

@@ -78,6 +78,7 @@ mod tests {
             etag: None,
             version_id: None,
             size: None,
+            sequencer: None,
             event_time: None,
         };
         Record::Created { object, pipeline: pipeline.map(str::to_owned) }

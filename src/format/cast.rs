@@ -1,0 +1,138 @@
+//! Text → a typed value, or null where the type cannot hold all of the text.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+
+use super::notation::Notation;
+
+/// The values of a column of texts, in their notation.
+pub(super) fn cast_text(
+    text: &ArrayRef,
+    kind: &DataType,
+    notation: &Notation,
+) -> Result<ArrayRef, ArrowError> {
+    if kind == &DataType::Utf8 {
+        return Ok(text.clone());
+    }
+    if let Some(times) = notation.times(text, kind) {
+        return Ok(times);
+    }
+    let zoned = notation.zoned(kind);
+    let values = cast_plain(&notation.plain(text, kind), &zoned)?;
+    if zoned == *kind { Ok(values) } else { cast(&values, kind) }
+}
+
+/// The values of texts as programs write them.
+fn cast_plain(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    let safe = CastOptions { safe: true, ..Default::default() };
+    let text = &faithful(text, kind);
+    let values = cast_with_options(text, kind, &safe)?;
+    if values.null_count() == text.null_count() {
+        return Ok(values);
+    }
+    // Padded fields are common, and blanks around a number mean nothing.
+    let strings = text.as_string::<i32>().iter();
+    let trimmed: ArrayRef = Arc::new(strings.map(|v| v.map(str::trim)).collect::<StringArray>());
+    cast_with_options(&trimmed, kind, &safe)
+}
+
+/// The texts that a type can hold without losing a digit; the others are null, and so rescued.
+/// Arrow's casts would round a decimal, a double or a fraction of a second, and cut a time off a date.
+fn faithful(text: &ArrayRef, kind: &DataType) -> ArrayRef {
+    let fits: &dyn Fn(&str) -> bool = match kind {
+        DataType::Decimal128(_, scale) => &|v| fraction(v).len() <= (*scale).max(0) as usize,
+        DataType::Date32 => &|v| v.len() <= 10,
+        // The zeros in front of an identifier are digits of it.
+        DataType::Int32 | DataType::Int64 => &is_integer,
+        DataType::Timestamp(..) | DataType::Time64(_) => &|v| fraction(v).len() <= 6,
+        DataType::Float64 => {
+            &|v| holds(v, 15, |v| v.parse::<f64>().ok().map(|n| (n.is_finite(), n.to_string())))
+        }
+        DataType::Float32 => {
+            &|v| holds(v, 6, |v| v.parse::<f32>().ok().map(|n| (n.is_finite(), n.to_string())))
+        }
+        _ => return text.clone(),
+    };
+    let texts = text.as_string::<i32>().iter();
+    Arc::new(texts.map(|v| v.filter(|v| fits(v.trim()))).collect::<StringArray>())
+}
+
+/// Digits that print back as they are: no leading zeros, no plus.
+pub(super) fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    plain && (digits == "0" && text == "0" || !digits.starts_with('0'))
+}
+
+/// The digits after the point, up to the first that is none, without zeros at their end.
+fn fraction(text: &str) -> &str {
+    let after = text.split_once('.').map_or("", |(_, after)| after);
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    after[..end].trim_end_matches('0')
+}
+
+/// Whether a float holds a number: few digits it always holds, of many it has to print the same;
+/// one that overflows it does not hold.
+fn holds(text: &str, few: usize, parsed: impl Fn(&str) -> Option<(bool, String)>) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let Some((finite, printed)) = parsed(text) else { return digits <= few };
+    if !finite {
+        return digits == 0;
+    }
+    let is_zero = printed == "0" || printed == "-0";
+    if is_zero && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
+        return false;
+    }
+    let shown = match mantissa.split_once('.') {
+        Some(_) => mantissa.trim_end_matches('0').trim_end_matches('.'),
+        None => mantissa,
+    };
+    digits <= few || (mantissa == text && printed == shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::TimeUnit;
+
+    use super::*;
+
+    fn kept(kind: &DataType, text: &str) -> bool {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
+        cast_text(&column, kind, &Notation::default()).is_ok_and(|values| values.is_valid(0))
+    }
+
+    #[test]
+    fn a_cast_that_would_lose_something_is_no_cast() {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        for (kind, text, fits) in [
+            (DataType::Date32, "2026-01-31", true),
+            (DataType::Date32, "2026-01-31 10:00:00", false),
+            (DataType::Float64, "0.30000000000000004", true),
+            (DataType::Float64, "1.50", true),
+            (DataType::Float64, "1e300", true),
+            (DataType::Float64, "1e999", false),
+            (DataType::Float64, "1e-400", false),
+            (DataType::Float64, "0.00", true),
+            (DataType::Int64, "02139", false),
+            (DataType::Int64, "0", true),
+            (DataType::Int32, "-7", true),
+            (DataType::Float64, "12345678901234567890", false),
+            (DataType::Float64, "NaN", true),
+            (DataType::Float32, "0.1", true),
+            (DataType::Float32, "16777217", false),
+            (timestamp.clone(), "2026-01-31T10:00:00.123456", true),
+            (timestamp.clone(), "2026-01-31T10:00:00.123456000", true),
+            (timestamp, "2026-01-31T10:00:00.1234567", false),
+            (DataType::Decimal128(5, 2), "1.250", true),
+            (DataType::Decimal128(5, 2), "1.255", false),
+            (DataType::Int64, " 7 ", true),
+        ] {
+            assert_eq!(kept(&kind, text), fits, "{text} as {kind}");
+        }
+    }
+}

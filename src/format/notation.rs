@@ -1,0 +1,229 @@
+//! How numbers and times are written in a file, where it is not as ISO and programs write them.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, TimeUnit};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notation {
+    /// What parts a number from its fraction: a point, or a comma.
+    pub decimal: char,
+    /// How dates and times are written, as chrono has it; none: as ISO 8601 has it.
+    pub formats: Vec<String>,
+    /// The zone of times that name none; none: UTC.
+    pub timezone: Option<String>,
+}
+
+impl Default for Notation {
+    fn default() -> Self {
+        Self { decimal: '.', formats: vec![], timezone: None }
+    }
+}
+
+/// Years of two digits, and forms that depend on a locale.
+const REFUSED: [&str; 7] = ["%y", "%g", "%C", "%D", "%x", "%c", "%v"];
+/// Parts of a time of day.
+const TIMES: [&str; 9] = ["%H", "%I", "%k", "%l", "%T", "%R", "%r", "%s", "%+"];
+
+/// Why a format is refused, if it is.
+pub fn check_format(format: &str) -> Result<(), String> {
+    use chrono::format::{Item, StrftimeItems};
+    if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
+        return Err(format!("`{format}` is not a format: write it as %d.%m.%Y %H:%M:%S"));
+    }
+    match REFUSED.iter().find(|part| format.contains(**part)) {
+        Some(part) => Err(format!(
+            "`{format}`: `{part}` has no century or no fixed form; write %Y, %m and %d"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether a zone is known, such as `Europe/Berlin` or `+01:00`.
+pub fn is_timezone(text: &str) -> bool {
+    Tz::from_str(text).is_ok()
+}
+
+impl Notation {
+    /// The texts as a cast to the type reads them: numbers with a point.
+    pub(super) fn plain(&self, text: &ArrayRef, kind: &DataType) -> ArrayRef {
+        let is_number =
+            matches!(kind, DataType::Float32 | DataType::Float64 | DataType::Decimal128(..));
+        if self.decimal == '.' || !is_number {
+            return text.clone();
+        }
+        let texts = text.as_string::<i32>().iter();
+        Arc::new(texts.map(|text| text.and_then(|t| self.number(t))).collect::<StringArray>())
+    }
+
+    /// A number with a point; none where the text has a point that is not its own.
+    pub(super) fn number(&self, text: &str) -> Option<String> {
+        match self.decimal {
+            '.' => Some(text.to_owned()),
+            _ if text.contains('.') => None,
+            decimal => Some(text.replacen(decimal, ".", 1)),
+        }
+    }
+
+    /// The type that a cast gives, before it is the requested one: times without a zone are of `timezone`.
+    pub(super) fn zoned(&self, kind: &DataType) -> DataType {
+        match (kind, &self.timezone) {
+            (DataType::Timestamp(unit, Some(_)), Some(zone)) => {
+                DataType::Timestamp(*unit, Some(zone.as_str().into()))
+            }
+            _ => kind.clone(),
+        }
+    }
+
+    /// Dates and times in the formats; none where the type is another one, or there are no formats.
+    pub(super) fn times(&self, text: &ArrayRef, kind: &DataType) -> Option<ArrayRef> {
+        if self.formats.is_empty() {
+            return None;
+        }
+        let texts = text.as_string::<i32>().iter();
+        match kind {
+            DataType::Date32 => {
+                let days = texts.map(|text| self.only(text?.trim(), date)).map(|date| {
+                    date.and_then(|date| {
+                        i32::try_from((date - DateTime::UNIX_EPOCH.date_naive()).num_days()).ok()
+                    })
+                });
+                Some(Arc::new(days.collect::<Date32Array>()))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+                // A type without a zone has what the text says.
+                let own = self.timezone.as_deref().filter(|_| zone.is_some()).unwrap_or("+00:00");
+                let tz = Tz::from_str(own).ok()?;
+                let micros = texts.map(|text| self.only(text?.trim(), |t, f| time(t, f, &tz)));
+                let values = micros.collect::<TimestampMicrosecondArray>();
+                Some(Arc::new(values.with_timezone_opt(zone.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the formats read, where those that fit agree.
+    fn only<T: PartialEq>(&self, text: &str, read: impl Fn(&str, &str) -> Option<T>) -> Option<T> {
+        let mut read = self.formats.iter().filter_map(|format| read(text, format));
+        let first = read.next()?;
+        read.all(|other| other == first).then_some(first)
+    }
+}
+
+fn has_time(format: &str) -> bool {
+    TIMES.iter().any(|part| format.contains(part))
+}
+
+fn date(text: &str, format: &str) -> Option<NaiveDate> {
+    // A time of day would be cut off.
+    let read = || NaiveDate::parse_from_str(text, format).ok();
+    if has_time(format) { None } else { read().filter(in_range) }
+}
+
+/// Microseconds since 1970.
+fn time(text: &str, format: &str, zone: &Tz) -> Option<i64> {
+    let local = |time: NaiveDateTime| zone.from_local_datetime(&time).single().map(|t| t.to_utc());
+    let time = if format.contains("%z") || format.contains("%:z") || format.contains("%+") {
+        DateTime::parse_from_str(text, format).ok()?.to_utc()
+    } else if has_time(format) {
+        local(NaiveDateTime::parse_from_str(text, format).ok()?)?
+    } else {
+        local(date(text, format)?.and_time(NaiveTime::MIN))?
+    };
+    let whole = time.timestamp_subsec_nanos() % 1_000 == 0 && in_range(&time.date_naive());
+    whole.then(|| time.timestamp_micros())
+}
+
+/// `%Y` reads years of fewer and of more digits as well.
+fn in_range(date: &NaiveDate) -> bool {
+    use chrono::Datelike;
+    (1_000..=9_999).contains(&date.year())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::display::array_value_to_string;
+
+    use super::super::cast::cast_text;
+    use super::*;
+
+    fn read(notation: &Notation, text: &str, kind: DataType) -> String {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
+        array_value_to_string(&cast_text(&column, &kind, notation).unwrap(), 0).unwrap()
+    }
+
+    fn utc() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+    }
+
+    #[test]
+    fn a_comma_parts_a_fraction_where_it_is_declared() {
+        let comma = Notation { decimal: ',', ..Notation::default() };
+        for (text, number) in
+            [("1,5", "1.5"), ("-12", "-12.0"), ("1.299", ""), ("1.299,50", ""), ("1,2,3", "")]
+        {
+            assert_eq!(read(&comma, text, DataType::Float64), number, "{text}");
+        }
+        assert_eq!(read(&comma, "9,50", DataType::Decimal128(9, 2)), "9.50");
+        assert_eq!(read(&Notation::default(), "1,5", DataType::Float64), "");
+    }
+
+    #[test]
+    fn times_are_read_by_their_formats() {
+        let formats = ["%d.%m.%Y %H:%M", "%d.%m.%Y"].map(str::to_owned).to_vec();
+        let german = Notation { formats, timezone: Some("Europe/Berlin".into()), decimal: ',' };
+        for (text, time) in [
+            ("31.01.2026 10:00", "2026-01-31T09:00:00Z"),
+            ("31.07.2026", "2026-07-30T22:00:00Z"),
+            ("31.13.2026", ""),
+            ("31.01.26 10:00", ""),
+            // The hour that is skipped, and the hour that is twice.
+            ("29.03.2026 02:30", ""),
+            ("25.10.2026 02:30", ""),
+            ("2026-01-31 10:00", ""),
+        ] {
+            assert_eq!(read(&german, text, utc()), time, "{text}");
+        }
+        assert_eq!(read(&german, "31.01.2026", DataType::Date32), "2026-01-31");
+        assert_eq!(read(&german, "31.01.2026 10:00", DataType::Date32), "");
+    }
+
+    #[test]
+    fn what_two_formats_read_differently_is_not_guessed() {
+        let formats = ["%d/%m/%Y", "%m/%d/%Y"].map(str::to_owned).to_vec();
+        let both = Notation { formats, ..Notation::default() };
+        assert_eq!(read(&both, "31/01/2026", DataType::Date32), "2026-01-31");
+        assert_eq!(read(&both, "02/02/2026", DataType::Date32), "2026-02-02");
+        assert_eq!(read(&both, "01/02/2026", DataType::Date32), "");
+    }
+
+    #[test]
+    fn offsets_and_fractions_are_kept() {
+        let formats = ["%Y%m%dT%H%M%S%.f%z".to_owned()].to_vec();
+        let compact = Notation { formats, ..Notation::default() };
+        assert_eq!(read(&compact, "20260131T100000.5+0200", utc()), "2026-01-31T08:00:00.500Z");
+        assert_eq!(read(&compact, "20260131T100000.123456789+0200", utc()), "");
+    }
+
+    #[test]
+    fn times_without_a_zone_are_of_the_zone_that_is_declared() {
+        let berlin = Notation { timezone: Some("Europe/Berlin".into()), ..Notation::default() };
+        assert_eq!(read(&berlin, "2026-01-31 10:00:00", utc()), "2026-01-31T09:00:00Z");
+        assert_eq!(read(&berlin, "2026-01-31T10:00:00Z", utc()), "2026-01-31T10:00:00Z");
+        assert!(is_timezone("Europe/Berlin") && is_timezone("+01:00") && !is_timezone("Berlin"));
+    }
+
+    #[test]
+    fn formats_of_two_digit_years_are_refused() {
+        for (format, is_one) in
+            [("%d.%m.%Y", true), ("%d.%m.%y", false), ("%D", false), ("%Q", false)]
+        {
+            assert_eq!(check_format(format).is_ok(), is_one, "{format}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether a file is of this feed at all. One that is not would change the table for ever.
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Schema;
+
+use super::feed::Feed;
+use super::{FormatError, RowReader};
+
+/// Refuses a file that another delimiter parts, that has no header, that has none of the table's columns,
+/// or that lacks a key. `names` are the table's names for its columns.
+pub(super) fn check(
+    reader: &dyn RowReader,
+    names: &[String],
+    feed: &Feed,
+    table: Option<&Schema>,
+) -> Result<(), FormatError> {
+    let in_table = |name: &String| table.is_some_and(|t| t.field_with_name(name).is_ok());
+    // A column that the configuration names is meant, whatever its header looks like.
+    let is_known = |name: &String| in_table(name) || feed.columns.contains_key(name);
+    if !names.iter().any(is_known) || !feed.header {
+        other_delimiter(reader, feed)?;
+    }
+    let missing: Vec<&String> = feed.required.iter().filter(|key| !names.contains(key)).collect();
+    // A file with all keys is of this feed, also where another has shaped the table.
+    let has_keys = missing.is_empty() && !feed.required.is_empty();
+    let table = table.filter(|t| t.fields().iter().any(|field| !field.name().starts_with('_')));
+    if feed.header && !has_keys && !names.iter().any(is_known) {
+        let headers = reader.originals();
+        if is_data(headers, table.is_some()) {
+            return Err(FormatError::NoHeader { first: shown(headers) });
+        }
+        if table.is_some() {
+            return Err(FormatError::OtherColumns { found: shown(headers) });
+        }
+    }
+    if let Some(key) = missing.first() {
+        let (key, found) = ((*key).clone(), shown(reader.originals()));
+        return Err(FormatError::KeyMissing { key, found });
+    }
+    Ok(())
+}
+
+/// What commonly parts fields.
+const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
+
+/// A file of one column whose first line has several fields with another delimiter.
+fn other_delimiter(reader: &dyn RowReader, feed: &Feed) -> Result<(), FormatError> {
+    let (Some(used), [header]) = (feed.delimiter, reader.originals()) else { return Ok(()) };
+    let first_cell = || {
+        let cells = reader.sample()?.columns.first()?.as_string::<i32>();
+        (!cells.is_empty() && cells.is_valid(0)).then(|| cells.value(0).to_owned())
+    };
+    let first = if feed.header { Some(header.clone()) } else { first_cell() };
+    let first = first.unwrap_or_default();
+    let fields = |by: char| first.split(by).filter(|field| !field.trim().is_empty()).count();
+    let others = DELIMITERS.into_iter().filter(|delimiter| *delimiter != used);
+    match others.map(|delimiter| (fields(delimiter), delimiter)).max() {
+        Some((columns, found)) if columns > 1 => {
+            Err(FormatError::OtherDelimiter { used, found, columns })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a first line is no header. Beside a table, whose headers are known, one value is enough.
+/// Dates as headers are common in tables that were turned round, so a first column is none.
+fn is_data(headers: &[String], has_table: bool) -> bool {
+    let values = headers.iter().filter(|header| is_value(header)).count();
+    let first = headers.first().is_some_and(|header| is_value(header));
+    if has_table { values > 0 } else { first && values * 2 >= headers.len() }
+}
+
+/// Whether a text is a number, a date or a time.
+fn is_value(text: &str) -> bool {
+    let text = text.trim();
+    let begins = text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit());
+    begins && text.chars().all(|c| c.is_ascii_digit() || "+-.,:/TZ eE%".contains(c))
+}
+
+/// The most characters of a first line that a message repeats.
+const SHOWN: usize = 200;
+
+fn shown(headers: &[String]) -> String {
+    let quoted: Vec<String> = headers.iter().map(|header| format!("`{header}`")).collect();
+    let all = quoted.join(", ");
+    match all.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &all[..end]),
+        None => all,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_line_of_values_is_no_header() {
+        let data = |line: &str, has_table| {
+            let headers: Vec<String> = line.split(',').map(str::to_owned).collect();
+            is_data(&headers, has_table)
+        };
+        for (line, alone, beside) in [
+            ("1,Ada,2024-01-31T10:00:00Z", true, true),
+            ("-1.5,7", true, true),
+            ("Ada,7", false, true),
+            ("id,2024-01,2024-02", false, true),
+            ("id,name", false, false),
+            ("nan,e", false, false),
+        ] {
+            assert_eq!((data(line, false), data(line, true)), (alone, beside), "{line}");
+        }
+    }
+}
