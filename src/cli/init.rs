@@ -101,8 +101,11 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 
+/// A column's name, its type, and the evidence.
+type Column = (String, DataType, String);
+
 /// How the file is written, as far as its first line says, and its columns.
-fn understood(file: &Path) -> anyhow::Result<(Dialect, Vec<(String, DataType, String)>)> {
+fn understood(file: &Path) -> anyhow::Result<(Dialect, Vec<Column>)> {
     let mut dialect = Dialect::default();
     let columns = |dialect: &Dialect| {
         let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };

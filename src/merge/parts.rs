@@ -136,7 +136,15 @@ struct Gathering<'a> {
 impl<'a> Gathering<'a> {
     fn new(rules: &'a MergeRules, reduction: Reduction) -> Result<Self, MergeError> {
         let newest = Newest::new(&reduction).map_err(|e| arrow_error(rules, e))?;
-        Ok(Self { rules, reduction, newest, spilled: None, rows: 0, null_key_rows: 0, misfit_rows: 0 })
+        Ok(Self {
+            rules,
+            reduction,
+            newest,
+            spilled: None,
+            rows: 0,
+            null_key_rows: 0,
+            misfit_rows: 0,
+        })
     }
 
     async fn spill_if_full(&mut self) -> Result<(), MergeError> {
