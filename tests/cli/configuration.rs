@@ -1,6 +1,11 @@
 //! Configuration errors, before anything runs.
 
+use std::path::Path;
+
+use silversmith::config;
+
 use super::{Folder, redacted};
+use crate::support::{CUSTOMERS, LAKE};
 
 #[test]
 fn every_problem_is_named_with_its_line_and_the_nearest_key() {
@@ -98,4 +103,24 @@ fn a_functions_memory_is_its_default() {
     let small = stderr("256");
     assert!(small.contains("`worker.memory`: 192.0 MiB is too little"), "{small}");
     assert!(!stderr("512").contains("worker.memory"), "{}", stderr("512"));
+}
+
+/// The folder of the key index is one of this machine, relative to the file as other paths are.
+#[test]
+fn the_state_is_kept_in_a_folder_of_this_machine() {
+    let parsed = |state: &str| {
+        let source = "[source]\ndirectory = \"raw\"\n";
+        let text = format!("{LAKE}[worker]\nstate = \"{state}\"\n{source}{CUSTOMERS}");
+        config::parse(&text, Path::new("/base"))
+    };
+    for (state, folder) in [("cache", "/base/cache"), ("../x", "/x"), ("/var/cache", "/var/cache")]
+    {
+        let settings = parsed(state).unwrap();
+        assert_eq!(settings.worker.state.as_deref(), Some(Path::new(folder)));
+    }
+    for wrong in ["", "s3://bucket/cache"] {
+        let problems = parsed(wrong).unwrap_err();
+        let message = &problems[0].message;
+        assert!(message.contains("worker.state") && message.contains("not a folder"), "{message}");
+    }
 }

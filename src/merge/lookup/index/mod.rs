@@ -113,7 +113,7 @@ impl KeyLookup for IndexLookup {
             Ok(Looked::Away(why)) => why,
             Err(IndexError::Merge(error)) => return Err(error),
             Err(error) => {
-                tracing::warn!(%table, %error, "the key index failed; it is rebuilt from the table");
+                tracing::warn!(%table, %error, "the key index failed; the keys are scanned");
                 "the index failed"
             }
         };
