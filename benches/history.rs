@@ -12,7 +12,7 @@
     reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
 
-mod plot;
+mod chart;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn growth(all: &[Took]) -> String {
         ("one object → bronze", line(|t: &Took| t.bronze)),
         ("bronze → silver", line(|t: &Took| t.silver)),
     ];
-    plot::chart("What a round costs after many", ("rounds", "ms, median of 100"), &lines)
+    chart::growth("What a round costs after many", ("rounds", "ms, median of 100"), &lines)
 }
 
 /// Bytes of this process in memory.

@@ -13,7 +13,7 @@ const TOP: f64 = 30.0;
 const COLOURS: [&str; 4] = ["#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad"];
 
 /// A chart from zero to the greatest values.
-pub(crate) fn chart(title: &str, (across, up): (&str, &str), lines: &[Line]) -> String {
+pub(crate) fn growth(title: &str, (across, up): (&str, &str), lines: &[Line]) -> String {
     let most = |of: fn(&(f64, f64)) -> f64| {
         let values = lines.iter().flat_map(|(_, points)| points.iter().map(of));
         values.fold(0.0_f64, f64::max).max(1e-9)
