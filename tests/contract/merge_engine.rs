@@ -129,7 +129,7 @@ pub(super) const CHOOSING: Kind = Kind {
         let settings = IndexSettings { folder, memory: 1 << 20, when };
         Arc::new(LocalEngine::new(world.lake(), 64 << 20, 2).with_index(settings))
     },
-    mode: MergeMode::MergeOnRead,
+    mode: MergeMode::CopyOnWrite,
 };
 
 fn by_index(world: &World, folder: &Path, threads: usize) -> Arc<dyn MergeEngine> {
