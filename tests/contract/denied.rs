@@ -12,7 +12,7 @@ const NOT_FOUND: &str = r#"{"__type": "NotFoundException", "message": "none"}"#;
 
 /// What is loaded from a table bucket that denies the table and answers its list like this.
 async fn on_s3_tables(list: (u16, &'static str)) -> Result<bool, String> {
-    let script = move |_, asked: &str| {
+    let script = move |_: usize, asked: &str| {
         if asked.contains("metadata-location") { (403, DENIED) } else { list }
     };
     let answering = Answering::with(script).await;
@@ -41,7 +41,7 @@ const BY_LAKE_FORMATION: &str = r#"{"__type": "AccessDeniedException",
 
 /// What is loaded from a Glue catalog that denies the table and answers the list of its database like this.
 async fn on_glue(list: (u16, &'static str)) -> Result<bool, String> {
-    let script = move |_, asked: &str| {
+    let script = move |_: usize, asked: &str| {
         if asked.ends_with("AWSGlue.GetTable") { (400, BY_LAKE_FORMATION) } else { list }
     };
     let answering = Answering::with(script).await;

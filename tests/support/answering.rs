@@ -22,20 +22,7 @@ impl Answering {
     ) -> Self {
         let asked = Arc::new(Mutex::new(vec![]));
         let noted = asked.clone();
-        let answer = async move |request: Request| {
-            let target = request.headers().get("x-amz-target").map(|v| v.to_str().unwrap());
-            let asked = format!("{} {}", request.uri(), target.unwrap_or_default());
-            // All of the body is read: a client that is answered sooner sees a broken connection.
-            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-            drop(body);
-            let nth = {
-                let mut noted = noted.lock().unwrap();
-                noted.push(asked.clone());
-                noted.len() - 1
-            };
-            let (status, body) = script(nth, &asked);
-            (StatusCode::from_u16(status).unwrap(), body)
-        };
+        let answer = move |request: Request| answer(noted.clone(), script.clone(), request);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer);
@@ -47,4 +34,22 @@ impl Answering {
     pub fn requests(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
+}
+
+async fn answer(
+    noted: Arc<Mutex<Vec<Asked>>>,
+    script: impl Fn(usize, &str) -> (u16, &'static str),
+    request: Request,
+) -> (StatusCode, &'static str) {
+    let target = request.headers().get("x-amz-target").map(|v| v.to_str().unwrap());
+    let asked = format!("{} {}", request.uri(), target.unwrap_or_default());
+    // All of the body is read: a client that is answered sooner sees a broken connection.
+    axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let nth = {
+        let mut noted = noted.lock().unwrap();
+        noted.push(asked.clone());
+        noted.len() - 1
+    };
+    let (status, body) = script(nth, &asked);
+    (StatusCode::from_u16(status).unwrap(), body)
 }
