@@ -242,3 +242,8 @@ fn between_commits(mode: &str) {
 fn spark_writes_and_maintains_between_merges_by_copy_on_write() {
     between_commits("copy-on-write");
 }
+
+#[test]
+fn spark_writes_and_maintains_between_merges_on_read() {
+    between_commits("merge-on-read");
+}
