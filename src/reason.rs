@@ -8,8 +8,12 @@ use std::fmt;
 /// Why an object was not ingested, or a message became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The file holds a NUL byte, or is not text in UTF-8.
+    /// The file is of another kind, or its header is not text in UTF-8.
     NotText,
+    /// A quote is broken, and nothing shows where its record ends.
+    BrokenQuote,
+    /// Too many of its rows do not fit.
+    Rescued,
     /// A record is longer than the limit.
     RecordTooLong,
     /// A record has more fields than the limit.
@@ -38,8 +42,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotText,
+        Self::BrokenQuote,
+        Self::Rescued,
         Self::RecordTooLong,
         Self::TooManyColumns,
         Self::SchemaChanged,
@@ -58,6 +64,8 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotText => "not-text",
+            Self::BrokenQuote => "broken-quote",
+            Self::Rescued => "rescued",
             Self::RecordTooLong => "record-too-long",
             Self::TooManyColumns => "too-many-columns",
             Self::SchemaChanged => "schema-changed",

@@ -62,6 +62,9 @@ pub struct BronzeSettings {
     pub format: FormatSettings,
     /// Declared types, by column name.
     pub declared: BTreeMap<String, DataType>,
+    /// How many rows of an object may be rescued, in percent, before it is rejected; none: all, unless each has
+    /// another shape than the header.
+    pub max_rescued: Option<u8>,
     /// What to do about columns that come and go.
     pub schema_change: SchemaChange,
     /// When a batch closes.

@@ -15,6 +15,8 @@ use super::provenance::{OWN_BOUNDS, rows};
 use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
+use crate::format::layout::Layout;
+use crate::format::rescued::Tally;
 use crate::format::typed::{TypedBatch, typed};
 use crate::format::{self, FormatError};
 use crate::lake::LakeError;
@@ -98,16 +100,26 @@ impl Bronze {
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
     /// table's. That is once in the life of a column.
-    pub(super) async fn prove(&self, object: &RawObject) -> Result<(), Stop> {
+    pub(super) async fn prove(&self, object: &RawObject, layout: &Layout) -> Result<(), Stop> {
         let again = self.open(Requested::Listed(object.clone()), None).await?;
         if again.object != *object {
             let changed = ReadError::Changed(object.id.uri.clone());
             return Err(Stop::source(object.id.clone(), object.size, &changed));
         }
-        let mut reader = again.reader;
+        let (mut reader, layout) = (again.reader, layout.clone());
+        let most = self.settings.max_rescued;
         let read = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
-            while reader.next_batch()?.is_some() {}
-            Ok(())
+            let mut tally = Tally::default();
+            while let Some(raw) = reader.next_batch()? {
+                let (misshapen, first_row) = (raw.misshapen, raw.first_row);
+                // Without a share of rows, cells that are not of their type do not matter.
+                let rescued = match most {
+                    Some(_) => typed(raw, &layout)?.rescued,
+                    None => raw.misfits,
+                };
+                tally.add(&rescued, misshapen, first_row);
+            }
+            tally.check(most)
         });
         Stop::joined(object, read.await)?;
         self.verify(object).await
@@ -122,14 +134,18 @@ impl Bronze {
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
         let LaidOut { object, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
+        let most = self.settings.max_rescued;
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
+            let mut tally = Tally::default();
             while let Some(raw) = reader.next_batch()? {
+                let typed = typed(raw, &layout)?;
+                tally.add(&typed.rescued, typed.misshapen, typed.first_row);
                 // A closed channel: the receiver has an error of its own to report.
-                if sender.blocking_send(typed(raw, &layout)?).is_err() {
-                    break;
+                if sender.blocking_send(typed).is_err() {
+                    return Ok(());
                 }
             }
-            Ok(())
+            tally.check(most)
         });
         let rows = ParsedRows::Memory(vec![]);
         let mut parsed = Parsed { object, count: 0, rescued: 0, target, rows };

@@ -120,6 +120,10 @@ pub struct BatchSection {
 pub struct CsvSection {
     /// One character.
     pub delimiter: Option<String>,
+    /// One character, or none.
+    pub quote: Option<String>,
+    /// One character.
+    pub escape: Option<String>,
     /// Whether the first record names the columns.
     pub header: Option<bool>,
     /// Texts that mean null.
@@ -136,6 +140,8 @@ pub struct BronzeSection {
     pub table: String,
     /// `evolve`, `rescue` or `fail`.
     pub schema_change: Option<String>,
+    /// A percentage.
+    pub max_rescued: Option<String>,
 }
 
 /// See [`crate::silver::SilverSettings`].

@@ -299,7 +299,24 @@ const CSV: &[Key] = &[
         Absent::Value("true"),
         "whether the first record names the columns; else they are `column_1`, …",
     ),
-    key("pipeline.csv.null_values", Form::Texts, Absent::Value("[\"\"]"), "texts that mean null"),
+    key(
+        "pipeline.csv.quote",
+        Form::Text,
+        Absent::Value("'\"'"),
+        "one ASCII character around fields with delimiters or line breaks, doubled inside them; `\"\"`: none, each character stands for itself",
+    ),
+    key(
+        "pipeline.csv.escape",
+        Form::Text,
+        Absent::Off,
+        "one ASCII character that makes the next one stand for itself, in quotes or not; MySQL writes `'\\'`",
+    ),
+    key(
+        "pipeline.csv.null_values",
+        Form::Texts,
+        Absent::Value("[\"\"]"),
+        "texts that mean null, as they stand in the file: `\"\"` is a cell without any character, `'\"\"'` is an empty one in quotes, which is an empty string unless it is named here. Other texts mean null in quotes, too",
+    ),
     key(
         "pipeline.csv.columns.*",
         Form::Text,
@@ -320,6 +337,12 @@ const BRONZE: &[Key] = &[
         Form::OneOf(&["evolve", "rescue", "fail"]),
         Absent::Value("\"evolve\""),
         "what happens to a column that the table lacks: it is added, its cells are rescued, or the file is rejected",
+    ),
+    key(
+        "pipeline.bronze.max_rescued",
+        Form::Text,
+        Absent::Depends("a file is rejected if no row has the shape of its header"),
+        "a percentage such as `\"10%\"`: a file is rejected if something was rescued of more of its rows; `\"100%\"` rejects none",
     ),
 ];
 
@@ -347,7 +370,7 @@ const SILVER: &[Key] = &[
         "pipeline.silver.select",
         Form::Text,
         Absent::Depends("all columns of the CSV"),
-        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. Use `try_cast` where a cast can fail",
+        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. A row on which it fails is left out, counted and warned of; `try_cast` makes such a cell null",
     ),
     key(
         "pipeline.silver.delete_when",

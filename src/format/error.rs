@@ -8,6 +8,28 @@ pub enum FormatError {
     /// A NUL byte, or a header that is not UTF-8: not a text file.
     #[error("not a UTF-8 text file: {0}")]
     NotText(&'static str),
+    /// It begins like a file of another kind.
+    #[error("not a CSV file: it is {0}")]
+    Binary(&'static str),
+    /// A quote that is broken, and no line behind it that is surely a record.
+    #[error(
+        "the record after row {row} has a quote that is not closed, or text after a closing quote, and nothing \
+         shows where the record ends: fix it, or set csv.quote"
+    )]
+    BrokenQuote {
+        /// Rows read before it.
+        row: u64,
+    },
+    /// Too many rows do not fit.
+    #[error("{rescued} of {rows} rows do not fit the header or the types; the first: {first}")]
+    Rescued {
+        /// Rows that do not fit.
+        rescued: u64,
+        /// All rows.
+        rows: u64,
+        /// The first of them, in short.
+        first: String,
+    },
     /// A record longer than the limit.
     #[error("the record after row {row} is longer than {limit} bytes: look for an unclosed quote")]
     RecordTooLong {
@@ -32,6 +54,9 @@ pub enum FormatError {
         "the columns differ from the table's: {0}; bronze.schema_change = \"fail\" refuses that"
     )]
     SchemaChanged(String),
+    /// What was rescued cannot be read again: a bug.
+    #[error("rescued cells are no JSON")]
+    Json(#[source] serde_json::Error),
     /// Arrow refused the data.
     #[error("the rows cannot be represented as columns")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -41,7 +66,10 @@ impl FormatError {
     /// The word for it in the objects table and in dead letters.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotText(_) => Reason::NotText,
+            Self::NotText(_) | Self::Binary(_) => Reason::NotText,
+            Self::BrokenQuote { .. } => Reason::BrokenQuote,
+            Self::Rescued { .. } => Reason::Rescued,
+            Self::Json(_) => Reason::Defect,
             Self::RecordTooLong { .. } => Reason::RecordTooLong,
             Self::TooManyColumns { .. } => Reason::TooManyColumns,
             Self::Read(_) => Reason::Unreadable,

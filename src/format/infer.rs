@@ -4,16 +4,26 @@
 //! all of its digits. So `007`, `1e5` and numbers of more digits than a double has stay text; the
 //! trailing zero of `9.50` does not make it one.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// The type of a sampled string column: boolean, long, double, date, timestamptz, or else string.
 pub fn infer(column: &ArrayRef) -> DataType {
-    let values: Vec<&str> = column.as_string::<i32>().iter().flatten().collect();
+    let texts = column.as_string::<i32>();
+    let values: Vec<&str> = texts.iter().flatten().filter(|text| !text.is_empty()).collect();
     if values.is_empty() {
         return DataType::Utf8;
     }
+    // Two quotes are no number: see `typed`.
+    let column: &ArrayRef = &match values.len() < texts.len() - texts.null_count() {
+        true => {
+            Arc::new(texts.iter().map(|v| v.filter(|v| !v.is_empty())).collect::<StringArray>())
+        }
+        false => column.clone(),
+    };
     let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
     let candidates: [(LooksLike, DataType); 5] = [
         (is_boolean, DataType::Boolean),
@@ -106,6 +116,8 @@ mod tests {
             (vec![None, None], "string"),
             (vec![Some("+1")], "string"),
             (vec![Some("-0")], "string"),
+            (vec![Some(""), Some("7")], "long"),
+            (vec![Some("")], "string"),
         ] {
             assert_eq!(inferred(&values), kind, "{values:?}");
         }

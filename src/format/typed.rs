@@ -18,6 +18,8 @@ pub struct TypedBatch {
     pub columns: Vec<(String, ArrayRef)>,
     /// For each row: what did not fit, as JSON; null for most.
     pub rescued: StringArray,
+    /// Rows that have not the shape of the file's records.
+    pub misshapen: usize,
     /// The `_source_row` of the first row.
     pub first_row: u64,
 }
@@ -34,20 +36,36 @@ impl TypedBatch {
 pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> {
     let mut columns = Vec::with_capacity(layout.names.len());
     // Columns that lost cells: (name, text, what was kept of it).
-    let mut losses: Vec<(&str, &StringArray, Option<ArrayRef>)> = Vec::new();
+    let mut losses: Vec<Loss<'_>> = Vec::new();
     for ((name, kind), text) in layout.names.iter().zip(&layout.kinds).zip(&raw.columns) {
         let Some(kind) = kind else {
-            losses.push((name, text.as_string::<i32>(), None));
+            losses.push((name, text.as_string::<i32>().clone(), None));
             continue;
         };
+        let text = &with_values(text, kind);
         let values = cast_text(text, kind)?;
         if values.null_count() > text.null_count() {
-            losses.push((name, text.as_string::<i32>(), Some(values.clone())));
+            losses.push((name, text.as_string::<i32>().clone(), Some(values.clone())));
         }
         columns.push((name.clone(), values));
     }
-    let rescued = if losses.is_empty() { raw.misfits } else { rescue(&raw.misfits, &losses) };
-    Ok(TypedBatch { columns, rescued, first_row: raw.first_row })
+    let rescued = if losses.is_empty() { raw.misfits } else { rescue(&raw.misfits, &losses)? };
+    let (misshapen, first_row) = (raw.misshapen, raw.first_row);
+    Ok(TypedBatch { columns, rescued, misshapen, first_row })
+}
+
+/// A column that lost cells: its name, its text, and what was kept of that.
+type Loss<'a> = (&'a str, StringArray, Option<ArrayRef>);
+
+/// An empty text is a value of a string column only: in any other it means null, as writers mean it that put
+/// quotes around every cell.
+fn with_values(text: &ArrayRef, kind: &DataType) -> ArrayRef {
+    let texts = text.as_string::<i32>();
+    let has_empty = || texts.iter().any(|value| value == Some(""));
+    if kind == &DataType::Utf8 || !has_empty() {
+        return text.clone();
+    }
+    Arc::new(texts.iter().map(|v| v.filter(|v| !v.is_empty())).collect::<StringArray>())
 }
 
 fn cast_text(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, FormatError> {
@@ -114,14 +132,13 @@ fn holds(text: &str, few: usize, parsed: impl Fn(&str) -> Option<(bool, String)>
     digits <= few || (mantissa == text && printed == shown)
 }
 
-fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>)]) -> StringArray {
+fn rescue(misfits: &StringArray, losses: &[Loss<'_>]) -> Result<StringArray, FormatError> {
     let mut rescued = StringBuilder::new();
     for row in 0..misfits.len() {
-        if misfits.is_valid(row) {
-            rescued.append_value(misfits.value(row));
-            continue;
-        }
-        let mut cells = Map::new();
+        let mut cells: Map<String, Value> = match misfits.is_valid(row) {
+            true => serde_json::from_str(misfits.value(row)).map_err(FormatError::Json)?,
+            false => Map::new(),
+        };
         for (name, text, kept) in losses {
             let lost = kept.as_ref().is_none_or(|values| values.is_null(row));
             if text.is_valid(row) && lost {
@@ -134,7 +151,7 @@ fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>
             rescued.append_value(Value::Object(cells).to_string());
         }
     }
-    rescued.finish()
+    Ok(rescued.finish())
 }
 
 #[cfg(test)]

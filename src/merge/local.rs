@@ -25,6 +25,7 @@ use crate::lake::{Lake, Uncommitted, storable};
 use crate::sql::SqlError;
 use crate::sql::select::{BRONZE, DELETED};
 use crate::sql::session::session;
+use crate::sql::tolerant::{FailedRows, SetAside, execute};
 
 /// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
 const THREAD: usize = 32 * 1024 * 1024;
@@ -46,10 +47,11 @@ impl LocalEngine {
         Self { lake: lake.clone(), memory, threads, lookup }
     }
 
-    /// The source query: its schema, and the stream of its rows.
+    /// The source query: its schema, and the stream of its rows, without those that it sets aside.
     async fn source(
         &self,
         task: &MergeTask,
+        aside: &SetAside,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), MergeError> {
         let source = task.source.schema();
         let table =
@@ -59,7 +61,7 @@ impl LocalEngine {
         context.register_table(BRONZE, Arc::new(table)).map_err(|e| SqlError::of(&what, e))?;
         let kept = task.rules.kept();
         let query = task.rules.rows.query(&context, &plain(source.arrow()), &kept).await?;
-        let rows = query.execute_stream().await.map_err(|e| SqlError::of(&what, e))?;
+        let rows = execute(query, aside).await.map_err(|e| SqlError::of(&what, e))?;
         let fields = rows.schema();
         let output = fields.fields().iter().filter(|f| f.name() != DELETED).cloned();
         let schema = Schema::new(output.collect::<Vec<_>>());
@@ -105,11 +107,16 @@ impl LocalEngine {
         let writer = DataWriter::new(&self.lake, &target.table, schema)?;
         let mut writer = writer.with_bounds_on(&task.rules.kept());
         for index in 0..passes {
-            let (_, rows) = self.source(task).await?;
+            let aside = SetAside::default();
+            let (_, rows) = self.source(task, &aside).await?;
             let share = Share { index, of: passes };
             let newest = self.newest(&task.rules, schema.arrow(), rows, share).await?;
             counts.source += newest.rows;
             counts.null_keys += newest.null_key_rows;
+            // Each pass reads all rows.
+            if index == 0 {
+                counts.failed = failed(&task.rules, &aside);
+            }
             let (gone, live): (Vec<_>, Vec<_>) =
                 newest.sorted().into_iter().map(|(_, w)| w).partition(|w| w.deleted);
             counts.inserted += live.len() as u64;
@@ -161,11 +168,24 @@ impl LocalEngine {
     }
 }
 
+/// How many rows the SQL failed on. They are left out; an operator decides what becomes of them.
+fn failed(rules: &MergeRules, aside: &SetAside) -> u64 {
+    let FailedRows { count, named } = aside.rows();
+    if count > 0 {
+        tracing::warn!(
+            table = %rules.table, rows = count, first = named.join("; "),
+            "rows on which select or delete_when fails are not merged: use try_cast, then run silver --rebuild"
+        );
+    }
+    count
+}
+
 #[async_trait]
 impl MergeEngine for LocalEngine {
     async fn merge(&self, task: MergeTask) -> Result<Merged, MergeError> {
         let rules = task.rules.clone();
-        let (output, rows) = self.source(&task).await?;
+        let aside = SetAside::default();
+        let (output, rows) = self.source(&task, &aside).await?;
         let table = match task.target.clone() {
             Some(table) => table,
             None => self.lake.find_or_create(&rules.table, &output, None).await?,
@@ -185,7 +205,12 @@ impl MergeEngine for LocalEngine {
             let add = self.build(&task, &target, &mut tombstones, &mut counts).await?;
             Applied { add, remove: BTreeSet::new() }
         } else {
-            self.merge_into(&task, &target, rows, &mut tombstones, &mut counts).await?
+            let applied =
+                self.merge_into(&task, &target, rows, &mut tombstones, &mut counts).await?;
+            if task.share.index == 0 {
+                counts.failed = failed(&target.rules, &aside);
+            }
+            applied
         };
         let tombstones = match tombstones {
             Some(tombstones) => Some(tombstones.close().await?),

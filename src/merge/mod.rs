@@ -36,8 +36,10 @@ use newest::Share;
 use crate::lake::read::scan::FileTask;
 use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 
-/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys.
+/// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys, failed.
 pub const ROWS: &str = "silversmith.rows";
+/// The snapshot property that counts the rows on which the SQL failed.
+pub const ROWS_FAILED: &str = "silversmith.rows-failed";
 
 /// A merge to be done.
 #[derive(Debug, Clone)]
@@ -105,6 +107,8 @@ pub struct Counts {
     pub unchanged: u64,
     /// Rows with a null in their key, which are not merged.
     pub null_keys: u64,
+    /// Rows on which `select` or `delete_when` fails, which are not merged.
+    pub failed: u64,
 }
 
 impl Counts {
@@ -117,6 +121,7 @@ impl Counts {
         self.late += other.late;
         self.unchanged += other.unchanged;
         self.null_keys += other.null_keys;
+        self.failed += other.failed;
     }
 
     /// As snapshot properties.
@@ -127,6 +132,7 @@ impl Counts {
             ("deleted", self.deleted),
             ("late", self.late),
             ("null-keys", self.null_keys),
+            ("failed", self.failed),
         ]
         .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
         .into()

@@ -64,7 +64,7 @@ impl Silver {
                     table = %self.settings.rules.table, snapshot = snapshot.0,
                     bronze_snapshot = end.map(|end| end.snapshot.0), inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, "silver merged"
+                    null_keys = counts.null_keys, failed = counts.failed, "silver merged"
                 );
                 tables.silver = Some(table);
                 Ok(Some((snapshot, counts)))

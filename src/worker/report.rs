@@ -42,6 +42,7 @@ pub(crate) fn silver_line(pipeline: &str, report: &SilverReport) -> String {
         (counts.late, "late and older than what is there"),
         (counts.unchanged, "there already"),
         (counts.null_keys, "rows with a null key left in bronze"),
+        (counts.failed, "rows on which the SQL fails left in bronze"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

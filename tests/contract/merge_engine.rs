@@ -216,7 +216,8 @@ const NEW: [Row; 9] = [
 ];
 
 fn numbers(counts: &Counts) -> [u64; 7] {
-    let Counts { source, inserted, updated, deleted, late, unchanged, null_keys } = *counts;
+    let Counts { source, inserted, updated, deleted, late, unchanged, null_keys, failed: _ } =
+        *counts;
     [source, inserted, updated, deleted, late, unchanged, null_keys]
 }
 
@@ -306,7 +307,7 @@ async fn counts_add_up() {
         whole.merge(&[&OLD]).await;
         let counts = whole.merge(&[&NEW]).await;
         let keys = NEW.iter().filter_map(|row| row.id).collect::<BTreeSet<_>>().len() as u64;
-        let Counts { source, inserted, updated, deleted, late, unchanged, null_keys } = counts;
+        let Counts { source, inserted, updated, deleted, late, unchanged, null_keys, .. } = counts;
         assert_eq!(inserted + updated + deleted + late + unchanged, keys, "{counts:?}");
         assert_eq!((source, null_keys), (NEW.len() as u64, 1), "{counts:?}");
         let rows = OLD.len() as u64 + inserted - deleted;

@@ -14,6 +14,7 @@ mod listing;
 mod loads;
 mod newer_words;
 mod publishing;
+mod raw_data;
 mod rivals;
 mod schema;
 mod silver;

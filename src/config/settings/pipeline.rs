@@ -68,6 +68,12 @@ pub(super) fn pipeline(
             ("fail", SchemaChange::Fail),
         ]),
     );
+    let max_rescued = resolver.parsed(
+        &key("bronze.max_rescued"),
+        section.bronze.max_rescued.as_deref(),
+        None,
+        percent,
+    );
     let (dialect, declared) = csv(resolver, index, &section.csv);
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
@@ -77,6 +83,7 @@ pub(super) fn pipeline(
         format: FormatSettings::Csv(dialect),
         declared,
         schema_change,
+        max_rescued,
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
@@ -131,10 +138,20 @@ fn csv(
     let delimiter =
         resolver.parsed(&key("delimiter"), section.delimiter.as_deref(), b',', |text| {
             match text.as_bytes() {
-                [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+                [byte] if !matches!(byte, 0 | b'"' | b'\n' | b'\r') => Ok(*byte),
                 _ => Err(format!("`{text}` is not one ASCII character")),
             }
         });
+    let mut quoting = |name: &str, text: Option<&str>, default| {
+        resolver.parsed(&key(name), text, default, |text| match text.as_bytes() {
+            [] => Ok(None),
+            [byte] if byte.is_ascii_graphic() && *byte != delimiter => Ok(Some(*byte)),
+            _ => Err(format!("`{text}` is not one ASCII character other than the delimiter")),
+        })
+    };
+    let default = Dialect::default();
+    let quote = quoting("quote", section.quote.as_deref(), default.quote);
+    let escape = quoting("escape", section.escape.as_deref(), default.escape);
     let mut declared = BTreeMap::new();
     for (column, kind) in &section.columns {
         let plain = crate::format::names::column_names([column.as_str()]);
@@ -154,13 +171,23 @@ fn csv(
             ),
         }
     }
-    let default = Dialect::default();
     let dialect = Dialect {
         delimiter,
+        quote,
+        escape,
         header: section.header.unwrap_or(default.header),
         null_values: section.null_values.clone().unwrap_or(default.null_values),
     };
     (dialect, declared)
+}
+
+/// A share such as `10%`.
+fn percent(text: &str) -> Result<Option<u8>, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    match number.filter(|percent| *percent <= 100) {
+        Some(percent) => Ok(Some(percent)),
+        None => Err(format!("`{text}` is not a percentage: write `10%`")),
+    }
 }
 
 fn batch(resolver: &mut Resolver, index: usize, section: &BatchSection) -> BatchLimits {
