@@ -14,6 +14,10 @@ pub enum Reason {
     BrokenQuote,
     /// Too many of its rows do not fit.
     Rescued,
+    /// Its packed bytes are wrong.
+    Corrupt,
+    /// It is packed, and expands too much.
+    Expands,
     /// A record is longer than the limit.
     RecordTooLong,
     /// A record has more fields than the limit.
@@ -42,10 +46,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NotText,
         Self::BrokenQuote,
         Self::Rescued,
+        Self::Corrupt,
+        Self::Expands,
         Self::RecordTooLong,
         Self::TooManyColumns,
         Self::SchemaChanged,
@@ -66,6 +72,8 @@ impl Reason {
             Self::NotText => "not-text",
             Self::BrokenQuote => "broken-quote",
             Self::Rescued => "rescued",
+            Self::Corrupt => "corrupt",
+            Self::Expands => "expands",
             Self::RecordTooLong => "record-too-long",
             Self::TooManyColumns => "too-many-columns",
             Self::SchemaChanged => "schema-changed",

@@ -124,6 +124,8 @@ pub struct CsvSection {
     pub quote: Option<String>,
     /// One character.
     pub escape: Option<String>,
+    /// The name of an encoding.
+    pub encoding: Option<String>,
     /// Whether the first record names the columns.
     pub header: Option<bool>,
     /// Texts that mean null.
@@ -142,6 +144,10 @@ pub struct BronzeSection {
     pub schema_change: Option<String>,
     /// A percentage.
     pub max_rescued: Option<String>,
+    /// Bytes, such as `100GiB`.
+    pub max_expanded: Option<String>,
+    /// Times.
+    pub max_expansion: Option<u64>,
 }
 
 /// See [`crate::silver::SilverSettings`].

@@ -312,6 +312,12 @@ const CSV: &[Key] = &[
         "one ASCII character that makes the next one stand for itself, in quotes or not; MySQL writes `'\\'`",
     ),
     key(
+        "pipeline.csv.encoding",
+        Form::Text,
+        Absent::Value("\"utf-8\""),
+        "how text is written as bytes: `utf-8`, `utf-16le`, `utf-16be`, `windows-1252`, `latin-1`, `shift-jis`, or another name of the [Encoding Standard](https://encoding.spec.whatwg.org/#names-and-labels). A byte order mark counts more",
+    ),
+    key(
         "pipeline.csv.null_values",
         Form::Texts,
         Absent::Value("[\"\"]"),
@@ -343,6 +349,18 @@ const BRONZE: &[Key] = &[
         Form::Text,
         Absent::Depends("a file is rejected if no row has the shape of its header"),
         "a percentage such as `\"10%\"`: a file is rejected if something was rescued of more of its rows; `\"100%\"` rejects none",
+    ),
+    key(
+        "pipeline.bronze.max_expanded",
+        Form::Size,
+        Absent::Value("\"100GiB\""),
+        "bytes that a compressed file may have once it is unpacked, at most; it is rejected beyond",
+    ),
+    key(
+        "pipeline.bronze.max_expansion",
+        Form::Integer,
+        Absent::Value("200"),
+        "how many times its size a compressed file may expand to, beyond the first 16 MiB",
     ),
 ];
 

@@ -8,8 +8,9 @@ use std::io::Read;
 use super::blocks::Blocks;
 use super::cells::{Cells, Nulls};
 use super::damage::{Resync, lines_like_records, resync};
+use super::encoding::Encoding;
 use super::split::{Record, Scan, Sign, Splitter};
-use super::{FormatError, Limits, RawBatch, RowReader, magic};
+use super::{FormatError, Limits, RawBatch, RowReader};
 use crate::format::names::column_names;
 
 /// How a CSV file is written.
@@ -22,6 +23,8 @@ pub struct Dialect {
     pub quote: Option<u8>,
     /// The byte that makes the next one stand for itself.
     pub escape: Option<u8>,
+    /// How its text is written as bytes, unless a byte order mark says it.
+    pub encoding: Encoding,
     /// Whether the first record names the columns.
     pub header: bool,
     /// Texts that mean null, compared as they stand in the file: the empty text is a cell without any byte, and
@@ -32,14 +35,10 @@ pub struct Dialect {
 impl Default for Dialect {
     fn default() -> Self {
         let null_values = vec![String::new()];
-        Self { delimiter: b',', quote: Some(b'"'), escape: None, header: true, null_values }
+        let (quote, escape, encoding) = (Some(b'"'), None, Encoding::Utf8);
+        Self { delimiter: b',', quote, escape, encoding, header: true, null_values }
     }
 }
-
-/// The byte order mark of UTF-8: it is not part of the first name.
-const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
-/// Those of UTF-16.
-const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
 
 /// Bytes that the search for the end of broken records may look through, beyond four times what was read. A file
 /// made for it would keep the reader busy for hours.
@@ -104,7 +103,7 @@ impl RowReader for CsvReader {
 }
 
 impl CsvReader {
-    /// Reads the header and the sample.
+    /// Reads the header and the sample of a text in UTF-8.
     pub(super) fn open(
         input: Box<dyn Read + Send>,
         dialect: &Dialect,
@@ -125,26 +124,9 @@ impl CsvReader {
             consumed: 0,
             searched: 0,
         };
-        reader.read_start()?;
         reader.read_header()?;
         reader.sample = reader.read_batch()?;
         Ok(reader)
-    }
-
-    /// Refuses what is not text, and passes over a byte order mark.
-    fn read_start(&mut self) -> Result<(), FormatError> {
-        self.more()?;
-        let head = self.blocks.unread();
-        if let Some(kind) = magic::kind(head) {
-            return Err(FormatError::Binary(kind));
-        }
-        if UTF16_MARKS.iter().any(|mark| head.starts_with(mark)) {
-            return Err(FormatError::NotText("it is UTF-16"));
-        }
-        if head.starts_with(UTF8_MARK) {
-            self.blocks.consume(UTF8_MARK.len());
-        }
-        Ok(())
     }
 
     fn read_header(&mut self) -> Result<(), FormatError> {
@@ -155,14 +137,16 @@ impl CsvReader {
         let bytes = &self.blocks.unread()[..length];
         self.splitter.first_ended(bytes);
         if self.record.has_nul {
-            return Err(FormatError::NotText("its first record holds a NUL byte"));
+            return Err(FormatError::NotText(
+                "its first record holds a NUL byte; is it UTF-16? set csv.encoding",
+            ));
         }
         if self.dialect.header {
             let fields = self.record.fields.iter();
             self.originals = fields
                 .map(|field| std::str::from_utf8(self.record.text(bytes, field)).map(str::to_owned))
                 .collect::<Result<_, _>>()
-                .map_err(|_| FormatError::NotText("its header is not UTF-8"))?;
+                .map_err(|_| FormatError::NotText("its header is not; set csv.encoding"))?;
             self.names = column_names(self.originals.iter().map(String::as_str));
             self.consume(length);
         } else {
@@ -294,7 +278,7 @@ impl CsvReader {
     }
 
     fn more(&mut self) -> Result<(), FormatError> {
-        self.blocks.more().map_err(FormatError::Read)
+        self.blocks.more().map_err(FormatError::of_read)
     }
 
     fn consume(&mut self, length: usize) {

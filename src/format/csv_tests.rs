@@ -5,15 +5,16 @@ use std::io::Cursor;
 use arrow::array::{Array, AsArray};
 use serde_json::{Value, json};
 
-use super::csv::{CsvReader, Dialect};
-use super::{FormatError, Limits, RowReader};
+use super::csv::Dialect;
+use super::encoding::Encoding;
+use super::{FormatError, FormatSettings, Limits, open};
 
 /// The rows of a file, each as its cells and its misfit.
 type Rows = Vec<(Vec<Option<String>>, Option<Value>)>;
 
 fn read_in(dialect: &Dialect, bytes: &[u8]) -> Result<(Vec<String>, Rows), FormatError> {
     let input = Box::new(Cursor::new(bytes.to_vec()));
-    let mut reader = CsvReader::open(input, dialect, Limits::default())?;
+    let mut reader = open(&FormatSettings::Csv(dialect.clone()), input, Limits::default())?;
     let (names, mut rows) = (reader.names().to_vec(), vec![]);
     while let Some(batch) = reader.next_batch()? {
         assert_eq!(batch.first_row, rows.len() as u64 + 1);
@@ -233,16 +234,27 @@ fn another_quote_an_escape_or_none_are_settings() {
 #[test]
 fn a_file_of_another_kind_is_named() {
     for (bytes, expected) in [
-        (&[0x1F, 0x8B, 8, 0, 0, 0][..], "gzip-compressed"),
+        (&[0x04, 0x22, 0x4D, 0x18, 0, 0][..], "lz4-compressed"),
         (b"PK\x03\x04\x14\0\x06\0", "zip archive"),
-        (b"\xFF\xFEi\0d\0", "UTF-16"),
         (b"i\0d\0,\0", "NUL byte"),
-        (b"n\xFCmber\n1\n", "header is not UTF-8"),
+        (b"n\xFCmber\n1\n", "its header is not; set csv.encoding"),
     ] {
         let error = read_in(&Dialect::default(), bytes).unwrap_err();
         assert_eq!(error.reason(), crate::reason::Reason::NotText);
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+/// Text that means nothing in its encoding costs its cell, and nothing of it is lost.
+#[test]
+fn bytes_that_mean_nothing_in_an_encoding_cost_their_cell() {
+    let encoding = Encoding::named("shift-jis").unwrap();
+    let dialect = Dialect { encoding, ..Dialect::default() };
+    let (names, rows) = read_in(&dialect, b"\x96\xBC,n\n\x91\x4F,1\na\xFDb,2\n").unwrap();
+    assert_eq!(names[1], "n");
+    assert_eq!(rows[0], row(&["前", "1"]));
+    assert_eq!(rows[1].0, [None, Some("2".to_owned())]);
+    assert_eq!(rows[1].1.as_ref().unwrap()[&names[0]], json!({"base64": "Yf9GRGI="}));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Why a file is rejected.
 
+use super::compression::Refused;
 use crate::reason::Reason;
 
 /// Why silversmith rejects a file. The whole object is rejected, and nothing of it is in bronze (I8).
@@ -11,6 +12,18 @@ pub enum FormatError {
     /// It begins like a file of another kind.
     #[error("not a CSV file: it is {0}")]
     Binary(&'static str),
+    /// Its packed bytes are wrong, or end too early.
+    #[error("its {kind} data is corrupt or ends too early: upload it again")]
+    Corrupt {
+        /// How it is packed.
+        kind: &'static str,
+        /// The detail.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is packed, and expands too much.
+    #[error("{0}; bronze.max_expansion and bronze.max_expanded say how much it may")]
+    Expands(String),
     /// A quote that is broken, and no line behind it that is surely a record.
     #[error(
         "the record after row {row} has a quote that is not closed, or text after a closing quote, and nothing \
@@ -63,12 +76,23 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// A failure of the input, or what unpacking it refused.
+    pub(super) fn of_read(error: std::io::Error) -> Self {
+        match error.downcast::<Refused>() {
+            Ok(Refused::Corrupt { kind, source }) => Self::Corrupt { kind, source },
+            Ok(refused) => Self::Expands(refused.to_string()),
+            Err(error) => Self::Read(error),
+        }
+    }
+
     /// The word for it in the objects table and in dead letters.
     pub fn reason(&self) -> Reason {
         match self {
             Self::NotText(_) | Self::Binary(_) => Reason::NotText,
             Self::BrokenQuote { .. } => Reason::BrokenQuote,
             Self::Rescued { .. } => Reason::Rescued,
+            Self::Corrupt { .. } => Reason::Corrupt,
+            Self::Expands(_) => Reason::Expands,
             Self::Json(_) => Reason::Defect,
             Self::RecordTooLong { .. } => Reason::RecordTooLong,
             Self::TooManyColumns { .. } => Reason::TooManyColumns,

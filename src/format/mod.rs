@@ -4,20 +4,24 @@
 //! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings.
 //! All else is free of formats: [`infer`] finds types, [`layout`] maps a file's columns to the
 //! table's, [`typed`] casts and rescues, [`names`] makes column names, [`rescued`] refuses a file of
-//! which too much does not fit. All of it is synchronous, and knows neither stores nor tables.
+//! which too much does not fit. `compression` and [`encoding`] come first: packed bytes → text in UTF-8.
+//! All of it is synchronous, and knows neither stores nor tables.
 
 mod blocks;
 mod cells;
+mod compression;
 pub mod csv;
 #[cfg(test)]
 mod csv_tests;
 mod damage;
+pub mod encoding;
 mod error;
 pub mod infer;
 pub mod layout;
 mod magic;
 pub mod names;
 mod open;
+mod peek;
 pub mod rescued;
 mod split;
 pub mod typed;
@@ -41,11 +45,20 @@ pub struct Limits {
     pub record_bytes: u64,
     /// Columns of a file.
     pub columns: usize,
+    /// Bytes of a compressed file once it is unpacked.
+    pub expanded_bytes: u64,
+    /// How many times larger a compressed file may become; that of small files does not matter.
+    pub expansion: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { record_bytes: 4 * 1024 * 1024, columns: 4_096 }
+        Self {
+            record_bytes: 4 * 1024 * 1024,
+            columns: 4_096,
+            expanded_bytes: 100 * 1024 * 1024 * 1024,
+            expansion: 200,
+        }
     }
 }
 

@@ -236,7 +236,7 @@ fn a_failure_of_the_input_is_an_error_and_never_the_end() {
 #[test]
 fn records_beyond_the_limits_are_refused() {
     for kind in kinds() {
-        let limits = Limits { record_bytes: 100_000, columns: 3 };
+        let limits = Limits { record_bytes: 100_000, columns: 3, ..Limits::default() };
         let opened = |bytes: Vec<u8>| -> FormatError {
             let input = Box::new(Cursor::new(bytes));
             let read = format::open(&kind.settings, input, limits).and_then(|mut reader| {

@@ -1,5 +1,7 @@
 //! Raw files as they really are: nothing is lost, nothing is invented, and one cell never stops a table.
 
+use std::io::Write;
+
 use silversmith::merge::ROWS_FAILED;
 
 use crate::support::{CUSTOMERS, World, at};
@@ -36,6 +38,59 @@ async fn letters_that_are_not_utf_8_cost_their_cell() {
     let rows = world.sql("SELECT id, name, city FROM silver.customers ORDER BY id").await;
     assert_eq!(rows, ["1|Smith|Bath", "2|null|null", "3|Dupont|null"]);
     assert_eq!(outcomes(&world).await, ["raw/people.csv|ingested|3|2|null"]);
+}
+
+/// The same, where the encoding is declared.
+#[tokio::test]
+async fn letters_are_read_in_a_declared_encoding() {
+    let world = World::new(&CUSTOMERS.replace(
+        "[pipeline.bronze]",
+        "[pipeline.csv]\nencoding = \"windows-1252\"\n[pipeline.bronze]",
+    ));
+    let bytes = b"id,name,updated\n2,M\xFCller,2024-04-01\n3,Gen\xE8ve \x96 Carouge,2024-04-01\n";
+    world.raw.put("raw/people.csv", bytes.to_vec(), at(11, 0));
+    world.raw.put(
+        "raw/utf-16.csv",
+        [
+            b"\xFF\xFE".to_vec(),
+            "id,name,updated\n4,名,2024-04-01\n"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect(),
+        ]
+        .concat(),
+        at(11, 1),
+    );
+    world.bronze().await;
+    let rows = world.sql("SELECT id, name, _rescued FROM bronze.customers ORDER BY id").await;
+    assert_eq!(rows, ["2|Müller|null", "3|Genève – Carouge|null", "4|名|null"]);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Objects are gzip without `.gz`, or have the name and are not.
+#[tokio::test]
+async fn compressed_files_are_read_whatever_their_names() {
+    let world = World::new(CUSTOMERS);
+    let file = |first: u32| format!("id,updated\n{first},2026-01-01\n{},2026-01-01\n", first + 1);
+    world.put("a-plain.gz.csv", &file(1), 0);
+    world.raw.put("raw/b-gzip-inside.csv", gzip(file(3).as_bytes()), at(11, 1));
+    world.raw.put("raw/c.csv", zstd::encode_all(file(5).as_bytes(), 1).unwrap(), at(11, 2));
+    let mut cut = gzip(file(7).as_bytes());
+    cut.truncate(cut.len() - 9);
+    world.raw.put("raw/d-cut.csv", cut, at(11, 3));
+    let bomb = zstd::encode_all(&*vec![b'0'; 40 * 1024 * 1024], 1).unwrap();
+    world.raw.put("raw/e-bomb.csv", bomb, at(11, 4));
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.rows, report.rescued), (3, 6, 0));
+    assert_eq!(world.sql("SELECT sum(id) FROM bronze.customers").await, ["21"]);
+    let outcomes = outcomes(&world).await;
+    assert_eq!(outcomes[3..4], ["raw/d-cut.csv|rejected|0|0|corrupt"]);
+    assert!(outcomes[4].starts_with("raw/e-bomb.csv|rejected|"), "{}", outcomes[4]);
 }
 
 #[tokio::test]

@@ -8,9 +8,12 @@ use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
-use crate::config::file::{BatchSection, CsvSection, GoldSection, PipelineSection, SilverSection};
+use crate::config::file::{
+    BatchSection, BronzeSection, CsvSection, GoldSection, PipelineSection, SilverSection,
+};
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
+use crate::format::encoding::Encoding;
 use crate::format::layout::SchemaChange;
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
@@ -88,7 +91,7 @@ pub(super) fn pipeline(
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
         batch: batch(resolver, index, &section.batch),
-        limits: Limits::default(),
+        limits: limits(resolver, index, &section.bronze),
         read_concurrency: worker.read_concurrency,
         buffer_bytes: memory.object(worker.read_concurrency),
         ledger_memory: memory.object_versions(),
@@ -152,6 +155,10 @@ fn csv(
     let default = Dialect::default();
     let quote = quoting("quote", section.quote.as_deref(), default.quote);
     let escape = quoting("escape", section.escape.as_deref(), default.escape);
+    let encoding =
+        resolver.parsed(&key("encoding"), section.encoding.as_deref(), default.encoding, |name| {
+            Encoding::named(name).ok_or_else(|| format!("`{name}` is not an encoding"))
+        });
     let mut declared = BTreeMap::new();
     for (column, kind) in &section.columns {
         let plain = crate::format::names::column_names([column.as_str()]);
@@ -175,10 +182,30 @@ fn csv(
         delimiter,
         quote,
         escape,
+        encoding,
         header: section.header.unwrap_or(default.header),
         null_values: section.null_values.clone().unwrap_or(default.null_values),
     };
     (dialect, declared)
+}
+
+fn limits(resolver: &mut Resolver, index: usize, section: &BronzeSection) -> Limits {
+    let key = |rest: &str| format!("pipeline[{index}].bronze.{rest}");
+    let default = Limits::default();
+    let (expanded, expansion) = (section.max_expanded.as_deref(), section.max_expansion);
+    if expansion == Some(0) {
+        resolver.say(key("max_expansion"), "it must be at least 1");
+    }
+    Limits {
+        expanded_bytes: resolver.parsed(
+            &key("max_expanded"),
+            expanded,
+            default.expanded_bytes,
+            bytes,
+        ),
+        expansion: expansion.unwrap_or(default.expansion),
+        ..default
+    }
 }
 
 /// A share such as `10%`.
