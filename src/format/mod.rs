@@ -14,6 +14,8 @@ pub mod csv;
 #[cfg(test)]
 mod csv_tests;
 mod damage;
+#[cfg(test)]
+mod dialect_tests;
 pub mod encoding;
 mod error;
 pub mod infer;

@@ -1,5 +1,7 @@
 //! Other engines read every table, agree, and write beside silversmith: PyIceberg and DuckDB.
 
+mod dialects;
+
 use std::process::Command;
 
 use serde_json::Value;
