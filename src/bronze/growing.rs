@@ -51,7 +51,7 @@ impl Bronze {
         let known = growing.schema.clone().or_else(loaded);
         let mut layout = self.layout(&object, &*reader, known.as_ref())?;
         if !layout.new_columns.is_empty() {
-            self.prove(&object).await?;
+            self.prove(&object, &layout).await?;
         }
         warn_of_guesses(&object, &layout);
         let table = self.target(&layout, growing.table.clone()).await?;

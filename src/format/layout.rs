@@ -1,5 +1,6 @@
 //! Which column of a file goes where.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Array;
@@ -18,6 +19,8 @@ use super::{FormatError, RowReader};
 pub struct Layout {
     /// The table's names for the file's columns.
     pub names: Vec<String>,
+    /// The reader's names for those of them that are others, and the table's.
+    pub renamed: BTreeMap<String, String>,
     /// The types that the table has for them.
     pub kinds: Vec<Option<DataType>>,
     /// How their values are written.
@@ -53,6 +56,9 @@ pub fn lay_out(
                 Some(kind)
             }
         };
+        if let Some(own) = reader.names().get(index).filter(|own| **own != name) {
+            layout.renamed.insert(own.clone(), name.clone());
+        }
         layout.notations.push(feed.notation(&name));
         layout.names.push(name);
         layout.kinds.push(kind);
