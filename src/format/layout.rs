@@ -11,7 +11,7 @@ use super::infer::infer;
 use super::matching::matched;
 use super::names::documentation;
 use super::notation::Notation;
-use super::plausible::check;
+use super::plausible::{check, check_first_line};
 use super::{FormatError, RowReader};
 
 /// For each column of a file, by its index: the table's column, or none: `_rescued`.
@@ -29,6 +29,15 @@ pub struct Layout {
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
     pub without_values: Vec<String>,
+}
+
+/// Refuses a file without rows whose first line is one: it would be lost.
+pub fn check_without_rows(
+    reader: &dyn RowReader,
+    feed: &Feed,
+    table: Option<&Schema>,
+) -> Result<(), FormatError> {
+    check_first_line(reader, &matched(reader.originals(), feed, table), feed, table)
 }
 
 /// Lays out an opened file against the table's columns (`None`: there is no table yet, every column
