@@ -8,8 +8,16 @@ use std::fmt;
 /// Why an object was not ingested, or a message became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The file holds a NUL byte, or is not text in UTF-8.
+    /// The file is of another kind, or its header is not text in UTF-8.
     NotText,
+    /// A quote is broken, and nothing shows where its record ends.
+    BrokenQuote,
+    /// Too many of its rows do not fit.
+    Rescued,
+    /// Its packed bytes are wrong.
+    Corrupt,
+    /// It is packed, and expands too much.
+    Expands,
     /// A record is longer than the limit.
     RecordTooLong,
     /// A record has more fields than the limit, or the table would get too many columns.
@@ -48,8 +56,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::NotText,
+        Self::BrokenQuote,
+        Self::Rescued,
+        Self::Corrupt,
+        Self::Expands,
         Self::RecordTooLong,
         Self::TooManyColumns,
         Self::OtherDelimiter,
@@ -73,6 +85,10 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotText => "not-text",
+            Self::BrokenQuote => "broken-quote",
+            Self::Rescued => "rescued",
+            Self::Corrupt => "corrupt",
+            Self::Expands => "expands",
             Self::RecordTooLong => "record-too-long",
             Self::TooManyColumns => "too-many-columns",
             Self::OtherDelimiter => "other-delimiter",

@@ -10,7 +10,7 @@ use super::outcome::Stop;
 use super::provenance::with_own_columns;
 use super::staged::{LaidOut, OpenObject};
 use crate::format::RowReader;
-use crate::format::layout::{Layout, lay_out};
+use crate::format::layout::{Layout, check_without_rows, lay_out};
 use crate::lake::{LakeError, Table, TableSchema, widened};
 use crate::source::{ObjectId, RawObject};
 
@@ -42,16 +42,19 @@ impl Bronze {
         if !growing.seen.insert(object.id.clone()) {
             return Err(Stop::Repeated(object.id));
         }
+        let loaded = || growing.table.as_ref().map(|table| table.schema().clone());
+        let known = growing.schema.clone().or_else(loaded);
         // A file without rows brings no columns: their types would be guesses from nothing.
         if reader.sample().is_none() {
+            let table = known.as_ref().map(|schema| self.wide(schema));
+            check_without_rows(&*reader, &self.settings.feed, table.as_ref())
+                .map_err(|error| Stop::format(&object, error))?;
             let layout = Layout::default();
             return Ok(LaidOut { object, sequence, reader, layout, target: None });
         }
-        let loaded = || growing.table.as_ref().map(|table| table.schema().clone());
-        let known = growing.schema.clone().or_else(loaded);
         let mut layout = self.layout(&object, &*reader, known.as_ref())?;
         if !layout.new_columns.is_empty() {
-            self.prove(&object).await?;
+            self.prove(&object, &layout).await?;
         }
         warn_of_guesses(&object, &layout);
         let table = self.target(&layout, growing.table.clone()).await?;

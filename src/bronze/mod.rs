@@ -60,6 +60,9 @@ pub struct BronzeSettings {
     pub format: FormatSettings,
     /// What is said about its columns.
     pub feed: Feed,
+    /// How many rows of an object may be rescued, in percent, before it is rejected; none: all, unless each has
+    /// another shape than the header.
+    pub max_rescued: Option<u8>,
     /// When a batch closes.
     pub batch: BatchLimits,
     /// Bounds on what one file may demand.

@@ -16,8 +16,10 @@ use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
 use crate::format::feed::TypeChange;
+use crate::format::layout::Layout;
+use crate::format::rescued::Tally;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError, with_path_columns};
+use crate::format::{self, FormatError, RawBatch, with_path_columns};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
@@ -103,16 +105,26 @@ impl Bronze {
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
     /// table's. That is once in the life of a column.
-    pub(super) async fn prove(&self, object: &RawObject) -> Result<(), Stop> {
+    pub(super) async fn prove(&self, object: &RawObject, layout: &Layout) -> Result<(), Stop> {
         let again = self.open(Requested::Listed(object.clone()), None).await?;
         if again.object != *object {
             let changed = ReadError::Changed(object.id.uri.clone());
             return Err(Stop::source(object.id.clone(), object.size, &changed));
         }
-        let mut reader = again.reader;
+        let (mut reader, layout) = (again.reader, layout.clone());
+        let (type_change, most) = (self.settings.feed.type_change, self.settings.max_rescued);
         let read = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
-            while reader.next_batch()?.is_some() {}
-            Ok(())
+            let mut tally = Tally::default();
+            while let Some(raw) = reader.next_batch()? {
+                let (misshapen, first_row) = (raw.misshapen, raw.first_row);
+                let rescued = match (most, type_change) {
+                    // Cells that are not of their type do not matter.
+                    (None, TypeChange::Rescue) => raw.misfits,
+                    _ => fitting(raw, &layout, type_change)?.rescued,
+                };
+                tally.add(&rescued, misshapen, first_row);
+            }
+            tally.check(most)
         });
         Stop::joined(object, read.await)?;
         self.verify(object).await
@@ -127,19 +139,18 @@ impl Bronze {
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
         let LaidOut { object, sequence, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
-        let type_change = self.settings.feed.type_change;
+        let (type_change, most) = (self.settings.feed.type_change, self.settings.max_rescued);
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
+            let mut tally = Tally::default();
             while let Some(raw) = reader.next_batch()? {
-                let batch = typed(raw, &layout)?;
-                if let (TypeChange::Fail, Some((column, row))) = (type_change, &batch.misfit) {
-                    return Err(FormatError::TypeChanged { column: column.clone(), row: *row });
-                }
+                let batch = fitting(raw, &layout, type_change)?;
+                tally.add(&batch.rescued, batch.misshapen, batch.first_row);
                 // A closed channel: the receiver has an error of its own to report.
                 if sender.blocking_send(batch).is_err() {
-                    break;
+                    return Ok(());
                 }
             }
-            Ok(())
+            tally.check(most)
         });
         let rows = ParsedRows::Memory(vec![]);
         let mut parsed = Parsed { object, sequence, count: 0, rescued: 0, target, rows };
@@ -193,6 +204,21 @@ impl Bronze {
             None => ParsedRows::Memory(in_memory),
         };
         Ok(())
+    }
+}
+
+/// Casts rows, and refuses a cell that does not fit its type where the configuration does.
+fn fitting(
+    raw: RawBatch,
+    layout: &Layout,
+    type_change: TypeChange,
+) -> Result<TypedBatch, FormatError> {
+    let batch = typed(raw, layout)?;
+    match (type_change, &batch.misfit) {
+        (TypeChange::Fail, Some((column, row))) => {
+            Err(FormatError::TypeChanged { column: column.clone(), row: *row })
+        }
+        _ => Ok(batch),
     }
 }
 

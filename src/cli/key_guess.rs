@@ -73,6 +73,7 @@ mod tests {
                 .map(|(_, _, values)| Arc::new(StringArray::from(values.to_vec())) as ArrayRef)
                 .collect(),
             misfits: StringArray::new_null(2),
+            misshapen: 0,
             first_row: 1,
         };
         let named: Vec<(String, DataType)> =

@@ -12,6 +12,7 @@ use crate::error::chain;
 use crate::lake::position::Position;
 use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::{Known, ObjectOutcome};
+use crate::merge::ROWS_FAILED;
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, ObjectId, RawObject};
@@ -28,6 +29,8 @@ struct Standing {
     behind: Option<i64>,
     /// Rows that silver passed over, because a cell of their key or order was rescued.
     misfits: Option<i64>,
+    /// Rows on which the SQL of silver failed, of the merges that silver remembers.
+    silver_failed: Option<i64>,
     gold_up_to_date: Option<bool>,
 }
 
@@ -104,6 +107,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
             _ => None,
         },
         misfits: silver.as_ref().and_then(crate::silver::misfits).map(|rows| rows as i64),
+        silver_failed: silver.as_ref().map(failed_rows),
         bronze: bronze.and_then(|t| t.current()),
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
@@ -141,6 +145,11 @@ fn failed(known: &Known) -> usize {
     known.values().filter(|attempt| attempt.outcome != ObjectOutcome::Ingested).count()
 }
 
+fn failed_rows(silver: &Table) -> i64 {
+    let count = |merge: Snapshot| merge.summary.get(ROWS_FAILED)?.parse::<i64>().ok();
+    silver.ancestors().filter_map(count).sum()
+}
+
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
     let through: Option<Position> = match silver {
         Some(silver) => silver.position(crate::silver::MERGED)?,
@@ -174,6 +183,7 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
         ("silver_merged_at", times(&|s| s.silver.as_ref()), true),
         ("silver_snapshots_behind", numbers(&|s| s.behind), true),
         ("silver_misfits", numbers(&|s| s.misfits), true),
+        ("silver_rows_failed", numbers(&|s| s.silver_failed), true),
         ("gold_up_to_date", Arc::new(gold), true),
     ])?)
 }

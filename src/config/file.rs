@@ -122,6 +122,12 @@ pub struct BatchSection {
 pub struct CsvSection {
     /// One character.
     pub delimiter: Option<String>,
+    /// One character, or none.
+    pub quote: Option<String>,
+    /// One character.
+    pub escape: Option<String>,
+    /// The name of an encoding.
+    pub encoding: Option<String>,
     /// Whether the first record names the columns.
     pub header: Option<bool>,
     /// Texts that mean null.
@@ -185,6 +191,12 @@ pub struct BronzeSection {
     pub max_columns: Option<usize>,
     /// Columns that one file may add.
     pub max_new_columns: Option<usize>,
+    /// A percentage.
+    pub max_rescued: Option<String>,
+    /// Bytes, such as `100GiB`.
+    pub max_expanded: Option<String>,
+    /// Times.
+    pub max_expansion: Option<u64>,
 }
 
 /// See [`crate::silver::SilverSettings`].

@@ -307,7 +307,30 @@ const CSV: &[Key] = &[
         Absent::Value("true"),
         "whether the first record names the columns; else they are `column_1`, …",
     ),
-    key("pipeline.csv.null_values", Form::Texts, Absent::Value("[\"\"]"), "texts that mean null"),
+    key(
+        "pipeline.csv.quote",
+        Form::Text,
+        Absent::Value("'\"'"),
+        "one ASCII character around fields with delimiters or line breaks, doubled inside them; `\"\"`: none, each character stands for itself",
+    ),
+    key(
+        "pipeline.csv.escape",
+        Form::Text,
+        Absent::Off,
+        "one ASCII character that makes the next one stand for itself, in quotes or not; MySQL writes `'\\'`",
+    ),
+    key(
+        "pipeline.csv.encoding",
+        Form::Text,
+        Absent::Value("\"utf-8\""),
+        "how text is written as bytes: `utf-8`, `utf-16le`, `utf-16be`, `windows-1252`, `latin-1`, `shift-jis`, or another name of the [Encoding Standard](https://encoding.spec.whatwg.org/#names-and-labels). A byte order mark counts more",
+    ),
+    key(
+        "pipeline.csv.null_values",
+        Form::Texts,
+        Absent::Value("[\"\"]"),
+        "texts that mean null, as they stand in the file: `\"\"` is a cell without any character, `'\"\"'` is an empty one in quotes, which is an empty string unless it is named here. Other texts mean null in quotes, too",
+    ),
     key(
         "pipeline.csv.skip_lines",
         Form::Integer,
@@ -402,6 +425,24 @@ const BRONZE: &[Key] = &[
         Absent::Value("100"),
         "columns that one file may add to a table that exists; a file that would add more is rejected",
     ),
+    key(
+        "pipeline.bronze.max_rescued",
+        Form::Text,
+        Absent::Depends("a file is rejected if no row has the shape of its header"),
+        "a percentage such as `\"10%\"`: a file is rejected if something was rescued of more of its rows; `\"100%\"` rejects none",
+    ),
+    key(
+        "pipeline.bronze.max_expanded",
+        Form::Size,
+        Absent::Value("\"100GiB\""),
+        "bytes that a compressed file may have once it is unpacked, at most; it is rejected beyond",
+    ),
+    key(
+        "pipeline.bronze.max_expansion",
+        Form::Integer,
+        Absent::Value("200"),
+        "how many times its size a compressed file may expand to, beyond the first 16 MiB",
+    ),
 ];
 
 const SILVER: &[Key] = &[
@@ -429,7 +470,7 @@ const SILVER: &[Key] = &[
         "pipeline.silver.select",
         Form::Text,
         Absent::Depends("all columns of the CSV"),
-        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. Use `try_cast` where a cast can fail",
+        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. A row on which it fails is left out, counted and warned of; `try_cast` makes such a cell null",
     ),
     key(
         "pipeline.silver.delete_when",

@@ -1,27 +1,36 @@
 //! CSV: records of fields, after a header.
+//!
+//! `blocks.rs` reads the bytes, `split.rs` finds the fields of a record in them, `damage.rs` says where records
+//! go on behind a broken quote, and `cells.rs` makes columns of the fields. Before the first of them,
+//! `preamble.rs` skips lines.
 
 use std::io::Read;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringBuilder};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use csv::ByteRecord;
-use serde_json::{Value, json};
-
-use super::guard::{Guard, Records, Refused};
+use super::blocks::Blocks;
+use super::cells::{Cells, Nulls};
+use super::damage::{Resync, lines_like_records, resync};
+use super::encoding::Encoding;
 use super::names::column_names;
-use super::preamble::{self, Preamble};
-use super::{BATCH_BYTES, BATCH_ROWS, FormatError, Limits, RawBatch, RowReader};
+use super::preamble;
+use super::split::{Record, Scan, Sign, Splitter};
+use super::{FormatError, Limits, RawBatch, RowReader};
 
 /// How a CSV file is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
     /// The byte between fields.
     pub delimiter: u8,
+    /// The byte around fields that hold delimiters or line breaks; inside them it is doubled. None: every byte
+    /// stands for itself.
+    pub quote: Option<u8>,
+    /// The byte that makes the next one stand for itself.
+    pub escape: Option<u8>,
+    /// How its text is written as bytes, unless a byte order mark says it.
+    pub encoding: Encoding,
     /// Whether the first record names the columns.
     pub header: bool,
-    /// Texts that mean null, compared as they stand in the file.
+    /// Texts that mean null, compared as they stand in the file: the empty text is a cell without any byte, and
+    /// not one of two quotes.
     pub null_values: Vec<String>,
     /// Lines before the header, or else before the first record, that are skipped.
     pub skip_lines: u64,
@@ -31,24 +40,52 @@ pub struct Dialect {
 
 impl Default for Dialect {
     fn default() -> Self {
-        let null_values = vec![String::new()];
-        Self { delimiter: b',', header: true, null_values, skip_lines: 0, comment: None }
+        Self {
+            delimiter: b',',
+            quote: Some(b'"'),
+            escape: None,
+            encoding: Encoding::Utf8,
+            header: true,
+            null_values: vec![String::new()],
+            skip_lines: 0,
+            comment: None,
+        }
     }
 }
 
+/// Bytes that the search for the end of broken records may look through, beyond four times what was read. A file
+/// made for it would keep the reader busy for hours.
+const SEARCHED: u64 = 64 * 1024 * 1024;
+
 /// See [`RowReader`].
 pub(super) struct CsvReader {
-    inner: csv::Reader<Preamble<Guard<Box<dyn Read + Send>>>>,
-    records: Records,
+    blocks: Blocks,
+    splitter: Splitter,
+    record: Record,
     dialect: Dialect,
+    nulls: Nulls,
     limits: Limits,
     originals: Vec<String>,
     names: Vec<String>,
-    /// A record that was read ahead, where the file has no header.
-    ahead: Option<ByteRecord>,
     sample: Option<RawBatch>,
     /// Rows read so far.
     rows: u64,
+    /// Bytes consumed so far.
+    consumed: u64,
+    /// Bytes looked through for the end of broken records.
+    searched: u64,
+}
+
+/// What the unread bytes begin with.
+enum Found {
+    /// A record, whose fields are in `record`.
+    Record {
+        length: usize,
+        /// How many lines it has, if they look like records of their own.
+        suspicious: Option<usize>,
+    },
+    /// Lines with a broken quote.
+    Damaged { length: usize, sign: Sign },
 }
 
 impl std::fmt::Debug for CsvReader {
@@ -79,31 +116,28 @@ impl RowReader for CsvReader {
 }
 
 impl CsvReader {
-    /// Reads the header and the sample.
+    /// Reads the header and the sample of a text in UTF-8.
     pub(super) fn open(
         input: Box<dyn Read + Send>,
         dialect: &Dialect,
         limits: Limits,
     ) -> Result<Self, FormatError> {
-        let (guard, records) = Guard::new(input, limits.record_bytes);
-        let (input, delimiter) = preamble::begin(guard, dialect.skip_lines, dialect.delimiter);
-        let inner = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .comment(dialect.comment)
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(64 * 1024)
-            .from_reader(input);
+        let Dialect { delimiter, quote, escape, skip_lines, comment, .. } = *dialect;
+        let (input, delimiter) = preamble::begin(input, skip_lines, (delimiter, quote));
+        let splitter = Splitter::new(delimiter, quote, escape, limits.columns);
         let mut reader = Self {
-            inner,
-            records,
+            blocks: Blocks::new(Box::new(input)),
+            splitter: splitter.with_comment(comment),
+            record: Record::default(),
             dialect: dialect.clone(),
+            nulls: Nulls::new(&dialect.null_values, quote),
             limits,
             originals: vec![],
             names: vec![],
-            ahead: None,
             sample: None,
             rows: 0,
+            consumed: 0,
+            searched: 0,
         };
         reader.read_header()?;
         reader.sample = reader.read_batch()?;
@@ -111,116 +145,163 @@ impl CsvReader {
     }
 
     fn read_header(&mut self) -> Result<(), FormatError> {
-        let mut record = ByteRecord::new();
-        if !self.read_record(&mut record)? {
-            return Ok(());
+        let Some(found) = self.find()? else { return Ok(()) };
+        let Found::Record { length, .. } = found else {
+            return Err(FormatError::BrokenQuote { row: 0 });
+        };
+        let bytes = &self.blocks.unread()[..length];
+        self.splitter.first_ended(bytes);
+        if self.record.has_nul {
+            return Err(FormatError::NotText(
+                "its first record holds a NUL byte; is it UTF-16? set csv.encoding",
+            ));
         }
         if self.dialect.header {
-            self.originals = record
-                .iter()
-                .map(|field| std::str::from_utf8(field).map(str::to_owned))
+            let fields = self.record.fields.iter();
+            self.originals = fields
+                .map(|field| std::str::from_utf8(self.record.text(bytes, field)).map(str::to_owned))
                 .collect::<Result<_, _>>()
-                .map_err(|_| FormatError::NotText("its header is not UTF-8"))?;
+                .map_err(|_| FormatError::NotText("its header is not; set csv.encoding"))?;
             self.names = column_names(self.originals.iter().map(String::as_str));
+            self.consume(length);
         } else {
-            self.originals = (1..=record.len()).map(|n| format!("column_{n}")).collect();
+            self.originals = (1..=self.record.count).map(|n| format!("column_{n}")).collect();
             self.names = self.originals.clone();
-            self.ahead = Some(record);
         }
         Ok(())
     }
 
-    /// `false` at the end of the file.
-    fn read_record(&mut self, record: &mut ByteRecord) -> Result<bool, FormatError> {
-        if let Some(ahead) = self.ahead.take() {
-            *record = ahead;
-            return Ok(true);
+    /// What the unread bytes begin with, blank lines and comments passed over; none at the end of the file.
+    fn find(&mut self) -> Result<Option<Found>, FormatError> {
+        loop {
+            let (bytes, last) = (self.blocks.unread(), self.blocks.is_last());
+            let scan = match (bytes.is_empty(), last) {
+                (true, true) => return Ok(None),
+                (true, false) => Scan::Cut { in_quotes: false },
+                _ => self.splitter.split(bytes, last, &mut self.record),
+            };
+            let is_long = bytes.len() as u64 > self.limits.record_bytes;
+            let looked = scan.looked(bytes) as u64;
+            match scan {
+                Scan::Blank(length) => self.consume(length),
+                Scan::Record(length) => return self.record_of(length).map(Some),
+                Scan::Cut { .. } if !is_long => self.more()?,
+                Scan::Cut { in_quotes: true } => {
+                    self.searched += looked;
+                    return self.damaged(Sign::Unclosed).map(Some);
+                }
+                Scan::Cut { in_quotes: false } => return Err(self.too_long()),
+                Scan::Broken { sign, .. } => {
+                    self.searched += looked;
+                    return self.damaged(sign).map(Some);
+                }
+            }
         }
-        self.records.begin();
-        let read = self.inner.read_byte_record(record).map_err(|error| self.failed(error))?;
-        if record.len() > self.limits.columns {
-            let (found, limit) = (record.len(), self.limits.columns);
-            return Err(FormatError::TooManyColumns { found, limit });
-        }
-        Ok(read)
     }
 
-    fn failed(&self, error: csv::Error) -> FormatError {
-        let error = match error.into_kind() {
-            csv::ErrorKind::Io(error) => error,
-            other => std::io::Error::other(format!("{other:?}")),
-        };
-        match Refused::of(error) {
-            Ok(Refused::NotText) => FormatError::NotText("it contains a NUL byte or is UTF-16"),
-            Ok(Refused::RecordTooLong) => {
-                FormatError::RecordTooLong { limit: self.limits.record_bytes, row: self.rows }
+    /// A record whose quotes are in order; whether they are its own is another question.
+    fn record_of(&mut self, length: usize) -> Result<Found, FormatError> {
+        if length as u64 > self.limits.record_bytes {
+            return Err(self.too_long());
+        }
+        if self.record.count > self.limits.columns {
+            let (found, limit) = (self.record.count, self.limits.columns);
+            return Err(FormatError::TooManyColumns { found, limit });
+        }
+        let width = self.names.len();
+        let mut suspicious = None;
+        if self.record.has_lines && width > 0 {
+            if self.record.count == width {
+                let bytes = &self.blocks.unread()[..length];
+                suspicious = lines_like_records(&self.splitter, bytes, width);
+            } else if let Some(length) = self.resync()? {
+                return Ok(Found::Damaged { length, sign: Sign::Unclosed });
+            } else {
+                // The search may have moved the bytes and used the record.
+                let (bytes, last) = (self.blocks.unread(), self.blocks.is_last());
+                self.splitter.split(bytes, last, &mut self.record);
             }
-            Err(error) => FormatError::Read(error),
+        }
+        Ok(Found::Record { length, suspicious })
+    }
+
+    fn damaged(&mut self, sign: Sign) -> Result<Found, FormatError> {
+        match self.resync()? {
+            Some(length) => Ok(Found::Damaged { length, sign }),
+            None => Err(FormatError::BrokenQuote { row: self.rows }),
+        }
+    }
+
+    /// The length of the broken record that the unread bytes begin with; none where that cannot be known.
+    fn resync(&mut self) -> Result<Option<usize>, FormatError> {
+        loop {
+            let (bytes, last) = (self.blocks.unread(), self.blocks.is_last());
+            if self.names.is_empty() || self.searched > SEARCHED + 4 * self.consumed {
+                return Ok(None);
+            }
+            let (width, searched) = (self.names.len(), &mut self.searched);
+            match resync(&self.splitter, bytes, last, width, searched) {
+                Resync::At(length) if length as u64 > self.limits.record_bytes => {
+                    return Err(self.too_long());
+                }
+                Resync::At(length) => return Ok(Some(length)),
+                Resync::Unsure => return Ok(None),
+                Resync::More if bytes.len() as u64 > 2 * self.limits.record_bytes => {
+                    return Ok(None);
+                }
+                Resync::More => self.more()?,
+            }
         }
     }
 
     fn read_batch(&mut self) -> Result<Option<RawBatch>, FormatError> {
-        let (width, first_row) = (self.names.len(), self.rows + 1);
-        let mut columns: Vec<_> = (0..width).map(|_| StringBuilder::new()).collect();
-        let mut misfits = StringBuilder::new();
-        let (mut rows, mut bytes) = (0, 0);
-        let mut record = ByteRecord::new();
-        let nulls = self.dialect.null_values.clone();
-        let is_null = |field: &str| nulls.iter().any(|null| null == field);
-        while rows < BATCH_ROWS && bytes < BATCH_BYTES && self.read_record(&mut record)? {
-            // Fields without text cost something, too.
-            bytes += record.as_slice().len() + 8 * record.len();
-            rows += 1;
+        let (names, nulls, first_row) = (self.names.clone(), self.nulls.clone(), self.rows + 1);
+        let mut cells = Cells::new(&names, &nulls);
+        while cells.has_room()
+            && let Some(found) = self.find()?
+        {
             self.rows += 1;
-            let Some(text) = whole_text(&record).filter(|_| record.len() == width) else {
-                let json = misfit(&record, width);
-                columns.iter_mut().for_each(StringBuilder::append_null);
-                bytes += json.len();
-                misfits.append_value(json);
-                continue;
-            };
-            for (index, column) in columns.iter_mut().enumerate() {
-                match record.range(index).and_then(|range| text.get(range)) {
-                    Some(field) if !is_null(field) => column.append_value(field),
-                    _ => column.append_null(),
+            let length = match found {
+                Found::Record { length, suspicious } => {
+                    let bytes = &self.blocks.unread()[..length];
+                    if self.is_header(bytes) {
+                        cells.header_again(bytes, &self.record);
+                    } else {
+                        let why =
+                            |lines| format!("quotes around {lines} lines, each like a record");
+                        cells.record(bytes, &self.record, suspicious.map(why));
+                    }
+                    length
                 }
-            }
-            misfits.append_null();
+                Found::Damaged { length, sign } => {
+                    cells.damaged(&self.splitter, &self.blocks.unread()[..length], sign);
+                    length
+                }
+            };
+            self.consume(length);
         }
-        if rows == 0 {
-            return Ok(None);
-        }
-        Ok(Some(RawBatch {
-            columns: columns.into_iter().map(|mut c| Arc::new(c.finish()) as ArrayRef).collect(),
-            misfits: misfits.finish(),
-            first_row,
-        }))
+        Ok(cells.finish(first_row))
     }
-}
 
-/// All fields of a record, one after the other, where each of them is UTF-8: validated once, not
-/// field by field.
-fn whole_text(record: &ByteRecord) -> Option<&str> {
-    let text = std::str::from_utf8(record.as_slice()).ok()?;
-    // A character must not be made of the end of one field and the start of the next.
-    let whole = |index| record.range(index).is_some_and(|range| text.is_char_boundary(range.start));
-    (0..record.len()).all(whole).then_some(text)
-}
+    /// Whether a record is the header once more. One value alone may be that of a cell.
+    fn is_header(&self, bytes: &[u8]) -> bool {
+        let same = |(field, name): (_, &String)| self.record.text(bytes, field) == name.as_bytes();
+        self.dialect.header
+            && self.originals.len() > 1
+            && self.record.count == self.originals.len()
+            && self.record.fields.iter().zip(&self.originals).all(same)
+    }
 
-/// A record that does not fit the header, as JSON: another number of fields, or not UTF-8.
-fn misfit(record: &ByteRecord, width: usize) -> String {
-    let is_text = whole_text(record).is_some();
-    let fields: Vec<Value> = record
-        .iter()
-        .map(|field| match std::str::from_utf8(field) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "base64": BASE64.encode(field) }),
-        })
-        .collect();
-    let problem = if is_text {
-        format!("{} fields where the header has {width}", record.len())
-    } else {
-        "not UTF-8".to_owned()
-    };
-    json!({ "_problem": problem, "_record": fields }).to_string()
+    fn more(&mut self) -> Result<(), FormatError> {
+        self.blocks.more().map_err(FormatError::of_read)
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.blocks.consume(length);
+        self.consumed += length as u64;
+    }
+
+    fn too_long(&self) -> FormatError {
+        FormatError::RecordTooLong { limit: self.limits.record_bytes, row: self.rows }
+    }
 }

@@ -4,7 +4,9 @@
 //! keeps every one of them. In doubt it is text: `007`, `1e5`, the version `1.10` among others like `1.9`,
 //! `1.299` that may mean 1299, a time with nine digits after the second.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::cast::{cast_text, is_integer};
@@ -28,10 +30,18 @@ const ORDER_SCALE: i8 = 9;
 
 /// The type of a sampled string column: boolean, long, double, decimal, date, timestamptz, or else string.
 pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
-    let values: Vec<&str> = column.as_string::<i32>().iter().flatten().collect();
+    let texts = column.as_string::<i32>();
+    let values: Vec<&str> = texts.iter().flatten().filter(|text| !text.is_empty()).collect();
     if values.is_empty() {
         return DataType::Utf8;
     }
+    // Two quotes are no number: see `typed`.
+    let column: &ArrayRef = &match values.len() < texts.len() - texts.null_count() {
+        true => {
+            Arc::new(texts.iter().map(|v| v.filter(|v| !v.is_empty())).collect::<StringArray>())
+        }
+        false => column.clone(),
+    };
     let numbers: Option<Vec<String>> = values.iter().map(|value| notation.number(value)).collect();
     let numbers = numbers.unwrap_or_default();
     let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
@@ -184,6 +194,8 @@ mod tests {
             (vec!["-", "-"], "string"),
             (vec!["+1"], "string"),
             (vec!["-0"], "string"),
+            (vec!["", "7"], "long"),
+            (vec![""], "string"),
         ] {
             assert_eq!(inferred(&values, Role::Plain), kind, "{values:?}");
         }

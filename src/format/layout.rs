@@ -1,5 +1,6 @@
 //! Which column of a file goes where.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::Array;
@@ -10,7 +11,7 @@ use super::infer::infer;
 use super::matching::matched;
 use super::names::documentation;
 use super::notation::Notation;
-use super::plausible::check;
+use super::plausible::{check, check_first_line};
 use super::{FormatError, RowReader};
 
 /// For each column of a file, by its index: the table's column, or none: `_rescued`.
@@ -18,6 +19,8 @@ use super::{FormatError, RowReader};
 pub struct Layout {
     /// The table's names for the file's columns.
     pub names: Vec<String>,
+    /// The reader's names for those of them that are others, and the table's.
+    pub renamed: BTreeMap<String, String>,
     /// The types that the table has for them.
     pub kinds: Vec<Option<DataType>>,
     /// How their values are written.
@@ -26,6 +29,15 @@ pub struct Layout {
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
     pub without_values: Vec<String>,
+}
+
+/// Refuses a file without rows whose first line is one: it would be lost.
+pub fn check_without_rows(
+    reader: &dyn RowReader,
+    feed: &Feed,
+    table: Option<&Schema>,
+) -> Result<(), FormatError> {
+    check_first_line(reader, &matched(reader.originals(), feed, table), feed, table)
 }
 
 /// Lays out an opened file against the table's columns (`None`: there is no table yet, every column
@@ -53,6 +65,9 @@ pub fn lay_out(
                 Some(kind)
             }
         };
+        if let Some(own) = reader.names().get(index).filter(|own| **own != name) {
+            layout.renamed.insert(own.clone(), name.clone());
+        }
         layout.notations.push(feed.notation(&name));
         layout.names.push(name);
         layout.kinds.push(kind);

@@ -4,23 +4,36 @@
 //! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings. All else
 //! is free of formats: [`infer`] finds types, `matching` finds the table's column for each header,
 //! `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts
-//! and rescues, [`names`] makes column names, `guard` refuses bytes that are not text. All of it is
-//! synchronous, and knows neither stores nor tables.
+//! and rescues, [`names`] makes column names, [`rescued`] refuses a file of which too much does not fit.
+//! `compression` and [`encoding`] come first: packed bytes → text in UTF-8. All of it is synchronous, and
+//! knows neither stores nor tables.
 
+mod blocks;
 mod cast;
+mod cells;
+mod compression;
 pub mod csv;
+#[cfg(test)]
+mod csv_tests;
+mod damage;
+#[cfg(test)]
+mod dialect_tests;
+pub mod encoding;
 mod error;
 pub mod feed;
-mod guard;
 pub mod infer;
 pub mod layout;
+mod magic;
 mod matching;
 pub mod names;
 pub mod notation;
 mod open;
 mod path_columns;
+mod peek;
 mod plausible;
 mod preamble;
+pub mod rescued;
+mod split;
 pub mod typed;
 
 use std::fmt::Debug;
@@ -43,11 +56,20 @@ pub struct Limits {
     pub record_bytes: u64,
     /// Columns of a file.
     pub columns: usize,
+    /// Bytes of a compressed file once it is unpacked.
+    pub expanded_bytes: u64,
+    /// How many times larger a compressed file may become; that of small files does not matter.
+    pub expansion: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { record_bytes: 4 * 1024 * 1024, columns: 4_096 }
+        Self {
+            record_bytes: 4 * 1024 * 1024,
+            columns: 4_096,
+            expanded_bytes: 100 * 1024 * 1024 * 1024,
+            expansion: 200,
+        }
     }
 }
 
@@ -57,9 +79,11 @@ pub struct RawBatch {
     /// One array of strings per name of the reader. A cell is null where the format's settings say
     /// that its text means null.
     pub columns: Vec<ArrayRef>,
-    /// For each row: the whole row as JSON where it does not fit the columns; all of its cells are
-    /// null then. Null for the others.
+    /// For each row: a JSON object of what of it does not fit, with a word about it in `_problem`. The
+    /// cells that do fit are in their columns, the others are null there. Null for rows that fit.
     pub misfits: StringArray,
+    /// Rows that have not the shape of the file's records.
+    pub misshapen: usize,
     /// The `_source_row` of the first row.
     pub first_row: u64,
 }
@@ -85,7 +109,7 @@ impl RawBatch {
 /// - `first_row` counts *rows of data* in the file from 1, without gaps, misfits included: it is
 ///   `_source_row`. In CSV, row 1 is the first record after the header, and a record with line breaks
 ///   inside quotes is one row. Blank lines are no rows.
-/// - Nothing is dropped: a record that does not fit the columns is a row of its own in `misfits`.
+/// - Nothing is dropped: what does not fit of a record is in the `misfits` of its row.
 /// - An error rejects the whole file, rows of earlier batches included; the caller drops the reader.
 ///   A record longer than the [`Limits`] allow is an error before all of it is in memory; so is one
 ///   of too many columns. A failure of the input is [`FormatError::Read`], with the input's error as

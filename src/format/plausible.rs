@@ -14,23 +14,17 @@ pub(super) fn check(
     feed: &Feed,
     table: Option<&Schema>,
 ) -> Result<(), FormatError> {
-    let in_table = |name: &String| table.is_some_and(|t| t.field_with_name(name).is_ok());
-    // A column that the configuration names is meant, whatever its header looks like.
-    let is_known = |name: &String| in_table(name) || feed.columns.contains_key(name);
-    if !names.iter().any(is_known) || !feed.header {
+    let is_known = names.iter().any(|name| is_known(name, feed, table));
+    if !is_known || !feed.header {
         other_delimiter(reader, feed)?;
     }
     let missing: Vec<&String> = feed.required.iter().filter(|key| !names.contains(key)).collect();
     // A file with all keys is of this feed, also where another has shaped the table.
     let has_keys = missing.is_empty() && !feed.required.is_empty();
-    let table = table.filter(|t| t.fields().iter().any(|field| !field.name().starts_with('_')));
-    if feed.header && !has_keys && !names.iter().any(is_known) {
-        let headers = reader.originals();
-        if is_data(headers, table.is_some()) {
-            return Err(FormatError::NoHeader { first: shown(headers) });
-        }
-        if table.is_some() {
-            return Err(FormatError::OtherColumns { found: shown(headers) });
+    if feed.header && !has_keys && !is_known {
+        check_first_line(reader, names, feed, table)?;
+        if has_columns(table) {
+            return Err(FormatError::OtherColumns { found: shown(reader.originals()) });
         }
     }
     if let Some(key) = missing.first() {
@@ -38,6 +32,31 @@ pub(super) fn check(
         return Err(FormatError::KeyMissing { key, found });
     }
     Ok(())
+}
+
+/// Refuses a file whose first line is data: that row would be lost as the names of columns.
+pub(super) fn check_first_line(
+    reader: &dyn RowReader,
+    names: &[String],
+    feed: &Feed,
+    table: Option<&Schema>,
+) -> Result<(), FormatError> {
+    let headers = reader.originals();
+    let is_known = names.iter().any(|name| is_known(name, feed, table));
+    match feed.header && !is_known && is_data(headers, has_columns(table)) {
+        true => Err(FormatError::NoHeader { first: shown(headers) }),
+        false => Ok(()),
+    }
+}
+
+/// Whether a column is the table's, or the configuration names it: it is meant then, whatever its header looks like.
+fn is_known(name: &str, feed: &Feed, table: Option<&Schema>) -> bool {
+    table.is_some_and(|t| t.field_with_name(name).is_ok()) || feed.columns.contains_key(name)
+}
+
+/// Whether there is a table with columns of its own.
+fn has_columns(table: Option<&Schema>) -> bool {
+    table.is_some_and(|t| t.fields().iter().any(|field| !field.name().starts_with('_')))
 }
 
 /// What commonly parts fields.

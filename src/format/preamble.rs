@@ -17,10 +17,14 @@ const CHUNK: u64 = 8 * 1024;
 const SEPARATOR_LINE: usize = 7;
 
 /// Skips lines. The byte is the delimiter: that of the file where it names one.
-pub(super) fn begin<R: Read>(input: R, skip_lines: u64, delimiter: u8) -> (Preamble<R>, u8) {
+pub(super) fn begin<R: Read>(
+    input: R,
+    skip_lines: u64,
+    (delimiter, quote): (u8, Option<u8>),
+) -> (Preamble<R>, u8) {
     let mut preamble = Preamble { input, ahead: vec![], error: None };
     let skipped = (0..skip_lines).all(|_| preamble.skip_line());
-    let own = if skipped { preamble.separator() } else { None };
+    let own = if skipped { preamble.separator(quote) } else { None };
     (preamble, own.unwrap_or(delimiter))
 }
 
@@ -64,11 +68,12 @@ impl<R: Read> Preamble<R> {
     }
 
     /// The delimiter that the file names; its line is skipped then.
-    fn separator(&mut self) -> Option<u8> {
+    fn separator(&mut self, quote: Option<u8>) -> Option<u8> {
         while self.ahead.len() < SEPARATOR_LINE && self.read_on() {}
         let (word, rest) = self.ahead.split_at_checked(4)?;
         let (delimiter, end) = rest.split_first()?;
-        let is_delimiter = delimiter.is_ascii() && !matches!(delimiter, b'"' | b'\n' | b'\r');
+        let is_other = matches!(delimiter, 0 | b'\n' | b'\r') || Some(*delimiter) == quote;
+        let is_delimiter = delimiter.is_ascii() && !is_other;
         let ends = matches!(end.first(), None | Some(b'\n' | b'\r'));
         if !word.eq_ignore_ascii_case(b"sep=") || !is_delimiter || !ends {
             return None;
@@ -101,7 +106,7 @@ mod tests {
 
     /// What is left of a text, and its delimiter.
     fn rest(text: &str, skip_lines: u64) -> (String, char) {
-        let (mut preamble, delimiter) = begin(text.as_bytes(), skip_lines, b',');
+        let (mut preamble, delimiter) = begin(text.as_bytes(), skip_lines, (b',', Some(b'"')));
         let mut rest = String::new();
         preamble.read_to_string(&mut rest).unwrap();
         (rest, char::from(delimiter))
@@ -122,6 +127,7 @@ mod tests {
         assert_eq!(rest("sep=;\r\nid;n\r\n", 0), ("id;n\r\n".to_owned(), ';'));
         assert_eq!(rest("title\nSEP=\t\nid\tn\n", 1), ("id\tn\n".to_owned(), '\t'));
         assert_eq!(rest("sep=|", 0), (String::new(), '|'));
+        assert_eq!(begin("sep='\n".as_bytes(), 0, (b';', Some(b'\''))).1, b';', "it is the quote");
         for other in ["sep=;x\n", "sep=\n", "sep", "separator,id\n", "sep=\"\n", ""] {
             assert_eq!(rest(other, 0), (other.to_owned(), ','), "{other}");
         }
@@ -135,7 +141,7 @@ mod tests {
                 Err(Error::other("reset"))
             }
         }
-        let (mut preamble, _) = begin(b"a,b".chain(Fails), 0, b',');
+        let (mut preamble, _) = begin(b"a,b".chain(Fails), 0, (b',', None));
         let mut read = Vec::new();
         assert_eq!(preamble.read_to_end(&mut read).unwrap_err().to_string(), "reset");
         assert_eq!(read, b"a,b");

@@ -1,6 +1,9 @@
 //! String columns → typed columns; what does not fit its type is rescued.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
 use super::cast::cast_text;
@@ -14,6 +17,8 @@ pub struct TypedBatch {
     pub columns: Vec<(String, ArrayRef)>,
     /// For each row: what did not fit, as JSON; null for most.
     pub rescued: StringArray,
+    /// Rows that have not the shape of the file's records.
+    pub misshapen: usize,
     /// The `_source_row` of the first row.
     pub first_row: u64,
     /// The first column with a cell that does not fit its type, and the `_source_row` of that.
@@ -32,35 +37,58 @@ impl TypedBatch {
 pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> {
     let mut columns = Vec::with_capacity(layout.names.len());
     // Columns that lost cells: (name, text, what was kept of it).
-    let mut losses: Vec<(&str, &StringArray, Option<ArrayRef>)> = Vec::new();
+    let mut losses: Vec<Loss<'_>> = Vec::new();
     let mut misfit = None;
     let columns_of = layout.names.iter().zip(&layout.kinds).zip(&layout.notations);
     for (((name, kind), notation), text) in columns_of.zip(&raw.columns) {
         let Some(kind) = kind else {
-            losses.push((name, text.as_string::<i32>(), None));
+            losses.push((name, text.as_string::<i32>().clone(), None));
             continue;
         };
+        let text = &with_values(text, kind);
         let values = cast_text(text, kind, notation)?;
         if values.null_count() > text.null_count() {
             let lost = |row: &usize| text.is_valid(*row) && values.is_null(*row);
             let row = (0..text.len()).find(lost).unwrap_or_default() as u64;
             misfit = misfit.or_else(|| Some((name.clone(), raw.first_row + row)));
-            losses.push((name, text.as_string::<i32>(), Some(values.clone())));
+            losses.push((name, text.as_string::<i32>().clone(), Some(values.clone())));
         }
         columns.push((name.clone(), values));
     }
-    let rescued = if losses.is_empty() { raw.misfits } else { rescue(&raw.misfits, &losses) };
-    Ok(TypedBatch { columns, rescued, first_row: raw.first_row, misfit })
+    let is_whole = raw.misfits.null_count() == raw.misfits.len() || layout.renamed.is_empty();
+    let rescued = match losses.is_empty() && is_whole {
+        true => raw.misfits,
+        false => rescue(&raw.misfits, &losses, layout)?,
+    };
+    let (misshapen, first_row) = (raw.misshapen, raw.first_row);
+    Ok(TypedBatch { columns, rescued, misshapen, first_row, misfit })
 }
 
-fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>)]) -> StringArray {
+/// A column that lost cells: its name, its text, and what was kept of that.
+type Loss<'a> = (&'a str, StringArray, Option<ArrayRef>);
+
+/// An empty text is a value of a string column only: in any other it means null, as writers mean it that put
+/// quotes around every cell.
+fn with_values(text: &ArrayRef, kind: &DataType) -> ArrayRef {
+    let texts = text.as_string::<i32>();
+    let has_empty = || texts.iter().any(|value| value == Some(""));
+    if kind == &DataType::Utf8 || !has_empty() {
+        return text.clone();
+    }
+    Arc::new(texts.iter().map(|v| v.filter(|v| !v.is_empty())).collect::<StringArray>())
+}
+
+fn rescue(
+    misfits: &StringArray,
+    losses: &[Loss<'_>],
+    layout: &Layout,
+) -> Result<StringArray, FormatError> {
     let mut rescued = StringBuilder::new();
     for row in 0..misfits.len() {
-        if misfits.is_valid(row) {
-            rescued.append_value(misfits.value(row));
-            continue;
-        }
-        let mut cells = Map::new();
+        let mut cells = match misfits.is_valid(row) {
+            true => under_their_names(misfits.value(row), layout)?,
+            false => Map::new(),
+        };
         for (name, text, kept) in losses {
             let lost = kept.as_ref().is_none_or(|values| values.is_null(row));
             if text.is_valid(row) && lost {
@@ -73,5 +101,15 @@ fn rescue(misfits: &StringArray, losses: &[(&str, &StringArray, Option<ArrayRef>
             rescued.append_value(Value::Object(cells).to_string());
         }
     }
-    rescued.finish()
+    Ok(rescued.finish())
+}
+
+/// What a reader rescued of a row, by the table's names of the columns.
+fn under_their_names(json: &str, layout: &Layout) -> Result<Map<String, Value>, FormatError> {
+    let cells: Map<String, Value> = serde_json::from_str(json).map_err(FormatError::Json)?;
+    let named = |(name, value): (String, Value)| match layout.renamed.get(&name) {
+        Some(renamed) => (renamed.clone(), value),
+        None => (name, value),
+    };
+    Ok(cells.into_iter().map(named).collect())
 }

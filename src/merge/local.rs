@@ -17,13 +17,14 @@ use super::output::arrow_error;
 use super::parts::Parts;
 use super::plan::plan;
 use super::tombstones::{TombstoneWriter, buried};
-use super::{Counts, MergeEngine, MergeError, MergeTask, Merged};
+use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
 use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::read::scan::BATCH_ROWS;
 use crate::lake::{Lake, storable};
 use crate::sql::SqlError;
 use crate::sql::select::{BRONZE, DELETED, MISFIT};
 use crate::sql::session::streaming_session;
+use crate::sql::tolerant::{FailedRows, SetAside, execute};
 
 /// What a thread holds, in bytes: the row group that it reads, and the one that it writes (I7).
 const THREAD: usize = 32 * 1024 * 1024;
@@ -51,10 +52,11 @@ impl LocalEngine {
         self
     }
 
-    /// The source query: its schema, and the stream of its rows.
+    /// The source query: its schema, and the stream of its rows, without those that it sets aside.
     async fn source(
         &self,
         task: &MergeTask,
+        aside: &SetAside,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), MergeError> {
         let source = task.source.schema();
         let table =
@@ -65,7 +67,7 @@ impl LocalEngine {
         let kept = task.rules.kept();
         let rows = &task.rules.rows;
         let query = rows.query(&context, &plain(source.arrow()), &kept, &task.rules.exact).await?;
-        let rows = query.execute_stream().await.map_err(|e| SqlError::of(&what, e))?;
+        let rows = execute(query, aside).await.map_err(|e| SqlError::of(&what, e))?;
         let fields = rows.schema();
         let output = fields
             .fields()
@@ -107,11 +109,24 @@ impl LocalEngine {
     }
 }
 
+/// How many rows the SQL failed on. They are left out; an operator decides what becomes of them.
+fn failed(rules: &MergeRules, aside: &SetAside) -> u64 {
+    let FailedRows { count, named } = aside.rows();
+    if count > 0 {
+        tracing::warn!(
+            table = %rules.table, rows = count, first = named.join("; "),
+            "rows on which select or delete_when fails are not merged: use try_cast, then run silver --rebuild"
+        );
+    }
+    count
+}
+
 #[async_trait]
 impl MergeEngine for LocalEngine {
     async fn merge(&self, task: MergeTask) -> Result<Merged, MergeError> {
         let rules = task.rules.clone();
-        let (output, rows) = self.source(&task).await?;
+        let aside = SetAside::default();
+        let (output, rows) = self.source(&task, &aside).await?;
         let partition_by = rules.partition_by.as_deref();
         let table = match task.target.clone() {
             Some(table) => table,
@@ -136,6 +151,7 @@ impl MergeEngine for LocalEngine {
             source: parts.rows,
             null_keys: parts.null_key_rows,
             misfits: parts.misfit_rows,
+            failed: failed(&task.rules, &aside),
             ..Counts::default()
         };
         let mut changes = Changes::new(&self.lake, &target, self.threads)?;

@@ -40,8 +40,10 @@ use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 
 /// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys,
-/// misfits.
+/// misfits, failed.
 pub const ROWS: &str = "silversmith.rows";
+/// The snapshot property that counts the rows on which the SQL failed.
+pub const ROWS_FAILED: &str = "silversmith.rows-failed";
 
 /// A merge to be done.
 #[derive(Debug, Clone)]
@@ -111,6 +113,8 @@ pub struct Counts {
     pub null_keys: u64,
     /// Rows of which a cell of the key or of the order was rescued, which are not merged.
     pub misfits: u64,
+    /// Rows on which `select` or `delete_when` fails, which are not merged.
+    pub failed: u64,
 }
 
 impl Counts {
@@ -124,6 +128,7 @@ impl Counts {
         self.unchanged += other.unchanged;
         self.null_keys += other.null_keys;
         self.misfits += other.misfits;
+        self.failed += other.failed;
     }
 
     /// As snapshot properties.
@@ -135,6 +140,7 @@ impl Counts {
             ("late", self.late),
             ("null-keys", self.null_keys),
             ("misfits", self.misfits),
+            ("failed", self.failed),
         ]
         .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
         .into()

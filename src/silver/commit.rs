@@ -69,7 +69,8 @@ impl Silver {
                     table = %self.settings.rules.table, snapshot = snapshot.0,
                     bronze_snapshot = range.end.snapshot.0, inserted = counts.inserted,
                     updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, misfits = counts.misfits, "silver merged"
+                    null_keys = counts.null_keys, misfits = counts.misfits,
+                    failed = counts.failed, "silver merged"
                 );
                 tables.silver = Some(table);
                 Ok(Some((snapshot, counts)))

@@ -6,6 +6,7 @@ pub mod metadata_tables;
 pub mod select;
 pub mod session;
 pub mod time_travel;
+pub mod tolerant;
 
 use datafusion::error::DataFusionError;
 

@@ -216,7 +216,8 @@ fn misfit(bronze: &SchemaRef, sources: &BTreeSet<String>) -> String {
         let column = source.replace('"', "\"\"");
         let key = source.replace('\'', "''").replace('_', "\\_");
         conditions.push(format!("{RESCUED} LIKE '%\"{key}\":%'"));
-        conditions.push(format!("(\"{column}\" IS NULL AND {RESCUED} LIKE '%\"\\_record\":%')"));
+        let whole = ["record", "text"].map(|key| format!("{RESCUED} LIKE '%\"\\_{key}\":%'"));
+        conditions.push(format!("(\"{column}\" IS NULL AND ({}))", whole.join(" OR ")));
     }
     match conditions.is_empty() {
         true => "false".to_owned(),

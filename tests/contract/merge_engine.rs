@@ -272,9 +272,13 @@ const NEW: [Row; 9] = [
 ];
 
 fn numbers(counts: &Counts) -> [u64; 7] {
-    let Counts { source, inserted, updated, deleted, late, unchanged, null_keys, misfits } =
+    let Counts { source, inserted, updated, deleted, late, unchanged, null_keys, misfits, failed } =
         *counts;
-    assert_eq!(misfits, 0, "this source has no rescued cells");
+    assert_eq!(
+        (misfits, failed),
+        (0, 0),
+        "this source has no rescued cells, and its SQL never fails"
+    );
     [source, inserted, updated, deleted, late, unchanged, null_keys]
 }
 

@@ -2,6 +2,8 @@
 
 mod spark;
 
+mod dialects;
+
 use std::process::Command;
 
 use serde_json::Value;

@@ -20,6 +20,7 @@ mod other_feeds;
 mod other_writers;
 mod partitions;
 mod publishing;
+mod raw_data;
 mod rivals;
 mod schema;
 mod silver;

@@ -79,8 +79,8 @@ async fn cells_and_rows_that_do_not_fit_are_rescued_not_lost() {
             "1|null",
             "null|{\"id\":\"x7\"}",
             "8|null",
-            "null|{\"_problem\":\"2 fields where the header has 3\",\"_record\":[\"9\",\"d\"]}",
-            "null|{\"_problem\":\"4 fields where the header has 3\",\"_record\":[\"10\",\"e\",\"2026-01-02\",\"more\"]}",
+            "9|{\"_problem\":\"2 fields where the header has 3\",\"_record\":[\"9\",\"d\"]}",
+            "10|{\"_problem\":\"4 fields where the header has 3\",\"_record\":[\"10\",\"e\",\"2026-01-02\",\"more\"]}",
             "11|{\"updated\":\"soon\"}",
         ]
     );

@@ -96,7 +96,7 @@ async fn a_deleted_key_stays_deleted_when_an_older_row_comes_late() {
     world.bronze().await;
     world.silver().await;
     let columns = world.table("silver.customers").await.schema().arrow().fields().len();
-    assert_eq!(columns, 7, "id, name, updated and silversmith's four");
+    assert_eq!(columns, 8, "id, name, updated and silversmith's five");
 
     world.put("2.csv", "id,name,op,updated\n1,,D,2026-01-03\n", 1);
     world.bronze().await;

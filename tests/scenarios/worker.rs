@@ -22,7 +22,7 @@ table = "bronze.broken"
 [pipeline.silver]
 table = "silver.broken"
 keys = ["id"]
-select = "SELECT CAST(id AS bigint) AS id FROM bronze"
+select = "SELECT CAST('x' AS bigint) AS id FROM bronze"
 "#;
 
 async fn run(world: &World, health: &Health) -> (Result<(), WorkerError>, Vec<String>) {

@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use super::resolver::{Resolver, one_of};
 use crate::config::file::{ColumnSection, CsvSection};
 use crate::format::csv::Dialect;
+use crate::format::encoding::Encoding;
 use crate::format::feed::ColumnSettings;
 use crate::format::names::column_names;
 use crate::format::notation::{Notation, check_format, is_timezone};
@@ -50,14 +51,26 @@ pub(super) fn csv(
 ) -> (Dialect, Columns) {
     let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
     let byte = |text: &str| match text.as_bytes() {
-        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        [byte] if byte.is_ascii() && !matches!(byte, 0 | b'"' | b'\n' | b'\r') => Ok(*byte),
         _ => Err(format!("`{text}` is not one ASCII character")),
     };
     let default = Dialect::default();
     let delimiter = section.delimiter.as_deref();
-    let comment = section.comment.as_deref();
+    let delimiter = resolver.parsed(&key("delimiter"), delimiter, default.delimiter, byte);
+    let quoting = |text: &str| match text.as_bytes() {
+        [] => Ok(None),
+        [byte] if byte.is_ascii_graphic() && *byte != delimiter => Ok(Some(*byte)),
+        _ => Err(format!("`{text}` is not one ASCII character other than the delimiter")),
+    };
+    let named =
+        |name: &str| Encoding::named(name).ok_or_else(|| format!("`{name}` is not an encoding"));
+    let (quote, escape) = (section.quote.as_deref(), section.escape.as_deref());
+    let (comment, encoding) = (section.comment.as_deref(), section.encoding.as_deref());
     let dialect = Dialect {
-        delimiter: resolver.parsed(&key("delimiter"), delimiter, default.delimiter, byte),
+        delimiter,
+        quote: resolver.parsed(&key("quote"), quote, default.quote, quoting),
+        escape: resolver.parsed(&key("escape"), escape, default.escape, quoting),
+        encoding: resolver.parsed(&key("encoding"), encoding, default.encoding, named),
         header: section.header.unwrap_or(default.header),
         null_values: section.null_values.clone().unwrap_or(default.null_values),
         skip_lines: section.skip_lines.unwrap_or(default.skip_lines),
@@ -65,6 +78,9 @@ pub(super) fn csv(
     };
     if dialect.comment == Some(dialect.delimiter) {
         resolver.say(key("comment"), "it is the delimiter, too");
+    }
+    if dialect.comment.is_some() && dialect.comment == dialect.quote {
+        resolver.say(key("comment"), "it is the quote, too");
     }
     (dialect, columns(resolver, index, section))
 }

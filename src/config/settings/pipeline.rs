@@ -7,7 +7,9 @@ use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
-use crate::config::file::{BatchSection, GoldSection, PipelineSection, SilverSection};
+use crate::config::file::{
+    BatchSection, BronzeSection, GoldSection, PipelineSection, SilverSection,
+};
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
 use crate::format::feed::{Feed, SchemaChange, TypeChange};
@@ -73,6 +75,12 @@ pub(super) fn pipeline(
         TypeChange::Rescue,
         one_of(&[("rescue", TypeChange::Rescue), ("fail", TypeChange::Fail)]),
     );
+    let max_rescued = resolver.parsed(
+        &key("bronze.max_rescued"),
+        section.bronze.max_rescued.as_deref(),
+        None,
+        percent,
+    );
     let (dialect, columns) = csv(resolver, index, &section.csv);
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
@@ -85,11 +93,12 @@ pub(super) fn pipeline(
             ..feed(section, &dialect, columns, schema_change)
         },
         format: FormatSettings::Csv(dialect),
+        max_rescued,
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
         on_missing: shared.on_missing,
         batch: batch(resolver, index, &section.batch),
-        limits: Limits::default(),
+        limits: limits(resolver, index, &section.bronze),
         read_concurrency: worker.read_concurrency,
         buffer_bytes: memory.object(worker.read_concurrency),
         ledger_memory: memory.object_versions(),
@@ -156,6 +165,34 @@ fn feed(
         max_columns: section.bronze.max_columns.unwrap_or(default.max_columns),
         max_new_columns: section.bronze.max_new_columns.unwrap_or(default.max_new_columns),
         ..default
+    }
+}
+
+fn limits(resolver: &mut Resolver, index: usize, section: &BronzeSection) -> Limits {
+    let key = |rest: &str| format!("pipeline[{index}].bronze.{rest}");
+    let default = Limits::default();
+    let (expanded, expansion) = (section.max_expanded.as_deref(), section.max_expansion);
+    if expansion == Some(0) {
+        resolver.say(key("max_expansion"), "it must be at least 1");
+    }
+    Limits {
+        expanded_bytes: resolver.parsed(
+            &key("max_expanded"),
+            expanded,
+            default.expanded_bytes,
+            bytes,
+        ),
+        expansion: expansion.unwrap_or(default.expansion),
+        ..default
+    }
+}
+
+/// A share such as `10%`.
+fn percent(text: &str) -> Result<Option<u8>, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    match number.filter(|percent| *percent <= 100) {
+        Some(percent) => Ok(Some(percent)),
+        None => Err(format!("`{text}` is not a percentage: write `10%`")),
     }
 }
 
