@@ -66,13 +66,13 @@ mod tests {
 
     use super::*;
 
-    fn guessed(columns: &[(&str, DataType, [&str; 2])]) -> Vec<String> {
+    fn guessed<const ROWS: usize>(columns: &[(&str, DataType, [&str; ROWS])]) -> Vec<String> {
         let sample = RawBatch {
             columns: columns
                 .iter()
                 .map(|(_, _, values)| Arc::new(StringArray::from(values.to_vec())) as ArrayRef)
                 .collect(),
-            misfits: StringArray::new_null(2),
+            misfits: StringArray::new_null(ROWS),
             misshapen: 0,
             first_row: 1,
         };
@@ -91,7 +91,10 @@ mod tests {
         assert_eq!(guessed(&[of("name", &text, ["a", "b"]), of("qty", &number, ["1", "2"])]), none);
         let order = [of("customer_id", &number, ["7", "7"]), of("order_no", &text, ["A", "B"])];
         assert_eq!(guessed(&order), ["order_no"]);
-        let line = [of("order_id", &number, ["7", "7"]), of("line_no", &number, ["1", "2"])];
+        let line = [
+            ("order_id", number.clone(), ["7", "7", "8"]),
+            ("line_no", number.clone(), ["1", "2", "1"]),
+        ];
         assert_eq!(guessed(&line), ["order_id", "line_no"]);
         assert_eq!(guessed(&[of("id", &float, ["1.5", "2.5"])]), none);
         assert_eq!(guessed(&[of("id", &number, ["1", "1"])]), none);
