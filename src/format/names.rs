@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use arrow::datatypes::Field;
 use sha2::{Digest, Sha256};
 
-/// The names of the columns of a new table with these headers, see [`new_names`].
+/// The names of the columns of a new table with these headers, see `new_names`.
 pub fn column_names<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     new_names(&numbered(headers), &HashSet::new())
 }
