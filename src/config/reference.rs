@@ -91,6 +91,11 @@ pub const SECTIONS: &[Section] = &[
         about: "Only with `catalog = \"rest:…\"`. Secrets come from the [environment](environment.md).",
         keys: REST,
     },
+    Section {
+        header: "[lake.upkeep]",
+        about: "Optional: what keeps tables fast and small. See [upkeep](upkeep.md).",
+        keys: UPKEEP,
+    },
     Section { header: "[worker]", about: "What the process may use.", keys: WORKER },
     Section {
         header: "[source]",
@@ -191,6 +196,29 @@ const REST: &[Key] = &[
         Form::Text,
         Absent::Depends("`glue` for hosts named so, else `s3tables`"),
         "`sigv4` only: the service that requests are signed for",
+    ),
+];
+
+const UPKEEP: &[Key] = &[
+    key(
+        "lake.upkeep.keep_snapshots",
+        Form::Duration,
+        Absent::Depends(
+            "as the table property `history.expire.max-snapshot-age-ms` says; a day in new tables",
+        ),
+        "how long snapshots are kept that nothing needs any more, and at most a thousand; `\"never\"`: none expires",
+    ),
+    key(
+        "lake.upkeep.compact",
+        Form::OneOf(&["auto", "never"]),
+        Absent::Value("\"auto\""),
+        "whether a worker rewrites small files by itself, where there are many; `maintain` does it in any case",
+    ),
+    key(
+        "lake.upkeep.orphans_older_than",
+        Form::Duration,
+        Absent::Value("\"3d\""),
+        "how old a file has to be that nothing names before it is deleted: at least a day; `\"never\"`: it stays",
     ),
 ];
 

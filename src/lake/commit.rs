@@ -17,7 +17,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tracing::Instrument;
 
 use super::catalog::{CatalogError, Swap};
-use super::change::{Prepared, prepare};
+use super::change::{self, Prepared, prepare};
 use super::write::uncommitted::{Uncommitted, Written};
 use super::{
     Change, CommitProperties, Lake, LakeError, SnapshotId, Table, TableName, TableSchema,
@@ -80,6 +80,19 @@ enum Settled {
     Refused(CatalogError),
 }
 
+/// How an expiry ended.
+pub(super) enum TakenOut {
+    /// The snapshots are gone.
+    Committed {
+        /// A state without them.
+        table: Table,
+        /// Files that were deleted.
+        files: usize,
+    },
+    /// Another commit came first: this is a state that contains it.
+    Conflict(Table),
+}
+
 /// A swap whose answer is not known yet.
 struct Swapping<'a> {
     base: &'a Table,
@@ -132,6 +145,31 @@ impl Lake {
                 return Err(self.contended(base.name(), conflicts, began));
             }
             self.wait_after_conflict(conflicts).await;
+        }
+    }
+
+    /// Takes snapshots out of the metadata, with no other change.
+    pub(super) async fn take_out(
+        &self,
+        base: &Table,
+        expired: &[i64],
+    ) -> Result<TakenOut, LakeError> {
+        let mut prepared = change::expire::prepare(self, base, expired).await?;
+        let wrote = std::mem::replace(&mut prepared.wrote, Written::nothing(self)).keep();
+        match self.settle(base, &prepared).await {
+            Settled::Committed(table) => {
+                let files = self.delete_expired(base, expired, &table).await;
+                Ok(TakenOut::Committed { table, files })
+            }
+            Settled::Unknown(unknown) => Err(unknown.into()),
+            Settled::Conflict(table) => {
+                self.delete_unnamed(wrote).await;
+                Ok(TakenOut::Conflict(table))
+            }
+            Settled::Refused(source) => {
+                self.delete_unnamed(wrote).await;
+                Err(LakeError::Catalog { table: base.name().clone(), source })
+            }
         }
     }
 

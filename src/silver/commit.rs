@@ -83,7 +83,7 @@ impl Silver {
         own
     }
 
-    fn properties(&self, counts: &Counts, end: Option<&Position>) -> CommitProperties {
+    pub(super) fn properties(&self, counts: &Counts, end: Option<&Position>) -> CommitProperties {
         let mut table = self.own_properties();
         if let Some(end) = end {
             properties::set_position(&mut table, MERGED, end);

@@ -218,7 +218,7 @@ fn documented_types_are_those_of_the_code() {
     for key in reference::keys().filter(|key| !key.name.ends_with('*')) {
         let wrong = match key.form {
             Form::Integer | Form::Boolean | Form::Texts => "\"x\"",
-            Form::Size | Form::Duration => "\"never\"",
+            Form::Size | Form::Duration => "\"soon\"",
             Form::TableName => "\"a table\"",
             Form::OneOf(_) => "\"another\"",
             Form::Text => "1",

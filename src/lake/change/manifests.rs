@@ -71,11 +71,11 @@ impl<'a> Manifests<'a> {
         })
     }
 
-    /// A manifest of new files. Their sequence numbers are inherited at the commit
+    /// A manifest of new files, each with its data sequence number. A negative one is inherited at the commit
     /// (Iceberg spec, "Sequence Number Inheritance").
     pub(in crate::lake) async fn add(
         &mut self,
-        files: impl Iterator<Item = &DataFile>,
+        files: impl Iterator<Item = (&DataFile, i64)>,
     ) -> Result<(), LakeError> {
         let mut files = files.peekable();
         if files.peek().is_none() {
@@ -86,9 +86,9 @@ impl<'a> Manifests<'a> {
         let spec = self.metadata.default_partition_spec().clone();
         let mut writer =
             self.writer(ManifestContentType::Data, schema.clone(), spec.as_ref().clone())?;
-        for file in files {
+        for (file, sequence) in files {
             self.collector.add_file(file, schema.clone(), spec.clone());
-            writer.add_file(file.clone(), -1).doing(name, "writing a manifest")?;
+            writer.add_file(file.clone(), sequence).doing(name, "writing a manifest")?;
         }
         let manifest = writer.write_manifest_file().await.doing(name, "writing a manifest")?;
         self.list.insert(0, manifest);
@@ -187,17 +187,16 @@ impl<'a> Manifests<'a> {
         if property("commit.manifest-merge.enabled").is_some_and(|v| v == "false") {
             return Ok(());
         }
-        let target = property("commit.manifest.target-size-bytes")
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(TARGET_BYTES);
+        let target = self.target();
         let min_count = property("commit.manifest.min-count-to-merge")
             .and_then(|v| v.parse().ok())
             .unwrap_or(MIN_COUNT_TO_MERGE);
         let mut merged = Vec::with_capacity(self.list.len());
         for bin in bins(std::mem::take(&mut self.list), target) {
+            let is_data = bin.first().is_some_and(|m| m.content == ManifestContentType::Data);
             // The newest bin waits until it is full: otherwise each commit would rewrite it.
             let is_newest = merged.is_empty();
-            if bin.len() == 1 || (is_newest && bin.len() < min_count) {
+            if bin.len() == 1 || !is_data || (is_newest && bin.len() < min_count) {
                 merged.extend(bin);
             } else {
                 merged.push(self.merge(bin).await?);
@@ -205,6 +204,30 @@ impl<'a> Manifests<'a> {
         }
         self.list = merged;
         Ok(())
+    }
+
+    /// Merges small manifests, however few they are: data and deletes, each in the order that they have.
+    pub(in crate::lake) async fn merge_all(&mut self) -> Result<(), LakeError> {
+        let target = self.target();
+        let of = |content| move |manifest: &ManifestFile| manifest.content == content;
+        let list = std::mem::take(&mut self.list);
+        let (deletes, data): (Vec<_>, Vec<_>) =
+            list.into_iter().partition(of(ManifestContentType::Deletes));
+        for bin in bins(data, target).into_iter().chain(bins(deletes, target)) {
+            match bin.len() {
+                0 | 1 => self.list.extend(bin),
+                _ => {
+                    let merged = self.merge(bin).await?;
+                    self.list.push(merged);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> i64 {
+        let property = self.metadata.properties().get("commit.manifest.target-size-bytes");
+        property.and_then(|v| v.parse().ok()).unwrap_or(TARGET_BYTES)
     }
 
     async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<ManifestFile, LakeError> {
@@ -220,7 +243,8 @@ impl<'a> Manifests<'a> {
             .as_ref()
             .clone();
         let schema = self.metadata.current_schema().clone();
-        let mut writer = self.writer(ManifestContentType::Data, schema, spec)?;
+        let content = bin.first().map_or(ManifestContentType::Data, |manifest| manifest.content);
+        let mut writer = self.writer(content, schema, spec)?;
         for manifest in &bin {
             for entry in self.lake.manifest(self.table, manifest).await?.entries() {
                 let is_new = manifest.added_snapshot_id == self.snapshot_id;
@@ -232,7 +256,9 @@ impl<'a> Manifests<'a> {
                         entry.file_sequence_number,
                     ),
                     ManifestStatus::Deleted => Ok(()),
-                    ManifestStatus::Added if is_new => writer.add_file(entry.data_file.clone(), -1),
+                    // Read from a manifest that has no number yet, one to inherit is negative.
+                    ManifestStatus::Added if is_new => writer
+                        .add_file(entry.data_file.clone(), entry.sequence_number.unwrap_or(-1)),
                     ManifestStatus::Added | ManifestStatus::Existing => keep(&mut writer, entry),
                 }
                 .doing(name, "merging manifests")?;
@@ -251,15 +277,14 @@ fn keep(writer: &mut ManifestWriter, entry: &ManifestEntry) -> Result<(), iceber
     )
 }
 
-/// Packs neighbouring data manifests of one partition spec into bins of about `target` bytes;
-/// delete manifests stay alone. The order is kept.
+/// Packs neighbouring manifests of one content and one partition spec into bins of about `target` bytes. The
+/// order is kept.
 fn bins(list: Vec<ManifestFile>, target: i64) -> Vec<Vec<ManifestFile>> {
     let mut bins: Vec<Vec<ManifestFile>> = Vec::new();
     let mut room = 0;
     for manifest in list {
         let joins = bins.last().and_then(|bin| bin.last()).is_some_and(|last| {
-            manifest.content == ManifestContentType::Data
-                && last.content == ManifestContentType::Data
+            last.content == manifest.content
                 && last.partition_spec_id == manifest.partition_spec_id
                 && manifest.manifest_length <= room
         });

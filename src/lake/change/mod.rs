@@ -1,8 +1,10 @@
 //! A change to a table, and its preparation: all files of the new snapshot, before the swap.
 
 mod append;
+pub(in crate::lake) mod expire;
 mod manifests;
 mod overwrite;
+mod replace;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -11,7 +13,8 @@ use std::sync::Arc;
 use iceberg::TableRequirement;
 use iceberg::spec::{
     DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotReference, SnapshotRetention,
-    SnapshotSummaryCollector, Summary, TableMetadata,
+    SnapshotSummaryCollector, Summary, TableMetadata, TableMetadataBuildResult,
+    TableMetadataBuilder,
 };
 
 use crate::lake::catalog::Proposal;
@@ -25,6 +28,7 @@ use append::Append;
 use manifests::Manifests;
 use overwrite::Overwrite;
 pub use overwrite::Removed;
+pub use replace::Replacement;
 
 /// What a commit records about itself.
 #[derive(Debug, Clone)]
@@ -62,6 +66,7 @@ pub struct Change {
 enum Action {
     Append(Append),
     Overwrite(Overwrite),
+    Replace(Replacement),
 }
 
 impl Change {
@@ -79,6 +84,11 @@ impl Change {
     /// Adds files and removes others.
     pub fn overwrite(files: Uncommitted, removed: Removed, properties: CommitProperties) -> Self {
         Self::of(Action::Overwrite(Overwrite { files, removed }), properties)
+    }
+
+    /// Adds files that hold the rows of others, and removes these.
+    pub fn replace(replacement: Replacement, properties: CommitProperties) -> Self {
+        Self::of(Action::Replace(replacement), properties)
     }
 
     fn of(action: Action, properties: CommitProperties) -> Self {
@@ -102,12 +112,18 @@ impl Change {
         self.properties.layer
     }
 
-    fn added(&self) -> impl Iterator<Item = &DataFile> {
+    /// The files to add, each with its data sequence number; negative for that of the commit.
+    fn added(&self) -> impl Iterator<Item = (&DataFile, i64)> {
         let (files, adopted) = match &self.action {
             Action::Append(append) => (&append.files, append.adopted.as_slice()),
             Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
+            Action::Replace(replacement) => (&replacement.files, [].as_slice()),
         };
-        files.files().iter().chain(adopted)
+        let sequence = |file: &DataFile| match &self.action {
+            Action::Append(_) | Action::Overwrite(_) => -1,
+            Action::Replace(replacement) => replacement.sequence_of(file.file_path()),
+        };
+        files.files().iter().chain(adopted).map(move |file| (file, sequence(file)))
     }
 
     fn removal(&self) -> Removal<'_> {
@@ -117,13 +133,19 @@ impl Change {
             Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => {
                 Removal::Files(paths)
             }
+            Action::Replace(replacement) => Removal::Files(&replacement.removed),
         }
+    }
+
+    fn rewrites_manifests(&self) -> bool {
+        matches!(&self.action, Action::Replace(replacement) if replacement.manifests)
     }
 
     fn operation(&self) -> Operation {
         match self.action {
             Action::Append(_) => Operation::Append,
             Action::Overwrite(_) => Operation::Overwrite,
+            Action::Replace(_) => Operation::Replace,
         }
     }
 
@@ -132,6 +154,7 @@ impl Change {
         let files = match self.action {
             Action::Append(append) => append.files,
             Action::Overwrite(overwrite) => overwrite.files,
+            Action::Replace(replacement) => replacement.files,
         };
         (files, self.attached)
     }
@@ -182,7 +205,10 @@ pub(in crate::lake) async fn prepare(
     let mut manifests = Manifests::new(lake, table, metadata, snapshot_id);
     manifests.add(change.added()).await?;
     manifests.carry_over(change.removal()).await?;
-    manifests.merge_small().await?;
+    match change.rewrites_manifests() {
+        true => manifests.merge_all().await?,
+        false => manifests.merge_small().await?,
+    }
     let (manifests, collector, mut wrote) = manifests.finish();
 
     let manifest_list =
@@ -218,6 +244,22 @@ pub(in crate::lake) async fn prepare(
     if let Some(reference) = own_retention(table, snapshot_id) {
         builder = builder.set_ref(MAIN, reference).doing(name, "making its new metadata")?;
     }
+    let built =
+        without(builder, metadata, expired).build().doing(name, "making its new metadata")?;
+    let proposal = proposal(table, built, location.to_string());
+    if !lake.catalog.writes_metadata() {
+        wrote.push(proposal.metadata_location.clone());
+    }
+    lake.write_metadata(name, &proposal).await?;
+    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
+}
+
+/// The metadata without these snapshots, and without what is known about them.
+fn without(
+    builder: TableMetadataBuilder,
+    metadata: &TableMetadata,
+    expired: &[i64],
+) -> TableMetadataBuilder {
     let mut builder = builder.remove_snapshots(expired);
     for id in expired {
         if metadata.statistics_for_snapshot(*id).is_some() {
@@ -227,18 +269,16 @@ pub(in crate::lake) async fn prepare(
             builder = builder.remove_partition_statistics(*id);
         }
     }
-    let built = builder.build().doing(name, "making its new metadata")?;
-    let proposal = Proposal {
-        requirements: requirements(table.metadata()),
+    builder
+}
+
+fn proposal(base: &Table, built: TableMetadataBuildResult, metadata_location: String) -> Proposal {
+    Proposal {
+        requirements: requirements(base.metadata()),
         updates: built.changes,
         metadata: Arc::new(built.metadata),
-        metadata_location: location.to_string(),
-    };
-    if !lake.catalog.writes_metadata() {
-        wrote.push(proposal.metadata_location.clone());
+        metadata_location,
     }
-    lake.write_metadata(name, &proposal).await?;
-    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
 }
 
 /// The table properties that a commit sets. An older table gets the property that says from when on its bounds

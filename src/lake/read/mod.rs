@@ -3,6 +3,7 @@
 pub mod arrow;
 mod deletes;
 pub mod diff;
+pub mod live;
 pub(in crate::lake) mod plan;
 pub mod provider;
 pub mod rows;

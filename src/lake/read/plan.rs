@@ -73,7 +73,9 @@ impl Lake {
             let spec = Arc::new(manifest.metadata().partition_spec().clone());
             for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
                 let (file, sequence) = (entry.data_file(), entry.sequence_number().unwrap_or(0));
-                if filter.may_hold(file, sequence, of.partition_spec_id) {
+                // What counts for its bounds is when the file was written, and not how old its rows are.
+                let written = entry.file_sequence_number.unwrap_or(sequence);
+                if filter.may_hold(file, written, of.partition_spec_id) {
                     let deletes = deletes.of(file, sequence, of.partition_spec_id);
                     files.push(FileTask::live(file, table.schema(), &spec, deletes));
                 }
@@ -107,7 +109,7 @@ impl Lake {
 
 /// Delete files, and what they apply to.
 #[derive(Default)]
-struct Deletes {
+pub(super) struct Deletes {
     all: Vec<(FileScanTaskDeleteFile, DeleteScope)>,
 }
 
@@ -120,7 +122,7 @@ struct DeleteScope {
 }
 
 impl Deletes {
-    fn add(&mut self, manifest: &Manifest, of: &ManifestFile) {
+    pub(super) fn add(&mut self, manifest: &Manifest, of: &ManifestFile) {
         for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
             let task = FileScanTaskDeleteFile::builder()
@@ -142,7 +144,12 @@ impl Deletes {
 
     /// Equality deletes apply to files with a smaller sequence number, position deletes also to files
     /// with the same; equality deletes without a partition apply everywhere.
-    fn of(&self, file: &DataFile, sequence: i64, spec: i32) -> Vec<FileScanTaskDeleteFile> {
+    pub(super) fn of(
+        &self,
+        file: &DataFile,
+        sequence: i64,
+        spec: i32,
+    ) -> Vec<FileScanTaskDeleteFile> {
         let applies = |task: &FileScanTaskDeleteFile, scope: &DeleteScope| {
             let same = scope.spec == spec && scope.partition == *file.partition();
             match task.file_type {
@@ -221,7 +228,7 @@ impl Filter {
         })
     }
 
-    fn may_hold(&self, file: &DataFile, sequence: i64, spec: i32) -> bool {
+    fn may_hold(&self, file: &DataFile, written: i64, spec: i32) -> bool {
         let in_partition = self.ranges(spec).iter().all(|range| {
             match file.partition().fields().get(range.index) {
                 Some(Some(value)) => value
@@ -232,10 +239,10 @@ impl Filter {
                 None => true,
             }
         });
-        in_partition && self.conditions.iter().all(|c| self.meets(c, file, sequence))
+        in_partition && self.conditions.iter().all(|c| self.meets(c, file, written))
     }
 
-    fn meets(&self, condition: &Condition, file: &DataFile, sequence: i64) -> bool {
+    fn meets(&self, condition: &Condition, file: &DataFile, written: i64) -> bool {
         let Condition { id, least, greatest } = condition;
         let count = |counts: &HashMap<i32, u64>| counts.get(id).copied();
         let values = count(file.value_counts());
@@ -243,14 +250,18 @@ impl Filter {
             return false;
         }
         let text = matches!(least.data_type(), PrimitiveType::String | PrimitiveType::Binary);
-        let groups = file.split_offsets().map_or(2, <[i64]>::len);
-        if text && groups > 1 && sequence < self.sure_from {
+        if text && has_groups(file) && written < self.sure_from {
             return true;
         }
         let below = file.upper_bounds().get(id).is_some_and(|upper| upper < least);
         let above = file.lower_bounds().get(id).is_some_and(|lower| lower > greatest);
         !below && !above
     }
+}
+
+/// Whether a file may have several row groups.
+pub(super) fn has_groups(file: &DataFile) -> bool {
+    file.split_offsets().map_or(2, <[i64]>::len) > 1
 }
 
 /// What the conditions say about the fields of a partition spec whose transforms keep the order.

@@ -17,10 +17,13 @@ use parquet::file::properties::WriterProperties;
 use super::metrics::{self, MetricsConfig};
 use super::uncommitted::{Uncommitted, Written};
 use crate::lake::error::Doing;
+use crate::lake::read::scan::FileTask;
 use crate::lake::{Lake, LakeError, Table, TableName, TableSchema};
 
-/// Iceberg's `write.target-file-size-bytes` by default.
-const TARGET_FILE_BYTES: usize = 512 * 1024 * 1024;
+/// The table property for the size of a file …
+const TARGET_FILE_PROPERTY: &str = "write.target-file-size-bytes";
+/// … and its default in Iceberg.
+const TARGET_FILE_BYTES: u64 = 512 * 1024 * 1024;
 /// Rows of a row group: what a writer holds in memory, and what a reader can skip.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// The table property for the size of row groups; no larger than [`ROW_GROUP_BYTES`].
@@ -40,6 +43,7 @@ pub struct DataWriter {
     partition: Struct,
     properties: HashMap<String, String>,
     metrics: MetricsConfig,
+    target_bytes: u64,
     open: Option<OpenFile>,
     closed: Uncommitted,
 }
@@ -77,6 +81,14 @@ impl std::fmt::Debug for DataWriter {
     }
 }
 
+impl Table {
+    /// The size at which a data file is large enough.
+    pub fn target_file_bytes(&self) -> u64 {
+        let property = self.property(TARGET_FILE_PROPERTY).and_then(|text| text.parse().ok());
+        property.filter(|bytes| *bytes > 0).unwrap_or(TARGET_FILE_BYTES)
+    }
+}
+
 impl DataWriter {
     /// A writer of files for the unpartitioned `table`, under `schema` (the table's own, or the
     /// one that the same commit will give it).
@@ -100,6 +112,7 @@ impl DataWriter {
             partition: Struct::empty(),
             properties: table.metadata().properties().clone(),
             metrics: MetricsConfig::of(table.metadata().properties(), schema, &[]),
+            target_bytes: table.target_file_bytes(),
             open: None,
             closed: Uncommitted::nothing(lake),
         }
@@ -122,6 +135,21 @@ impl DataWriter {
         writer
     }
 
+    /// A writer of files that replace others of `table`: of the same partition, beside the first of them.
+    pub fn instead_of(lake: &Lake, table: &Table, file: &FileTask) -> Self {
+        let mut writer = Self::any(lake, table, table.schema());
+        if let Some(partition) = &file.0.partition {
+            writer.partition = partition.clone();
+        }
+        let own = format!("{}/", writer.folder);
+        if let Some((folder, _)) =
+            file.path().rsplit_once('/').filter(|_| file.path().starts_with(&own))
+        {
+            writer.folder = folder.to_owned();
+        }
+        writer
+    }
+
     /// Writes the rows; their schema must be the table's Arrow schema.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
         if batch.num_rows() == 0 {
@@ -133,7 +161,8 @@ impl DataWriter {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         metrics::count_nans(&self.schema, batch, &mut open.nans);
         open.writer.write(batch).await.doing(&self.table, "writing a data file")?;
-        if open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_FILE_BYTES {
+        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
+        if bytes as u64 >= self.target_bytes {
             self.roll().await?;
         }
         Ok(())
