@@ -12,7 +12,7 @@
     reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
 
-mod chart;
+mod support;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use silversmith::lake::{Lake, local_files};
 use silversmith::pipeline::{Intake, Wired};
 use silversmith::source::{MemoryStore, Requested};
 use silversmith::wiring::{assemble, expire_behind};
+
+use support::resident;
 
 const CONFIG: &str = r#"
 [lake]
@@ -139,13 +141,7 @@ fn growth(all: &[Took]) -> String {
         ("one object → bronze", line(|t: &Took| t.bronze)),
         ("bronze → silver", line(|t: &Took| t.silver)),
     ];
-    chart::growth("What a round costs after many", ("rounds", "ms, median of 100"), &lines)
-}
-
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
+    support::chart::growth("What a round costs after many", ("rounds", "ms, median of 100"), &lines)
 }
 
 fn median(all: &[Took], of: fn(&Took) -> Duration) -> f64 {

@@ -11,6 +11,8 @@
     reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
 
+mod support;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +25,9 @@ use silversmith::lake::{Lake, local_files};
 use silversmith::ledger::{Ledger, ObjectOutcome, ObjectRow};
 use silversmith::source::ObjectId;
 
-/// Rows of a file of the objects table, as compaction leaves them.
+use support::resident;
+
+/// Rows of a file of the objects table: more than a batch has, as a million files would be the subject then.
 const FILE: usize = 250_000;
 /// Object versions of a look-up.
 const BATCH: usize = 1_000;
@@ -53,12 +57,6 @@ fn row(id: ObjectId) -> ObjectRow {
         batch: BatchId::new("bench"),
         finished_at: Utc::now(),
     }
-}
-
-/// Bytes of this process in memory.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
 }
 
 #[tokio::main]

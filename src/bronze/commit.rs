@@ -2,6 +2,7 @@
 //! against the ledger on exactly the state that it commits to (I2).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -156,7 +157,7 @@ impl Bronze {
     }
 
     /// Takes objects out of the batch that another worker has ingested meanwhile. Only the files
-    /// that hold their rows are written again.
+    /// that may hold their rows are written again.
     async fn drop_known(
         &self,
         base: &Table,
@@ -188,7 +189,8 @@ impl Bronze {
         contents: FileContents,
         known: &HashSet<ObjectId>,
     ) -> Result<(Uncommitted, Vec<FileContents>), BronzeError> {
-        let kept: HashSet<ObjectId> = contents.objects.difference(known).cloned().collect();
+        let kept: Arc<HashSet<ObjectId>> =
+            Arc::new(contents.objects.difference(known).cloned().collect());
         let (Some(file), false) = (old.files().first(), kept.is_empty()) else {
             return Ok((Uncommitted::nothing(&self.lake), vec![]));
         };

@@ -1,6 +1,7 @@
 //! Gathering: how each object of a batch ended, and its rows in files that objects share.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::outcome::ObjectEnd;
 use super::provenance::OWN_BOUNDS;
@@ -27,7 +28,7 @@ pub(super) struct Gathering<'a> {
     ends: HashMap<ObjectId, (Option<u64>, ObjectEnd)>,
 }
 
-/// A file being written, of the rows of several objects.
+/// Files being written, of the rows of several objects: one for each partition.
 struct SharedFile {
     writer: DataWriter,
     schema: TableSchema,
@@ -53,7 +54,7 @@ impl<'a> Gathering<'a> {
         let id = parsed.object.id.clone();
         match (parsed.rows, parsed.target) {
             (ParsedRows::Files(files), Some((_, schema))) => {
-                self.keep(files, &schema, &HashSet::from([id.clone()]));
+                self.keep(files, &schema, HashSet::from([id.clone()]));
             }
             (ParsedRows::Memory(batches), Some((table, schema))) => {
                 let shared = self.shared(&table, &schema).await?;
@@ -122,7 +123,7 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    /// The file that objects of this schema share. A file is written under one schema: a column more
+    /// The files that objects of this schema share. A file is written under one schema: a column more
     /// means another file.
     async fn shared(
         &mut self,
@@ -146,12 +147,13 @@ impl<'a> Gathering<'a> {
     async fn close_shared(&mut self) -> Result<(), LakeError> {
         if let Some(SharedFile { writer, schema, objects }) = self.shared.take() {
             let files = writer.close().await?;
-            self.keep(files, &schema, &objects);
+            self.keep(files, &schema, objects);
         }
         Ok(())
     }
 
-    fn keep(&mut self, files: Uncommitted, schema: &TableSchema, objects: &HashSet<ObjectId>) {
+    fn keep(&mut self, files: Uncommitted, schema: &TableSchema, objects: HashSet<ObjectId>) {
+        let objects = Arc::new(objects);
         self.contents.extend(files.files().iter().map(|file| FileContents {
             path: file.file_path().to_owned(),
             schema: schema.clone(),

@@ -58,7 +58,6 @@ impl Bronze {
         }
         warn_of_guesses(&object, &layout);
         let table = self.target(&layout, growing.table.clone()).await?;
-        growing.table = Some(table.clone());
         let schema = match known {
             Some(schema) => schema,
             // Another worker may have created the table meanwhile: its columns count.
@@ -72,6 +71,9 @@ impl Bronze {
         let needed = with_own_columns(&columns);
         let extended = schema.extended(table.name(), &needed, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);
+        let partition_by = self.settings.partition_by.as_deref();
+        let table = self.lake.partitioned(table, partition_by, &schema).await?;
+        growing.table = Some(table.clone());
         growing.schema = Some(schema.clone());
         Ok(LaidOut { object, sequence, reader, layout, target: Some((table, schema)) })
     }
@@ -107,20 +109,15 @@ impl Bronze {
         Schema::new(fields.collect::<Vec<_>>())
     }
 
-    /// The table, created with the columns of the first object where it does not exist; partitioned as the
-    /// settings say.
+    /// The table, created with the columns of the first object where it does not exist.
     async fn target(&self, layout: &Layout, table: Option<Table>) -> Result<Table, LakeError> {
-        let partition_by = self.settings.partition_by.as_deref();
-        let table = match table {
-            Some(table) => table,
+        match table {
+            Some(table) => Ok(table),
             None => {
                 let first = Arc::new(with_own_columns(&layout.new_columns));
-                self.lake.find_or_create(&self.settings.table, &first, partition_by).await?
+                let partition_by = self.settings.partition_by.as_deref();
+                self.lake.find_or_create(&self.settings.table, &first, partition_by).await
             }
-        };
-        match partition_by {
-            Some(fields) => self.lake.partitioned(table, fields).await,
-            None => Ok(table),
         }
     }
 }

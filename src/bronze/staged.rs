@@ -2,6 +2,7 @@
 //! commit names yet, and how each object ended.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
@@ -58,7 +59,7 @@ pub(super) enum ParsedRows {
 pub(super) struct FileContents {
     pub(super) path: String,
     pub(super) schema: TableSchema,
-    pub(super) objects: HashSet<ObjectId>,
+    pub(super) objects: Arc<HashSet<ObjectId>>,
 }
 
 /// A batch, read.

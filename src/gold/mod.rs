@@ -260,15 +260,12 @@ impl Gold {
             Some(gold) => gold,
             None => self.lake.find_or_create(&self.settings.table, &output, partition_by).await?,
         };
-        let target = match partition_by {
-            Some(fields) => self.lake.partitioned(target, fields).await?,
-            None => target,
-        };
         if made && target.current().is_some() {
             return Ok(None);
         }
         let schema = target.schema().replaced(target.name(), &output, target.last_column_id())?;
         let into = schema.clone().unwrap_or_else(|| target.schema().clone());
+        let target = self.lake.partitioned(target, partition_by, &into).await?;
         let mut writer = DataWriter::new(&self.lake, &target, &into)?;
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             writer.write(&conform(target.name(), batch, into.arrow())?).await?;

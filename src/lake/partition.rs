@@ -83,9 +83,13 @@ impl fmt::Display for PartitionField {
 }
 
 impl PartitionField {
-    /// The column that is transformed.
-    pub fn column(&self) -> &str {
-        &self.column
+    fn refused(&self, table: &TableName, is: String) -> LakeError {
+        LakeError::Schema {
+            table: table.clone(),
+            column: self.column.clone(),
+            is,
+            requested: format!("partition_by `{self}`"),
+        }
     }
 
     /// The name of the field, as Iceberg's own writers choose it.
@@ -111,17 +115,11 @@ pub(super) fn spec(
 ) -> Result<UnboundPartitionSpec, LakeError> {
     let mut spec = UnboundPartitionSpec::builder();
     for field in fields {
-        let refused = |is: String| LakeError::Schema {
-            table: table.clone(),
-            column: field.column.clone(),
-            is,
-            requested: format!("partition_by `{field}`"),
-        };
         let Some(column) = schema.iceberg().field_by_name(&field.column) else {
-            return Err(refused("missing".to_owned()));
+            return Err(field.refused(table, "missing".to_owned()));
         };
         if field.transform.result_type(&column.field_type).is_err() {
-            return Err(refused(column.field_type.to_string()));
+            return Err(field.refused(table, column.field_type.to_string()));
         }
         let taken =
             |name: &str| field.transform != Transform::Identity && schema.id_of(name).is_some();
@@ -144,51 +142,103 @@ fn is_partitioned_by(table: &Table, fields: &[PartitionField]) -> bool {
     now.eq(fields.iter().map(|field| (table.schema().id_of(&field.column), field.transform)))
 }
 
+/// Those of the requested fields that new files of a table can have, whose schema is about to be `coming`: a column
+/// that comes with the next commit is of use after it.
+///
+/// # Errors
+/// A column that neither schema has.
+fn usable(
+    table: &Table,
+    requested: &[PartitionField],
+    coming: &TableSchema,
+) -> Result<Vec<PartitionField>, LakeError> {
+    let stays = |field: &&PartitionField| {
+        let now = table.schema().id_of(&field.column);
+        now.is_some() && now == coming.id_of(&field.column)
+    };
+    match requested.iter().find(|field| coming.id_of(&field.column).is_none()) {
+        Some(missing) => Err(missing.refused(table.name(), "missing".to_owned())),
+        None => Ok(requested.iter().filter(stays).cloned().collect()),
+    }
+}
+
+/// The table's own fields without those whose column the coming schema drops; none where it drops none.
+fn without_dropped(table: &Table, coming: &TableSchema) -> Option<Vec<PartitionField>> {
+    let spec = table.metadata().default_partition_spec();
+    let own = || spec.fields().iter().filter(|field| field.transform != Transform::Void);
+    let column = |schema: &TableSchema, id| schema.iceberg().field_by_id(id).cloned();
+    if own().all(|field| column(coming, field.source_id).is_some()) {
+        return None;
+    }
+    let stays = own().filter_map(|field| {
+        let column = column(coming, field.source_id)?.name.clone();
+        Some(PartitionField { column, transform: field.transform })
+    });
+    Some(stays.collect())
+}
+
 impl Lake {
-    /// The table with new files partitioned by these fields from now on; files that it has stay as they are
-    /// (Iceberg spec, "Partition Evolution"). No snapshot is made.
+    /// The table with new files partitioned by these fields from now on (none: as it is, without columns that the
+    /// coming schema drops); files that it has stay as they are (Iceberg spec, "Partition Evolution"). No snapshot is
+    /// made. A column that the coming schema adds counts once it is in the table.
     ///
     /// # Errors
     /// [`LakeError::Schema`] where a column is missing or of a wrong type; [`LakeError::Contended`].
     pub async fn partitioned(
         &self,
         mut table: Table,
-        fields: &[PartitionField],
+        fields: Option<&[PartitionField]>,
+        coming: &TableSchema,
     ) -> Result<Table, LakeError> {
         const MAX_CONFLICTS: u32 = 100;
         let (mut conflicts, began) = (0, self.ambient.now());
-        while !is_partitioned_by(&table, fields) {
-            let proposal = self.repartition(&table, fields)?;
-            let mut wrote = Written::nothing(self);
-            if !self.catalog.writes_metadata() {
-                wrote.push(proposal.metadata_location.clone());
-            }
-            self.write_metadata(table.name(), &proposal).await?;
-            // From here on the catalog may name it.
-            let wrote = wrote.keep();
-            let answer = self.catalog.swap(table.name(), table.pointer(), &proposal).await;
-            // Whatever the answer is, the table decides (I6): the change may be proposed twice.
-            let now = self.load(table.name()).await?;
-            if let Err(source) = answer
-                && now.pointer().token == table.pointer().token
-            {
-                return Err(LakeError::Catalog { table: table.name().clone(), source });
-            }
-            if now.pointer().token != table.pointer().token
-                && !now.descends_from(&proposal.metadata_location)
-            {
-                self.delete_unnamed(wrote).await;
-            }
-            table = now;
-            conflicts += 1;
+        loop {
+            let usable = match fields {
+                Some(requested) => Some(usable(&table, requested, coming)?),
+                None => without_dropped(&table, coming),
+            };
+            let Some(usable) = usable.filter(|usable| !is_partitioned_by(&table, usable)) else {
+                return Ok(table);
+            };
             if conflicts == MAX_CONFLICTS {
                 return Err(self.contended(table.name(), conflicts, began));
             }
-            if !is_partitioned_by(&table, fields) {
+            if conflicts > 0 {
                 self.wait_after_conflict(conflicts).await;
             }
+            conflicts += 1;
+            table = self.propose_partitioning(table, &usable).await?;
         }
-        Ok(table)
+    }
+
+    /// The table after one attempt to partition it, whether it was the first or not.
+    async fn propose_partitioning(
+        &self,
+        table: Table,
+        fields: &[PartitionField],
+    ) -> Result<Table, LakeError> {
+        let proposal = self.repartition(&table, fields)?;
+        let mut wrote = Written::nothing(self);
+        if !self.catalog.writes_metadata() {
+            wrote.push(proposal.metadata_location.clone());
+        }
+        self.write_metadata(table.name(), &proposal).await?;
+        // From here on the catalog may name it.
+        let wrote = wrote.keep();
+        let answer = self.catalog.swap(table.name(), table.pointer(), &proposal).await;
+        // Whatever the answer is, the table decides (I6): the change may be proposed twice.
+        let now = self.load(table.name()).await?;
+        let has_moved = now.pointer().token != table.pointer().token;
+        match answer {
+            Err(source) if !has_moved => {
+                return Err(LakeError::Catalog { table: table.name().clone(), source });
+            }
+            _ if has_moved && !now.descends_from(&proposal.metadata_location) => {
+                self.delete_unnamed(wrote).await;
+            }
+            _ => {}
+        }
+        Ok(now)
     }
 
     fn repartition(&self, table: &Table, fields: &[PartitionField]) -> Result<Proposal, LakeError> {

@@ -101,6 +101,11 @@ impl Index {
 
     /// Brings the index up to a state of the objects table, and of the files that are not published.
     async fn catch_up(&self, state: &mut State, files: &Files<'_>) -> Result<(), LakeError> {
+        // The ledger only grows.
+        if matches!(state.published, Published::TooMany) {
+            state.unpublished.clear();
+            return Ok(());
+        }
         let named = |path: &String| files.unpublished.iter().any(|file| file.path() == path);
         state.unpublished.retain(|path, _| named(path));
         for file in files.unpublished {

@@ -82,7 +82,8 @@ impl Ledger {
     pub async fn open(&self) -> Result<Table, LakeError> {
         let schema: SchemaRef = rows::schema();
         let table = self.lake.find_or_create(&self.objects, &schema, None).await?;
-        self.lake.partitioned(table, &[]).await
+        let schema = table.schema().clone();
+        self.lake.partitioned(table, Some(&[]), &schema).await
     }
 
     /// What is known of `wanted`, as of a state of bronze that was loaded before this call: see

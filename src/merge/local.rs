@@ -132,10 +132,6 @@ impl MergeEngine for LocalEngine {
             Some(table) => table,
             None => self.lake.find_or_create(&rules.table, &output, partition_by).await?,
         };
-        let table = match partition_by {
-            Some(fields) => self.lake.partitioned(table, fields).await?,
-            None => table,
-        };
         let (name, last_id) = (table.name(), table.last_column_id());
         let changed = if task.from_nothing {
             table.schema().replaced(name, &output, last_id)?
@@ -144,6 +140,7 @@ impl MergeEngine for LocalEngine {
             table.schema().extended(name, &output, last_id)?
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
+        let table = self.lake.partitioned(table, partition_by, &schema).await?;
         let target = Target { table, schema, rules };
         let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
         let mut parts = Parts::read(&task.rules, target.schema.arrow(), rows).await?;

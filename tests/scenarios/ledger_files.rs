@@ -54,8 +54,9 @@ async fn what_an_older_version_left_unpublished_is_known_and_published() {
     put(&world, 0..1);
     world.bronze().await;
     let objects = world.table(OBJECTS).await;
+    let columns = objects.schema().clone();
     let by_day = ["day(last_modified)".parse().unwrap()];
-    let objects = world.lake().partitioned(objects, &by_day).await.unwrap();
+    let objects = world.lake().partitioned(objects, Some(&by_day), &columns).await.unwrap();
     put(&world, 1..3);
     // The rows of two days, as the other version would have written them.
     let listed = all(&*world.raw, "").await.unwrap();

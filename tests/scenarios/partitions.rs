@@ -122,8 +122,93 @@ async fn the_writers_that_are_open_are_bounded() {
         world.sql("SELECT count(*), count(DISTINCT id) FROM silver.customers").await,
         ["100|100"]
     );
-    let folders = folders(&world, "silver.customers").await;
-    assert_eq!(folders.len(), 100, "sorted by key, each partition is written once");
+    for table in ["bronze.customers", "silver.customers"] {
+        let folders = folders(&world, table).await;
+        assert_eq!(folders.len(), 100, "{table}: each partition is written once");
+    }
+}
+
+/// A file keeps the partition value that it was written with, of the type that the column had: after a widening it
+/// is the same value.
+#[tokio::test]
+async fn a_partition_column_may_be_widened() {
+    for mode in ["copy-on-write", "merge-on-read"] {
+        let declared = |kind: &str| {
+            let types = format!("[pipeline.csv.columns]\nstore = \"{kind}\"\n[pipeline.bronze]");
+            partitioned("\"store\"", "\"store\"").replace("[pipeline.bronze]", &types).replace(
+                "keys = [\"id\"]",
+                &format!("keys = [\"id\", \"store\"]\nmode = \"{mode}\""),
+            ) + "delete_when = \"name = 'gone'\"\n"
+        };
+        let world = World::new(&declared("int"));
+        let rows = |rows: &str| format!("id,store,name,updated\n{rows}");
+        let many: String = (1..9).map(|id| format!("{id},7,one,2026-01-01\n")).collect();
+        world.put("1.csv", &rows(&many), 1);
+        world.bronze().await;
+        world.silver().await;
+
+        let world = world.reconfigured(&declared("long"));
+        for (number, changed) in
+            ["1,7,two,2026-01-02\n", "2,7,gone,2026-01-02\n", "9,7,new,2026-01-02\n"]
+                .iter()
+                .enumerate()
+        {
+            world.put(&format!("{number}-later.csv"), &rows(changed), 2 + number as u32);
+            world.bronze().await;
+            world.silver().await;
+        }
+        let sql = "SELECT id, name FROM silver.customers WHERE store = 7 AND id IN (1, 2, 3, 9) ORDER BY id";
+        assert_eq!(world.sql(sql).await, ["1|two", "3|one", "9|new"], "{mode}");
+        let count = world.sql("SELECT count(*), count(DISTINCT id) FROM silver.customers").await;
+        assert_eq!(count, ["8|8"], "{mode}");
+        assert_eq!(folders(&world, "bronze.customers").await.len(), 4);
+    }
+}
+
+/// A column that the same change adds is of use from the next commit on; one that a change drops is given up.
+#[tokio::test]
+async fn columns_of_a_partitioning_come_and_go_with_the_schema() {
+    let select = |columns: &str, by: &str| {
+        format!("{}select = \"SELECT id, updated{columns} FROM bronze\"\n", partitioned("", by))
+    };
+    let world = World::new(&select("", ""));
+    let put = |world: &World, id: u32| {
+        let rows = format!("id,city,updated\n{id},Rome,2026-01-0{id}\n");
+        world.put(&format!("{id}.csv"), &rows, id);
+    };
+    put(&world, 1);
+    world.bronze().await;
+    world.silver().await;
+    let world = world.reconfigured(&select(", city", "\"city\""));
+    world.pipeline().silver.as_ref().unwrap().rebuild().await.unwrap();
+    put(&world, 2);
+    world.bronze().await;
+    world.silver().await;
+    assert_eq!(folders(&world, "silver.customers").await, ["", "city=Rome"]);
+
+    let dropped = format!("{CUSTOMERS}select = \"SELECT id, updated FROM bronze\"\n");
+    let world = world.reconfigured(&dropped);
+    world.pipeline().silver.as_ref().unwrap().rebuild().await.unwrap();
+    assert_eq!(folders(&world, "silver.customers").await, [""]);
+    for id in 3..6 {
+        put(&world, id);
+        world.bronze().await;
+        world.silver().await;
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM silver.customers").await, ["5"]);
+}
+
+/// A table of format version 1 whose partition field was dropped keeps it as one without values, also after an
+/// upgrade.
+#[tokio::test]
+async fn a_field_without_values_is_written_as_null() {
+    let world = World::new(CUSTOMERS);
+    world.put("1.csv", "id,city,updated\n1,Rome,2026-01-01\n", 1);
+    world.bronze().await;
+    world.partition_by_nothing("bronze.customers", "city").await;
+    world.put("2.csv", "id,city,updated\n2,Oslo,2026-01-01\n", 2);
+    assert_eq!(world.bronze().await.ingested, 1);
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["2"]);
 }
 
 #[tokio::test]

@@ -253,6 +253,18 @@ impl World {
         .await;
     }
 
+    /// Partitions a table by a field of the transform `void`, as dropping a field does in format version 1.
+    pub async fn partition_by_nothing(&self, name: &str, column: &str) {
+        use iceberg::spec::{Transform, UnboundPartitionSpec};
+        self.change_metadata(name, |builder, metadata| {
+            let id = metadata.current_schema().field_by_name(column).unwrap().id;
+            let spec = UnboundPartitionSpec::builder();
+            let spec = spec.add_partition_field(id, format!("{column}_void"), Transform::Void);
+            builder.add_default_partition_spec(spec.unwrap().build()).unwrap()
+        })
+        .await;
+    }
+
     /// Removes a table property.
     pub async fn remove_property(&self, name: &str, key: &str) {
         self.change_metadata(name, |builder, _| {

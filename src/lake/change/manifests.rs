@@ -1,12 +1,13 @@
-//! The manifests of a new snapshot: one for the added files, rewritten ones where files were
-//! removed, the others carried over, small ones merged.
+//! The manifests of a new snapshot: one for the added files of each partition spec, rewritten ones
+//! where files were removed, the others carried over, small ones merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus, ManifestWriter,
-    ManifestWriterBuilder, PartitionSpec, SchemaRef, SnapshotSummaryCollector, TableMetadata,
+    DataFile, Literal, Manifest, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus,
+    ManifestWriter, ManifestWriterBuilder, NestedFieldRef, PartitionSpec, SchemaRef,
+    SnapshotSummaryCollector, StructType, TableMetadata,
 };
 
 use super::Removal;
@@ -95,7 +96,6 @@ impl<'a> Manifests<'a> {
         &mut self,
         deletes: &DeleteFiles,
     ) -> Result<(), LakeError> {
-        self.must_be_live(deletes.deleted_from()).await?;
         for (spec, files) in deletes.by_spec() {
             let spec = self.spec(spec)?;
             self.add_some(ManifestContentType::Deletes, &files, spec).await?;
@@ -110,7 +110,7 @@ impl<'a> Manifests<'a> {
         spec: Arc<PartitionSpec>,
     ) -> Result<(), LakeError> {
         let name = self.table.name();
-        let schema = self.metadata.current_schema().clone();
+        let schema = self.schema_for(&spec, files)?;
         let mut writer = self.writer(content, schema.clone(), spec.as_ref().clone())?;
         for file in files {
             self.collector.add_file(file, schema.clone(), spec.clone());
@@ -129,61 +129,70 @@ impl<'a> Manifests<'a> {
         })
     }
 
-    /// Checks that data files are live in the state that the change is prepared on, and that the change leaves them.
-    async fn must_be_live(&self, paths: &BTreeSet<String>) -> Result<(), LakeError> {
-        let mut missing: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
-        let data = self.list.iter().filter(|m| m.content == ManifestContentType::Data);
-        for manifest in data.filter(|m| m.has_added_files() || m.has_existing_files()) {
-            if missing.is_empty() {
-                break;
-            }
-            for entry in self.lake.manifest(self.table, manifest).await?.entries() {
-                if entry.is_alive() {
-                    missing.remove(entry.file_path());
-                }
-            }
-        }
-        match missing.first() {
-            None => Ok(()),
-            Some(path) => Err(LakeError::FileGone {
-                table: self.table.name().clone(),
-                path: (*path).to_owned(),
-            }),
-        }
+    /// The schema to write files of a partition spec under: the current one, or the newest before it under which
+    /// the values of their partitions are. Another commit may have widened or dropped a column since they were
+    /// written.
+    fn schema_for(
+        &self,
+        spec: &PartitionSpec,
+        files: &[&DataFile],
+    ) -> Result<SchemaRef, LakeError> {
+        let mut older: Vec<&SchemaRef> = self.metadata.schemas_iter().collect();
+        older.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        let fits = |schema: &&SchemaRef| {
+            let types = spec.partition_type(schema);
+            types.is_ok_and(|types| files.iter().all(|file| has_types(file, &types)))
+        };
+        let schema = std::iter::once(self.metadata.current_schema()).chain(older).find(fits);
+        schema.cloned().ok_or_else(|| LakeError::Property {
+            table: self.table.name().clone(),
+            what: format!("no schema fits files of partition spec {}", spec.spec_id()),
+        })
     }
 
     /// Takes over the manifests of the state that the change is prepared on, without what it removes.
+    ///
+    /// # Errors
+    /// [`LakeError::FileGone`]: what it removes, or the data file of one of its deletes, is not live in that state; or
+    /// the change removes the data file itself.
     pub(in crate::lake) async fn carry_over(
         &mut self,
         remove: Removal<'_>,
+        deletes: Option<&DeleteFiles>,
     ) -> Result<(), LakeError> {
-        let Some(current) = self.metadata.current_snapshot().cloned() else {
-            return self.all_found(remove, &BTreeSet::new());
+        let mut awaited = Awaited::of(remove, deletes);
+        let current = self.metadata.current_snapshot().cloned();
+        let carried = match &current {
+            Some(current) => self.lake.manifests_of(self.table, current).await?,
+            None => vec![],
         };
-        let mut found = BTreeSet::new();
-        for manifest in self.lake.manifests_of(self.table, &current).await? {
+        for manifest in carried {
             // A manifest of tombstones alone has served its purpose: the next snapshot needs it no more.
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;
             }
-            let whole = match remove {
-                Removal::Nothing => true,
-                Removal::Files(_) | Removal::All => false,
-            };
-            if whole {
-                self.list.push(manifest);
-            } else {
-                self.carry_without(manifest, remove, &mut found).await?;
+            match remove {
+                Removal::Files(_) | Removal::All => {
+                    self.carry_without(manifest, remove, &mut awaited).await?;
+                }
+                Removal::Nothing => {
+                    if awaited.may_stay_in(&manifest) {
+                        let loaded = self.lake.manifest(self.table, &manifest).await?;
+                        let live = loaded.entries().iter().filter(|entry| entry.is_alive());
+                        live.for_each(|entry| awaited.stays(entry.file_path()));
+                    }
+                    self.list.push(manifest);
+                }
             }
         }
-        self.all_found(remove, &found)
+        awaited.all_found(self.table)
     }
 
     async fn carry_without(
         &mut self,
         manifest: ManifestFile,
         remove: Removal<'_>,
-        found: &mut BTreeSet<String>,
+        awaited: &mut Awaited,
     ) -> Result<(), LakeError> {
         let loaded = self.lake.manifest(self.table, &manifest).await?;
         let goes = |entry: &ManifestEntry| match remove {
@@ -196,6 +205,7 @@ impl<'a> Manifests<'a> {
             }
         };
         let live = || loaded.entries().iter().filter(|entry| entry.is_alive());
+        live().filter(|entry| !goes(entry)).for_each(|entry| awaited.stays(entry.file_path()));
         if !live().any(|entry| goes(entry)) {
             self.list.push(manifest);
             return Ok(());
@@ -211,7 +221,7 @@ impl<'a> Manifests<'a> {
                     schema.clone(),
                     Arc::new(spec.clone()),
                 );
-                found.insert(entry.file_path().to_owned());
+                awaited.goes(entry.file_path());
                 writer.add_delete_file(
                     entry.data_file.clone(),
                     entry.sequence_number.unwrap_or_default(),
@@ -228,17 +238,8 @@ impl<'a> Manifests<'a> {
         Ok(())
     }
 
-    fn all_found(&self, remove: Removal<'_>, found: &BTreeSet<String>) -> Result<(), LakeError> {
-        let Removal::Files(paths) = remove else { return Ok(()) };
-        match paths.difference(found).next() {
-            None => Ok(()),
-            Some(path) => {
-                Err(LakeError::FileGone { table: self.table.name().clone(), path: path.clone() })
-            }
-        }
-    }
-
-    /// Merges small manifests, those of data and those of deletes each among themselves, as `commit.manifest.*` of the table properties says.
+    /// Merges small manifests, those of data and those of deletes each among themselves, as `commit.manifest.*` of
+    /// the table properties says.
     pub(in crate::lake) async fn merge_small(&mut self) -> Result<(), LakeError> {
         let property = |key: &str| self.metadata.properties().get(key);
         // Iceberg reads all but `true` as no.
@@ -263,7 +264,7 @@ impl<'a> Manifests<'a> {
                 if bin.len() == 1 || (index == 0 && bin.len() < min_count) {
                     merged.extend(bin);
                 } else {
-                    merged.push(self.merge(bin).await?);
+                    merged.extend(self.merge(bin).await?);
                 }
             }
         }
@@ -271,15 +272,27 @@ impl<'a> Manifests<'a> {
         Ok(())
     }
 
-    async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<ManifestFile, LakeError> {
+    /// Manifests of one spec as one; as they are, where the types of its values have changed between them.
+    async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, LakeError> {
         let name = self.table.name();
         let first = bin.first().map(|m| (m.partition_spec_id, m.content));
         let (spec_id, content) = first.unwrap_or((0, ManifestContentType::Data));
-        let spec = self.spec(spec_id)?.as_ref().clone();
-        let schema = self.metadata.current_schema().clone();
-        let mut writer = self.writer(content, schema, spec)?;
+        let spec = self.spec(spec_id)?;
+        let mut loaded = Vec::with_capacity(bin.len());
         for manifest in &bin {
-            for entry in self.lake.manifest(self.table, manifest).await?.entries() {
+            loaded.push(self.lake.manifest(self.table, manifest).await?);
+        }
+        let types = |of: &Manifest| spec.partition_type(of.metadata().schema()).ok();
+        let Some(schema) = loaded.first().map(|newest| newest.metadata().schema().clone()) else {
+            return Ok(bin);
+        };
+        let same = spec.partition_type(&schema).ok();
+        if same.is_none() || loaded.iter().any(|of| types(of) != same) {
+            return Ok(bin);
+        }
+        let mut writer = self.writer(content, schema, spec.as_ref().clone())?;
+        for (manifest, loaded) in bin.iter().zip(&loaded) {
+            for entry in loaded.entries() {
                 let is_new = manifest.added_snapshot_id == self.snapshot_id;
                 match entry.status() {
                     // A tombstone belongs to the snapshot that made it; older ones are dropped.
@@ -295,7 +308,8 @@ impl<'a> Manifests<'a> {
                 .doing(name, "merging manifests")?;
             }
         }
-        writer.write_manifest_file().await.doing(name, "merging manifests")
+        let merged = writer.write_manifest_file().await.doing(name, "merging manifests")?;
+        Ok(vec![merged])
     }
 }
 
@@ -306,6 +320,60 @@ fn keep(writer: &mut ManifestWriter, entry: &ManifestEntry) -> Result<(), iceber
         entry.sequence_number.unwrap_or_default(),
         entry.file_sequence_number,
     )
+}
+
+/// Files that have to be in the state that a change is prepared on: those that go, and the data files of deletes,
+/// which stay.
+struct Awaited {
+    going: BTreeSet<String>,
+    staying: BTreeSet<String>,
+    /// The partition specs of those that stay.
+    specs: BTreeSet<i32>,
+}
+
+impl Awaited {
+    fn of(remove: Removal<'_>, deletes: Option<&DeleteFiles>) -> Self {
+        let going = match remove {
+            Removal::Files(paths) => paths.clone(),
+            Removal::Nothing | Removal::All => BTreeSet::new(),
+        };
+        let staying = deletes.map(|deletes| deletes.deleted_from().clone()).unwrap_or_default();
+        let specs = deletes.map(|deletes| deletes.by_spec().into_keys().collect());
+        Self { going, staying, specs: specs.unwrap_or_default() }
+    }
+
+    fn may_stay_in(&self, manifest: &ManifestFile) -> bool {
+        !self.staying.is_empty()
+            && manifest.content == ManifestContentType::Data
+            && self.specs.contains(&manifest.partition_spec_id)
+    }
+
+    fn goes(&mut self, path: &str) {
+        self.going.remove(path);
+    }
+
+    fn stays(&mut self, path: &str) {
+        self.staying.remove(path);
+    }
+
+    fn all_found(self, table: &Table) -> Result<(), LakeError> {
+        match self.going.into_iter().chain(self.staying).next() {
+            None => Ok(()),
+            Some(path) => Err(LakeError::FileGone { table: table.name().clone(), path }),
+        }
+    }
+}
+
+/// Whether a file's partition has values of these types.
+fn has_types(file: &DataFile, types: &StructType) -> bool {
+    let fits = |(value, field): (Option<&Literal>, &NestedFieldRef)| {
+        let value = value.and_then(Literal::as_primitive_literal);
+        let kind = field.field_type.as_primitive_type();
+        value.is_none_or(|value| kind.is_some_and(|kind| kind.compatible(&value)))
+    };
+    let partition = file.partition();
+    let as_many = partition.fields().len() == types.fields().len();
+    as_many && partition.iter().zip(types.fields()).all(fits)
 }
 
 /// Packs neighbouring manifests of one content and partition spec into bins of about `target` bytes. The order is

@@ -212,7 +212,7 @@ pub(in crate::lake) async fn prepare(
 
     let mut manifests = Manifests::new(lake, table, metadata, snapshot_id);
     manifests.add(change.added()).await?;
-    manifests.carry_over(change.removal()).await?;
+    manifests.carry_over(change.removal(), change.deletes()).await?;
     if let Some(deletes) = change.deletes() {
         manifests.add_deletes(deletes).await?;
     }

@@ -28,7 +28,7 @@ use crate::ambient::{SharedAmbient, pauses};
 use crate::aws::{Answer, described};
 
 /// Bytes of a part; a smaller file is written by one request.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+pub(in crate::lake) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Concurrent deletes.
 const DELETES: usize = 8;
 

@@ -3,8 +3,11 @@
 //! Only an entry that is `ADDED` or `DELETED` *by the snapshot in question* counts: manifests are carried from
 //! snapshot to snapshot with their old entries (Iceberg spec, "Manifests").
 
+use std::sync::Arc;
+
 use iceberg::spec::{ManifestContentType, ManifestEntry, ManifestStatus};
 
+use super::promoted::{promoted, types_now};
 use super::scan::FileTask;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::{Lake, LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
@@ -215,9 +218,13 @@ impl Lake {
                 continue;
             }
             let loaded = self.manifest(table, manifest).await?;
-            let spec = std::sync::Arc::new(loaded.metadata().partition_spec().clone());
+            let spec = Arc::new(loaded.metadata().partition_spec().clone());
+            let types = types_now(table, &spec);
             for entry in loaded.entries() {
-                let file = || FileTask::live(entry.data_file(), table.schema(), &spec, vec![]);
+                let file = || {
+                    let partition = promoted(entry.data_file().partition(), types.as_ref());
+                    FileTask::live(entry.data_file(), table.schema(), (&spec, partition), vec![])
+                };
                 seen(entry, &file);
             }
         }

@@ -6,6 +6,7 @@ mod deletes;
 pub mod diff;
 pub(in crate::lake) mod plan;
 pub mod position_deletes;
+pub(in crate::lake) mod promoted;
 pub mod provider;
 pub mod rows;
 pub mod scan;

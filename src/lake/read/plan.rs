@@ -12,6 +12,7 @@ use iceberg::spec::{
 };
 use iceberg::transform::create_transform_function;
 
+use super::promoted::{promoted, types_now};
 use super::scan::{Bounds, FileTask, datum};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table};
@@ -53,7 +54,7 @@ impl Lake {
             match manifest.content {
                 _ if !live => {}
                 ManifestContentType::Deletes => {
-                    deletes.add(&self.manifest(table, &manifest).await?, &manifest)
+                    deletes.add(table, &self.manifest(table, &manifest).await?, &manifest)
                 }
                 ManifestContentType::Data if filter.may_hold_manifest(&manifest) => {
                     data.push(manifest)
@@ -71,11 +72,19 @@ impl Lake {
         let mut files = Vec::new();
         for (manifest, of) in loaded {
             let spec = Arc::new(manifest.metadata().partition_spec().clone());
+            let types = types_now(table, &spec);
             for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
                 let (file, sequence) = (entry.data_file(), entry.sequence_number().unwrap_or(0));
-                if filter.may_hold(file, sequence, of.partition_spec_id) {
-                    let deletes = deletes.of(file, sequence, of.partition_spec_id);
-                    files.push(FileTask::live(file, table.schema(), &spec, deletes));
+                let at = At {
+                    path: file.file_path(),
+                    partition: &promoted(file.partition(), types.as_ref()),
+                    spec: of.partition_spec_id,
+                    sequence,
+                };
+                if filter.may_hold(file, &at) {
+                    let deletes = deletes.of(&at);
+                    let partition = at.partition.clone();
+                    files.push(FileTask::live(file, table.schema(), (&spec, partition), deletes));
                 }
             }
         }
@@ -105,6 +114,15 @@ impl Lake {
     }
 }
 
+/// Where a data file is.
+struct At<'a> {
+    path: &'a str,
+    /// As values of the types that its columns have now.
+    partition: &'a Struct,
+    spec: i32,
+    sequence: i64,
+}
+
 /// Delete files, and what they apply to.
 #[derive(Default)]
 struct Deletes {
@@ -120,7 +138,8 @@ struct DeleteScope {
 }
 
 impl Deletes {
-    fn add(&mut self, manifest: &Manifest, of: &ManifestFile) {
+    fn add(&mut self, table: &Table, manifest: &Manifest, of: &ManifestFile) {
+        let types = types_now(table, manifest.metadata().partition_spec());
         for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
             let task = FileScanTaskDeleteFile::builder()
@@ -133,7 +152,7 @@ impl Deletes {
             let scope = DeleteScope {
                 sequence: entry.sequence_number().unwrap_or(0),
                 spec: of.partition_spec_id,
-                partition: file.partition().clone(),
+                partition: promoted(file.partition(), types.as_ref()),
                 only: file.referenced_data_file(),
             };
             self.all.push((task, scope));
@@ -142,16 +161,16 @@ impl Deletes {
 
     /// Equality deletes apply to files with a smaller sequence number, position deletes also to files
     /// with the same; equality deletes without a partition apply everywhere.
-    fn of(&self, file: &DataFile, sequence: i64, spec: i32) -> Vec<FileScanTaskDeleteFile> {
+    fn of(&self, file: &At<'_>) -> Vec<FileScanTaskDeleteFile> {
         let applies = |task: &FileScanTaskDeleteFile, scope: &DeleteScope| {
-            let same = scope.spec == spec && scope.partition == *file.partition();
+            let same = scope.spec == file.spec && scope.partition == *file.partition;
             match task.file_type {
                 DataContentType::EqualityDeletes => {
-                    scope.sequence > sequence && (same || scope.partition.fields().is_empty())
+                    scope.sequence > file.sequence && (same || scope.partition.fields().is_empty())
                 }
                 _ => {
-                    let is_for = scope.only.as_ref().is_none_or(|path| path == file.file_path());
-                    scope.sequence >= sequence && same && is_for
+                    let is_for = scope.only.as_ref().is_none_or(|path| path == file.path);
+                    scope.sequence >= file.sequence && same && is_for
                 }
             }
         };
@@ -221,9 +240,9 @@ impl Filter {
         })
     }
 
-    fn may_hold(&self, file: &DataFile, sequence: i64, spec: i32) -> bool {
-        let in_partition = self.ranges(spec).iter().all(|range| {
-            match file.partition().fields().get(range.index) {
+    fn may_hold(&self, file: &DataFile, at: &At<'_>) -> bool {
+        let in_partition = self.ranges(at.spec).iter().all(|range| {
+            match at.partition.fields().get(range.index) {
                 Some(Some(value)) => value
                     .as_primitive_literal()
                     .is_none_or(|value| range.least <= value && value <= range.greatest),
@@ -232,7 +251,7 @@ impl Filter {
                 None => true,
             }
         });
-        in_partition && self.conditions.iter().all(|c| self.meets(c, file, sequence))
+        in_partition && self.conditions.iter().all(|c| self.meets(c, file, at.sequence))
     }
 
     fn meets(&self, condition: &Condition, file: &DataFile, sequence: i64) -> bool {

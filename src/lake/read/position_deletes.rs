@@ -12,6 +12,7 @@ use iceberg::spec::{
     DataContentType, DataFileFormat, Datum, ManifestContentType, ManifestFile, Schema, Struct,
 };
 
+use super::promoted::{promoted, types_now};
 use super::scan::{Batches, FileTask};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
@@ -53,6 +54,7 @@ impl Lake {
         let mut found = Vec::new();
         for manifest in self.manifests_of(table, snapshot).await?.into_iter().filter(is_live) {
             let loaded = self.manifest(table, &manifest).await?;
+            let types = types_now(table, loaded.metadata().partition_spec());
             let live = loaded.entries().iter().filter(|entry| entry.is_alive());
             let files = live.map(|entry| entry.data_file());
             let files = files.filter(|f| f.content_type() == DataContentType::PositionDeletes);
@@ -62,7 +64,7 @@ impl Lake {
                 only: file.referenced_data_file(),
                 bytes: file.file_size_in_bytes(),
                 spec: manifest.partition_spec_id,
-                partition: file.partition().clone(),
+                partition: promoted(file.partition(), types.as_ref()),
             }));
         }
         Ok(found)

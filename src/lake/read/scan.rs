@@ -45,12 +45,12 @@ impl FileTask {
     pub(in crate::lake) fn live(
         file: &DataFile,
         schema: &TableSchema,
-        spec: &Arc<PartitionSpec>,
+        (spec, partition): (&Arc<PartitionSpec>, Struct),
         deletes: Vec<FileScanTaskDeleteFile>,
     ) -> Self {
         let mut task = Self::whole(file, schema);
         task.0.deletes = deletes;
-        task.0.partition = Some(file.partition().clone());
+        task.0.partition = Some(partition);
         task.0.partition_spec = Some(spec.clone());
         task
     }
@@ -107,15 +107,6 @@ impl FileTask {
     /// Whether rows of it are deleted by delete files.
     pub fn has_deletes(&self) -> bool {
         !self.0.deletes.is_empty()
-    }
-
-    /// The file's integer partition value, where it has exactly one (a day, a month, …).
-    pub fn partition_int(&self) -> Option<i32> {
-        let value = self.0.partition.as_ref()?.iter().next()??.clone();
-        match value.as_primitive_literal()? {
-            iceberg::spec::PrimitiveLiteral::Int(day) => Some(day),
-            _ => None,
-        }
     }
 }
 

@@ -10,11 +10,16 @@ use super::metrics::MetricsConfig;
 use super::open_file::{FileKind, OpenFile};
 use super::split::Splitter;
 use super::uncommitted::Uncommitted;
+use super::waiting::Waiting;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
 
 /// Files open at a time, one for each partition: each holds a row group in memory, and buffers for each column.
 const OPEN_FILES: usize = 32;
+/// Bytes of rows that wait for a file of their partition, where there are more partitions than that.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that the uploads of open files may hold back, together.
+const HELD_BACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Writes batches to data files of one table: one or more for each partition that a row is in.
 ///
@@ -26,8 +31,11 @@ pub struct DataWriter {
     kind: FileKind,
     properties: HashMap<String, String>,
     splitter: Option<Splitter>,
+    /// The partition of every row, where there is no splitter: a null for each field that has been dropped.
+    nowhere: Struct,
     /// The last one was written to last.
     open: Vec<OpenFile>,
+    waiting: Waiting,
     closed: Uncommitted,
 }
 
@@ -64,7 +72,9 @@ impl DataWriter {
             kind,
             properties,
             splitter,
+            nowhere: spec.fields().iter().map(|_| None).collect(),
             open: vec![],
+            waiting: Waiting::default(),
             closed: Uncommitted::nothing(lake),
         })
     }
@@ -81,11 +91,31 @@ impl DataWriter {
             return Ok(());
         }
         let Some(splitter) = &self.splitter else {
-            return self.write_to(Struct::empty(), batch).await;
+            return self.write_to(self.nowhere.clone(), batch).await;
         };
         let split = splitter.split(batch).doing(&self.kind.table, "partitioning rows")?;
         for (partition, rows) in split {
-            self.write_to(partition, &rows).await?;
+            let is_open = self.open.iter().any(|file| file.partition == partition);
+            if is_open || self.open.len() < OPEN_FILES {
+                self.write_to(partition, &rows).await?;
+            } else {
+                self.waiting.push(partition, rows);
+            }
+        }
+        while self.waiting.bytes() > WAITING_BYTES {
+            self.write_waiting().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of the partition of which most are waiting, in place of a file that is open.
+    async fn write_waiting(&mut self) -> Result<(), LakeError> {
+        let Some((partition, batches)) = self.waiting.take_largest() else { return Ok(()) };
+        if self.open.len() >= OPEN_FILES {
+            self.roll_oldest().await?;
+        }
+        for rows in batches {
+            self.write_to(partition.clone(), &rows).await?;
         }
         Ok(())
     }
@@ -105,11 +135,6 @@ impl DataWriter {
     }
 
     async fn open_file(&mut self, partition: Struct) -> Result<OpenFile, LakeError> {
-        if self.open.len() >= OPEN_FILES {
-            // The one that was not written to for the longest time.
-            let oldest = self.open.remove(0);
-            self.roll(oldest).await?;
-        }
         let uuid = self.lake.ambient.uuid();
         let path = match &self.splitter {
             Some(splitter) => {
@@ -120,17 +145,27 @@ impl DataWriter {
         OpenFile::create(&self.lake, &self.kind, partition, path).await
     }
 
-    /// The row groups in memory are about as large as that of one file, together (I7).
+    /// The row groups in memory are about as large as that of one file, together, and so is what uploads hold back
+    /// (I7).
     async fn bound_memory(&mut self) -> Result<(), LakeError> {
-        let in_memory: usize = self.open.iter().map(OpenFile::in_memory).sum();
-        if self.open.len() < 2 || in_memory <= ROW_GROUP_BYTES {
-            return Ok(());
+        let sum =
+            |of: fn(&OpenFile) -> usize, open: &[OpenFile]| open.iter().map(of).sum::<usize>();
+        if self.open.len() > 1 && sum(OpenFile::in_memory, &self.open) > ROW_GROUP_BYTES {
+            let largest = (0..self.open.len()).max_by_key(|index| self.open[*index].in_memory());
+            if let Some(index) = largest {
+                self.open[index].flush(&self.kind).await?;
+            }
         }
-        let largest = (0..self.open.len()).max_by_key(|index| self.open[*index].in_memory());
-        match largest {
-            Some(index) => self.open[index].flush(&self.kind).await,
-            None => Ok(()),
+        while self.open.len() > 1 && sum(OpenFile::held_back, &self.open) > HELD_BACK_BYTES {
+            self.roll_oldest().await?;
         }
+        Ok(())
+    }
+
+    /// Closes the file that was not written to for the longest time.
+    async fn roll_oldest(&mut self) -> Result<(), LakeError> {
+        let oldest = self.open.remove(0);
+        self.roll(oldest).await
     }
 
     async fn roll(&mut self, file: OpenFile) -> Result<(), LakeError> {
@@ -140,6 +175,9 @@ impl DataWriter {
 
     /// Closes the last files and hands over all of them.
     pub async fn close(mut self) -> Result<Uncommitted, LakeError> {
+        while self.waiting.bytes() > 0 {
+            self.write_waiting().await?;
+        }
         for file in std::mem::take(&mut self.open) {
             self.roll(file).await?;
         }

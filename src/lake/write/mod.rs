@@ -8,6 +8,7 @@ mod open_file;
 pub mod position_deletes;
 mod split;
 pub(in crate::lake) mod uncommitted;
+mod waiting;
 
 pub use file_ref::{AdoptedFile, FileRef, TimeBounds};
 pub use uncommitted::Uncommitted;

@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 use super::metrics::{self, MetricsConfig};
 use super::uncommitted::{Uncommitted, Written};
 use crate::lake::error::Doing;
+use crate::lake::files::PART_BYTES;
 use crate::lake::{Lake, LakeError, TableName, TableSchema};
 
 /// A file of the lake as Parquet writes it.
@@ -90,6 +91,11 @@ impl OpenFile {
     /// Bytes of the row group that is in memory.
     pub(super) fn in_memory(&self) -> usize {
         self.writer.in_progress_size()
+    }
+
+    /// Bytes that an upload may hold back until a part of it is full.
+    pub(super) fn held_back(&self) -> usize {
+        self.writer.bytes_written().min(PART_BYTES)
     }
 
     /// Bytes so far, about.
