@@ -3,6 +3,8 @@
 //! `infra/events/` has a JSON Schema for each kind. Snapshot ids are texts: they have 63 bits, and many readers
 //! of JSON keep 53.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
@@ -93,15 +95,14 @@ impl NoticeBuilder<'_> {
                 "objects": number(crate::bronze::OBJECTS),
                 "rows": number("added-records"),
             }),
-            NoticeKind::SilverMerged => json!({
-                "bronze": position(crate::silver::MERGED)?,
-                "rows": {
-                    "inserted": rows("inserted"),
-                    "updated": rows("updated"),
-                    "deleted": rows("deleted"),
-                    "total": number("total-records"),
-                },
-            }),
+            NoticeKind::SilverMerged => {
+                let counted = ["inserted", "updated", "deleted"].map(|what| (what, rows(what)));
+                let total = snapshot.rows().map(|total| ("total", total));
+                json!({
+                    "bronze": position(crate::silver::MERGED)?,
+                    "rows": counted.into_iter().chain(total).collect::<BTreeMap<_, _>>(),
+                })
+            }
             NoticeKind::GoldRefreshed => json!({
                 "silver": position(crate::gold::COMPUTED)?,
                 "rows": number("total-records"),

@@ -120,6 +120,9 @@ enum Command {
         after_help = "Examples:\n  silversmith history silver.orders\n  silversmith history bronze.orders --format json | jq -r .snapshot_id"
     )]
     /// List the snapshots of a table: id, time, operation, rows added and removed, properties
+    ///
+    /// total_rows counts the rows that a query returns. It is empty where another program's delete
+    /// files make it unknown.
     History {
         /// Table, as namespace.table
         table: crate::lake::TableName,

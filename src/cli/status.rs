@@ -12,7 +12,6 @@ use crate::error::chain;
 use crate::lake::position::Position;
 use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::{Known, ObjectOutcome};
-use crate::merge::ROWS_FAILED;
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, ObjectId, RawObject};
@@ -29,7 +28,7 @@ struct Standing {
     behind: Option<i64>,
     /// Rows that silver passed over, because a cell of their key or order was rescued.
     misfits: Option<i64>,
-    /// Rows on which the SQL of silver failed, of the merges that silver remembers.
+    /// Rows that silver passed over, because its SQL failed on them.
     silver_failed: Option<i64>,
     gold_up_to_date: Option<bool>,
 }
@@ -107,7 +106,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
             _ => None,
         },
         misfits: silver.as_ref().and_then(crate::silver::misfits).map(|rows| rows as i64),
-        silver_failed: silver.as_ref().map(failed_rows),
+        silver_failed: silver.as_ref().and_then(crate::silver::failed).map(|rows| rows as i64),
         bronze: bronze.and_then(|t| t.current()),
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
@@ -145,11 +144,6 @@ fn failed(known: &Known) -> usize {
     known.values().filter(|attempt| attempt.outcome != ObjectOutcome::Ingested).count()
 }
 
-fn failed_rows(silver: &Table) -> i64 {
-    let count = |merge: Snapshot| merge.summary.get(ROWS_FAILED)?.parse::<i64>().ok();
-    silver.ancestors().filter_map(count).sum()
-}
-
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
     let through: Option<Position> = match silver {
         Some(silver) => silver.position(crate::silver::MERGED)?,
@@ -168,9 +162,7 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
         let micros = all.iter().map(|s| value(s).map(|s| s.at.timestamp_micros()));
         Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
     };
-    let total = |snapshot: &Option<Snapshot>| {
-        snapshot.as_ref()?.summary.get("total-records")?.parse::<i64>().ok()
-    };
+    let total = |snapshot: &Option<Snapshot>| Some(snapshot.as_ref()?.rows()? as i64);
     let names = StringArray::from_iter_values(all.iter().map(|s| &s.pipeline));
     let gold = all.iter().map(|s| s.gold_up_to_date).collect::<BooleanArray>();
     Ok(RecordBatch::try_from_iter_with_nullable([

@@ -6,7 +6,7 @@
 
 use super::position::Position;
 use super::table::{Properties, view};
-use super::{LakeError, SequenceNumber, SnapshotId, Table};
+use super::{LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
 
 /// The format of the properties that this program writes, and the newest that it reads. 2: a batch names one ledger
 /// file, not a list of them.
@@ -17,6 +17,9 @@ pub const FORMAT: &str = "silversmith.format-version";
 pub const PIPELINE: &str = "silversmith.pipeline";
 /// A hash of the configuration that a table was computed under.
 pub const CONFIGURATION: &str = "silversmith.configuration-hash";
+
+/// The rows that a table has after a commit, those that position deletes delete not counted. Of the snapshot alone.
+pub const LIVE_ROWS: &str = "silversmith.live-rows";
 
 /// The properties that every commit of silversmith starts with.
 pub fn of_pipeline(pipeline: &str) -> Properties {
@@ -36,6 +39,16 @@ pub fn set_position(properties: &mut Properties, prefix: &str, position: &Positi
 /// Whether there is a position under a prefix.
 pub fn has_position(properties: &Properties, prefix: &str) -> bool {
     properties.contains_key(&format!("{prefix}-snapshot-id"))
+}
+
+impl Snapshot {
+    /// The rows that the table has, where the summary says so. `total-records` counts those that delete files delete,
+    /// too; and of the positions in shared delete files, some are of data files that are gone.
+    pub fn rows(&self) -> Option<u64> {
+        let number = |key: &str| self.summary.get(key)?.parse::<u64>().ok();
+        let has_no_deletes = || number("total-delete-files") == Some(0);
+        number(LIVE_ROWS).or_else(|| number("total-records").filter(|_| has_no_deletes()))
+    }
 }
 
 impl Table {

@@ -42,8 +42,6 @@ use crate::lake::{Properties, Table, TableSchema, Uncommitted};
 /// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys,
 /// misfits, failed.
 pub const ROWS: &str = "silversmith.rows";
-/// The snapshot property that counts the rows on which the SQL failed.
-pub const ROWS_FAILED: &str = "silversmith.rows-failed";
 
 /// A merge to be done.
 #[derive(Debug, Clone)]
@@ -115,6 +113,9 @@ pub struct Counts {
     pub misfits: u64,
     /// Rows on which `select` or `delete_when` fails, which are not merged.
     pub failed: u64,
+    /// Rows of the target that went: those of a key that is there twice, both. So many fewer it has, beside those
+    /// inserted and updated.
+    pub gone: u64,
 }
 
 impl Counts {
@@ -129,6 +130,7 @@ impl Counts {
         self.null_keys += other.null_keys;
         self.misfits += other.misfits;
         self.failed += other.failed;
+        self.gone += other.gone;
     }
 
     /// As snapshot properties.
@@ -151,8 +153,9 @@ impl Counts {
 ///
 /// # Contract
 /// - The result is a function of the target state, the *set* of rows in the files, and the settings.
-/// - On success every file of the result is written and complete, and no table has changed. A target or a table
-///   of deleted keys that was missing was created, empty.
+/// - On success every file of the result is written and complete, and no table has changed, but for two things. A
+///   target or a table of deleted keys that was missing was created, empty. A target whose partitioning is not that
+///   of the rules has it now, without a snapshot.
 /// - On failure what was written is deleted.
 /// - It may be repeated. A result that is dropped deletes its files.
 #[async_trait]

@@ -171,7 +171,7 @@ impl<'a> Gathering<'a> {
             Some(spilled) => spilled.await?,
         };
         let written = blocking(self.rules, move || {
-            runs.add(&newest)?;
+            runs.add(newest)?;
             Ok(runs)
         });
         // The first one takes all of the memory; beside a later one the next is gathered.

@@ -1,5 +1,6 @@
 //! The decisions of a merge: rows found in the target → rows to insert, replace, delete. Pure.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Counts;
@@ -17,6 +18,17 @@ pub(super) enum Verdict {
     Same,
     /// It, or a stored delete, is newer.
     Late,
+}
+
+impl From<Ordering> for Verdict {
+    /// Of how the order of the target's row compares with that of the winner.
+    fn from(of_target: Ordering) -> Self {
+        match of_target {
+            Ordering::Less => Self::Replace,
+            Ordering::Equal => Self::Same,
+            Ordering::Greater => Self::Late,
+        }
+    }
 }
 
 /// Where a row of the target is.
@@ -98,6 +110,7 @@ pub(super) fn plan<'a>(
     let gone = hits.iter().filter(|hit| replaced.contains(&*hit.key)).map(|hit| hit.at);
     plan.gone = gone.collect();
     plan.gone.sort_unstable();
+    counts.gone += plan.gone.len() as u64;
     plan
 }
 
@@ -157,7 +170,7 @@ mod tests {
         let of = |key: usize| newest.get(&keys[key]).unwrap().order.clone();
         assert_eq!(orders(&plan.written), [of(0), of(3)]);
         assert_eq!(orders(&plan.deletes), [of(1)]);
-        let counted = (counts.updated, counts.deleted, counts.late, counts.inserted);
-        assert_eq!(counted, (1, 1, 1, 1));
+        let counted = (counts.updated, counts.deleted, counts.late, counts.inserted, counts.gone);
+        assert_eq!(counted, (1, 1, 1, 1, 3));
     }
 }

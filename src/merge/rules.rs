@@ -1,6 +1,10 @@
 //! The rules of a merge: keys, order, and which rows it takes from the source.
 
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
 use super::MergeError;
+use super::order::Encoder;
 use crate::lake::{PartitionField, Table, TableName};
 use crate::sql::select::Rowwise;
 
@@ -69,6 +73,11 @@ impl MergeRules {
                 ),
             }),
         }
+    }
+
+    /// What encodes key and order of batches with this schema.
+    pub(super) fn encoders(&self, schema: &SchemaRef) -> Result<(Encoder, Encoder), ArrowError> {
+        Ok((Encoder::new(schema, &self.keys)?, Encoder::new(schema, &self.order)?))
     }
 
     /// The columns that the target keeps, whatever `select` says.

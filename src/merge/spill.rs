@@ -1,8 +1,9 @@
 //! Rows that do not fit into memory, on disk: runs sorted by key, and the parts that they are merged into again.
 //!
 //! A run has each of its keys once. Merged, the runs give the newest row of each key in the order of the keys: a part
-//! at a time, each a range of keys with all rows of it. Every row is written once and read once, until there are many
-//! runs: then these become one. The files have no names: they go with the process, however it ends.
+//! at a time, each a range of keys with all rows of it. Where there are many runs, eight of a level become one of the
+//! next: a row is written once for each level, of which there are few however large the source is. The files have no
+//! names: they go with the process, however it ends.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
@@ -18,50 +19,62 @@ use arrow::row::Rows;
 use super::newest::{Newest, Reduction};
 use super::order::Encoder;
 
-/// Runs that are merged at a time: each has a batch in memory.
-const MOST_RUNS: usize = 32;
+/// Runs of a level that become one of the next. At most one fewer of each level stay, each with a batch in memory.
+const MERGED: usize = 8;
 /// Bytes of a batch of a run, about.
 const BATCH_BYTES: usize = 128 * 1024;
 
 /// Sorted runs on disk.
 pub(super) struct Runs {
     reduction: Reduction,
-    files: Vec<File>,
+    /// Each with its level, the highest first.
+    runs: Vec<(u32, File)>,
     /// Bytes that a part may take while runs are made one.
     part: usize,
 }
 
 impl Runs {
     pub(super) fn new(reduction: &Reduction, part: usize) -> Self {
-        Self { reduction: reduction.clone(), files: vec![], part }
+        Self { reduction: reduction.clone(), runs: vec![], part }
     }
 
     /// Adds the rows of one reduction, as a run.
-    pub(super) fn add(&mut self, newest: &Newest) -> Result<(), ArrowError> {
-        if self.files.len() == MOST_RUNS {
-            self.make_one()?;
-        }
+    pub(super) fn add(&mut self, newest: Newest) -> Result<(), ArrowError> {
         let mut run = RunWriter::new(&self.reduction)?;
-        run.write(newest)?;
-        self.files.push(run.finish()?);
+        run.write(&newest)?;
+        // Runs that are made one take its memory.
+        drop(newest);
+        self.runs.push((0, run.finish()?));
+        while let Some(level) = due(self.runs.iter().map(|(level, _)| *level)) {
+            self.make_one(level + 1)?;
+        }
         Ok(())
     }
 
-    fn make_one(&mut self) -> Result<(), ArrowError> {
-        let files = std::mem::take(&mut self.files);
+    /// Makes the last runs one of this level.
+    fn make_one(&mut self, level: u32) -> Result<(), ArrowError> {
+        let last = self.runs.split_off(self.runs.len().saturating_sub(MERGED));
+        let files = last.into_iter().map(|(_, file)| file);
         let mut merging = Merging::of(&self.reduction, files)?;
         let mut run = RunWriter::new(&self.reduction)?;
         while let Some(newest) = merging.next(self.part)? {
             run.write(&newest)?;
         }
-        self.files.push(run.finish()?);
+        self.runs.push((level, run.finish()?));
         Ok(())
     }
 
     /// Reads them back.
     pub(super) fn merged(self) -> Result<Merging, ArrowError> {
-        Merging::of(&self.reduction, self.files)
+        Merging::of(&self.reduction, self.runs.into_iter().map(|(_, file)| file))
     }
+}
+
+/// The level of the last runs, where they are to become one.
+fn due(levels: impl DoubleEndedIterator<Item = u32>) -> Option<u32> {
+    let mut last = levels.rev().take(MERGED);
+    let level = last.next()?;
+    (last.filter(|other| *other == level).count() == MERGED - 1).then_some(level)
 }
 
 /// A run being written.
@@ -98,8 +111,8 @@ pub(super) struct Merging {
 }
 
 impl Merging {
-    fn of(reduction: &Reduction, files: Vec<File>) -> Result<Self, ArrowError> {
-        let mut cursors = Vec::with_capacity(files.len());
+    fn of(reduction: &Reduction, files: impl Iterator<Item = File>) -> Result<Self, ArrowError> {
+        let mut cursors = Vec::new();
         for file in files {
             cursors.extend(Cursor::open(reduction, file)?);
         }
@@ -184,5 +197,30 @@ impl Cursor {
             (self.batch, self.at) = (batch, 0);
         }
         Ok(Some(rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many runs come: few stay, and a row is written once for each level.
+    #[test]
+    fn runs_stay_few_and_a_row_is_written_few_times() {
+        const RUNS: u64 = 5_000;
+        // Each with the runs that are in it.
+        let (mut runs, mut written): (Vec<(u32, u64)>, u64) = (vec![], 0);
+        for _ in 0..RUNS {
+            runs.push((0, 1));
+            written += 1;
+            while let Some(level) = due(runs.iter().map(|(level, _)| *level)) {
+                let size: u64 = runs.drain(runs.len() - MERGED..).map(|(_, size)| size).sum();
+                runs.push((level + 1, size));
+                written += size;
+            }
+            assert!(runs.len() <= 5 * (MERGED - 1), "{runs:?}");
+        }
+        assert_eq!(runs.iter().map(|(_, size)| size).sum::<u64>(), RUNS);
+        assert!(written <= 5 * RUNS, "{written}");
     }
 }

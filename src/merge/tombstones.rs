@@ -9,7 +9,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
 use super::newest::{Newest, Winner};
-use super::order::Encoder;
 use super::output::{WRITE_ROWS, arrow_error};
 use super::plan::Key;
 use super::{MergeError, MergeRules, MergeTask, Tombstones};
@@ -95,8 +94,7 @@ pub(super) async fn buried(
     let files = lake.files_of(&deletes.table, None, bounds).await?;
     let schema = deletes.schema.arrow();
     let arrow = |e| arrow_error(rules, e);
-    let keys = Encoder::new(schema, &rules.keys).map_err(arrow)?;
-    let order = Encoder::new(schema, &rules.order).map_err(arrow)?;
+    let (keys, order) = rules.encoders(schema).map_err(arrow)?;
     let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
     let mut buried = BTreeSet::new();
     let mut rows = lake.read_files(&deletes.table, &deletes.schema, files, &columns, threads);

@@ -11,8 +11,10 @@ use crate::lake::{
 use crate::merge::{Counts, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
-/// The rows that were not merged since silver was built: a table property.
+/// Rows that were not merged since silver was built, as a cell of their key or order does not fit: a table property.
 const MISFITS: &str = "silversmith.misfits";
+/// Rows that were not merged since silver was built, as the SQL failed on them: a table property.
+const FAILED: &str = "silversmith.failed";
 
 /// What happened to the deleted keys of a merge.
 enum Remembered {
@@ -98,7 +100,7 @@ impl Silver {
         }
     }
 
-    /// Of the table, whether it is rebuilt: its count of misfits begins anew then.
+    /// Of the table, whether it is rebuilt: what it counts begins anew then.
     fn properties(
         &self,
         counts: &Counts,
@@ -109,10 +111,17 @@ impl Silver {
         properties::set_position(&mut table, MERGED, end);
         let mut summary = table.clone();
         summary.extend(counts.properties());
-        let before = misfits(target);
-        let misfits = before.filter(|_| !rebuild).unwrap_or_default() + counts.misfits;
-        if before.is_some() || misfits > 0 {
-            table.insert(MISFITS.to_owned(), misfits.to_string());
+        let before = target.current().filter(|_| !rebuild);
+        if let Some(before) = before.map_or(Some(0), |snapshot| snapshot.rows()) {
+            let rows = (before + counts.inserted + counts.updated).saturating_sub(counts.gone);
+            summary.insert(properties::LIVE_ROWS.to_owned(), rows.to_string());
+        }
+        for (name, more) in [(MISFITS, counts.misfits), (FAILED, counts.failed)] {
+            let before = counted(target, name);
+            let count = before.filter(|_| !rebuild).unwrap_or_default() + more;
+            if before.is_some() || count > 0 {
+                table.insert(name.to_owned(), count.to_string());
+            }
         }
         CommitProperties { layer: Layer::Silver, summary, table }
     }
@@ -154,5 +163,15 @@ async fn discard(add: Uncommitted, deletes: DeleteFiles) {
 /// The rows of bronze that were not merged into this silver table, because a cell of their key or order was
 /// rescued; none where no merge has counted them.
 pub fn misfits(silver: &Table) -> Option<u64> {
-    silver.property(MISFITS)?.parse().ok()
+    counted(silver, MISFITS)
+}
+
+/// The rows of bronze that were not merged into this silver table, because its SQL failed on them; none where no merge
+/// has counted them.
+pub fn failed(silver: &Table) -> Option<u64> {
+    counted(silver, FAILED)
+}
+
+fn counted(silver: &Table, name: &str) -> Option<u64> {
+    silver.property(name)?.parse().ok()
 }

@@ -26,7 +26,7 @@ use crate::merge::{Counts, MergeEngine, MergeTask};
 use range::Range;
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
-pub use commit::misfits;
+pub use commit::{failed, misfits};
 pub use error::SilverError;
 pub use settings::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 

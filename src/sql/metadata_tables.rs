@@ -40,7 +40,8 @@ pub(super) fn history(table: &Table) -> Rows {
     ])
 }
 
-/// Snapshots as rows: id, time, operation, rows added and removed, and silversmith's properties.
+/// Snapshots as rows: id, time, operation, rows added and removed, live rows where they are known, and silversmith's
+/// properties.
 pub fn snapshots(all: &[Snapshot]) -> Rows {
     let number = |snapshot: &Snapshot, key: &str| -> Option<i64> {
         Some(snapshot.summary.get(key).and_then(|v| v.parse().ok()).unwrap_or(0))
@@ -48,6 +49,7 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
     let numbers = |key: &str| -> ArrayRef {
         Arc::new(all.iter().map(|s| number(s, key)).collect::<Int64Array>())
     };
+    let rows = all.iter().map(|s| s.rows().map(|rows| rows as i64));
     let own = all.iter().map(|s| {
         let own: serde_json::Map<_, _> = s
             .summary
@@ -75,7 +77,7 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
         ),
         ("added_rows", numbers("added-records")),
         ("removed_rows", numbers("deleted-records")),
-        ("total_rows", numbers("total-records")),
+        ("total_rows", Arc::new(rows.collect::<Int64Array>())),
         ("marks", Arc::new(StringArray::from_iter_values(own))),
     ])
 }

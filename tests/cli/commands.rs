@@ -61,6 +61,36 @@ fn looking_at_a_lake() {
     });
 }
 
+/// Rows that delete files delete are not counted, also where one is for several data files.
+#[test]
+fn rows_are_live_rows_with_merge_on_read() {
+    let order = "order_by = [\"updated\"]\n";
+    let on_read = "mode = \"merge-on-read\"\npartition_by = [\"truncate(10, id)\"]\n";
+    let config = Folder::config("settle = \"0s\"", "").replace(order, &format!("{order}{on_read}"));
+    let folder = Folder::new(&config);
+    // Two files in each of twenty partitions, and a row of each of the forty.
+    let even = (0..200).filter(|id| id % 2 == 0).collect::<Vec<_>>();
+    let odd = (0..200).filter(|id| id % 2 == 1).collect();
+    let changed = (0..200).filter(|id| id % 10 < 2).collect();
+    for (day, ids) in [(1, even), (2, odd), (3, changed)] {
+        let rows = ids.iter().map(|id| format!("{id},x,2026-01-0{day}T10:00:00Z\n"));
+        let text = format!("id,name,updated\n{}", rows.collect::<String>());
+        folder.write(&format!("raw/{day}.csv"), &text);
+        folder.run(&["run", "--until-idle"]);
+    }
+    let files = folder.path().join("lake/warehouse/silver/orders/data");
+    let deletes = std::fs::read_dir(files).unwrap().filter(|file| {
+        file.as_ref().unwrap().file_name().to_string_lossy().ends_with("-deletes.parquet")
+    });
+    assert_eq!(deletes.count(), 20);
+    let last = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(folder.stdout(args).lines().last().unwrap()).unwrap()
+    };
+    assert_eq!(last(&["status", "--format", "json"])["silver_rows"], 200);
+    let merged = last(&["history", "silver.orders", "--format", "json"]);
+    assert_eq!((&merged["added_rows"], &merged["total_rows"]), (&40.into(), &200.into()));
+}
+
 #[test]
 fn the_one_shot_steps() {
     let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));

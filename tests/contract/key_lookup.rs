@@ -278,6 +278,26 @@ async fn two_processes_do_not_share_an_index() {
     assert_eq!(ground.silver().await.len(), 19);
 }
 
+/// What cannot be written once is scanned; the index has the rest still, and goes on when the disk does.
+#[tokio::test]
+async fn a_disk_that_fails_once_costs_no_index() {
+    let ground = Ground::new(INDEXED);
+    for round in 1..4 {
+        ground.merge(&[&[row(round, round, "a", 1)]]).await;
+    }
+    assert_eq!(runs(&ground), 2);
+    let folder = fs::read_dir(ground.state.path()).unwrap().next().unwrap().unwrap().path();
+    // A folder has the name of the next run.
+    fs::create_dir(folder.join("3.run")).unwrap();
+    let counts = ground.merge(&[&[row(4, 1, "b", 2)]]).await;
+    assert_eq!((counts.updated, counts.inserted), (1, 0));
+    fs::remove_dir(folder.join("3.run")).unwrap();
+    let counts = ground.merge(&[&[row(5, 2, "b", 2)]]).await;
+    assert_eq!((counts.updated, counts.inserted), (1, 0));
+    assert_eq!(runs(&ground), 3, "one for each time that files came");
+    assert_eq!(ground.silver().await, ["1|b|2", "2|b|2", "3|a|1"]);
+}
+
 /// A folder that cannot be made: a file has its name.
 #[tokio::test]
 async fn without_a_disk_keys_are_scanned() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::array::Int64Array;
 use async_trait::async_trait;
 use silversmith::announce::{BusError, EventBus, MemoryBus, Notice, NoticeKind, Refused};
 use silversmith::pipeline::Wired;
@@ -122,6 +123,28 @@ async fn every_commit_is_announced_once_as_documented() {
         (&published[0].detail["objects"], &published[0].detail["rows"]),
         (&1.into(), &2.into())
     );
+}
+
+/// Another program's delete files: how many rows are left is not known, and not announced.
+#[tokio::test]
+async fn a_total_that_is_not_known_is_not_announced() {
+    let world = World::new(ORDERS);
+    let bus = Arc::new(MemoryBus::new());
+    let wired = announcing(&world, &bus);
+    world.put("1.csv", "id,updated\n1,2026-01-01\n2,2026-01-01\n", 1);
+    steps(&wired).await;
+    let ids = Arc::new(Int64Array::from(vec![1]));
+    world.delete_equal("silver.orders", &[("id", ids)]).await;
+    world.put("2.csv", "id,updated\n3,2026-01-02\n", 2);
+    steps(&wired).await;
+    let published = bus.published();
+    let of = |notice: &&Notice| notice.kind == NoticeKind::SilverMerged;
+    let merged: Vec<&Notice> = published.iter().filter(of).collect();
+    merged.iter().for_each(|notice| assert_documented("silver.merged", &notice.detail));
+    let rows: Vec<_> = merged.iter().map(|notice| &notice.detail["rows"]).collect();
+    let first = serde_json::json!({"inserted": 2, "updated": 0, "deleted": 0, "total": 2});
+    let second = serde_json::json!({"inserted": 1, "updated": 0, "deleted": 0});
+    assert_eq!(rows, [&first, &second]);
 }
 
 #[tokio::test]

@@ -102,6 +102,20 @@ async fn the_deletes_of_a_file_go_when_it_is_written_again() {
     }
 }
 
+/// How many rows another engine's delete files delete, the table does not say. A rebuild counts anew.
+#[tokio::test]
+async fn live_rows_are_unknown_after_deletes_of_another_engine() {
+    for way in WAYS {
+        let world = silver().await;
+        delete(&world, way, 2, 1).await;
+        world.ingest("3.csv", "id,name,updated\n5,e,1\n", 2).await;
+        world.silver().await;
+        world.pipeline().silver.as_ref().unwrap().rebuild().await.unwrap();
+        let sql = "SELECT total_rows FROM silver.customers.snapshots ORDER BY sequence_number";
+        assert_eq!(world.sql(sql).await, ["3", "4", "null", "null", "5"], "{way}");
+    }
+}
+
 /// Rows, each with its position in the file: deleted ones count, in whatever batch they are read.
 #[tokio::test]
 async fn positions_are_those_of_the_file() {

@@ -48,8 +48,14 @@ async fn summary(world: &World, key: &str) -> Option<String> {
     world.table(TABLE).await.current().unwrap().summary.get(key).cloned()
 }
 
-/// The totals are those of the manifests.
+/// The totals are those of the manifests, and the live rows are those that a query returns.
 async fn totals_are_right(world: &World) {
+    let live = world.table(TABLE).await.current().unwrap().rows();
+    let counted = world.sql("SELECT count(*) FROM silver.customers").await;
+    assert_eq!(live.map(|rows| rows.to_string()), counted.first().cloned());
+    let newest = "SELECT total_rows FROM silver.customers.snapshots ORDER BY sequence_number DESC";
+    assert_eq!(world.sql(&format!("{newest} LIMIT 1")).await, counted);
+
     let (files, deletes) = (data_files(world).await, deletes(world).await);
     let rows: u64 = deletes.iter().map(|deletes| deletes.rows).sum();
     for (key, expected) in [
@@ -141,19 +147,33 @@ async fn a_file_that_loses_most_of_its_rows_is_written_again_or_goes() {
     totals_are_right(&world).await;
 }
 
+const FILES: u32 = 40;
+
+/// Forty files of a hundred rows: the keys of one begin with a hundred times its index. With their paths.
+async fn forty_files() -> (World, Vec<String>) {
+    let (world, mut files) = (World::new(&pipeline()), Vec::new());
+    for number in 0..FILES {
+        merge(&world, number, &csv((number * 100)..(number * 100 + 100), "a", 1)).await;
+        let mut now = data_files(&world).await;
+        now.retain(|file| !files.contains(file));
+        assert_eq!(now.len(), 1);
+        files.extend(now);
+    }
+    (world, files)
+}
+
+/// A key of each file.
+fn one_of_each(offset: u32) -> impl Iterator<Item = u32> {
+    (0..FILES).map(move |file| file * 100 + offset)
+}
+
 /// Beyond a few data files one delete file is for all of them; many merges leave few.
 #[tokio::test]
 async fn a_merge_that_touches_many_files_writes_one_delete_file() {
-    const FILES: u32 = 40;
-    let world = World::new(&pipeline());
-    for number in 0..FILES {
-        merge(&world, number, &csv((number * 100)..(number * 100 + 100), "a", 1)).await;
-    }
-    assert_eq!(data_files(&world).await.len(), FILES as usize);
+    let (world, _) = forty_files().await;
     let mut most = 0;
     for round in 0..12 {
-        let ids = (0..FILES).map(|file| file * 100 + round);
-        merge(&world, FILES + round, &csv(ids, "b", 2)).await;
+        merge(&world, FILES + round, &csv(one_of_each(round), "b", 2)).await;
         let stored = deletes(&world).await;
         assert!(stored.iter().all(|deletes| deletes.only.is_none()), "{stored:?}");
         assert_eq!(stored.iter().map(|d| d.rows).sum::<u64>(), u64::from(FILES * (round + 1)));
@@ -167,11 +187,84 @@ async fn a_merge_that_touches_many_files_writes_one_delete_file() {
 
     // What they say of a file that is gone is dropped when they are folded.
     merge(&world, 98, &csv(0..100, "c", 3)).await;
-    let ids = (0..FILES).map(|file| file * 100 + 50);
-    merge(&world, 99, &csv(ids, "d", 4)).await;
+    merge(&world, 99, &csv(one_of_each(50), "d", 4)).await;
     let sql = "SELECT count(*), count(DISTINCT id) FROM silver.customers";
     assert_eq!(world.sql(sql).await, ["4000|4000"]);
     totals_are_right(&world).await;
+}
+
+const BY_NAME: &str =
+    "SELECT name, count(*), count(DISTINCT id) FROM silver.customers GROUP BY 1 ORDER BY 1";
+
+/// What shared delete files say of a data file counts, too.
+#[tokio::test]
+async fn files_that_lose_most_of_their_rows_by_shared_deletes_are_written_again() {
+    let (world, files) = forty_files().await;
+    let mut most = 0;
+    for round in 0..60 {
+        merge(&world, FILES + round, &csv(one_of_each(round), "b", 2)).await;
+        most = most.max(deletes(&world).await.len());
+        totals_are_right(&world).await;
+    }
+    assert!(most <= 4, "{most} delete files");
+    let live = data_files(&world).await;
+    let left: Vec<_> = files.iter().filter(|file| live.contains(*file)).collect();
+    assert!(left.is_empty(), "of each 40 rows of 100 are left: {left:?}");
+    assert_eq!(world.sql(BY_NAME).await, ["a|1600|1600", "b|2400|2400"]);
+}
+
+/// A merge writes one file again and names rows of many, and the delete file that it folds names rows of that one.
+#[tokio::test]
+async fn deletes_of_a_file_that_is_written_again_are_not_written() {
+    let (world, files) = forty_files().await;
+    merge(&world, 100, &csv(one_of_each(0), "b", 2)).await;
+    assert_eq!(deletes(&world).await.len(), 1);
+    merge(&world, 101, &csv((1..61).chain(one_of_each(1).skip(1)), "c", 3)).await;
+    assert!(!data_files(&world).await.contains(&files[0]), "39 of 100 rows are left");
+    let rows: Vec<u64> = deletes(&world).await.iter().map(|deletes| deletes.rows).collect();
+    assert_eq!(rows, [78], "two of each of the other files");
+    totals_are_right(&world).await;
+    assert_eq!(world.sql(BY_NAME).await, ["a|3861|3861", "b|40|40", "c|99|99"]);
+}
+
+#[tokio::test]
+async fn deletes_of_a_file_alone_and_shared_ones_count_together() {
+    let (world, files) = forty_files().await;
+    let own = |all: Vec<PositionDeletes>| {
+        let of_first = |deletes: &PositionDeletes| deletes.only.as_deref() == Some(&*files[0]);
+        all.into_iter().filter(of_first).map(|deletes| deletes.rows).collect::<Vec<_>>()
+    };
+    merge(&world, 100, &csv(1..=30, "b", 2)).await;
+    merge(&world, 101, &csv(one_of_each(0), "c", 3)).await;
+    assert!(data_files(&world).await.contains(&files[0]), "69 of 100 rows are left");
+    assert_eq!((own(deletes(&world).await), deletes(&world).await.len()), (vec![30], 2));
+    totals_are_right(&world).await;
+
+    merge(&world, 102, &csv((31..=50).chain(one_of_each(60)), "d", 4)).await;
+    assert!(!data_files(&world).await.contains(&files[0]), "48 of 100 rows are left");
+    assert_eq!((own(deletes(&world).await), deletes(&world).await.len()), (vec![], 1));
+    totals_are_right(&world).await;
+    let rows = ["a|3870|3870", "b|30|30", "c|40|40", "d|60|60"];
+    assert_eq!(world.sql(BY_NAME).await, rows);
+}
+
+/// Where each partition has one of the data files, a delete file is for that one, and the next is folded with it.
+#[tokio::test]
+async fn deletes_of_the_only_file_of_a_partition_are_folded() {
+    let partitions = "partition_by = [\"truncate(100, id)\"]\n";
+    let world = World::new(&format!("{}{partitions}", pipeline()));
+    merge(&world, 0, &csv(0..(FILES * 100), "a", 1)).await;
+    let first = data_files(&world).await;
+    assert_eq!(first.len(), FILES as usize);
+    for round in 1..=3 {
+        merge(&world, round, &csv(one_of_each(round), "b", 2)).await;
+        let stored = deletes(&world).await;
+        let of: BTreeSet<_> = stored.iter().filter_map(|deletes| deletes.only.clone()).collect();
+        assert_eq!((stored.len(), &of), (FILES as usize, &first));
+        assert!(stored.iter().all(|deletes| deletes.rows == u64::from(round)));
+        totals_are_right(&world).await;
+    }
+    assert_eq!(world.sql(BY_NAME).await, ["a|3880|3880", "b|120|120"]);
 }
 
 /// Each merge in another mode than the one before.

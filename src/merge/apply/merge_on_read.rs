@@ -2,8 +2,10 @@
 //!
 //! What readers have to apply stays small. A merge that touches few data files writes a delete file for each, and
 //! folds the one that the data file has into it. A merge that touches many writes one for each partition, and folds
-//! the smaller ones of the partition into it. A data file that has lost most of its rows is written again.
+//! the smaller ones of the partition into it. A data file that has lost most of its rows is written again. What a
+//! shared delete file says of it counts when that is folded: one that is too large for it stays, and does not count.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Applied, copy_on_write};
@@ -22,6 +24,9 @@ const KEPT: u64 = 2;
 /// Positions that are folded at most: they are in memory together (I7).
 const MOST_FOLDED: u64 = 1024 * 1024;
 
+/// Rows that go, by the path of their data file: those that one delete file names.
+type Group = BTreeMap<String, DeletedRows>;
+
 /// Names the rows that go; the writer of the new rows is closed.
 pub(super) async fn delete(
     lake: &Lake,
@@ -33,29 +38,68 @@ pub(super) async fn delete(
     let table = &target.table;
     let has_deletes = gone.iter().any(|gone| gone.file.has_deletes());
     let stored = if has_deletes { lake.position_deletes(table).await? } else { vec![] };
-    let (named, rewritten): (Vec<DeletedRows>, Vec<DeletedRows>) =
-        gone.into_iter().partition(|gone| {
-            let own: u64 = own(&stored, &gone.file).map(|deletes| deletes.rows).sum();
-            keeps_enough(gone.file.rows(), own + gone.positions.len())
-        });
-    let (add, mut remove) = copy_on_write::rewrite(lake, target, rewritten, new, threads).await?;
-    let (files, folded) = if named.len() <= FEW {
-        file_scoped(lake, table, &stored, named).await?
-    } else {
-        partition_scoped(lake, table, &stored, named).await?
+    let groups = groups(gone);
+    let shares = groups.iter().any(|group| group.len() > 1);
+    let all = match shares && stored.iter().any(|deletes| deletes.only.is_none()) {
+        true => lake.files_of(table, None, &[]).await?,
+        false => vec![],
     };
-    remove.extend(folded);
-    let mut deletes = DeleteFiles::nothing(lake);
-    for rows in files {
-        deletes.extend(lake.write_position_deletes(table, rows).await?);
+    let live = all.iter().map(|file| (file.path(), file)).collect();
+    let (mut lost, mut folded, mut deletes) = (vec![], vec![], DeleteFiles::nothing(lake));
+    for mut group in groups {
+        let is_one_file = group.len() == 1;
+        for old in to_fold(&stored, &group) {
+            fold(lake, table, old, &live, &mut group).await?;
+            folded.push(old.path.clone());
+        }
+        // Those of a data file alone are folded where it is the only one of its group.
+        let apart = |of: &DeletedRows| match is_one_file {
+            true => 0,
+            false => own(&stored, &of.file).map(|deletes| deletes.rows).sum::<u64>(),
+        };
+        let (named, rest): (Vec<_>, Vec<_>) = group
+            .into_values()
+            .partition(|of| keeps_enough(of.file.rows(), of.positions.len() + apart(of)));
+        lost.extend(rest);
+        deletes.extend(lake.write_position_deletes(table, named).await?);
     }
+    let (add, mut remove) = copy_on_write::rewrite(lake, target, lost, new, threads).await?;
+    remove.extend(folded);
     Ok(Applied { add, deletes, remove })
+}
+
+/// A group for each data file where these are few, otherwise one for each partition.
+fn groups(gone: Vec<DeletedRows>) -> Vec<Group> {
+    let few = gone.len() <= FEW;
+    let mut groups: Vec<Group> = Vec::new();
+    for of_file in gone {
+        let is_beside = |group: &&mut Group| {
+            let first = group.values().next();
+            !few && first.is_some_and(|first| first.file.is_beside(&of_file.file))
+        };
+        let path = of_file.file.path().to_owned();
+        match groups.iter_mut().find(is_beside) {
+            Some(group) => drop(group.insert(path, of_file)),
+            None => groups.push(Group::from([(path, of_file)])),
+        }
+    }
+    groups
+}
+
+/// The stored delete files that are folded into that of a group.
+fn to_fold<'a>(stored: &'a [PositionDeletes], group: &Group) -> Vec<&'a PositionDeletes> {
+    let Some(first) = group.values().next() else { return vec![] };
+    if group.len() == 1 {
+        return own(stored, &first.file).collect();
+    }
+    let shared = stored.iter().filter(|d| d.only.is_none() && d.is_beside(&first.file));
+    smaller(shared.collect(), group.values().map(|of_file| of_file.positions.len()).sum())
 }
 
 /// The delete files for this data file alone.
 fn own<'a>(
     stored: &'a [PositionDeletes],
-    file: &'a FileTask,
+    file: &FileTask,
 ) -> impl Iterator<Item = &'a PositionDeletes> {
     let is_own = |deletes: &&PositionDeletes| deletes.only.as_deref() == Some(file.path());
     stored.iter().filter(is_own).filter(|deletes| deletes.applies_to(file))
@@ -66,79 +110,28 @@ fn keeps_enough(rows: Option<u64>, deleted: u64) -> bool {
     rows.is_none_or(|rows| rows.saturating_sub(deleted) >= rows.div_ceil(KEPT))
 }
 
-/// A delete file for each data file, with what its present ones delete.
-async fn file_scoped(
-    lake: &Lake,
-    table: &Table,
-    stored: &[PositionDeletes],
-    rows: Vec<DeletedRows>,
-) -> Result<(Vec<Vec<DeletedRows>>, Vec<String>), MergeError> {
-    let (mut files, mut folded) = (Vec::new(), Vec::new());
-    for mut of_file in rows {
-        for deletes in own(stored, &of_file.file) {
-            let positions = lake.positions_in(table, deletes).await?;
-            of_file.positions.extend(positions.into_values().flatten());
-            folded.push(deletes.path.clone());
-        }
-        files.push(vec![of_file]);
-    }
-    Ok((files, folded))
-}
-
-/// A delete file for each partition, with what its smaller ones delete.
-async fn partition_scoped(
-    lake: &Lake,
-    table: &Table,
-    stored: &[PositionDeletes],
-    rows: Vec<DeletedRows>,
-) -> Result<(Vec<Vec<DeletedRows>>, Vec<String>), MergeError> {
-    let mut partitions: Vec<Vec<DeletedRows>> = Vec::new();
-    for of_file in rows {
-        let same = |rows: &&mut Vec<DeletedRows>| {
-            rows.first().is_some_and(|first| first.file.is_beside(&of_file.file))
-        };
-        match partitions.iter_mut().find(same) {
-            Some(rows) => rows.push(of_file),
-            None => partitions.push(vec![of_file]),
-        }
-    }
-    let live = match stored.iter().any(|deletes| deletes.only.is_none()) {
-        true => lake.files_of(table, None, &[]).await?,
-        false => vec![],
-    };
-    let live = live.iter().map(|file| (file.path(), file)).collect();
-    let (mut files, mut folded) = (Vec::new(), Vec::new());
-    for rows in partitions {
-        let new = rows.iter().map(|of_file| of_file.positions.len()).sum();
-        let Some(first) = rows.first().map(|of_file| of_file.file.clone()) else { continue };
-        let shared = stored.iter().filter(|d| d.only.is_none() && d.is_beside(&first));
-        let mut rows = rows.into_iter().map(|rows| (rows.file.path().to_owned(), rows)).collect();
-        for deletes in smaller(shared.collect(), new) {
-            fold(lake, table, deletes, &live, &mut rows).await?;
-            folded.push(deletes.path.clone());
-        }
-        files.push(rows.into_values().collect());
-    }
-    Ok((files, folded))
-}
-
 /// Adds what a delete file says about live data files.
 async fn fold(
     lake: &Lake,
     table: &Table,
     deletes: &PositionDeletes,
     live: &HashMap<&str, &FileTask>,
-    rows: &mut BTreeMap<String, DeletedRows>,
+    group: &mut Group,
 ) -> Result<(), MergeError> {
     for (path, positions) in lake.positions_in(table, deletes).await? {
-        if let Some(of_file) = rows.get_mut(&path) {
-            of_file.positions.extend(positions);
-            continue;
-        }
-        if let Some(file) = live.get(&*path).filter(|file| deletes.applies_to(file)) {
-            let positions = positions.into_iter().collect();
-            rows.insert(path, DeletedRows { file: (*file).clone(), positions });
-        }
+        let of_file = match group.entry(path) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match live.get(new.key().as_str()) {
+                Some(file) if deletes.applies_to(file) => {
+                    let (file, positions) = ((*file).clone(), Default::default());
+                    new.insert(DeletedRows { file, positions })
+                }
+                _ => continue,
+            },
+        };
+        // Another program may name positions that the file does not have: they do not count.
+        let rows = of_file.file.rows().unwrap_or(u64::MAX);
+        of_file.positions.extend(positions.into_iter().filter(|position| *position < rows));
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Lookup by reading: the key columns of the files that may hold a key are compared with the newest rows.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,18 +13,30 @@ use crate::merge::MergeError;
 use crate::merge::newest::Newest;
 use crate::merge::order::Encoder;
 use crate::merge::output::{arrow_error, divided, joined};
-use crate::merge::plan::{Hit, RowAt, Verdict};
+use crate::merge::plan::{Hit, RowAt};
 
 /// See the module.
 #[derive(Debug)]
 pub(in crate::merge) struct ScanLookup {
     lake: Lake,
-    threads: usize,
+    pub(super) threads: usize,
 }
 
 impl ScanLookup {
     pub(in crate::merge) fn new(lake: &Lake, threads: usize) -> Self {
         Self { lake: lake.clone(), threads }
+    }
+
+    /// The rows of all these files.
+    pub(super) async fn among(
+        &self,
+        target: &Target,
+        newest: &Arc<Newest>,
+        files: Vec<FileTask>,
+    ) -> Result<Found, MergeError> {
+        let all: Vec<usize> = (0..files.len()).collect();
+        let hits = self.hits_in(target, newest, &files, &all).await?;
+        Ok(Found { files, hits })
     }
 
     /// The rows of some files, which are indexes into `files`.
@@ -64,9 +75,7 @@ impl KeyLookup for ScanLookup {
         bounds: &[Bounds],
     ) -> Result<Found, MergeError> {
         let files = self.lake.files_of(&target.table, None, bounds).await?;
-        let all: Vec<usize> = (0..files.len()).collect();
-        let hits = self.hits_in(target, newest, &files, &all).await?;
-        Ok(Found { files, hits })
+        self.among(target, newest, files).await
     }
 }
 
@@ -84,15 +93,14 @@ impl Reader {
         let mut encoders: Option<(Encoder, Encoder)> = None;
         let mut hits = Vec::new();
         while let Some(rows) = rows.try_next().await? {
-            if encoders.is_none() {
-                let schema = rows.batch.schema();
-                let encoder = |columns: &[String]| {
-                    Encoder::new(&schema, columns).map_err(|e| arrow_error(rules, e))
-                };
-                encoders = Some((encoder(&rules.keys)?, encoder(&rules.order)?));
-            }
-            let Some((keys, order)) = &encoders else { continue };
-            self.compare(index, &rows, (keys, order), &mut hits)?;
+            let encoders = match &mut encoders {
+                Some(encoders) => encoders,
+                none => {
+                    let both = rules.encoders(&rows.batch.schema());
+                    none.insert(both.map_err(|e| arrow_error(rules, e))?)
+                }
+            };
+            self.compare(index, &rows, encoders, &mut hits)?;
         }
         Ok(hits)
     }
@@ -101,7 +109,7 @@ impl Reader {
         &self,
         file: usize,
         rows: &Rows,
-        (keys, order): (&Encoder, &Encoder),
+        (keys, order): &(Encoder, Encoder),
         hits: &mut Vec<Hit>,
     ) -> Result<(), MergeError> {
         let arrow = |e| arrow_error(&self.target.rules, e);
@@ -115,11 +123,7 @@ impl Reader {
                 orders = Some(order.encode(&rows.batch).map_err(arrow)?);
             }
             let Some(orders) = &orders else { continue };
-            let verdict = match orders.row(row).as_ref().cmp(&*winner.order) {
-                Ordering::Less => Verdict::Replace,
-                Ordering::Equal => Verdict::Same,
-                Ordering::Greater => Verdict::Late,
-            };
+            let verdict = orders.row(row).as_ref().cmp(&*winner.order).into();
             let at = RowAt { file, position: rows.positions.value(row) };
             hits.push(Hit { at, key: key.as_ref().into(), verdict });
         }

@@ -6,7 +6,8 @@ use super::error::IndexError;
 use super::folder::Index;
 use crate::merge::{MergeError, MergeRules};
 
-/// Does work with an index and returns it. A damaged index is forgotten: no one asks it again.
+/// Does work with an index and returns it. After an error it is closed, and opened again by the next look-up; a
+/// damaged one is forgotten: no one asks it again.
 pub(super) async fn with<T: Send + 'static>(
     mut index: Index,
     rules: &MergeRules,
@@ -15,7 +16,7 @@ pub(super) async fn with<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || match work(&mut index) {
         Ok(result) => Ok((index, result)),
         Err(error) => {
-            if matches!(error, IndexError::Damaged { .. } | IndexError::Disk { .. }) {
+            if error.is_lost() {
                 index.forget()?;
             }
             Err(error)

@@ -17,7 +17,7 @@ use crate::merge::lookup::Target;
 use crate::merge::newest::Newest;
 use crate::merge::order::Encoder;
 use crate::merge::output::arrow_error;
-use crate::merge::plan::{Hit, Key, RowAt, Verdict};
+use crate::merge::plan::{Hit, Key, RowAt};
 
 /// A row that has a key of the merge.
 #[derive(Debug)]
@@ -26,14 +26,6 @@ pub(super) struct Candidate {
     key: Key,
     /// How its order compares with the newest row's, where its entry says it.
     compared: Option<Ordering>,
-}
-
-fn verdict(of_target: Ordering) -> Verdict {
-    match of_target {
-        Ordering::Less => Verdict::Replace,
-        Ordering::Equal => Verdict::Same,
-        Ordering::Greater => Verdict::Late,
-    }
 }
 
 /// The rows with keys of the merge, in the files that are searched: indexes into their list, by number.
@@ -76,7 +68,7 @@ impl Decider<'_> {
         for candidate in self.live(found).await? {
             let Candidate { at, key, compared } = candidate;
             match compared {
-                Some(order) => hits.push(Hit { at, key, verdict: verdict(order) }),
+                Some(order) => hits.push(Hit { at, key, verdict: order.into() }),
                 None => open.entry(at.file).or_default().push(Candidate { at, key, compared }),
             }
         }
@@ -120,7 +112,7 @@ impl Decider<'_> {
                     continue;
                 };
                 let order = orders.row((at.position - first) as usize);
-                let verdict = verdict(order.as_ref().cmp(&*winner.order));
+                let verdict = order.as_ref().cmp(&*winner.order).into();
                 hits.push(Hit { at, key, verdict });
             }
             first = end;

@@ -48,6 +48,17 @@ pub enum IndexError {
     Merge(#[from] MergeError),
 }
 
+impl IndexError {
+    /// Whether what was written is gone or wrong. What a disk refuses may be there still.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Disk { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Rows { .. } | Self::Crowded { .. } | Self::Merge(_) => false,
+        }
+    }
+}
+
 impl From<LakeError> for IndexError {
     fn from(error: LakeError) -> Self {
         Self::Merge(error.into())

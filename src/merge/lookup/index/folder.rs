@@ -40,7 +40,7 @@ pub struct Index {
 impl Index {
     /// Opens the index of a table below `root`, or begins it; `None`: another process has it.
     ///
-    /// What is not the complete index of this definition is removed. So are the indexes of other tables below `root`
+    /// What is not the complete index of this definition is removed; where the disk fails, nothing is. So are the indexes of other tables below `root`
     /// that were not used for a week.
     pub fn open(
         root: &Path,
@@ -54,12 +54,13 @@ impl Index {
         let Some(lock) = locked(&folder)? else { return Ok(None) };
         let (header, runs) = match complete(&folder, definition) {
             Ok(complete) => complete,
-            Err(error) => {
+            Err(error) if error.is_lost() => {
                 tracing::debug!(folder = %folder.display(), %error, "the key index begins anew");
                 let header = Header::new(definition.clone(), secret);
                 header.write(&folder)?;
                 (header, vec![])
             }
+            Err(error) => return Err(error),
         };
         remove_others(&folder, &header)?;
         let hasher = Hasher::new(&header.secret);
@@ -121,18 +122,17 @@ impl Index {
         Sorter::new(&self.folder, expected, memory)
     }
 
-    /// Adds the rows of files, which are covered from now on. `snapshot` is the state that had them.
+    /// Adds the rows of files, which are covered from now on.
     pub fn learn(
         &mut self,
         entries: Sorter,
         files: &[Covered],
-        snapshot: Option<i64>,
         now: DateTime<Utc>,
     ) -> Result<(), IndexError> {
         let run = entries.finish(self.begin_run()?, files)?;
         self.runs.push(run);
-        self.header.snapshot = snapshot;
-        self.header.waiting.clear();
+        let covered: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.header.waiting.retain(|path| !covered.contains(path.as_str()));
         self.save()?;
         self.used(now);
         Ok(())
@@ -153,14 +153,23 @@ impl Index {
         Ok(())
     }
 
-    /// Which of these paths were left to a scan before; from now on all of them were.
-    pub fn wait_for(&mut self, paths: Vec<String>) -> Result<HashSet<String>, IndexError> {
-        let before = std::mem::replace(&mut self.header.waiting, paths);
-        if before != self.header.waiting {
+    /// Which of these paths were left to a scan before; from now on all of them were. Those of other look-ups are
+    /// remembered while they are `live`.
+    pub fn wait_for(
+        &mut self,
+        paths: Vec<String>,
+        live: &HashSet<String>,
+    ) -> Result<HashSet<String>, IndexError> {
+        let waiting = &mut self.header.waiting;
+        let before: HashSet<String> = waiting.iter().cloned().collect();
+        let (again, new): (HashSet<String>, HashSet<String>) =
+            paths.into_iter().partition(|path| before.contains(path));
+        waiting.retain(|path| live.contains(path));
+        if !new.is_empty() || waiting.len() < before.len() {
+            waiting.extend(new);
             self.header.write(&self.folder)?;
         }
-        let again = self.header.waiting.iter().filter(|path| before.contains(path));
-        Ok(again.cloned().collect())
+        Ok(again)
     }
 
     /// Whether runs are due to be merged, as far as is known without the live files: from their number, and from the

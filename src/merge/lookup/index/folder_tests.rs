@@ -27,7 +27,7 @@ fn learn(index: &mut Index, path: &str, keys: std::ops::Range<u32>) {
         keys.zip(0..).map(|(key, at)| Entry::new(&hash(key), &order, files[0].id, at)).collect();
     let mut sorter = index.sorter(rows, 1 << 20);
     sorter.push(&entries).unwrap();
-    index.learn(sorter, &files, Some(1), NOW).unwrap();
+    index.learn(sorter, &files, NOW).unwrap();
 }
 
 /// The files, by path, and positions of a key.
@@ -139,12 +139,63 @@ fn files_that_wait_are_remembered_until_they_are_learned() {
     let root = TempDir::new().unwrap();
     let mut index = open(&root).unwrap();
     let paths = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(index.wait_for(paths(&["a", "b"])).unwrap(), HashSet::new());
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
+    let live = set(&["a", "b", "c", "d"]);
+    assert_eq!(index.wait_for(paths(&["a", "b"]), &live).unwrap(), set(&[]));
     drop(index);
     let mut index = open(&root).unwrap();
-    assert_eq!(index.wait_for(paths(&["b", "c"])).unwrap(), HashSet::from(["b".to_owned()]));
+    assert_eq!(index.wait_for(paths(&["b", "c"]), &live).unwrap(), set(&["b"]));
     learn(&mut index, "b", 0..1);
-    assert_eq!(index.wait_for(paths(&["c"])).unwrap(), HashSet::new());
+    // A look-up of keys that only "d" may hold says nothing of the others.
+    assert_eq!(index.wait_for(paths(&["d"]), &live).unwrap(), set(&[]));
+    drop(index);
+    let mut index = open(&root).unwrap();
+    let all = paths(&["a", "b", "c", "d"]);
+    assert_eq!(index.wait_for(all.clone(), &live).unwrap(), set(&["a", "c", "d"]));
+    // A file that is gone is forgotten.
+    index.wait_for(vec![], &set(&["d"])).unwrap();
+    assert_eq!(index.header.waiting, ["d"]);
+}
+
+/// A disk that fails once has the index still when it works again.
+#[test]
+fn a_file_that_cannot_be_read_now_costs_no_index() {
+    let root = TempDir::new().unwrap();
+    let mut index = open(&root).unwrap();
+    learn(&mut index, "a", 0..10);
+    drop(index);
+    let (run, away) = (root.path().join("t/1.run"), root.path().join("away"));
+    fs::rename(&run, &away).unwrap();
+    // A folder cannot be read as a file, and is not missing.
+    fs::create_dir(&run).unwrap();
+    let error = Index::open(root.path(), &definition("t"), "other".to_owned(), NOW).unwrap_err();
+    assert!(matches!(error, IndexError::Disk { .. }), "{error}");
+    fs::remove_dir(&run).unwrap();
+    fs::rename(&away, &run).unwrap();
+    assert_eq!(found(&open(&root).unwrap(), 3), [("a".to_owned(), 3)]);
+}
+
+/// Whatever is wrong with what was written: the index begins anew, and is not refused for good.
+#[test]
+fn damage_is_no_failure_of_the_disk() {
+    for name in ["header", "1.run"] {
+        for harm in [&b""[..], b"\xff\xfe", &[7; 5_000]] {
+            let root = TempDir::new().unwrap();
+            let mut index = open(&root).unwrap();
+            learn(&mut index, "a", 0..10);
+            drop(index);
+            fs::write(root.path().join("t").join(name), harm).unwrap();
+            let index = open(&root).unwrap();
+            assert_eq!(index.covers("a", 1, 10), None, "{name}");
+        }
+    }
+    // Under the process that has it open.
+    let root = TempDir::new().unwrap();
+    let mut index = open(&root).unwrap();
+    learn(&mut index, "a", 0..10);
+    fs::write(root.path().join("t/1.run"), "short").unwrap();
+    let error = index.find(&[index.hasher().key(&[0; 4])]).unwrap_err();
+    assert!(matches!(error, IndexError::Damaged { .. }), "{error}");
 }
 
 #[test]

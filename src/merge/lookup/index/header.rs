@@ -2,6 +2,7 @@
 //! that it names complete runs only. What does not read as a header of this very index is not believed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -49,14 +50,12 @@ pub(super) struct Header {
     /// The version of silversmith: comparable bytes are those of its libraries.
     program: String,
     pub(super) definition: Definition,
-    /// The snapshot whose files were added last, for people.
-    pub(super) snapshot: Option<i64>,
     /// What hashes are keyed with.
     pub(super) secret: String,
     pub(super) next_run: u64,
     pub(super) next_file: u32,
     pub(super) runs: Vec<NamedRun>,
-    /// Files that were live and not covered at the last look-up, and were left to a scan.
+    /// Live files that were not covered at some look-up, and were left to a scan.
     pub(super) waiting: Vec<String>,
 }
 
@@ -67,7 +66,6 @@ impl Header {
             format: FORMAT,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             definition,
-            snapshot: None,
             secret,
             next_run: 1,
             next_file: 1,
@@ -82,8 +80,11 @@ impl Header {
     /// It is missing, damaged, or of another index.
     pub(super) fn read(folder: &Path, definition: &Definition) -> Result<Self, IndexError> {
         let path = folder.join(HEADER);
-        let text = fs::read_to_string(&path).map_err(disk("reading", &path))?;
         let damaged = |why| IndexError::Damaged { path: path.clone(), why };
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => damaged("it is not text"),
+            _ => disk("reading", &path)(error),
+        })?;
         let (checksum, json) =
             text.split_once('\n').ok_or_else(|| damaged("it has no checksum"))?;
         if checksum != checksum_of(json) {

@@ -59,10 +59,9 @@ impl Learner<'_> {
         for found in read? {
             found?;
         }
-        let snapshot = self.target.table.current().map(|snapshot| snapshot.id.0);
         let now = self.lake.ambient().now();
         let learned = blocking::with(index, &self.target.rules, move |index| {
-            index.learn(sorter, &covered, snapshot, now)
+            index.learn(sorter, &covered, now)
         });
         learned.await.map(|(index, ())| index)
     }
@@ -118,7 +117,10 @@ impl Reader {
         while let Some(batch) = batches.try_next().await? {
             let encoders = match &mut encoders {
                 Some(encoders) => encoders,
-                none => none.insert(self.encoders(&batch)?),
+                none => {
+                    let both = rules.encoders(&batch.schema());
+                    none.insert(both.map_err(|e| arrow_error(rules, e))?)
+                }
             };
             let entries = self.entries(&batch, encoders, covered, rows)?;
             rows += batch.num_rows() as u64;
@@ -132,14 +134,6 @@ impl Reader {
         } else {
             Err(IndexError::Rows { file, expected, found: rows })
         }
-    }
-
-    fn encoders(&self, batch: &RecordBatch) -> Result<(Encoder, Encoder), IndexError> {
-        let rules = &self.target.rules;
-        let encoder = |columns: &[String]| {
-            Encoder::new(&batch.schema(), columns).map_err(|e| arrow_error(rules, e))
-        };
-        Ok((encoder(&rules.keys)?, encoder(&rules.order)?))
     }
 
     /// The entries of a batch that begins at a position.

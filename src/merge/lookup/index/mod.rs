@@ -88,7 +88,6 @@ pub(in crate::merge) struct IndexLookup {
     lake: Lake,
     scan: ScanLookup,
     settings: IndexSettings,
-    threads: usize,
     /// By the table's UUID.
     slots: Mutex<HashMap<String, Slot>>,
 }
@@ -118,9 +117,7 @@ impl KeyLookup for IndexLookup {
             }
         };
         tracing::debug!(%table, ?reads, why, "keys: by a scan");
-        let all: Vec<usize> = (0..files.len()).collect();
-        let hits = self.scan.hits_in(target, newest, &files, &all).await?;
-        Ok(Found { files, hits })
+        self.scan.among(target, newest, files).await
     }
 }
 
@@ -166,7 +163,7 @@ impl Files {
 impl IndexLookup {
     pub(in crate::merge) fn new(lake: &Lake, threads: usize, settings: IndexSettings) -> Self {
         let scan = ScanLookup::new(lake, threads);
-        Self { lake: lake.clone(), scan, settings, threads, slots: Mutex::default() }
+        Self { lake: lake.clone(), scan, settings, slots: Mutex::default() }
     }
 
     async fn through_index(
@@ -194,7 +191,7 @@ impl IndexLookup {
             return Ok(Looked::Away("most files are new, and may be replaced again"));
         }
         let new: Vec<FileTask> = found.new.iter().map(|at| files[*at].clone()).collect();
-        let (lake, threads, memory) = (&self.lake, self.threads, self.settings.memory);
+        let (lake, threads, memory) = (&self.lake, self.scan.threads, self.settings.memory);
         let learner = Learner { lake, target, prefix: &prefix, threads, memory };
         let index = if new.is_empty() { index } else { learner.learn(index, &new).await? };
         let searched = Files::of(&index, files).covered;
@@ -245,8 +242,9 @@ impl IndexLookup {
             return Ok((index, true));
         }
         let paths: Vec<String> = new.iter().map(|file| file.path().to_owned()).collect();
-        let (index, again) =
-            blocking::with(index, &target.rules, move |index| index.wait_for(paths)).await?;
+        let live = live_paths(&self.lake, target).await?;
+        let wait = move |index: &mut Index| index.wait_for(paths, &live);
+        let (index, again) = blocking::with(index, &target.rules, wait).await?;
         let seen = new.iter().filter(|file| again.contains(file.path()));
         let seen_rows: u64 = seen.map(|file| count(file)).sum();
         Ok((index, choice::will_stay(seen_rows, new_rows)))
@@ -293,10 +291,15 @@ fn rows_of(target: &Target) -> Option<u64> {
     target.table.current()?.summary.get("total-records")?.parse().ok()
 }
 
+/// All live files, those without a key of this look-up included.
+async fn live_paths(lake: &Lake, target: &Target) -> Result<HashSet<String>, IndexError> {
+    let live = lake.files_of(&target.table, None, &[]).await?;
+    Ok(live.iter().map(|file| file.path().to_owned()).collect())
+}
+
 /// Merges the runs that are due, without files that are not live.
 async fn tidied(lake: &Lake, index: Index, target: &Target) -> Result<Index, IndexError> {
-    let live = lake.files_of(&target.table, None, &[]).await?;
-    let live: HashSet<String> = live.iter().map(|file| file.path().to_owned()).collect();
+    let live = live_paths(lake, target).await?;
     let tidied = blocking::with(index, &target.rules, move |index| index.tidy(&live));
     Ok(tidied.await?.0)
 }

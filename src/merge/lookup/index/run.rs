@@ -282,13 +282,18 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Reads exactly these bytes; a file that ends before is an error.
+/// Reads exactly these bytes; a file that ends before is damaged.
 fn read_at(file: &File, path: &Path, into: &mut [u8], offset: u64) -> Result<(), IndexError> {
     #[cfg(unix)]
     let read = std::os::unix::fs::FileExt::read_exact_at(file, into, offset);
     #[cfg(not(unix))]
     let read = read_with_another_handle(file, path, into, offset);
-    read.map_err(disk("reading", path))
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            IndexError::Damaged { path: path.to_owned(), why: "it is too short" }
+        }
+        _ => disk("reading", path)(error),
+    })
 }
 
 /// Other threads read through the same handle, so its offset cannot be used.

@@ -10,8 +10,10 @@ use super::entry::{ENTRY, Entry};
 use super::error::{IndexError, disk};
 use super::run::{Covered, Run, RunWriter};
 
-/// Bytes of a range that are held before they go to its file.
+/// Bytes of a range that are held before they go to its file, at most …
 const HELD: usize = 64 * 1024;
+/// … and at least, however many ranges there are.
+const LEAST_HELD: usize = 4 * 1024;
 /// Ranges in memory at a time while a run is written: one is sorted, one waits, one is written.
 const AT_ONCE: usize = 3;
 
@@ -19,6 +21,8 @@ const AT_ONCE: usize = 3;
 #[derive(Debug)]
 pub struct Sorter {
     ranges: Vec<Range>,
+    /// Bytes of a range that are held: all of them take the memory together.
+    held: usize,
     /// Entries of a range: rows with one key are all in one.
     most: u64,
 }
@@ -26,7 +30,7 @@ pub struct Sorter {
 #[derive(Debug)]
 struct Range {
     path: PathBuf,
-    file: Option<File>,
+    spilled: bool,
     held: Vec<u8>,
     entries: u64,
 }
@@ -40,12 +44,13 @@ impl Sorter {
         let count = if bytes <= memory as u64 { 1 } else { bytes.div_ceil(of_range) };
         let range = |number| Range {
             path: folder.join(format!("{number}.spill")),
-            file: None,
+            spilled: false,
             held: vec![],
             entries: 0,
         };
         let most = (memory / ENTRY).max(1_024) as u64;
-        Self { ranges: (0..count).map(range).collect(), most }
+        let held = (memory / count as usize).clamp(LEAST_HELD, HELD);
+        Self { ranges: (0..count).map(range).collect(), held, most }
     }
 
     /// Adds entries, in any order.
@@ -60,7 +65,7 @@ impl Sorter {
             if range.entries > self.most {
                 return Err(IndexError::Crowded { most: self.most });
             }
-            if count > 1 && range.held.len() >= HELD {
+            if count > 1 && range.held.len() >= self.held {
                 range.spill()?;
             }
         }
@@ -102,13 +107,13 @@ fn written(sorted: Receiver<Sorted>, run: &mut RunWriter) -> Result<(), IndexErr
 
 impl Range {
     fn spill(&mut self) -> Result<(), IndexError> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let file = File::create(&self.path).map_err(disk("creating", &self.path))?;
-                self.file.insert(file)
-            }
+        // It is opened each time: there are as many ranges as the table makes necessary.
+        let file = match self.spilled {
+            false => File::create(&self.path),
+            true => File::options().append(true).open(&self.path),
         };
+        let mut file = file.map_err(disk("opening", &self.path))?;
+        self.spilled = true;
         file.write_all(&self.held).map_err(disk("writing", &self.path))?;
         self.held.clear();
         Ok(())
@@ -116,7 +121,7 @@ impl Range {
 
     fn sorted(mut self) -> Sorted {
         let mut entries = Vec::with_capacity(self.entries as usize);
-        if self.file.take().is_some() {
+        if self.spilled {
             self.read_spilled(&mut entries)?;
         }
         entries.extend(self.held.as_chunks().0.iter().map(|bytes| Entry::of(*bytes)));
@@ -182,6 +187,22 @@ mod tests {
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "spilled ranges are removed");
         assert_eq!(sorted(&folder, &[], 0, 1 << 20), []);
+    }
+
+    /// Ranges follow the table; what they hold together does not.
+    #[test]
+    fn what_is_held_of_many_ranges_fits_into_memory() {
+        const MEMORY: usize = 1 << 20;
+        let folder = TempDir::new().unwrap();
+        let mut sorter = Sorter::new(folder.path(), 2_000_000, MEMORY);
+        assert!(sorter.ranges.len() > 200, "{}", sorter.ranges.len());
+        let mut most = 0;
+        for some in entries(300_000).chunks(1_000) {
+            sorter.push(some).unwrap();
+            let held: usize = sorter.ranges.iter().map(|range| range.held.len()).sum();
+            most = most.max(held);
+        }
+        assert!(most <= MEMORY + sorter.ranges.len() * ENTRY, "{most} bytes");
     }
 
     #[test]
