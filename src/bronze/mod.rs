@@ -2,7 +2,7 @@
 //!
 //! - `listing.rs`: which objects are new
 //! - `read.rs`, `growing.rs`, `gather.rs`: a batch of objects → `staged.rs`, data files that no commit
-//!   names yet, and how each object ended (`outcome.rs`)
+//!   names yet, and how each object ended (`outcome.rs`); `windows.rs`: what unpacking may hold meanwhile
 //! - `commit.rs`: the files become part of the table, checked against the ledger on exactly the state
 //!   that the commit is based on; then the ledger is published
 //! - `provenance.rs`: silversmith's own columns; `checkpoint.rs`: the JSON that follows
@@ -20,6 +20,7 @@ mod provenance;
 mod read;
 mod report;
 mod staged;
+mod windows;
 
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ pub struct BronzeSettings {
     pub read_concurrency: usize,
     /// Rows of an object stay in memory up to this many bytes; a larger one gets files of its own.
     pub buffer_bytes: usize,
+    /// Bytes for the windows of compressed objects that are read at a time.
+    pub unpacking_bytes: usize,
     /// Object versions of which the ledger keeps the state in memory.
     pub ledger_memory: usize,
     /// How new files are partitioned; none: as the table says.

@@ -12,14 +12,15 @@ use super::gather::Gathering;
 use super::growing::Growing;
 use super::outcome::{ObjectEnd, Stop};
 use super::provenance::{OWN_BOUNDS, rows};
-use super::staged::{LaidOut, OpenObject, Parsed, ParsedRows, Staged};
+use super::staged::{Begun, LaidOut, OpenObject, PackedObject, Parsed, ParsedRows, Staged};
+use super::windows::Windows;
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
 use crate::format::feed::TypeChange;
 use crate::format::layout::Layout;
 use crate::format::rescued::Tally;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError, RawBatch, with_path_columns};
+use crate::format::{self, FormatError, RawBatch};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
@@ -58,6 +59,7 @@ impl Bronze {
         growing: &Arc<Mutex<Growing>>,
     ) -> BoxStream<'static, Result<Parsed, Stop>> {
         let at_once = self.settings.read_concurrency.max(1);
+        let windows = Arc::new(Windows::of(self.settings.unpacking_bytes));
         // Owned by each of the futures, so that the whole may move between threads.
         let this = Arc::new(self.clone());
         let (opener, arranger, parser) = (this.clone(), this.clone(), this);
@@ -65,14 +67,20 @@ impl Bronze {
         stream::iter(batch.to_vec())
             .map(move |requested| {
                 let (this, view) = (opener.clone(), view.clone());
-                async move { this.open(requested, Some(&view)).await }
+                async move { this.begin(requested, Some(&view)).await }
             })
             .buffered(at_once)
-            .then(move |opened| {
-                let (this, growing) = (arranger.clone(), growing.clone());
+            .then(move |begun| {
+                let (this, growing, windows) = (arranger.clone(), growing.clone(), windows.clone());
                 // SUBTLE: this goes on only while the stream is polled, and holds the lock meanwhile:
                 // nothing else may take the lock before the stream is dropped.
-                async move { this.lay_out(opened?, &mut *growing.lock().await).await }
+                async move {
+                    let opened = match begun? {
+                        Begun::Open(opened) => opened,
+                        Begun::Packed(packed) => this.open(windows.reserve(packed).await).await?,
+                    };
+                    this.lay_out(opened, &mut *growing.lock().await).await
+                }
             })
             .map(move |laid_out| {
                 let this = parser.clone();
@@ -82,8 +90,9 @@ impl Bronze {
             .boxed()
     }
 
-    /// Opens an object and reads its header. What the ledger has as ingested is not read again.
-    async fn open(&self, requested: Requested, view: Option<&View>) -> Result<OpenObject, Stop> {
+    /// Begins an object, and opens it if that takes no memory to speak of. What the ledger has as ingested is not read
+    /// again.
+    async fn begin(&self, requested: Requested, view: Option<&View>) -> Result<Begun, Stop> {
         let Opened { object, input } = self.source.open(&requested).await.map_err(|error| {
             let id = requested.presumed(self.lake.ambient().now());
             Stop::source(id, requested.size(), &error)
@@ -93,20 +102,36 @@ impl Bronze {
         {
             return Err(Stop::at(&object, ObjectEnd::Known));
         }
-        let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
-        let opened = tokio::task::spawn_blocking(move || format::open(&settings, input, limits));
-        let mut reader = Stop::joined(&object, opened.await)?;
-        if self.settings.feed.path_columns {
-            reader = with_path_columns(reader, &object.id.uri);
-        }
         let sequence = requested.sequence(&object).map(str::to_owned);
+        let weighed = tokio::task::spawn_blocking(move || Ok(format::weighed(input)));
+        let (input, memory) = Stop::joined(&object, weighed.await)?;
+        let packed = PackedObject { object, sequence, input, memory };
+        match memory {
+            0 => self.open(packed).await.map(Begun::Open),
+            _ => Ok(Begun::Packed(packed)),
+        }
+    }
+
+    /// Opens an object: reads its header and its sample.
+    async fn open(&self, packed: PackedObject) -> Result<OpenObject, Stop> {
+        let PackedObject { object, sequence, input, .. } = packed;
+        let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
+        let path = self.settings.feed.path_columns.then(|| object.id.uri.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            format::open_at(&settings, input, limits, path.as_deref())
+        });
+        let reader = Stop::joined(&object, opened.await)?;
         Ok(OpenObject { object, sequence, reader })
     }
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
     /// table's. That is once in the life of a column.
     pub(super) async fn prove(&self, object: &RawObject, layout: &Layout) -> Result<(), Stop> {
-        let again = self.open(Requested::Listed(object.clone()), None).await?;
+        // One at a time, beside what is reserved: waiting for others could be waiting for this object itself.
+        let again = match self.begin(Requested::Listed(object.clone()), None).await? {
+            Begun::Open(opened) => opened,
+            Begun::Packed(packed) => self.open(packed).await?,
+        };
         if again.object != *object {
             let changed = ReadError::Changed(object.id.uri.clone());
             return Err(Stop::source(object.id.clone(), object.size, &changed));

@@ -2,6 +2,7 @@
 //! commit names yet, and how each object ended.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,6 +13,23 @@ use crate::format::layout::Layout;
 use crate::lake::{Table, TableSchema, Uncommitted};
 use crate::ledger::ObjectRow;
 use crate::source::{ObjectId, RawObject};
+
+/// An object of which the first bytes were read, and its header and sample if unpacking it takes no memory to speak
+/// of.
+pub(super) enum Begun {
+    Open(OpenObject),
+    Packed(PackedObject),
+}
+
+/// An object that takes memory once it is opened.
+pub(super) struct PackedObject {
+    pub(super) object: RawObject,
+    /// See [`crate::source::Requested::sequence`].
+    pub(super) sequence: Option<String>,
+    pub(super) input: Box<dyn Read + Send>,
+    /// Bytes that unpacking it takes.
+    pub(super) memory: u64,
+}
 
 /// An object whose header and sample were read.
 pub(super) struct OpenObject {

@@ -16,7 +16,7 @@ use crate::config::{self, Settings};
 use crate::error::chain;
 use crate::format::feed::Feed;
 use crate::format::layout::lay_out;
-use crate::format::{self, FormatSettings, Limits, with_path_columns};
+use crate::format::{self, FormatSettings, Limits};
 use crate::lake::{LakeError, type_name};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::{SilverCheckpoint, SilverSettings};
@@ -338,12 +338,9 @@ pub(super) fn columns_of(
 ) -> anyhow::Result<Vec<(String, DataType, String)>> {
     use anyhow::Context;
     let input = File::open(file).with_context(|| file.display().to_string())?;
-    let reader = format::open(format, Box::new(input), Limits::default())
+    let path = feed.path_columns.then(|| file.display().to_string());
+    let reader = format::open_at(format, Box::new(input), Limits::default(), path.as_deref())
         .with_context(|| file.display().to_string())?;
-    let reader = match feed.path_columns {
-        true => with_path_columns(reader, &file.display().to_string()),
-        false => reader,
-    };
     let layout = lay_out(&*reader, feed, None).with_context(|| file.display().to_string())?;
     let columns = layout.names.into_iter().zip(layout.kinds).zip(reader.originals());
     let typed = |kind: Option<DataType>| kind.unwrap_or(DataType::Utf8);

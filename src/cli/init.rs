@@ -53,8 +53,9 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
         let why = format!("{} is empty; a sample needs at least a header line", file.display());
         return Err(Usage(why).into());
     }
-    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = format::names::column_names([stem.as_str()]).remove(0);
+    let file_name = file.file_name().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let (subject, alike) = parted(&file_name);
+    let name = format::names::column_names([subject]).remove(0);
     let folder = folder_of(config, file)?;
     let silver = silver(file, &dialect, &name, &columns)?;
     let csv = match dialect.delimiter {
@@ -85,9 +86,22 @@ source = {glob:?}
 table = "bronze.{name}"
 
 {silver}"#,
-        glob = format!("{folder}/**/*.csv"),
+        glob = format!("{folder}/**/{alike}"),
         declared = declared.join("\n"),
     ))
+}
+
+/// What the names of compressed files end with.
+const COMPRESSED: [&str; 7] = ["gz", "gzip", "zst", "zstd", "bz2", "bzip2", "xz"];
+
+/// What a file is of, by its name, and a glob for files of its kind: `orders` and `*.csv.gz`. Without an ending, a
+/// glob for everything would match the files of the lake, too.
+fn parted(name: &str) -> (&str, String) {
+    let ending = |name: &str| name.rfind('.').filter(|dot| *dot > 0);
+    let Some(last) = ending(name) else { return (name, name.to_owned()) };
+    let is_compressed = COMPRESSED.contains(&name[last + 1..].to_ascii_lowercase().as_str());
+    let dot = ending(&name[..last]).filter(|_| is_compressed).unwrap_or(last);
+    (&name[..dot], format!("*{}", &name[dot..]))
 }
 
 /// The sample's folder, relative to the configuration file where it is below it.
@@ -155,4 +169,24 @@ fn silver(
              # [pipeline.silver]\n# table    = \"silver.{name}\"\n# keys     = []\n# {order}"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_kind_have_its_ending() {
+        for (name, subject, alike) in [
+            ("orders.csv", "orders", "*.csv"),
+            ("orders.csv.gz", "orders", "*.csv.gz"),
+            ("orders.CSV.GZ", "orders", "*.CSV.GZ"),
+            ("orders.2026-01.csv", "orders.2026-01", "*.csv"),
+            ("orders.gz", "orders", "*.gz"),
+            (".csv", ".csv", ".csv"),
+            ("orders", "orders", "orders"),
+        ] {
+            assert_eq!(parted(name), (subject, alike.to_owned()), "{name}");
+        }
+    }
 }

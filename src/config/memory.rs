@@ -6,11 +6,13 @@
 type Share = u64;
 
 /// Code, threads, messages in flight, buffers of requests.
-const PROCESS: Share = 10;
+const PROCESS: Share = 8;
 /// Metadata files of tables on S3.
 const METADATA: Share = 2;
 /// Rows of objects until their object is verified.
 const READING: Share = 4;
+/// Windows of compressed files that are read.
+const UNPACKING: Share = 2;
 /// What the ledger knows of object versions.
 const LEDGER: Share = 4;
 /// The newest row of each key of a merge.
@@ -22,7 +24,8 @@ const QUERIES: Share = 8;
 const WHOLE: Share = 32;
 
 // What a worker may hold at the same time is all of it, and no more.
-const _: () = assert!(PROCESS + METADATA + READING + LEDGER + MERGING + QUERIES == WHOLE);
+const _: () =
+    assert!(PROCESS + METADATA + READING + UNPACKING + LEDGER + MERGING + QUERIES == WHOLE);
 
 /// The queries of a command that only reads.
 const QUERIES_OF_A_COMMAND: Share = 16;
@@ -65,6 +68,11 @@ impl Memory {
         share.clamp(LEAST_OBJECT, MOST_OBJECT) as usize
     }
 
+    /// Bytes for the windows of compressed files. One file may have a larger one.
+    pub fn unpacking(self) -> usize {
+        self.share(UNPACKING) as usize
+    }
+
     /// Object versions that the ledger of one pipeline keeps in memory.
     pub fn object_versions(self) -> usize {
         (self.share(LEDGER) / OBJECT_VERSION / self.pipelines) as usize
@@ -104,6 +112,7 @@ mod tests {
                     + memory.object_versions() as u64 * OBJECT_VERSION;
                 let used = memory.share(PROCESS)
                     + memory.metadata()
+                    + memory.unpacking() as u64
                     + objects
                     + of_pipelines * pipelines as u64;
                 assert!(used <= whole, "{used} of {whole} with {pipelines} pipelines");

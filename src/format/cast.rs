@@ -1,9 +1,11 @@
 //! Text → a typed value, or null where the type cannot hold all of the text.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{CastOptions, cast, cast_with_options, nullif};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
@@ -29,7 +31,7 @@ pub(super) fn cast_text(
 /// The values of texts as programs write them.
 fn cast_plain(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     let safe = CastOptions { safe: true, ..Default::default() };
-    let text = &faithful(text, kind);
+    let text = &faithful(text, kind)?;
     let values = cast_with_options(text, kind, &safe)?;
     if values.null_count() == text.null_count() {
         return Ok(values);
@@ -42,23 +44,25 @@ fn cast_plain(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> 
 
 /// The texts that a type can hold without losing a digit; the others are null, and so rescued.
 /// Arrow's casts would round a decimal, a double or a fraction of a second, and cut a time off a date.
-fn faithful(text: &ArrayRef, kind: &DataType) -> ArrayRef {
+fn faithful(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
     let fits: &dyn Fn(&str) -> bool = match kind {
         DataType::Decimal128(_, scale) => &|v| fraction(v).len() <= (*scale).max(0) as usize,
         DataType::Date32 => &|v| v.len() <= 10,
         // The zeros in front of an identifier are digits of it.
         DataType::Int32 | DataType::Int64 => &is_integer,
         DataType::Timestamp(..) | DataType::Time64(_) => &|v| fraction(v).len() <= 6,
-        DataType::Float64 => {
-            &|v| holds(v, 15, |v| v.parse::<f64>().ok().map(|n| (n.is_finite(), n.to_string())))
-        }
-        DataType::Float32 => {
-            &|v| holds(v, 6, |v| v.parse::<f32>().ok().map(|n| (n.is_finite(), n.to_string())))
-        }
-        _ => return text.clone(),
+        DataType::Float64 => &|v| holds::<f64>(v, 15),
+        DataType::Float32 => &|v| holds::<f32>(v, 6),
+        _ => return Ok(text.clone()),
     };
-    let texts = text.as_string::<i32>().iter();
-    Arc::new(texts.map(|v| v.filter(|v| fits(v.trim()))).collect::<StringArray>())
+    let texts = text.as_string::<i32>();
+    let misfits = BooleanBuffer::collect_bool(texts.len(), |row| {
+        texts.is_valid(row) && !fits(texts.value(row).trim())
+    });
+    match misfits.count_set_bits() {
+        0 => Ok(text.clone()),
+        _ => nullif(text, &BooleanArray::from(misfits)),
+    }
 }
 
 /// Digits that print back as they are: no leading zeros, no plus.
@@ -77,27 +81,27 @@ fn fraction(text: &str) -> &str {
 
 /// Whether a float holds a number: few digits it always holds, of many it has to print the same;
 /// one that overflows it does not hold.
-fn holds(text: &str, few: usize, parsed: impl Fn(&str) -> Option<(bool, String)>) -> bool {
+fn holds<N: FromStr + ToString + Copy + Into<f64>>(text: &str, few: usize) -> bool {
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-    let Some((finite, printed)) = parsed(text) else { return digits <= few };
-    if !finite {
+    let Ok(number) = text.parse::<N>() else { return digits <= few };
+    let value: f64 = number.into();
+    if !value.is_finite() {
         return digits == 0;
     }
-    let is_zero = printed == "0" || printed == "-0";
-    if is_zero && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
+    if value == 0.0 && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
         return false;
     }
-    let shown = match mantissa.split_once('.') {
+    let shown = || match mantissa.split_once('.') {
         Some(_) => mantissa.trim_end_matches('0').trim_end_matches('.'),
         None => mantissa,
     };
-    digits <= few || (mantissa == text && printed == shown)
+    digits <= few || (mantissa == text && number.to_string() == shown())
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::TimeUnit;
+    use arrow::datatypes::{Float64Type, TimeUnit};
 
     use super::*;
 
@@ -118,6 +122,11 @@ mod tests {
             (DataType::Float64, "1e999", false),
             (DataType::Float64, "1e-400", false),
             (DataType::Float64, "0.00", true),
+            (DataType::Float64, "-0.000000000000000000", true),
+            (DataType::Float64, "12345678901234567e3", false),
+            (DataType::Float64, "0.1000000000000000000", true),
+            (DataType::Float32, "1e-60", false),
+            (DataType::Float32, "0.12345679", true),
             (DataType::Int64, "02139", false),
             (DataType::Int64, "0", true),
             (DataType::Int32, "-7", true),
@@ -134,5 +143,14 @@ mod tests {
         ] {
             assert_eq!(kept(&kind, text), fits, "{text} as {kind}");
         }
+    }
+
+    #[test]
+    fn cells_that_do_not_fit_are_null_beside_those_that_do() {
+        let texts = vec![Some("1.5"), None, Some("12345678901234567890"), Some(" 2 "), Some("x")];
+        let column: ArrayRef = Arc::new(StringArray::from(texts));
+        let values = cast_text(&column, &DataType::Float64, &Notation::default()).unwrap();
+        let values: Vec<_> = values.as_primitive::<Float64Type>().iter().collect();
+        assert_eq!(values, [Some(1.5), None, None, Some(2.0), None]);
     }
 }

@@ -67,7 +67,7 @@ impl<'a> Cells<'a> {
         let text = std::str::from_utf8(bytes).ok().filter(|_| !record.has_nul);
         let rewritten = std::str::from_utf8(&record.rewritten);
         match (text, rewritten) {
-            (Some(text), Ok(rewritten)) if suspicion.is_none() && self.has_width(record) => {
+            (Some(text), Ok(rewritten)) if suspicion.is_none() && self.fits(record) => {
                 // Fields begin and end beside ASCII bytes, which are characters of their own.
                 for (column, field) in self.columns.iter_mut().zip(&record.fields) {
                     let written = &text[field.start..field.end];
@@ -86,19 +86,16 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Whether a record has the header's fields. Delimiters without anything behind them, at its end, are none.
-    fn has_width(&self, record: &Record) -> bool {
-        let is_nothing = |field: &Field| !field.quoted && field.start == field.end;
-        record.count == self.names.len()
-            || record.count > self.names.len()
-                && record.fields[self.names.len()..].iter().all(is_nothing)
+    /// Whether a record has the header's fields.
+    fn fits(&self, record: &Record) -> bool {
+        record.has_width(self.names.len())
     }
 
     /// A record that does not fit: its cells go to the columns as far as they do.
     fn misfit(&mut self, bytes: &[u8], record: &Record, suspicion: Option<String>) {
         let (width, mut json) = (self.names.len(), Map::new());
         let mut problem = suspicion;
-        if !self.has_width(record) {
+        if !self.fits(record) {
             self.misshapen += 1;
             problem = Some(format!("{} fields where the header has {width}", record.count));
             let fields = record.fields.iter().map(|field| value(record.text(bytes, field)));
@@ -121,8 +118,8 @@ impl<'a> Cells<'a> {
         self.rescue(problem, json);
     }
 
-    /// Adds what a broken quote has damaged. Of one line with exactly the header's fields, the fields that are not
-    /// broken fit; of anything else nothing is sure.
+    /// Adds what a broken quote has damaged. Of one line with the header's fields, the fields that are not broken
+    /// fit; of anything else nothing is sure.
     pub(super) fn damaged(&mut self, splitter: &Splitter, bytes: &[u8], sign: Sign) {
         self.rows += 1;
         self.bytes += bytes.len();
@@ -131,14 +128,19 @@ impl<'a> Cells<'a> {
         let line = without_end(bytes);
         let mut record = Record::default();
         let broken = lenient(splitter, line, &mut record);
-        if record.count != self.names.len() || !is_one_line(splitter, bytes) {
+        if !self.fits(&record) || !is_one_line(splitter, bytes) {
             return self.whole(problem, "_text", value(line));
         }
         let mut json = Map::new();
         for (index, (name, field)) in self.names.iter().zip(&record.fields).enumerate() {
-            let text = record.text(line, field);
+            let is_broken = broken.contains(&index);
+            // Delimiters at the end of the line may be a part of what is broken.
+            let text = match is_broken && index + 1 == self.names.len() {
+                true => &line[field.start..],
+                false => record.text(line, field),
+            };
             match cell(line, &record, field, self.nulls) {
-                Ok(Some(text)) if !broken.contains(&index) => {
+                Ok(Some(text)) if !is_broken => {
                     self.columns[index].append_value(text);
                 }
                 Ok(None) => self.columns[index].append_null(),

@@ -17,8 +17,12 @@ const MOST_LAYERS: usize = 3;
 const PACKED: usize = 64 * 1024;
 /// The largest window of zstd, as a power of two (I7): what `zstd -19` uses, and twice that.
 const ZSTD_WINDOW: u32 = 24;
+/// Bytes that bzip2 takes for each level.
+const BZIP2_LEVEL: u64 = 400 * 1024;
 /// The largest memory of xz in KiB (I7): what `xz -8` uses.
 const XZ_KIBIBYTES: u32 = 40 * 1024;
+/// Bytes of a window that do not matter.
+const SMALL_WINDOW: u64 = 256 * 1024;
 /// Expanded bytes of which the ratio does not matter.
 const SMALL: u64 = 16 * 1024 * 1024;
 
@@ -86,6 +90,52 @@ impl Kind {
             Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_KIBIBYTES)),
         })
+    }
+}
+
+/// Bytes of memory that unpacking a file takes, by its first bytes; 0 where they are so few as with gzip. Unpacked
+/// again, or behind its first frame, it may take more.
+pub(super) fn memory(head: &[u8]) -> u64 {
+    let most = |window: Option<u64>, most: u64| window.map_or(most, |window| window.min(most));
+    let memory = match Kind::of(head) {
+        None | Some(Kind::Gzip) => 0,
+        Some(Kind::Bzip2) => head.get(3).map_or(0, |digit| BZIP2_LEVEL * u64::from(digit - b'0')),
+        Some(Kind::Zstd) => most(zstd_window(head), 1 << ZSTD_WINDOW),
+        Some(Kind::Xz) => most(xz_dictionary(head), 1024 * u64::from(XZ_KIBIBYTES)),
+    };
+    if memory < SMALL_WINDOW { 0 } else { memory }
+}
+
+/// The window of the first frame
+/// ([Frame header](https://datatracker.ietf.org/doc/html/rfc8878#name-frame-header)).
+fn zstd_window(head: &[u8]) -> Option<u64> {
+    let descriptor = *head.get(4)?;
+    if descriptor & 0x20 == 0 {
+        let window = *head.get(5)?;
+        let base = 1_u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // One segment: its window is its content, whose size stands behind the number of a dictionary.
+    let start = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let length = 1 << (descriptor >> 6);
+    let size = head.get(start..start + length)?;
+    Some(size.iter().rev().fold(0, |size, byte| size << 8 | u64::from(*byte)))
+}
+
+/// The dictionary of the first block, where no other filter stands before it
+/// ([Block header](https://tukaani.org/xz/xz-file-format.txt)).
+fn xz_dictionary(head: &[u8]) -> Option<u64> {
+    let flags = *head.get(13)?;
+    let mut filter = head.get(14..)?;
+    // The sizes of the block: the highest bit of a byte says that another one follows.
+    for has_size in [flags & 0x40, flags & 0x80] {
+        if has_size != 0 {
+            filter = &filter[filter.iter().position(|byte| byte & 0x80 == 0)? + 1..];
+        }
+    }
+    match (flags & 3, filter) {
+        (0, [0x21, 1, size @ 0..40, ..]) => Some(u64::from(2 | size & 1) << (size / 2 + 11)),
+        _ => None,
     }
 }
 
@@ -212,6 +262,35 @@ mod tests {
         }
         assert_eq!(read(XZ.to_vec(), Limits::default()).unwrap(), b"id\n1\n2\n");
         assert_eq!(read(vec![], Limits::default()).unwrap(), b"");
+    }
+
+    #[test]
+    fn the_first_bytes_say_how_much_memory_unpacking_takes() {
+        let text = b"id\n1\n2\n".repeat(300_000);
+        let stream = |window: u32| {
+            let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
+            encoder.window_log(window).unwrap();
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let whole = |text: &[u8]| zstd::bulk::compress(text, 1).unwrap();
+        // The same header with the sizes of the block in it.
+        let sized = [&XZ[..13], &[0xC0, 0x90, 0x01, 0x07], &XZ[14..]].concat();
+        for (packed, memory) in [
+            (text.clone(), 0),
+            (gzip(&text), 0),
+            (bzip2(&text), BZIP2_LEVEL),
+            (stream(21), 2 * 1024 * 1024),
+            (stream(24), 16 * 1024 * 1024),
+            (stream(27), 16 * 1024 * 1024),
+            (whole(&text[..1_000_000]), 1_000_000),
+            (whole(b"id\n1\n"), 0),
+            (XZ.to_vec(), 8 * 1024 * 1024),
+            (sized, 8 * 1024 * 1024),
+            (XZ[..14].to_vec(), 40 * 1024 * 1024),
+        ] {
+            assert_eq!(super::memory(&packed), memory, "{:?}", &packed[..20.min(packed.len())]);
+        }
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl CsvReader {
         let width = self.names.len();
         let mut suspicious = None;
         if self.record.has_lines && width > 0 {
-            if self.record.count == width {
+            if self.record.has_width(width) {
                 let bytes = &self.blocks.unread()[..length];
                 suspicious = lines_like_records(&self.splitter, bytes, width);
             } else if let Some(length) = self.resync()? {

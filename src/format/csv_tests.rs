@@ -70,6 +70,24 @@ fn delimiters_at_the_end_of_rows_are_no_fields() {
     assert!(rows[2].1.is_some(), "an empty text is one");
 }
 
+/// Where rows end with a delimiter, quotes are what they are elsewhere.
+#[test]
+fn delimiters_at_the_end_of_rows_do_not_change_what_quotes_mean() {
+    assert_eq!(
+        read("id,text\n1,\"Dear,\nhello, world\nbye\",\n2,x\n"),
+        [row(&["1", "Dear,\nhello, world\nbye"]), row(&["2", "x"])]
+    );
+    let (unclosed, text) = ("a quote that is not closed", "text after a closing quote");
+    assert_eq!(
+        read("id,qty,note\n3,1,\"6, inch,\n4,2,\"8 inch,\n5,9,fine,\n"),
+        [
+            odd(&["-", "-", "-"], json!({"_problem": text, "_text": "3,1,\"6, inch,"})),
+            odd(&["4", "2", "-"], json!({"_problem": unclosed, "note": "\"8 inch,"})),
+            row(&["5", "9", "fine"]),
+        ]
+    );
+}
+
 #[test]
 fn bytes_that_are_not_utf_8_cost_their_cell() {
     let rows = read(b"id,name,city\n1,Smith,Bath\n2,M\xFCller,K\xF6ln\n3,a\0b,Bath\n");

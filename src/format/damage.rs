@@ -74,13 +74,13 @@ fn begins_record(
     }
     let mut record = Record::default();
     lenient(splitter, without_end(&bytes[..end]), &mut record);
-    if record.count == width {
+    if record.has_width(width) {
         return Some(true);
     }
     let scan = splitter.split(bytes, last, &mut record);
     *looked += scan.looked(bytes) as u64;
     match scan {
-        Scan::Record(_) => Some(record.count == width),
+        Scan::Record(_) => Some(record.has_width(width)),
         Scan::Cut { .. } => None,
         Scan::Blank(_) | Scan::Broken { .. } => Some(false),
     }
@@ -125,7 +125,7 @@ pub(super) fn lines_like_records(splitter: &Splitter, bytes: &[u8], width: usize
         lenient(splitter, line, &mut record);
         let field = record.fields.first()?;
         let pattern = pattern(record.text(line, field));
-        if record.count != width || first.get_or_insert_with(|| pattern.clone()) != &pattern {
+        if !record.has_width(width) || first.get_or_insert_with(|| pattern.clone()) != &pattern {
             return None;
         }
         (at, lines) = (next, lines + 1);
@@ -177,6 +177,7 @@ mod tests {
             ("3,1,\"the last line\n", 3, Resync::At(19)),
             ("3,1,\"He said \"hi\"\nand left\"\n", 3, Resync::Unsure),
             ("\"one column\ntwo\n", 1, Resync::Unsure),
+            ("3,1,\"6 inch,\n4,2,fine,\n", 3, Resync::At(13)),
         ] {
             assert_eq!(sync(bytes.as_bytes(), true, width), expected, "{bytes:?}");
         }
@@ -207,6 +208,7 @@ mod tests {
             ("2,7,\"two\nlines\"\n", None),
             ("2,7,\"a note, with a comma\nb, c, d\"\n", None),
             ("A-2,7,\"pipe\r\nB-77,9,plate\"\r\n", Some(2)),
+            ("2,7,\"pipe,\n5,9,plate\",,\n", Some(2)),
         ] {
             assert_eq!(lines_like_records(&splitter(), record.as_bytes(), 3), lines, "{record:?}");
         }

@@ -55,6 +55,7 @@ pub(super) fn decoded(mut input: Peeked, encoding: Encoding) -> Box<dyn Read + S
         input,
         decode,
         bytes: vec![0; BLOCK],
+        window: vec![0; WINDOW],
         text: vec![],
         read: 0,
         tail: vec![],
@@ -64,6 +65,9 @@ pub(super) fn decoded(mut input: Peeked, encoding: Encoding) -> Box<dyn Read + S
 
 /// Bytes that are decoded at a time.
 const BLOCK: usize = 32 * 1024;
+/// Bytes of text that a decoder writes at a time. What it writes into stays as it is between two malformed bytes, of
+/// which a file may be full.
+const WINDOW: usize = 8 * 1024;
 
 enum Decode {
     Latin1,
@@ -75,6 +79,8 @@ struct Decoded {
     input: Peeked,
     decode: Decode,
     bytes: Vec<u8>,
+    /// What a decoder writes into.
+    window: Vec<u8>,
     /// Decoded text, of which `read` bytes were delivered.
     text: Vec<u8>,
     read: usize,
@@ -105,7 +111,7 @@ impl Read for Decoded {
 impl Decoded {
     /// Decodes the first `length` bytes.
     fn decode(&mut self, length: usize) {
-        let Self { decode, bytes, text, tail, ended, .. } = self;
+        let Self { decode, bytes, window, text, tail, ended, .. } = self;
         let bytes = &bytes[..length];
         let decoder = match decode {
             Decode::Latin1 => {
@@ -118,15 +124,9 @@ impl Decoded {
         };
         let mut at = 0;
         loop {
-            let start = text.len();
-            let room = decoder.max_utf8_buffer_length_without_replacement(length - at);
-            text.resize(start + room.unwrap_or(BLOCK).max(TAIL), 0);
-            let (result, read, written) = decoder.decode_to_utf8_without_replacement(
-                &bytes[at..],
-                &mut text[start..],
-                *ended,
-            );
-            text.truncate(start + written);
+            let (result, read, written) =
+                decoder.decode_to_utf8_without_replacement(&bytes[at..], window, *ended);
+            text.extend_from_slice(&window[..written]);
             tail.extend_from_slice(&bytes[at..at + read]);
             at += read;
             match result {
@@ -209,6 +209,18 @@ mod tests {
     fn bytes_that_mean_nothing_are_kept_as_digits_behind_a_byte_that_is_no_text() {
         assert_eq!(text(b"a\xFDb,\x81,c", "shift-jis"), b"a\xFFFDb,\xFF81,c");
         assert_eq!(text(b"a\0\x2C\xD8b\0c", "utf-16le"), b"a\xFF2CD8b\xFF63");
+    }
+
+    /// With work for each of them that is that of a block, this takes longer than all other tests.
+    #[test]
+    fn a_file_of_nothing_but_malformed_bytes_is_read_in_one_pass() {
+        let bytes = b"\xFD".repeat(40 * BLOCK);
+        let input = Peeked::new(Box::new(Cursor::new(bytes)));
+        let mut decoded = decoded(input, Encoding::named("shift-jis").unwrap());
+        let mut text = vec![];
+        decoded.read_to_end(&mut text).unwrap();
+        assert_eq!(text.len(), 3 * 40 * BLOCK);
+        assert!(text.chunks(3).all(|malformed| malformed == b"\xFFFD"));
     }
 
     #[test]

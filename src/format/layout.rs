@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use super::feed::{Feed, SchemaChange};
 use super::infer::infer;
 use super::matching::matched;
-use super::names::documentation;
+use super::names::{documentation, is_own};
 use super::notation::Notation;
 use super::plausible::{check, check_first_line};
 use super::{FormatError, RowReader};
@@ -84,9 +84,8 @@ pub fn lay_out(
 impl Layout {
     /// Refuses columns that are too many for the table.
     fn check_width(&self, feed: &Feed, table: Option<&Schema>) -> Result<(), FormatError> {
-        let own = |name: &str| name.starts_with('_');
         let names = table.iter().flat_map(|t| t.fields()).map(|field| field.name());
-        let (new, present) = (self.new_columns.len(), names.filter(|name| !own(name)).count());
+        let (new, present) = (self.new_columns.len(), names.filter(|name| !is_own(name)).count());
         let wide = |setting, limit| Err(FormatError::TableTooWide { new, present, setting, limit });
         if present > 0 && new > feed.max_new_columns {
             return wide("bronze.max_new_columns", feed.max_new_columns);
@@ -121,7 +120,7 @@ impl Layout {
 
 fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
     let mut columns = table.fields().iter().map(|f| f.name().as_str());
-    columns.find(|c| !c.starts_with('_') && !names.iter().any(|n| n == c))
+    columns.find(|c| !is_own(c) && !names.iter().any(|n| n == c))
 }
 
 /// An optional column, with its header.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use arrow::datatypes::Schema;
 
 use super::feed::Feed;
-use super::names::{base, header_of, loosely, new_names, numbered};
+use super::names::{base, header_of, is_own, loosely, new_names, numbered};
 
 /// The column of each header, by name: by hand (`from`), then by header: exactly; then without case and the
 /// blanks around it, where that leaves no choice. What is left is new, and gets a name that is free.
@@ -29,10 +29,8 @@ struct Column<'a> {
     header: Option<&'a str>,
 }
 
-/// Columns with a leading `_` are silversmith's own.
 fn columns_of(table: &Schema) -> Vec<Column<'_>> {
-    let own = |name: &str| name.starts_with('_');
-    let columns = table.fields().iter().filter(|field| !own(field.name()));
+    let columns = table.fields().iter().filter(|field| !is_own(field.name()));
     columns.map(|field| Column { name: field.name(), header: header_of(field) }).collect()
 }
 

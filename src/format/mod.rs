@@ -1,7 +1,7 @@
 //! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
 //!
 //! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
-//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open()`] chooses one by the settings. All else
+//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open_at`] chooses one by the settings. All else
 //! is free of formats: [`infer`] finds types, `matching` finds the table's column for each header,
 //! `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts
 //! and rescues, [`names`] makes column names, [`rescued`] refuses a file of which too much does not fit.
@@ -41,8 +41,7 @@ use std::fmt::Debug;
 use arrow::array::{Array, ArrayRef, StringArray};
 
 pub use error::FormatError;
-pub use open::{FormatSettings, open};
-pub use path_columns::with_path_columns;
+pub use open::{FormatSettings, open, open_at, weighed};
 
 /// The most rows of a [`RawBatch`].
 pub const BATCH_ROWS: usize = 8 * 1024;
@@ -101,6 +100,8 @@ impl RawBatch {
 /// - `names` and `originals` are known once the reader is open, have the same length, and never
 ///   change. `originals` are the columns as the file names them, their headers; `names` are those of a new
 ///   table, each unique and plain (see [`names::column_names`]). A file without any content has none.
+/// - The first [`own`](RowReader::own) of them are in the file, and say whether it is of a feed; those behind them
+///   stand in its path.
 /// - `sample` is the first batch, read by opening; `None` means that the file has no rows. It stays
 ///   readable until the first `next_batch`, and does not consume any row.
 /// - `next_batch` returns the rows in the order of the file, the sample first, and `None` at the end.
@@ -122,6 +123,11 @@ pub trait RowReader: Debug + Send {
 
     /// The headers: the columns as the file names them, by index.
     fn originals(&self) -> &[String];
+
+    /// How many of them are the file's own: the first ones. The others stand in its path.
+    fn own(&self) -> usize {
+        self.originals().len()
+    }
 
     /// The first rows, to infer types from.
     fn sample(&self) -> Option<&RawBatch>;

@@ -13,6 +13,11 @@ pub fn column_names<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Strin
     new_names(&numbered(headers), &HashSet::new())
 }
 
+/// Whether a column is silversmith's own: no file has it.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with('_')
+}
+
 /// Headers, each with which of its repetitions in the file it is, from 1.
 pub(super) fn numbered<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<(&'a str, usize)> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -79,7 +84,7 @@ pub(super) fn base(header: &str) -> String {
         .take(LONGEST)
         .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
         .collect();
-    if name.starts_with('_') || name.is_empty() { format!("c{name}") } else { name }
+    if is_own(&name) || name.is_empty() { format!("c{name}") } else { name }
 }
 
 /// Whether two headers of different meaning may have the same [`base`]: a character that is no mere

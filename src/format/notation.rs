@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, TimeUnit};
+use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems, parse};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 
 /// See the module.
@@ -25,22 +26,35 @@ impl Default for Notation {
     }
 }
 
-/// Years of two digits, and forms that depend on a locale.
-const REFUSED: [&str; 7] = ["%y", "%g", "%C", "%D", "%x", "%c", "%v"];
-/// Parts of a time of day.
-const TIMES: [&str; 9] = ["%H", "%I", "%k", "%l", "%T", "%R", "%r", "%s", "%+"];
+/// Forms that depend on a locale, and one that fails where it prints. Their parts do not show it.
+const REFUSED: [&str; 4] = ["%c", "%x", "%v", "%#z"];
 
 /// Why a format is refused, if it is.
 pub fn check_format(format: &str) -> Result<(), String> {
-    use chrono::format::{Item, StrftimeItems};
-    if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
-        return Err(format!("`{format}` is not a format: write it as %d.%m.%Y %H:%M:%S"));
+    if let Some(why) = StrftimeItems::new(format).find_map(|item| refused(&item)) {
+        return Err(format!("`{format}` {why}"));
     }
-    match REFUSED.iter().find(|part| format.contains(**part)) {
+    // Two of them are a percent sign.
+    let parts = format.replace("%%", "");
+    match REFUSED.iter().find(|part| parts.contains(**part)) {
         Some(part) => Err(format!(
-            "`{format}`: `{part}` has no century or no fixed form; write %Y, %m and %d"
+            "`{format}`: `{part}` has no fixed form; write %Y, %m, %d, %H:%M:%S and %z"
         )),
         None => Ok(()),
+    }
+}
+
+fn refused(item: &Item<'_>) -> Option<&'static str> {
+    use Numeric::{IsoYearDiv100, IsoYearMod100, YearDiv100, YearMod100};
+    match item {
+        Item::Error => Some("is not a format: write it as %d.%m.%Y %H:%M:%S"),
+        Item::Numeric(YearMod100 | YearDiv100 | IsoYearMod100 | IsoYearDiv100, _) => {
+            Some("has years without their century, or centuries without their years; write %Y")
+        }
+        Item::Fixed(Fixed::TimezoneName) => Some(
+            "has the name of a zone, which means different offsets; write %z, or set csv.timezone",
+        ),
+        _ => None,
     }
 }
 
@@ -85,13 +99,14 @@ impl Notation {
         if self.formats.is_empty() {
             return None;
         }
+        let forms: Vec<Form<'_>> = self.formats.iter().map(|format| Form::of(format)).collect();
         let texts = text.as_string::<i32>().iter();
         match kind {
             DataType::Date32 => {
-                let days = texts.map(|text| self.only(text?.trim(), date)).map(|date| {
-                    date.and_then(|date| {
-                        i32::try_from((date - DateTime::UNIX_EPOCH.date_naive()).num_days()).ok()
-                    })
+                let days = texts.map(|text| only(&forms, |form| form.date(text?.trim())));
+                let days = days.map(|date| {
+                    let days = date? - DateTime::UNIX_EPOCH.date_naive();
+                    i32::try_from(days.num_days()).ok()
                 });
                 Some(Arc::new(days.collect::<Date32Array>()))
             }
@@ -99,44 +114,103 @@ impl Notation {
                 // A type without a zone has what the text says.
                 let own = self.timezone.as_deref().filter(|_| zone.is_some()).unwrap_or("+00:00");
                 let tz = Tz::from_str(own).ok()?;
-                let micros = texts.map(|text| self.only(text?.trim(), |t, f| time(t, f, &tz)));
+                let micros = texts.map(|text| only(&forms, |form| form.time(text?.trim(), &tz)));
                 let values = micros.collect::<TimestampMicrosecondArray>();
                 Some(Arc::new(values.with_timezone_opt(zone.clone())))
             }
             _ => None,
         }
     }
+}
 
-    /// What the formats read, where those that fit agree.
-    fn only<T: PartialEq>(&self, text: &str, read: impl Fn(&str, &str) -> Option<T>) -> Option<T> {
-        let mut read = self.formats.iter().filter_map(|format| read(text, format));
-        let first = read.next()?;
-        read.all(|other| other == first).then_some(first)
+/// What the formats read, where those that fit agree.
+fn only<T: PartialEq>(forms: &[Form<'_>], read: impl Fn(&Form<'_>) -> Option<T>) -> Option<T> {
+    let mut read = forms.iter().filter_map(read);
+    let first = read.next()?;
+    read.all(|other| other == first).then_some(first)
+}
+
+/// A format in its parts.
+struct Form<'a> {
+    items: Vec<Item<'a>>,
+    has_time: bool,
+    has_offset: bool,
+}
+
+impl<'a> Form<'a> {
+    fn of(format: &'a str) -> Self {
+        let items: Vec<Item<'a>> = StrftimeItems::new(format).collect();
+        let (has_time, has_offset) = (items.iter().any(is_time), items.iter().any(is_offset));
+        Self { items, has_time, has_offset }
+    }
+
+    fn parsed(&self, text: &str) -> Option<Parsed> {
+        let mut parsed = Parsed::new();
+        parse(&mut parsed, text, self.items.iter()).ok().map(|()| parsed)
+    }
+
+    fn date(&self, text: &str) -> Option<NaiveDate> {
+        // A time of day would be cut off.
+        if self.has_time {
+            return None;
+        }
+        self.parsed(text)?.to_naive_date().ok().filter(in_range)
+    }
+
+    /// Microseconds since 1970.
+    fn time(&self, text: &str, zone: &Tz) -> Option<i64> {
+        let local = |t: NaiveDateTime| zone.from_local_datetime(&t).single().map(|t| t.to_utc());
+        let time = if self.has_offset {
+            self.parsed(text)?.to_datetime().ok()?.to_utc()
+        } else if self.has_time {
+            local(self.parsed(text)?.to_naive_datetime_with_offset(0).ok()?)?
+        } else {
+            local(self.date(text)?.and_time(NaiveTime::MIN))?
+        };
+        let whole = time.timestamp_subsec_nanos() % 1_000 == 0 && in_range(&time.date_naive());
+        whole.then(|| time.timestamp_micros())
     }
 }
 
-fn has_time(format: &str) -> bool {
-    TIMES.iter().any(|part| format.contains(part))
+/// Whether it is a part of a time of day.
+fn is_time(item: &Item<'_>) -> bool {
+    use Numeric::{Hour, Hour12, Minute, Nanosecond, Second, Timestamp};
+    match item {
+        Item::Numeric(Hour | Hour12 | Minute | Second | Nanosecond | Timestamp, _) => true,
+        Item::Fixed(fixed) => matches!(
+            fixed,
+            Fixed::LowerAmPm
+                | Fixed::UpperAmPm
+                | Fixed::Nanosecond
+                | Fixed::Nanosecond3
+                | Fixed::Nanosecond6
+                | Fixed::Nanosecond9
+                | Fixed::RFC2822
+                | Fixed::RFC3339
+                // Fractions of a second without a point; the offset among them is refused.
+                | Fixed::Internal(_)
+        ),
+        _ => false,
+    }
 }
 
-fn date(text: &str, format: &str) -> Option<NaiveDate> {
-    // A time of day would be cut off.
-    let read = || NaiveDate::parse_from_str(text, format).ok();
-    if has_time(format) { None } else { read().filter(in_range) }
-}
-
-/// Microseconds since 1970.
-fn time(text: &str, format: &str, zone: &Tz) -> Option<i64> {
-    let local = |time: NaiveDateTime| zone.from_local_datetime(&time).single().map(|t| t.to_utc());
-    let time = if format.contains("%z") || format.contains("%:z") || format.contains("%+") {
-        DateTime::parse_from_str(text, format).ok()?.to_utc()
-    } else if has_time(format) {
-        local(NaiveDateTime::parse_from_str(text, format).ok()?)?
-    } else {
-        local(date(text, format)?.and_time(NaiveTime::MIN))?
-    };
-    let whole = time.timestamp_subsec_nanos() % 1_000 == 0 && in_range(&time.date_naive());
-    whole.then(|| time.timestamp_micros())
+/// Whether it says how far a time is from UTC.
+fn is_offset(item: &Item<'_>) -> bool {
+    match item {
+        Item::Numeric(Numeric::Timestamp, _) => true,
+        Item::Fixed(fixed) => matches!(
+            fixed,
+            Fixed::TimezoneOffset
+                | Fixed::TimezoneOffsetZ
+                | Fixed::TimezoneOffsetColon
+                | Fixed::TimezoneOffsetColonZ
+                | Fixed::TimezoneOffsetDoubleColon
+                | Fixed::TimezoneOffsetTripleColon
+                | Fixed::RFC2822
+                | Fixed::RFC3339
+        ),
+        _ => false,
+    }
 }
 
 /// `%Y` reads years of fewer and of more digits as well.
@@ -218,11 +292,54 @@ mod tests {
         assert!(is_timezone("Europe/Berlin") && is_timezone("+01:00") && !is_timezone("Berlin"));
     }
 
+    /// The same part is written in several ways.
     #[test]
-    fn formats_of_two_digit_years_are_refused() {
-        for (format, is_one) in
-            [("%d.%m.%Y", true), ("%d.%m.%y", false), ("%D", false), ("%Q", false)]
-        {
+    fn parts_of_a_format_count_however_they_are_written() {
+        let in_berlin = |format: &str| Notation {
+            formats: vec![format.to_owned()],
+            timezone: Some("Europe/Berlin".into()),
+            ..Notation::default()
+        };
+        for (format, text, time) in [
+            ("%d.%m.%Y %-H:%M", "31.01.2026 9:05", "2026-01-31T08:05:00Z"),
+            ("%d.%m.%Y %X", "31.01.2026 09:05:06", "2026-01-31T08:05:06Z"),
+            ("%d.%m.%Y %_I:%M %p", "31.01.2026  9:05 PM", "2026-01-31T20:05:00Z"),
+            ("%s", "1769850300", "2026-01-31T09:05:00Z"),
+            ("%Y-%m-%d %H:%M %::z", "2026-01-31 09:05 +02:00", "2026-01-31T07:05:00Z"),
+            ("%Y-%m-%d %H:%M %:::z", "2026-01-31 09:05 +0200", "2026-01-31T07:05:00Z"),
+            ("%Y-%m-%d %H:%M %:z", "2026-01-31 09:05 +02:00", "2026-01-31T07:05:00Z"),
+            ("%+", "2026-01-31T09:05:00+02:00", "2026-01-31T07:05:00Z"),
+            ("%Y-%m-%d%%H", "2026-01-31%H", "2026-01-30T23:00:00Z"),
+        ] {
+            assert_eq!(read(&in_berlin(format), text, utc()), time, "{format}");
+            let date = if format.ends_with("%%H") { "2026-01-31" } else { "" };
+            assert_eq!(read(&in_berlin(format), text, DataType::Date32), date, "{format}");
+        }
+        // Neither minutes alone nor an offset are cut off.
+        assert_eq!(read(&in_berlin("%d.%m.%Y %M"), "31.01.2026 05", DataType::Date32), "");
+        assert_eq!(read(&in_berlin("%Y-%m-%d %::z"), "2026-01-31 +02:00", utc()), "");
+    }
+
+    #[test]
+    fn formats_that_would_be_a_guess_are_refused() {
+        for (format, is_one) in [
+            ("%d.%m.%Y", true),
+            ("%d.%m.%Y %-H:%M:%S%.3f %:::z", true),
+            ("%Y%%y", true),
+            ("%d.%m.%y", false),
+            ("%d.%m.%-y", false),
+            ("%d.%m.%_y", false),
+            ("%G-%V-%u", true),
+            ("%g-%V-%u", false),
+            ("%C%m%d", false),
+            ("%D", false),
+            ("%x", false),
+            ("%c", false),
+            ("%v", false),
+            ("%Y-%m-%d %H:%M %Z", false),
+            ("%Y-%m-%d %H:%M %#z", false),
+            ("%Q", false),
+        ] {
             assert_eq!(check_format(format).is_ok(), is_one, "{format}");
         }
     }

@@ -1,11 +1,12 @@
 //! Columns that stand in the path of a file: `year=2024/month=01/part.csv`, as Hive writes them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use percent_encoding::percent_decode_str;
 
-use super::names::{column_names, loosely};
+use super::names::{loosely, new_names, numbered};
 use super::{FormatError, RawBatch, RowReader};
 
 /// What Hive writes for null.
@@ -23,8 +24,8 @@ struct PathColumns {
 }
 
 /// The same file with the `key=value` folders of its URI as columns. A file's own column of that header
-/// stays what it is.
-pub fn with_path_columns(reader: Box<dyn RowReader>, uri: &str) -> Box<dyn RowReader> {
+/// stays what it is, and its own names are those that its misfits have.
+pub(super) fn with_path_columns(reader: Box<dyn RowReader>, uri: &str) -> Box<dyn RowReader> {
     let own: Vec<String> = reader.originals().iter().map(|header| loosely(header)).collect();
     let mut columns = columns_of(uri);
     columns.retain(|(key, _)| !own.contains(&loosely(key)));
@@ -33,8 +34,10 @@ pub fn with_path_columns(reader: Box<dyn RowReader>, uri: &str) -> Box<dyn RowRe
         return reader;
     }
     let (keys, values): (Vec<String>, Vec<Option<String>>) = columns.into_iter().unzip();
+    let taken: HashSet<&str> = reader.names().iter().map(String::as_str).collect();
+    let new = new_names(&numbered(keys.iter().map(String::as_str)), &taken);
+    let names: Vec<String> = reader.names().iter().cloned().chain(new).collect();
     let originals: Vec<String> = reader.originals().iter().cloned().chain(keys).collect();
-    let names = column_names(originals.iter().map(String::as_str));
     let sample = reader.sample().cloned();
     let mut file = PathColumns { reader, names, originals, values, sample: None };
     file.sample = sample.map(|sample| file.extended(sample));
@@ -76,6 +79,10 @@ impl RowReader for PathColumns {
         &self.originals
     }
 
+    fn own(&self) -> usize {
+        self.reader.own()
+    }
+
     fn sample(&self) -> Option<&RawBatch> {
         self.sample.as_ref()
     }
@@ -89,7 +96,26 @@ impl RowReader for PathColumns {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use super::super::{FormatSettings, Limits, open_at};
     use super::*;
+
+    #[test]
+    fn names_of_the_file_stay_beside_those_of_the_path() {
+        let open = |path| {
+            let input = Box::new(Cursor::new(b"Customer ID,n\nA\xFF,1\n"));
+            open_at(&FormatSettings::default(), input, Limits::default(), path).unwrap()
+        };
+        let (alone, mut reader) = (open(None), open(Some("raw/customer_id=7/x.csv")));
+        assert_eq!(reader.originals(), ["Customer ID", "n", "customer_id"]);
+        assert_eq!((alone.own(), reader.own()), (2, 2));
+        assert_eq!(&reader.names()[..2], alone.names());
+        assert!(reader.names()[2].starts_with("customer_id_"), "{:?}", reader.names());
+        let name = reader.names()[0].clone();
+        let batch = reader.next_batch().unwrap().unwrap();
+        assert!(batch.misfits.value(0).contains(&format!("\"{name}\"")), "{:?}", batch.misfits);
+    }
 
     #[test]
     fn folders_with_a_key_are_columns() {

@@ -4,31 +4,39 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Schema;
 
 use super::feed::Feed;
+use super::names::is_own;
 use super::{FormatError, RowReader};
 
 /// Refuses a file that another delimiter parts, that has no header, that has none of the table's columns,
-/// or that lacks a key. `names` are the table's names for its columns.
+/// or that lacks a key. `names` are the table's names for its columns. Columns of its path make no file one of
+/// the feed: all files of a folder have them.
 pub(super) fn check(
     reader: &dyn RowReader,
     names: &[String],
     feed: &Feed,
     table: Option<&Schema>,
 ) -> Result<(), FormatError> {
-    let is_known = names.iter().any(|name| is_known(name, feed, table));
-    if !is_known || !feed.header {
-        other_delimiter(reader, feed)?;
+    let (own, of_path) = names.split_at(reader.own());
+    let headers = &reader.originals()[..reader.own()];
+    let is_known = own.iter().any(|name| is_known(name, feed, table));
+    let may_be_one_field = match feed.header {
+        true => !is_known,
+        false => has_several(feed, table, of_path),
+    };
+    if may_be_one_field {
+        other_delimiter(reader, headers, feed)?;
     }
     let missing: Vec<&String> = feed.required.iter().filter(|key| !names.contains(key)).collect();
     // A file with all keys is of this feed, also where another has shaped the table.
-    let has_keys = missing.is_empty() && !feed.required.is_empty();
+    let has_keys = missing.is_empty() && feed.required.iter().any(|key| own.contains(key));
     if feed.header && !has_keys && !is_known {
         check_first_line(reader, names, feed, table)?;
         if has_columns(table) {
-            return Err(FormatError::OtherColumns { found: shown(reader.originals()) });
+            return Err(FormatError::OtherColumns { found: shown(headers) });
         }
     }
     if let Some(key) = missing.first() {
-        let (key, found) = ((*key).clone(), shown(reader.originals()));
+        let (key, found) = ((*key).clone(), shown(headers));
         return Err(FormatError::KeyMissing { key, found });
     }
     Ok(())
@@ -41,8 +49,8 @@ pub(super) fn check_first_line(
     feed: &Feed,
     table: Option<&Schema>,
 ) -> Result<(), FormatError> {
-    let headers = reader.originals();
-    let is_known = names.iter().any(|name| is_known(name, feed, table));
+    let (own, headers) = (&names[..reader.own()], &reader.originals()[..reader.own()]);
+    let is_known = own.iter().any(|name| is_known(name, feed, table));
     match feed.header && !is_known && is_data(headers, has_columns(table)) {
         true => Err(FormatError::NoHeader { first: shown(headers) }),
         false => Ok(()),
@@ -54,17 +62,35 @@ fn is_known(name: &str, feed: &Feed, table: Option<&Schema>) -> bool {
     table.is_some_and(|t| t.field_with_name(name).is_ok()) || feed.columns.contains_key(name)
 }
 
+/// The columns that files have brought to a table.
+fn columns_of(table: Option<&Schema>) -> impl Iterator<Item = &String> {
+    let names = table.into_iter().flat_map(|t| t.fields()).map(|field| field.name());
+    names.filter(|name| !is_own(name))
+}
+
 /// Whether there is a table with columns of its own.
 fn has_columns(table: Option<&Schema>) -> bool {
-    table.is_some_and(|t| t.fields().iter().any(|field| !field.name().starts_with('_')))
+    columns_of(table).next().is_some()
+}
+
+/// Whether files of the feed have several columns, as far as that is known: of one column the text may hold any
+/// delimiter. Columns of the path are not in the file.
+fn has_several(feed: &Feed, table: Option<&Schema>, of_path: &[String]) -> bool {
+    let present = columns_of(table).filter(|name| !of_path.contains(name)).count();
+    let declared = feed.columns.keys().filter(|name| !of_path.contains(name)).count();
+    present > 1 || declared > 1 || present + declared == 0
 }
 
 /// What commonly parts fields.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
 /// A file of one column whose first line has several fields with another delimiter.
-fn other_delimiter(reader: &dyn RowReader, feed: &Feed) -> Result<(), FormatError> {
-    let (Some(used), [header]) = (feed.delimiter, reader.originals()) else { return Ok(()) };
+fn other_delimiter(
+    reader: &dyn RowReader,
+    headers: &[String],
+    feed: &Feed,
+) -> Result<(), FormatError> {
+    let (Some(used), [header]) = (feed.delimiter, headers) else { return Ok(()) };
     let first_cell = || {
         let cells = reader.sample()?.columns.first()?.as_string::<i32>();
         (!cells.is_empty() && cells.is_valid(0)).then(|| cells.value(0).to_owned())

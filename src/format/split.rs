@@ -60,6 +60,15 @@ impl Record {
         }
     }
 
+    /// Whether it has the fields of a record of this width. Delimiters without anything behind them, at its end, are
+    /// none.
+    pub(super) fn has_width(&self, width: usize) -> bool {
+        let is_nothing = |field: &Field| !field.quoted && field.start == field.end;
+        let are_nothing = || self.fields.iter().skip(width).all(is_nothing);
+        let all_kept = self.fields.len() == self.count;
+        self.count == width || self.count > width && all_kept && are_nothing()
+    }
+
     pub(super) fn clear(&mut self) {
         self.fields.clear();
         self.rewritten.clear();

@@ -144,6 +144,12 @@ fn init_sees_the_delimiter_and_guesses_no_measure() {
     folder.run(&["run", "--until-idle"]);
     let rows = folder.stdout(&["sql", "--format", "csv", "SELECT name, qty FROM bronze.stock"]);
     assert_eq!(rows, "name,qty\nbolt,1\nnut,2\n");
+    let packed = zstd::encode_all("id,qty\n1,7\n".as_bytes(), 1).unwrap();
+    std::fs::write(folder.path().join("raw/parts.csv.zst"), packed).unwrap();
+    folder.run(&["init", "--force", "raw/parts.csv.zst"]);
+    folder.run(&["run", "--until-idle"]);
+    let rows = folder.stdout(&["sql", "--format", "csv", "SELECT id, qty FROM silver.parts"]);
+    assert_eq!(rows, "id,qty\n1,7\n");
     let refused = folder.seen(&["init", "--force", "raw"]);
     assert!(refused.contains("raw is a folder; name one CSV file of it"), "{refused}");
 }

@@ -122,3 +122,69 @@ async fn one_column_with_a_delimiter_in_its_header_is_mapped_by_hand() {
     world.put("1.csv", "Name, first\nAda\n", 0);
     assert_eq!(world.bronze().await.ingested, 1);
 }
+
+/// All files of a folder have the columns of its path: they make none of them one of the feed.
+#[tokio::test]
+async fn columns_of_the_path_make_no_file_one_of_the_feed() {
+    let settings = "[pipeline.csv]\npath_columns = true\n";
+    let world = World::new(&format!("{CUSTOMERS}{settings}"));
+    world.put("year=2024/1.csv", GOOD, 0);
+    world.bronze().await;
+    let before = columns(&world).await;
+    for (name, content, reason, says) in [
+        ("a", "2,Bob\n", "no-header", "looks like data: `2`, `Bob`;"),
+        ("b", "id;name;city;updated\n2;B;Rome;2026-01-01\n", "other-delimiter", "';'"),
+        ("c", "2,Bob,Rome,2026-01-02\n3,Eve,Oslo,2026-01-02\n", "no-header", "`Bob`"),
+        ("d", "a,b\n1,2\n", "other-columns", "feed: `a`, `b`;"),
+    ] {
+        world.put(&format!("year=2024/{name}.csv"), content, 1);
+        let report = world.bronze().await;
+        assert_eq!((report.ingested, report.failed), (0, 1), "{name}");
+        let (_, why, error) = rejected(&world).await.pop().unwrap();
+        assert_eq!(why, reason, "{name}");
+        assert!(error.contains(says), "{name}: {error}");
+    }
+    assert_eq!(columns(&world).await, before, "the table is as it was");
+    // Nor does a key in the path.
+    let world = World::new(&format!("{}{settings}", CUSTOMERS.replace("[\"id\"]", "[\"year\"]")));
+    world.put("year=2024/1.csv", GOOD, 0);
+    world.put("year=2025/2.csv", "a,b\n1,2\n", 1);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (1, 1));
+    assert_eq!(rejected(&world).await[0].1, "other-columns");
+}
+
+/// Where files have one column, its text may hold what elsewhere parts fields.
+#[tokio::test]
+async fn one_column_of_text_without_a_header_is_of_the_feed() {
+    let keyed = CUSTOMERS.replace("\"id\"", "\"column_1\"").replace("[\"updated\"]", "[]");
+    let settings = "[pipeline.csv]\nheader = false\n";
+    let declared = "[pipeline.csv.columns]\ncolumn_1 = \"string\"\n";
+    let world = World::new(&format!("{keyed}{settings}{declared}"));
+    world.put("1.csv", "Ada; Bob\nEve\n", 0);
+    assert_eq!(world.bronze().await.ingested, 1);
+
+    let world = World::new(&format!("{keyed}{settings}path_columns = true\n"));
+    world.put("year=2024/1.csv", "Ada; Bob\n", 0);
+    assert_eq!(world.bronze().await.failed, 1, "nothing says yet that it is one column");
+    assert_eq!(rejected(&world).await[0].1, "other-delimiter");
+    world.put("year=2024/2.csv", "Ada\n", 1);
+    world.put("year=2024/3.csv", "Ada; Bob\n", 2);
+    assert_eq!(world.bronze().await.ingested, 2);
+
+    let world = World::new(&format!("{keyed}{settings}"));
+    world.put("1.csv", "1,Ada\n", 0);
+    world.put("2.csv", "2;Bob\n", 1);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.failed), (1, 1), "the table has two");
+}
+
+/// silversmith's own columns are in every row, and in no file.
+#[tokio::test]
+async fn columns_of_silversmith_may_be_keys() {
+    let keys = "[\"_source_uri\", \"_source_row\"]";
+    let world = World::new(&CUSTOMERS.replace("[\"id\"]", keys));
+    world.put("1.csv", "id,updated\n1,2026-01-01\n1,2026-01-01\n", 0);
+    assert_eq!(world.bronze().await.ingested, 1);
+    assert_eq!(world.silver().await.counts.inserted, 2);
+}

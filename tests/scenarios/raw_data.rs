@@ -4,7 +4,8 @@ use std::io::Write;
 
 use silversmith::silver::failed;
 
-use crate::support::{CUSTOMERS, World, at};
+use crate::support::counting_store::CountingStore;
+use crate::support::{CUSTOMERS, World, at, settings};
 
 async fn outcomes(world: &World) -> Vec<String> {
     world
@@ -116,6 +117,44 @@ async fn compressed_files_are_read_whatever_their_names() {
     let outcomes = outcomes(&world).await;
     assert_eq!(outcomes[3..4], ["raw/d-cut.csv|rejected|0|0|corrupt"]);
     assert!(outcomes[4].starts_with("raw/e-bomb.csv|rejected|"), "{}", outcomes[4]);
+}
+
+/// I7: the windows of compressed files have a share of the memory, and wait for it in the order of the batch.
+#[tokio::test]
+async fn as_many_windows_are_held_as_there_is_memory_for() {
+    const FILES: u32 = 6;
+    let pipeline = format!("{CUSTOMERS}[worker]\nmemory = \"256MiB\"\n");
+    let mut world = World::new(&pipeline);
+    let store = CountingStore::new(&world.raw);
+    world.rewire(settings(&pipeline), store.clone(), silversmith::pipeline::Intake::Directory);
+    // A column that is new has its file read twice.
+    world.put("0.csv", "id,note,updated\n0,a,2026-01-01\n", 0);
+    world.bronze().await;
+    let packed = |file: u32, window: u32| {
+        let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
+        encoder.window_log(window).unwrap();
+        encoder.write_all(b"id,note,updated\n").unwrap();
+        for row in 0..500_u32 {
+            let mixed = (file * 500 + row).wrapping_mul(0x9E37_79B9);
+            writeln!(encoder, "{},{mixed:08x},2026-01-01", file * 500 + row).unwrap();
+        }
+        encoder.finish().unwrap()
+    };
+    for file in 1..=FILES {
+        world.raw.put(&format!("raw/{file}.csv"), packed(file, 24), at(11, file));
+    }
+    assert_eq!(world.bronze().await.ingested, FILES as usize);
+    assert_eq!(store.most(), 1, "one window is all the memory for them");
+    let rows = world.sql("SELECT count(*), count(DISTINCT note) FROM bronze.customers").await;
+    assert_eq!(rows, ["3001|3001"]);
+    // A new column: the same object is opened a second time, while it is open.
+    world.put("8.csv", "id,more,updated\n0,1,2026-01-01\n", 20);
+    let text = format!("id,other,updated\n{}", "1,2,2026-01-01\n".repeat(100));
+    let mut encoder = zstd::Encoder::new(vec![], 1).unwrap();
+    encoder.window_log(24).unwrap();
+    encoder.write_all(text.as_bytes()).unwrap();
+    world.raw.put("raw/9.csv", encoder.finish().unwrap(), at(11, 21));
+    assert_eq!(world.bronze().await.ingested, 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A whole lake in memory, driven step by step.
 
 pub mod answering;
+pub mod counting_store;
 pub mod deletes;
 pub mod failing_store;
 pub mod faulty;

@@ -13,6 +13,7 @@ use crate::config::file::{
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
 use crate::format::feed::{Feed, SchemaChange, TypeChange};
+use crate::format::names::is_own;
 use crate::format::{FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
@@ -101,6 +102,7 @@ pub(super) fn pipeline(
         limits: limits(resolver, index, &section.bronze),
         read_concurrency: worker.read_concurrency,
         buffer_bytes: memory.object(worker.read_concurrency),
+        unpacking_bytes: memory.unpacking(),
         ledger_memory: memory.object_versions(),
         partition_by: resolver
             .partition_by(&key("bronze.partition_by"), section.bronze.partition_by.as_deref()),
@@ -148,17 +150,19 @@ fn feed(
     change: SchemaChange,
 ) -> Feed {
     let default = Feed::default();
-    // Keys are columns of bronze unless `select` makes them; a null is a key where null is a value.
-    let keys = section
+    // Keys are columns of the files, unless `select` makes them or they are silversmith's own; a null is a key where
+    // null is a value.
+    let in_files = section
         .silver
         .as_ref()
         .filter(|silver| silver.select.is_none() && silver.null_keys.as_deref() != Some("equal"));
+    let required = in_files.into_iter().flat_map(|silver| &silver.keys).filter(|key| !is_own(key));
     Feed {
         columns,
         change,
         delimiter: Some(char::from(dialect.delimiter)),
         header: dialect.header,
-        required: keys.map(|silver| silver.keys.clone()).unwrap_or_default(),
+        required: required.cloned().collect(),
         keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),
         order: section.silver.as_ref().map(|silver| silver.order_by.clone()).unwrap_or_default(),
         path_columns: section.csv.path_columns.unwrap_or(default.path_columns),
