@@ -251,6 +251,8 @@ def delete(args):
     retained = there(buckets)
     if args.data:
         for bucket in retained:
+            # Again: workers that had nothing to do wrote checkpoints until they were gone.
+            empty(bucket)
             client("s3").delete_bucket(Bucket=bucket)
     show({"stack": args.stack, "statuses": statuses, "retained": [] if args.data else retained})
     for name, status in statuses.items():

@@ -26,4 +26,5 @@ if ! "$python" -c 'import boto3' 2>/dev/null; then
   fi
   python=$venv/bin/python
 fi
+export PYTHONDONTWRITEBYTECODE=1
 exec "$python" "$here/first_hour.py" "$@"

@@ -23,8 +23,13 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import ClientError
 
+import emulate
+
 HERE = Path(__file__).resolve().parent
 OBJECTS = 100
+LAYERS = ["bronze", "silver", "gold"]
+# A session of a role lasts an hour, and the run may take longer.
+SESSION = 30 * 60
 CONFIG = """
 [lake]
 name        = "lake"
@@ -39,9 +44,9 @@ dlq   = "${RAW_DLQ_URL}"
 name   = "orders"
 source = "s3://${RAW_BUCKET}/orders/*.csv"
 [pipeline.bronze]
-table = "bronze.orders"
+table = "BRONZE.orders"
 [pipeline.silver]
-table    = "silver.orders"
+table    = "SILVER.orders"
 keys     = ["id"]
 order_by = ["updated"]
 """
@@ -119,7 +124,9 @@ class Hour:
     def __init__(self, args, folder):
         self.args, self.folder, self.report = args, Path(folder), Report(args)
         self.name, self.outputs, self.made = args.name, {}, 0
-        self.role_credentials = {}
+        # An account has one Glue for all: tables of its own, in databases that go at the end.
+        self.namespaces = {layer: f"{args.name.replace('-', '_')}_{layer}" for layer in LAYERS}
+        self.role, self.role_credentials, self.taken_at = None, {}, 0.0
 
     def client(self, service):
         return boto3.client(service)
@@ -135,6 +142,8 @@ class Hour:
 
     def environment(self):
         """What silversmith runs with: the worker's role, and what the templates give to tasks."""
+        if self.role and time.monotonic() - self.taken_at > SESSION:
+            self.assume()
         names = {"RAW_BUCKET": "RawBucketName", "RAW_QUEUE_URL": "RawQueueUrl", "RAW_DLQ_URL": "RawDlqUrl"}
         names |= {"CHECKPOINTS": "Checkpoints", "EVENT_BUS": "EventBusName", "WAREHOUSE": "Warehouse", "CATALOG": "Catalog"}
         given = {name: self.outputs[output] for name, output in names.items()}
@@ -153,11 +162,12 @@ class Hour:
         return done.stdout
 
     def silver_rows(self):
+        table = f"{self.namespaces['silver']}.orders"
         try:
-            return int(self.silversmith("sql", "--format", "csv", "SELECT count(*) AS n FROM silver.orders").split()[1])
+            return int(self.silversmith("sql", "--format", "csv", f"SELECT count(*) AS n FROM {table}").split()[1])
         except Failed as error:
             # Before the first commit there is no table.
-            if "silver.orders" in str(error):
+            if table in str(error):
                 return 0
             raise
 
@@ -182,13 +192,26 @@ class Hour:
         self.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode())
 
     def config(self):
-        return CONFIG.replace("WAREHOUSE\n", "" if self.args.catalog == "s3tables" else 'warehouse = "${WAREHOUSE}"\n')
+        text = CONFIG.replace("WAREHOUSE\n", "" if self.args.catalog == "s3tables" else 'warehouse = "${WAREHOUSE}"\n')
+        for layer, namespace in self.namespaces.items():
+            text = text.replace(f"{layer.upper()}.", f"{namespace}.")
+        return text
+
+    def taken(self):
+        """What there is already under the names of this hour. It would go at the end."""
+        found = [f"stack {name}" for name, _ in emulate.stacks_of(self.name) if emulate.exists(name)]
+        if self.args.catalog == "glue":
+            pages = self.client("glue").get_paginator("get_databases").paginate()
+            there = {one["Name"] for page in pages for one in page["DatabaseList"]}
+            found += [f"Glue database {name}" for name in self.namespaces.values() if name in there]
+        return found
 
     # --- the steps --------------------------------------------------------------
 
     def deploy(self):
         with self.report.step("the stacks are there") as seen:
             settings = ["--on-failure", "ROLLBACK", "--set", f"Catalog={self.args.catalog}"]
+            settings += [part for one, name in self.namespaces.items() for part in ("--set", f"{one.title()}Namespace={name}")]
             deployed = self.emulate("deploy", self.name, "--timeout", "1500", *settings)
             self.outputs = deployed["outputs"]
             seen.append(f"{len(deployed['resources'])} resources")
@@ -202,20 +225,24 @@ class Hour:
             role = iam.create_role(RoleName=f"{self.name}-first-hour", AssumeRolePolicyDocument=document)["Role"]
             for output in ("WorkerPolicyArn", "StepsPolicyArn"):
                 iam.attach_role_policy(RoleName=role["RoleName"], PolicyArn=self.outputs[output])
-
-            def take():
-                try:
-                    return self.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="first-hour")
-                except ClientError:  # IAM takes seconds to know of a role
-                    return None
-
-            taken = self.wait("taking the role", 60, take)["Credentials"]
-            self.role_credentials = {
-                "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
-                "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
-                "AWS_SESSION_TOKEN": taken["SessionToken"],
-            }
+            self.role = role["Arn"]
+            self.assume()
             seen.append("its permissions are not enforced here" if self.args.emulator else "everything below runs with it alone")
+
+    def assume(self):
+        def take():
+            try:
+                return self.client("sts").assume_role(RoleArn=self.role, RoleSessionName="first-hour")
+            except ClientError:  # IAM takes seconds to know of a role
+                return None
+
+        taken = self.wait("taking the role", 60, take)["Credentials"]
+        self.taken_at = time.monotonic()
+        self.role_credentials = {
+            "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": taken["SessionToken"],
+        }
 
     def first_row(self):
         with self.report.step("check finds every service") as seen:
@@ -348,22 +375,31 @@ class Hour:
             seen.append("the queues of dead letters and of what rules could not deliver are empty")
 
     def tear_down(self):
-        with self.report.step("nothing is left behind") as seen:
+        # Where the stack of compute could not be made, the other one is there all the same.
+        self.outputs = self.outputs or self.emulate("outputs", self.name, check=False)
+        with self.report.step("the role is gone"):
             role = f"{self.name}-first-hour"
             iam = self.client("iam")
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
                 for one in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
                     iam.detach_role_policy(RoleName=role, PolicyArn=one["PolicyArn"])
                 iam.delete_role(RoleName=role)
+        with self.report.step("the stacks and their buckets are gone"):
             self.emulate("delete", self.name, "--data", "--timeout", "1500")
-            if arn := self.outputs.get("TableBucketArn"):
-                self.drop_tables(arn)
             buckets = [one["Name"] for one in self.client("s3").list_buckets()["Buckets"]]
             if left := [one for one in buckets if one.startswith(f"{self.name}-")]:
                 raise Failed(f"buckets are left: {left}")
-            seen.append("stacks, buckets, tables and the role are gone")
+        with self.report.step("the tables are gone"):
+            if arn := self.outputs.get("TableBucketArn"):
+                self.drop_table_bucket(arn)
+            if self.args.catalog == "glue":
+                glue = self.client("glue")
+                for name in self.namespaces.values():
+                    # With the tables in it.
+                    with contextlib.suppress(glue.exceptions.EntityNotFoundException):
+                        glue.delete_database(Name=name)
 
-    def drop_tables(self, arn):
+    def drop_table_bucket(self, arn):
         s3tables = self.client("s3tables")
         for page in s3tables.get_paginator("list_tables").paginate(tableBucketARN=arn):
             for table in page["tables"]:
@@ -425,6 +461,9 @@ def main():
     args.version = subprocess.run([args.binary, "--version"], check=True, capture_output=True, text=True).stdout.strip()
     with tempfile.TemporaryDirectory() as folder:
         hour = Hour(args, folder)
+        if taken := hour.taken():
+            say(f"{', '.join(taken)}: there already, choose another --name")
+            return 2
         try:
             hour.run()
         finally:

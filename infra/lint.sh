@@ -3,8 +3,9 @@
 #
 # Checks what is deployed without deploying it: the templates by cfn-lint, with all of its rules and with rules of our
 # own; the Terraform module against the templates; the manifests of docs/kubernetes.md against Kubernetes' schemas; the
-# permissions against the calls that were recorded; docs/cost.md against its figures. What does that is in
-# requirements.txt, fetched to target/infra. Each check first has to find fault with something that is wrong.
+# permissions against the calls that were recorded; docs/cost.md against its figures; the first hour on an account of
+# stand-ins. What does that is in requirements.txt, fetched to target/infra. Each check first has to find fault with
+# something that is wrong.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -42,7 +43,7 @@ fi
 templates infra/data.yaml infra/compute.yaml || fail "cfn-lint: see above"
 say "the templates"
 
-for check in rules permissions terraform kubernetes cost; do
+for check in rules permissions terraform kubernetes cost hour; do
   "$venv/bin/python" "infra/checks/$check.py" --test >&2 || fail "$check.py does not find what is wrong: see above"
   "$venv/bin/python" "infra/checks/$check.py" >&2 || fail "$check.py: see above"
   say "$check"

@@ -77,7 +77,16 @@ class Stack:
             return all(self.decide(one) for one in arguments)
         if function == "Fn::Or":
             return any(self.decide(one) for one in arguments)
+        if function == "Fn::Contains":
+            values, value = (self.resolve(one) for one in arguments)
+            return value in listed(values)
         raise ValueError(f"the condition {function} is not known here")
+
+    def refused(self):
+        """What the rules of the template say against its parameters."""
+        for rule in self.template.get("Rules", {}).values():
+            if self.decide(rule["RuleCondition"]):
+                yield from (one["AssertDescription"] for one in rule["Assertions"] if not self.decide(one["Assert"]))
 
     def resolve(self, value):
         if isinstance(value, list):

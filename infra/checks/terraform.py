@@ -73,8 +73,8 @@ DOCUMENTS = {
     "RawQueuePolicy": ["raw_queue"],
     "QueuePolicies": ["other_queues"],
     "TopicPolicy": ["topic"],
-    "RawBucketPolicy": ["raw_bucket"],
-    "LakeBucketPolicy": ["lake_bucket"],
+    "RawBucketPolicy": ['only_tls["raw"]'],
+    "LakeBucketPolicy": ['only_tls["lake"]'],
 }
 # Settings by name, where both have one of the same meaning.
 SETTINGS = [
@@ -100,12 +100,12 @@ SETTINGS = [
     ("Scaling.MinCapacity", "aws_appautoscaling_target.workers[0]", "min_capacity"),
     ("Scaling.MaxCapacity", "aws_appautoscaling_target.workers[0]", "max_capacity"),
     ("ScaleInWhenEmpty.EvaluationPeriods", "aws_cloudwatch_metric_alarm.scale_in_when_empty[0]", "evaluation_periods"),
-    ("Function.MemorySize", "aws_lambda_function.events[0]", "memory_size"),
-    ("Function.Timeout", "aws_lambda_function.events[0]", "timeout"),
-    ("Function.PackageType", "aws_lambda_function.events[0]", "package_type"),
-    ("Function.Runtime", "aws_lambda_function.events[0]", "runtime"),
-    ("Function.EphemeralStorage.Size", "aws_lambda_function.events[0]", "ephemeral_storage.size"),
-    ("MergeFunction.EphemeralStorage.Size", "aws_lambda_function.merge[0]", "ephemeral_storage.size"),
+    ("Function.MemorySize", 'aws_lambda_function.function["events"]', "memory_size"),
+    ("Function.Timeout", 'aws_lambda_function.function["events"]', "timeout"),
+    ("Function.PackageType", 'aws_lambda_function.function["events"]', "package_type"),
+    ("Function.Runtime", 'aws_lambda_function.function["events"]', "runtime"),
+    ("Function.EphemeralStorage.Size", 'aws_lambda_function.function["events"]', "ephemeral_storage.size"),
+    ("MergeFunction.EphemeralStorage.Size", 'aws_lambda_function.function["merge"]', "ephemeral_storage.size"),
     ("EventSource.BatchSize", "aws_lambda_event_source_mapping.events[0]", "batch_size"),
     ("EventSource.MaximumBatchingWindowInSeconds", "aws_lambda_event_source_mapping.events[0]", "maximum_batching_window_in_seconds"),
     ("EventSource.FunctionResponseTypes", "aws_lambda_event_source_mapping.events[0]", "function_response_types"),
@@ -113,6 +113,17 @@ SETTINGS = [
     ("Schedule.ScheduleExpression", "aws_scheduler_schedule.steps", "schedule_expression"),
     ("Schedule.State", "aws_scheduler_schedule.steps", "state"),
     ("Schedule.Target.RetryPolicy.MaximumRetryAttempts", "aws_scheduler_schedule.steps", "target.retry_policy.maximum_retry_attempts"),
+]
+# What uses a role as soon as it is made: it waits for what the role may do.
+USERS = ["aws_ecs_service", "aws_lambda_event_source_mapping", "aws_sfn_state_machine"]
+# Settings that the rules of the templates refuse.
+REFUSED = [
+    {"Catalog": "rest"},
+    {"CatalogUrlSecretArn": "arn", "RestCredentialSecretArn": "arn"},
+    {"Compute": "fargate", "Image": "image"},
+    {"Compute": "fargate", "VpcId": "vpc-1", "Subnets": ["subnet-1"]},
+    {"Compute": "lambda"},
+    {"Compute": "lambda", "CodeKey": "key", "Image": "image"},
 ]
 ADDED = {"__tfmeta", "id", "count", "for_each", "depends_on", "lifecycle", "provider"}
 # The templates give text where Terraform wants a number.
@@ -148,6 +159,7 @@ def at(value, path):
 # References that only AWS knows, and a text in their place.
 REFERENCES = [
     (r"one\(aws_\w+\.\w+\[\*\]\.\w+\)", '"x"'),
+    (r'aws_lambda_function\.function\["events"\]\.arn', '"x"'),
     (r"aws_security_group\.task\[\*\]\.id", '["x"]'),
     (r"aws_cloudwatch_event_bus\.bus\.name", '"x"'),
     (r"local\.partition", '"aws"'),
@@ -268,6 +280,31 @@ def policies(pair, module):
                 yield f"{name} and {DOCUMENTS[name][0]} differ in {statement}"
 
 
+def preconditions(module):
+    for block in (one for blocks in module.values() for one in blocks.values()):
+        yield from listed(block.get("precondition") or [])
+        yield from listed(at(block, "lifecycle.precondition") or [])
+
+
+def refusals(found, folder):
+    """The module refuses the settings that the rules of the templates refuse, and no other of the cases."""
+    for settings in REFUSED + [{**CATALOGS[catalog], **COMPUTES[compute], **more} for catalog, compute, more in cases()]:
+        by_templates = False
+        for template in found.values():
+            own = {name: value for name, value in settings.items() if name in template["Parameters"]}
+            by_templates |= any(templates.Stack(template, own).refused())
+        by_module = any(one["condition"] is not True for one in preconditions(evaluate(folder, settings)))
+        if by_templates != by_module:
+            yield f"{settings} is refused by the {'templates' if by_templates else 'module'} alone"
+
+
+def waits(module):
+    for kind in USERS:
+        for path, block in module.get(kind, {}).items():
+            if not block.get("depends_on"):
+                yield f"{path} does not wait for what its role may do"
+
+
 def settings(pair, module):
     there = {path: one for blocks in module.values() for path, one in blocks.items()}
     for path, address, argument in SETTINGS:
@@ -308,6 +345,8 @@ def cases():
         yield "s3tables", compute, {"Notifications": "s3"}
     for catalog in CATALOGS:
         yield catalog, "external", {"Notifications": "eventbridge"}
+    # Another's catalog, with a name as if it were Glue's.
+    yield "glue, by REST", "external", {"RestUri": "https://glue.example.org/iceberg"}
     keys = {"RawKeyArn": "arn", "TableKeyArn": "arn", "SecretKeyArn": "arn", "AlarmEmail": "a@b", "ExistingRawBucket": "raw"}
     yield "postgres", "fargate", {**keys, "CatalogUrlSecretArn": "arn", "Notifications": "none"}
 
@@ -316,6 +355,7 @@ def faults(found, folder, provider):
     yield from names(found, evaluate(folder, {}))
     for compute in COMPUTES:
         yield from states(found, folder, compute)
+    yield from refusals(found, folder)
     for catalog, compute, more in cases():
         module = evaluate(folder, {**CATALOGS[catalog], **COMPUTES[compute], **more})
         pair = stacks(found, catalog, compute, more)
@@ -323,6 +363,7 @@ def faults(found, folder, provider):
         yield from policies(pair, module)
         yield from settings(pair, module)
         yield from arguments(module, provider)
+        yield from waits(module)
 
 
 # --- what is wrong is found ---------------------------------------------------
@@ -334,6 +375,9 @@ WRONG = [
     ("events.tf", "  comparison_operator = \"GreaterThanThreshold\"\n", "", "lacks comparison_operator"),
     ("lambda.tf", "    size = var.lambda_storage", "    size = 512", "ephemeral_storage.size is 512"),
     ("variables.tf", "default     = 2100", "default     = 1800", "default of queue_visibility"),
+    ("versions.tf", r'can(regex("^https://glue\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/iceberg$", var.rest_uri))', 'startswith(var.rest_uri, "https://glue.")', "WorkerPolicy and worker differ"),
+    ("outputs.tf", 'var.catalog != "rest" || var.rest_uri != ""', "true", "'rest'} is refused by the templates alone"),
+    ("fargate.tf", "  depends_on = [aws_iam_role_policy.start_tasks, aws_iam_role_policy_attachment.task]\n", "", "workers.* does not wait"),
     ("outputs.tf", 'output "topic_arn"', 'output "topic"', "the output topic_arn"),
     ("steps.tf", 'variable = "iam:PassedToService"', 'variable = "iam:Passed"', "StateMachineRole and state_machine differ"),
     ("steps.tf", 'step == "gold" ? { End = true } : {},', 'step == "gold" ? { End = "true" } : {},', "state Gold: End is 'true'"),

@@ -73,55 +73,38 @@ resource "aws_cloudwatch_metric_alarm" "message_age" {
     return_data = true
   }
 
-  metric_query {
-    id          = "age"
-    return_data = false
+  dynamic "metric_query" {
+    for_each = { age = "ApproximateAgeOfOldestMessage", waiting = "ApproximateNumberOfMessagesVisible" }
 
-    metric {
-      namespace   = "AWS/SQS"
-      metric_name = "ApproximateAgeOfOldestMessage"
-      dimensions  = { QueueName = aws_sqs_queue.raw.name }
-      stat        = "Maximum"
-      period      = 60
-    }
-  }
+    content {
+      id          = metric_query.key
+      return_data = false
 
-  metric_query {
-    id          = "waiting"
-    return_data = false
-
-    metric {
-      namespace   = "AWS/SQS"
-      metric_name = "ApproximateNumberOfMessagesVisible"
-      dimensions  = { QueueName = aws_sqs_queue.raw.name }
-      stat        = "Maximum"
-      period      = 60
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = metric_query.value
+        dimensions  = { QueueName = aws_sqs_queue.raw.name }
+        stat        = "Maximum"
+        period      = 60
+      }
     }
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "dead_letters" {
-  alarm_name          = "${var.name}-dead-letters"
-  alarm_description   = "Objects could not be processed. See infra/README.md."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }
-  statistic           = "Maximum"
-  period              = 60
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
+resource "aws_cloudwatch_metric_alarm" "left" {
+  for_each = {
+    dead-letters = { queue = aws_sqs_queue.dead_letters.name, means = "Objects could not be processed." }
+    undelivered = {
+      queue = aws_sqs_queue.undelivered.name
+      means = "A schedule did not start, or an event reached no target."
+    }
+  }
 
-resource "aws_cloudwatch_metric_alarm" "undelivered" {
-  alarm_name          = "${var.name}-undelivered"
-  alarm_description   = "A schedule did not start, or an event reached no target. See infra/README.md."
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.means} See infra/README.md."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = aws_sqs_queue.undelivered.name }
+  dimensions          = { QueueName = each.value.queue }
   statistic           = "Maximum"
   period              = 60
   evaluation_periods  = 1

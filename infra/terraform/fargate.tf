@@ -197,6 +197,9 @@ resource "aws_ecs_service" "workers" {
     assign_public_ip = var.assign_public_ip == "ENABLED"
   }
 
+  # Its tasks need what the roles may do, which nothing else here waits for.
+  depends_on = [aws_iam_role_policy.start_tasks, aws_iam_role_policy_attachment.task]
+
   lifecycle {
     ignore_changes = [desired_count]
   }
@@ -211,9 +214,9 @@ resource "aws_appautoscaling_target" "workers" {
   max_capacity       = var.max_workers
 }
 
-resource "aws_appautoscaling_policy" "out" {
-  count              = local.on_fargate ? 1 : 0
-  name               = "${var.name}-out"
+resource "aws_appautoscaling_policy" "workers" {
+  for_each           = local.on_fargate ? { out = 1, in = -1 } : {}
+  name               = "${var.name}-${each.key}"
   policy_type        = "StepScaling"
   service_namespace  = aws_appautoscaling_target.workers[0].service_namespace
   scalable_dimension = aws_appautoscaling_target.workers[0].scalable_dimension
@@ -225,28 +228,9 @@ resource "aws_appautoscaling_policy" "out" {
     metric_aggregation_type = "Maximum"
 
     step_adjustment {
-      metric_interval_lower_bound = 0
-      scaling_adjustment          = 1
-    }
-  }
-}
-
-resource "aws_appautoscaling_policy" "in" {
-  count              = local.on_fargate ? 1 : 0
-  name               = "${var.name}-in"
-  policy_type        = "StepScaling"
-  service_namespace  = aws_appautoscaling_target.workers[0].service_namespace
-  scalable_dimension = aws_appautoscaling_target.workers[0].scalable_dimension
-  resource_id        = aws_appautoscaling_target.workers[0].resource_id
-
-  step_scaling_policy_configuration {
-    adjustment_type         = "ChangeInCapacity"
-    cooldown                = 120
-    metric_aggregation_type = "Maximum"
-
-    step_adjustment {
-      metric_interval_upper_bound = 0
-      scaling_adjustment          = -1
+      metric_interval_lower_bound = each.value > 0 ? 0 : null
+      metric_interval_upper_bound = each.value > 0 ? null : 0
+      scaling_adjustment          = each.value
     }
   }
 }
@@ -259,7 +243,7 @@ resource "aws_cloudwatch_metric_alarm" "scale_out_when_behind" {
   threshold           = 0
   evaluation_periods  = 1
   treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_appautoscaling_policy.out[0].arn]
+  alarm_actions       = [aws_appautoscaling_policy.workers["out"].arn]
 
   # Age counts only while messages wait: one that was released is old, and more workers would not help it.
   metric_query {
@@ -269,29 +253,20 @@ resource "aws_cloudwatch_metric_alarm" "scale_out_when_behind" {
     return_data = true
   }
 
-  metric_query {
-    id          = "age"
-    return_data = false
+  dynamic "metric_query" {
+    for_each = { age = "ApproximateAgeOfOldestMessage", waiting = "ApproximateNumberOfMessagesVisible" }
 
-    metric {
-      namespace   = "AWS/SQS"
-      metric_name = "ApproximateAgeOfOldestMessage"
-      dimensions  = { QueueName = aws_sqs_queue.raw.name }
-      stat        = "Maximum"
-      period      = 60
-    }
-  }
+    content {
+      id          = metric_query.key
+      return_data = false
 
-  metric_query {
-    id          = "waiting"
-    return_data = false
-
-    metric {
-      namespace   = "AWS/SQS"
-      metric_name = "ApproximateNumberOfMessagesVisible"
-      dimensions  = { QueueName = aws_sqs_queue.raw.name }
-      stat        = "Maximum"
-      period      = 60
+      metric {
+        namespace   = "AWS/SQS"
+        metric_name = metric_query.value
+        dimensions  = { QueueName = aws_sqs_queue.raw.name }
+        stat        = "Maximum"
+        period      = 60
+      }
     }
   }
 }
@@ -304,7 +279,7 @@ resource "aws_cloudwatch_metric_alarm" "scale_in_when_empty" {
   threshold           = 0
   evaluation_periods  = 10
   treat_missing_data  = "ignore"
-  alarm_actions       = [aws_appautoscaling_policy.in[0].arn]
+  alarm_actions       = [aws_appautoscaling_policy.workers["in"].arn]
 
   metric_query {
     id          = "left"

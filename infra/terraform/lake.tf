@@ -92,12 +92,14 @@ resource "aws_s3_bucket_lifecycle_configuration" "lake" {
   }
 }
 
-data "aws_iam_policy_document" "lake_bucket" {
+data "aws_iam_policy_document" "only_tls" {
+  for_each = { lake = aws_s3_bucket.lake.arn, raw = local.raw_bucket_arn }
+
   statement {
     sid       = "OnlyTls"
     effect    = "Deny"
     actions   = ["s3:*"]
-    resources = [aws_s3_bucket.lake.arn, "${aws_s3_bucket.lake.arn}/*"]
+    resources = [each.value, "${each.value}/*"]
 
     principals {
       type        = "*"
@@ -114,7 +116,7 @@ data "aws_iam_policy_document" "lake_bucket" {
 
 resource "aws_s3_bucket_policy" "lake" {
   bucket = aws_s3_bucket.lake.id
-  policy = data.aws_iam_policy_document.lake_bucket.json
+  policy = data.aws_iam_policy_document.only_tls["lake"].json
 }
 
 resource "aws_s3tables_table_bucket" "lake" {

@@ -1,6 +1,10 @@
 # --- compute=lambda ---
 
 locals {
+  functions = merge(
+    local.on_lambda ? { events = "Events of S3 to bronze, and the steps of the state machine" } : {},
+    local.merge_on_event ? { merge = "Silver and gold of a pipeline, after each commit to its bronze table" } : {},
+  )
   # Resolved here, and so in the state: keep it where secrets may be.
   resolved = { for key, secret in data.aws_secretsmanager_secret_version.catalog : key => secret.secret_string }
 }
@@ -57,10 +61,10 @@ resource "aws_iam_role_policy_attachment" "function" {
   policy_arn = aws_iam_policy.worker.arn
 }
 
-resource "aws_lambda_function" "events" {
-  count         = local.on_lambda ? 1 : 0
-  function_name = var.name
-  description   = "Events of S3 to bronze, and the steps of the state machine"
+resource "aws_lambda_function" "function" {
+  for_each      = local.functions
+  function_name = each.key == "events" ? var.name : "${var.name}-${each.key}"
+  description   = each.value
   role          = aws_iam_role.function[0].arn
   package_type  = local.lambda_from_image ? "Image" : "Zip"
   image_uri     = local.lambda_from_image ? var.image : null
@@ -93,7 +97,7 @@ resource "aws_lambda_function" "events" {
     variables = merge(
       local.environment,
       local.resolved,
-      local.merge_on_event ? { SILVERSMITH_LAMBDA_MERGE = "event" } : {},
+      each.key == "events" && local.merge_on_event ? { SILVERSMITH_LAMBDA_MERGE = "event" } : {},
     )
   }
 
@@ -112,7 +116,7 @@ resource "aws_lambda_function" "events" {
 
 resource "aws_lambda_event_source_mapping" "events" {
   count                              = local.on_lambda ? 1 : 0
-  function_name                      = aws_lambda_function.events[0].arn
+  function_name                      = aws_lambda_function.function["events"].arn
   event_source_arn                   = aws_sqs_queue.raw.arn
   batch_size                         = var.batch_size
   maximum_batching_window_in_seconds = var.batching_window
@@ -126,46 +130,9 @@ resource "aws_lambda_event_source_mapping" "events" {
   depends_on = [aws_iam_role_policy_attachment.function]
 }
 
-resource "aws_lambda_function" "merge" {
-  count         = local.merge_on_event ? 1 : 0
-  function_name = "${var.name}-merge"
-  description   = "Silver and gold of a pipeline, after each commit to its bronze table"
-  role          = aws_iam_role.function[0].arn
-  package_type  = local.lambda_from_image ? "Image" : "Zip"
-  image_uri     = local.lambda_from_image ? var.image : null
-  s3_bucket     = local.lambda_from_image ? null : var.code_bucket
-  s3_key        = local.lambda_from_image ? null : var.code_key
-  runtime       = local.lambda_from_image ? null : "provided.al2023"
-  handler       = local.lambda_from_image ? null : "bootstrap"
-  architectures = [var.architecture]
-  memory_size   = var.lambda_memory
-  timeout       = var.lambda_timeout
-
-  dynamic "image_config" {
-    for_each = local.lambda_from_image ? [1] : []
-
-    content {
-      command = ["lambda"]
-    }
-  }
-
-  ephemeral_storage {
-    size = var.lambda_storage
-  }
-
-  logging_config {
-    log_format = "Text"
-    log_group  = aws_cloudwatch_log_group.logs.name
-  }
-
-  environment {
-    variables = merge(local.environment, local.resolved)
-  }
-}
-
 resource "aws_lambda_function_event_invoke_config" "merge" {
   count                  = local.merge_on_event ? 1 : 0
-  function_name          = aws_lambda_function.merge[0].function_name
+  function_name          = aws_lambda_function.function["merge"].function_name
   qualifier              = "$LATEST"
   maximum_retry_attempts = 2
 
@@ -189,7 +156,7 @@ resource "aws_cloudwatch_event_target" "merge" {
   rule           = aws_cloudwatch_event_rule.merge[0].name
   event_bus_name = aws_cloudwatch_event_bus.bus.name
   target_id      = "merge"
-  arn            = aws_lambda_function.merge[0].arn
+  arn            = aws_lambda_function.function["merge"].arn
 
   dead_letter_config {
     arn = aws_sqs_queue.undelivered.arn
@@ -198,7 +165,7 @@ resource "aws_cloudwatch_event_target" "merge" {
 
 resource "aws_lambda_permission" "merge" {
   count         = local.merge_on_event ? 1 : 0
-  function_name = aws_lambda_function.merge[0].function_name
+  function_name = aws_lambda_function.function["merge"].function_name
   action        = "lambda:InvokeFunction"
   principal     = "events.amazonaws.com"
   source_arn    = aws_cloudwatch_event_rule.merge[0].arn

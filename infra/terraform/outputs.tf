@@ -53,6 +53,16 @@ output "table_bucket_arn" {
 output "catalog" {
   value       = local.catalog
   description = "CATALOG. For postgres it is in a secret."
+
+  precondition {
+    condition     = var.catalog != "rest" || var.rest_uri != ""
+    error_message = "catalog=rest needs rest_uri."
+  }
+
+  precondition {
+    condition     = var.catalog_url_secret_arn == "" || var.rest_credential_secret_arn == ""
+    error_message = "catalog_url_secret_arn is for postgres and rest_credential_secret_arn for rest, so only one of them can be set."
+  }
 }
 
 output "event_bus_name" {
@@ -101,6 +111,6 @@ output "service_name" {
 }
 
 output "function_name" {
-  value       = one(aws_lambda_function.events[*].function_name)
+  value       = local.on_lambda ? aws_lambda_function.function["events"].function_name : null
   description = "Of the function that reads the queue"
 }

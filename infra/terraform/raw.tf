@@ -89,30 +89,10 @@ resource "aws_s3_bucket_notification" "raw" {
   depends_on = [aws_sqs_queue_policy.raw]
 }
 
-data "aws_iam_policy_document" "raw_bucket" {
-  statement {
-    sid       = "OnlyTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [local.raw_bucket_arn, "${local.raw_bucket_arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-}
-
 resource "aws_s3_bucket_policy" "raw" {
   count  = local.new_raw_bucket ? 1 : 0
   bucket = aws_s3_bucket.raw[0].id
-  policy = data.aws_iam_policy_document.raw_bucket.json
+  policy = data.aws_iam_policy_document.only_tls["raw"].json
 }
 
 resource "aws_sqs_queue" "raw" {

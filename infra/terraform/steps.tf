@@ -46,7 +46,7 @@ data "aws_iam_policy_document" "invoke" {
 
   statement {
     actions   = ["lambda:InvokeFunction"]
-    resources = [aws_lambda_function.events[0].arn]
+    resources = [aws_lambda_function.function["events"].arn]
   }
 }
 
@@ -142,7 +142,7 @@ locals {
           }
           Overrides = { ContainerOverrides = [{ Name = "silversmith", Command = [step] }] }
           }) : local.on_lambda ? jsonencode({
-          FunctionName = one(aws_lambda_function.events[*].arn)
+          FunctionName = aws_lambda_function.function["events"].arn
           Payload      = { step = step }
         }) : jsonencode({ "step" = step, "execution.$" = "$$.Execution.Id" }))
       },

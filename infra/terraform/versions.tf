@@ -26,7 +26,7 @@ locals {
   at_table_bucket  = local.on_s3tables || var.table_bucket_arn != ""
   table_bucket_arn = local.new_table_bucket ? aws_s3tables_table_bucket.lake[0].arn : var.table_bucket_arn
   # Glue's own REST endpoint: the same permissions, and one more for its configuration.
-  on_glue_by_rest = var.catalog == "rest" && startswith(var.rest_uri, "https://glue.")
+  on_glue_by_rest = var.catalog == "rest" && can(regex("^https://glue\\.[a-z0-9-]+\\.amazonaws\\.com(\\.cn)?/iceberg$", var.rest_uri))
   uses_glue       = var.catalog == "glue" || local.on_glue_by_rest
   has_warehouse   = !local.on_s3tables
   catalog = {
