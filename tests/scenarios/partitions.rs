@@ -123,8 +123,11 @@ async fn the_writers_that_are_open_are_bounded() {
         ["100|100"]
     );
     for table in ["bronze.customers", "silver.customers"] {
-        let folders = folders(&world, table).await;
-        assert_eq!(folders.len(), 100, "{table}: each partition is written once");
+        let mut folders = folders(&world, table).await;
+        let files = folders.len();
+        assert!(files > 32, "{table}: more than may be open, {files}");
+        folders.dedup();
+        assert_eq!(folders.len(), files, "{table}: each partition is written once");
     }
 }
 

@@ -211,8 +211,10 @@ impl Filter {
         let conditions: Vec<Condition> = bounds
             .iter()
             .filter_map(|b| {
-                let (least, greatest) = (datum(&b.least)?, datum(&b.greatest)?);
-                Some(Condition { id: table.schema().id_of(&b.column)?, least, greatest })
+                let id = table.schema().id_of(&b.column)?;
+                let kind = table.schema().iceberg().field_by_id(id)?.field_type.as_ref();
+                let of = |value| Some(as_column(datum(value)?, kind));
+                Some(Condition { id, least: of(&b.least)?, greatest: of(&b.greatest)? })
             })
             .collect();
         let mut by_spec = HashMap::new();
@@ -269,6 +271,18 @@ impl Filter {
         let below = file.upper_bounds().get(id).is_some_and(|upper| upper < least);
         let above = file.lower_bounds().get(id).is_some_and(|lower| lower > greatest);
         !below && !above
+    }
+}
+
+/// A bound as a value of its column's type. The column may be about to be widened: values of the type that it will
+/// have are then compared with those of the type that it has.
+fn as_column(bound: Datum, column: &Type) -> Datum {
+    match (bound.literal(), column.as_primitive_type()) {
+        (PrimitiveLiteral::Long(value), Some(PrimitiveType::Int)) => {
+            Datum::int((*value).clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+        }
+        (PrimitiveLiteral::Int(value), Some(PrimitiveType::Long)) => Datum::long(*value),
+        _ => bound,
     }
 }
 
