@@ -160,6 +160,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise self.tables(tuple(namespace.split("\x1f")))
             case ["namespaces", namespace, "tables", table]:
                 raise self.table((*namespace.split("\x1f"), table))
+            case ["transactions", "commit"]:
+                raise self.transaction()
         raise refusal(404, "NotFoundException", f"no route {self.command} {self.path}")
 
     # --- who may ----------------------------------------------------------------
@@ -268,7 +270,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def table(self, identifier):
         if self.command == "POST":
-            return self.commit(identifier)
+            return self.commit(identifier, self.json())
         if self.command == "DELETE":
             purge = self.query.get("purgeRequested", "false").lower() == "true"
             (self.catalog.purge_table if purge else self.catalog.drop_table)(identifier)
@@ -276,8 +278,16 @@ class Handler(BaseHTTPRequestHandler):
         table = self.catalog.load_table(identifier)
         return Answer(204) if self.command == "HEAD" else Answer(200, loaded(table))
 
-    def commit(self, identifier):
-        asked = self.json()
+    def transaction(self):
+        """DuckDB commits so, also where it is about one table: more are refused, as they would not be one commit."""
+        changes = self.json()["table-changes"]
+        if len(changes) != 1:
+            raise refusal(400, "BadRequestException", "one table at a time")
+        name = changes[0]["identifier"]
+        self.commit((*name["namespace"], name["name"]), changes[0])
+        return Answer(204)
+
+    def commit(self, identifier, asked):
         asked["identifier"] = {"namespace": identifier[:-1], "name": identifier[-1]}
         request = CommitTableRequest.model_validate(asked)
         if not any(isinstance(requirement, AssertCreate) for requirement in request.requirements):
