@@ -72,5 +72,6 @@ pub mod source;
 pub mod sql;
 pub mod telemetry;
 pub mod tls;
+pub mod upkeep;
 pub mod wiring;
 pub mod worker;

@@ -8,10 +8,12 @@ use crate::checkpoint::CheckpointStore;
 use crate::config::Settings;
 use crate::config::settings::{PipelineSettings, QueueSettings};
 use crate::gold::Gold;
-use crate::lake::Lake;
+use crate::lake::{Lake, TableName};
 use crate::queue::EventQueue;
 use crate::silver::Silver;
 use crate::source::RawStore;
+use crate::telemetry::metrics::Layer;
+use crate::upkeep::{Forget, Target, Upkeep};
 
 /// One route, ready to run.
 #[derive(Debug, Clone)]
@@ -28,6 +30,37 @@ pub struct Pipeline {
     pub checkpoints: Arc<dyn CheckpointStore>,
     /// Announces its commits, where the settings name an event bus.
     pub announcer: Option<Announcer>,
+}
+
+impl Pipeline {
+    /// Its tables, for upkeep: bronze and its ledger, silver and its deleted keys, gold.
+    pub fn targets(&self) -> Vec<Target> {
+        let PipelineSettings { name, bronze, silver, gold, .. } = &self.settings;
+        let target = |layer, table: &TableName, sort: Vec<String>, bounds: Vec<String>| Target {
+            pipeline: name.clone(),
+            layer,
+            table: table.clone(),
+            sort,
+            bounds,
+            forget: None,
+        };
+        let own = crate::bronze::OWN_BOUNDS.map(str::to_owned).to_vec();
+        let mut targets = vec![
+            target(Layer::Bronze, &bronze.table, vec![], own),
+            target(Layer::Ledger, self.bronze.ledger().table(), vec![], vec![]),
+        ];
+        if let Some(silver) = silver {
+            let (rules, kept) = (&silver.rules, silver.rules.kept());
+            let deleted = &rules.tombstones;
+            targets.push(target(Layer::Silver, &rules.table, rules.keys.clone(), kept.clone()));
+            let deleted = target(Layer::Silver, deleted, rules.keys.clone(), kept);
+            let forget = silver.tombstone_retention.map(Forget::by_event_time);
+            targets.push(Target { forget, ..deleted });
+        }
+        let of_gold = gold.iter().map(|gold| target(Layer::Gold, &gold.table, vec![], vec![]));
+        targets.extend(of_gold);
+        targets
+    }
 }
 
 /// What a worker watches.
@@ -72,6 +105,11 @@ pub struct Wired {
 }
 
 impl Wired {
+    /// Upkeep of its tables.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep::new(&self.lake, self.settings.memory().merge())
+    }
+
     /// The same, with its commits announced on a bus.
     pub fn announcing_on(mut self, bus: &Arc<dyn EventBus>) -> Self {
         for pipeline in &mut self.pipelines {

@@ -195,6 +195,10 @@ impl Announcer {
         table: &Table,
         snapshot: &Snapshot,
     ) -> Result<Vec<Notice>, LakeError> {
+        // Files were rewritten: the rows are those of commits that are announced by themselves.
+        if snapshot.is_rewrite() {
+            return Ok(vec![]);
+        }
         let builder = NoticeBuilder { lake: &self.lake_name, pipeline: &self.pipeline };
         if kind != NoticeKind::ObjectRejected {
             return Ok(builder.commit(kind, table, snapshot).into_iter().collect());

@@ -112,7 +112,7 @@ impl Bronze {
                     self.publish(&table, &recorded).await;
                     return Ok(Appended::Snapshot(snapshot));
                 }
-                CommitOutcome::Conflict { table, files } => (base, staged.files) = (table, files),
+                CommitOutcome::Conflict { table, files } => (base, staged.files) = (table, *files),
                 CommitOutcome::Unknown(unknown) => return Err(LakeError::from(unknown).into()),
             }
             conflicts += 1;

@@ -40,6 +40,7 @@ pub use checkpoint::{BronzeCheckpoint, ListingProgress, Replay};
 pub use commit::{BATCH, OBJECTS};
 pub use error::BronzeError;
 pub use outcome::ObjectEnd;
+pub use provenance::OWN_BOUNDS;
 pub use report::{BronzeReport, IngestedBatch};
 
 /// What a pipeline says about its bronze table.

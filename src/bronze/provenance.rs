@@ -15,7 +15,7 @@ use crate::lake::{LakeError, TableName, TableSchema};
 use crate::source::RawObject;
 
 /// Of silversmith's own columns, those by which readers look for rows.
-pub(super) const OWN_BOUNDS: [&str; 2] = ["_event_time", "_source_uri"];
+pub const OWN_BOUNDS: [&str; 2] = ["_event_time", "_source_uri"];
 
 /// New columns of a file, and silversmith's own.
 pub(super) fn with_own_columns(new: &[FieldRef]) -> Schema {

@@ -8,6 +8,8 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use futures::StreamExt;
 
+use super::check_files::files;
+use super::findings::Findings;
 use super::output::{Format, print};
 use crate::bronze::BronzeCheckpoint;
 use crate::checkpoint;
@@ -25,28 +27,6 @@ use crate::sql::select::{BRONZE, SEQUENCE};
 use crate::sql::session::{query, session};
 use crate::wiring::{Missing, wire};
 use crate::worker::report::counted;
-
-/// What was tested, and what was found.
-#[derive(Default)]
-struct Findings {
-    lines: Vec<[String; 3]>,
-    failed: bool,
-}
-
-impl Findings {
-    fn ok(&mut self, what: impl Into<String>, found: impl Into<String>) {
-        self.lines.push(["ok".to_owned(), what.into(), found.into()]);
-    }
-
-    fn warn(&mut self, what: impl Into<String>, found: impl Into<String>) {
-        self.lines.push(["warning".to_owned(), what.into(), found.into()]);
-    }
-
-    fn fail(&mut self, what: impl Into<String>, found: impl Into<String>) {
-        self.failed = true;
-        self.lines.push(["failed".to_owned(), what.into(), found.into()]);
-    }
-}
 
 pub(super) async fn run(settings: Settings, format: Format) -> anyhow::Result<()> {
     let mut findings = Findings::default();
@@ -171,6 +151,7 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         objects(wired, pipeline, findings).await;
         checkpoints(wired, name, findings).await;
         writable(wired, pipeline, findings).await;
+        files(wired, pipeline, findings).await;
         if let Err(error) = ledger(wired, pipeline).await {
             findings.fail(format!("ledger of {name}"), chain(&error));
         }

@@ -16,6 +16,7 @@ use crate::lake::catalog::CatalogError;
 use crate::queue::QueueError;
 use crate::silver::SilverError;
 use crate::sql::SqlError;
+use crate::upkeep::UpkeepError;
 use crate::wiring::WiringError;
 use crate::worker::WorkerError;
 
@@ -42,6 +43,7 @@ fn kind(error: &anyhow::Error) -> Kind {
             .map(BronzeError::kind)
             .or_else(|| cause.downcast_ref::<SilverError>().map(SilverError::kind))
             .or_else(|| cause.downcast_ref::<GoldError>().map(GoldError::kind))
+            .or_else(|| cause.downcast_ref::<UpkeepError>().map(UpkeepError::kind))
             .or_else(|| cause.downcast_ref::<SqlError>().map(SqlError::kind))
             .or_else(|| cause.downcast_ref::<LakeError>().map(LakeError::kind))
             .or_else(|| cause.downcast_ref::<CheckpointError>().map(CheckpointError::kind))
@@ -102,7 +104,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 Some("Run `silversmith history TABLE` to list the snapshots of the table.")
             }
             LakeError::RolledBack { .. } => Some(
-                "Nothing was changed. If the rollback was a mistake, set the table back to that snapshot; otherwise name a new bronze table. `silversmith status` and `silversmith objects` still work.",
+                "Nothing was changed. If the rollback was a mistake, set the table to that snapshot again; otherwise run `silversmith repair`. `silversmith status` and `silversmith objects` still work.",
             ),
             _ => None,
         }
@@ -118,6 +120,9 @@ fn lake_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a La
         return Some(error);
     }
     if let Some(GoldError::Lake(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(UpkeepError::Lake(error)) = cause.downcast_ref() {
         return Some(error);
     }
     if let Some(SqlError::Lake(error)) = cause.downcast_ref() {

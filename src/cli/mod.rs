@@ -3,15 +3,19 @@
 //! stdout is data and can be piped; progress, logs and errors go to stderr.
 
 mod check;
+mod check_files;
 mod checkpoint;
 mod demo;
 mod dlq;
 mod exit;
+mod findings;
 mod init;
 mod key_guess;
 mod look;
+mod maintain;
 mod output;
 mod progress;
+mod repair;
 mod sql;
 mod status;
 mod steps;
@@ -105,6 +109,9 @@ enum Command {
         /// Recompute silver from all of bronze, in one commit
         #[arg(long)]
         rebuild: bool,
+        /// With --rebuild: go on even if rows go that bronze cannot bring back
+        #[arg(long, requires = "rebuild")]
+        force: bool,
     },
     #[command(
         after_help = "Examples:\n  silversmith gold\n  silversmith gold --config lakes/orders.toml"
@@ -139,6 +146,15 @@ enum Command {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Compact tables, expire snapshots and delete files that nothing names
+    ///
+    /// Small data files and manifests are rewritten into large ones; no row changes. The files that were
+    /// replaced are deleted when the snapshots that name them expire.
+    Maintain(maintain::MaintainArgs),
+    /// After bronze was set back: let the ledger and silver go on from what bronze has
+    ///
+    /// It first explains what it would do, then asks. No row of bronze or silver is removed.
+    Repair(repair::RepairArgs),
     #[command(
         after_help = "Examples:\n  silversmith checkpoint show\n  silversmith checkpoint rewind orders --to 8744736658442914487\n  silversmith checkpoint rewind orders --to-start"
     )]
@@ -256,10 +272,11 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Dlq(command) => {
             dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
         }
-        Command::Silver { only, rebuild } => {
+        Command::Silver { only, rebuild, force } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, Box::pin(steps::silver(&chosen, ambient, rebuild))).await
+            announced(&chosen, ambient, Box::pin(steps::silver(&chosen, ambient, rebuild, force)))
+                .await
         }
         Command::Gold(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
@@ -273,6 +290,10 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Objects(args) => look::objects(&existing(settings().await?).await?, args).await,
         Command::Status { format } => {
             status::run(&existing(settings().await?).await?, format.format).await
+        }
+        Command::Maintain(args) => maintain::run(&existing(settings().await?).await?, args).await,
+        Command::Repair(args) => {
+            repair::run(&existing(settings().await?).await?, ambient, args).await
         }
         Command::Checkpoint(command) => {
             checkpoint::run(&existing(settings().await?).await?, command).await

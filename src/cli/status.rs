@@ -150,8 +150,8 @@ fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
         None => None,
     };
     let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
-    let newer = bronze.ancestors().take_while(|s| s.sequence > merged).count();
-    Ok(newer as i64)
+    let newer = bronze.ancestors().take_while(|s| s.sequence > merged);
+    Ok(newer.filter(|s| !s.is_rewrite()).count() as i64)
 }
 
 fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {

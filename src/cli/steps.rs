@@ -102,13 +102,14 @@ pub(super) async fn silver(
     pipelines: &[&Pipeline],
     ambient: &SharedAmbient,
     rebuild: bool,
+    force: bool,
 ) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let what = format!("silver of {name}");
         let mut merger = Merger::new(pipeline, ambient);
         let report = if rebuild {
-            watched(&what, merger.rebuild()).await?
+            watched(&what, merger.rebuild(force)).await?
         } else {
             watched(&what, merger.silver()).await?
         };

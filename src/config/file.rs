@@ -35,6 +35,20 @@ pub struct LakeSection {
     pub event_bus: Option<String>,
     /// `[lake.rest]`
     pub rest: Option<RestSection>,
+    /// `[lake.upkeep]`
+    #[serde(default)]
+    pub upkeep: UpkeepSection,
+}
+
+/// What keeps tables fast and small.
+#[derive(Debug, Default, Deserialize)]
+pub struct UpkeepSection {
+    /// A time span, or `never`.
+    pub keep_snapshots: Option<String>,
+    /// `auto` or `never`.
+    pub compact: Option<String>,
+    /// A time span, or `never`.
+    pub orphans_older_than: Option<String>,
 }
 
 /// More about a REST catalog.
@@ -221,6 +235,8 @@ pub struct SilverSection {
     pub null_keys: Option<String>,
     /// `fail` or `ignore`.
     pub on_bronze_delete: Option<String>,
+    /// A duration.
+    pub tombstone_retention: Option<String>,
 }
 
 /// See [`crate::gold::GoldSettings`].

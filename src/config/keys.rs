@@ -1,22 +1,19 @@
-//! Keys: unknown ones, those of features that are not built, and the line of each in the file.
+//! Keys: unknown ones, and the line of each in the file.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
-use super::reference::{self, NOT_BUILT};
+use super::reference;
 
-/// Finds unknown keys and keys of features that are not built. `Err` when it is not TOML.
+/// Finds unknown keys. `Err` when it is not TOML.
 pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
     let table = DeTable::parse(text).map_err(|e| vec![syntax(text, &e)])?;
     let mut problems = Vec::new();
     walk(table.get_ref(), "", &mut |path, span, is_table| {
         let line = line_of(text, span.start);
-        if let Some(not_built) = NOT_BUILT.iter().find(|key| key.name == path) {
-            let message = format!("`{path}` is not built yet ({})", not_built.feature);
-            problems.push(Problem { line, message });
-        } else if !is_known(path, is_table) {
+        if !is_known(path, is_table) {
             let hint = nearest(path).map(|key| format!("; did you mean `{key}`?"));
             let message = format!("unknown key `{path}`{}", hint.unwrap_or_default());
             problems.push(Problem { line, message });

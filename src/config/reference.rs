@@ -59,21 +59,6 @@ pub enum Absent {
     Depends(&'static str),
 }
 
-/// A key of a feature that is designed and not built.
-#[derive(Debug, Clone, Copy)]
-pub struct NotBuilt {
-    /// Its whole path.
-    pub name: &'static str,
-    /// The feature.
-    pub feature: &'static str,
-}
-
-/// Keys that are refused by name.
-pub const NOT_BUILT: &[NotBuilt] = &[NotBuilt {
-    name: "pipeline.silver.tombstone_retention",
-    feature: "forgetting deletes; they are kept for ever",
-}];
-
 /// All keys, in the order of the file.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     SECTIONS.iter().flat_map(|section| section.keys)
@@ -86,6 +71,11 @@ pub const SECTIONS: &[Section] = &[
         header: "[lake.rest]",
         about: "Only with `catalog = \"rest:…\"`. Secrets come from the [environment](environment.md).",
         keys: REST,
+    },
+    Section {
+        header: "[lake.upkeep]",
+        about: "Optional: what keeps tables fast and small. See [upkeep](upkeep.md).",
+        keys: UPKEEP,
     },
     Section { header: "[worker]", about: "What the process may use.", keys: WORKER },
     Section {
@@ -193,6 +183,29 @@ const REST: &[Key] = &[
         Form::Text,
         Absent::Depends("`glue` for hosts named so, else `s3tables`"),
         "`sigv4` only: the service that requests are signed for",
+    ),
+];
+
+const UPKEEP: &[Key] = &[
+    key(
+        "lake.upkeep.keep_snapshots",
+        Form::Duration,
+        Absent::Depends(
+            "as the table property `history.expire.max-snapshot-age-ms` says; a day in new tables",
+        ),
+        "how long snapshots are kept that nothing needs any more, and at most a thousand; `\"never\"`: none expires",
+    ),
+    key(
+        "lake.upkeep.compact",
+        Form::OneOf(&["auto", "never"]),
+        Absent::Value("\"auto\""),
+        "whether a worker rewrites small files by itself, where there are many; `maintain` does it in any case",
+    ),
+    key(
+        "lake.upkeep.orphans_older_than",
+        Form::Duration,
+        Absent::Value("\"3d\""),
+        "how old a file has to be that nothing names before it is deleted: at least a day; `\"never\"`: it stays",
     ),
 ];
 
@@ -489,6 +502,12 @@ const SILVER: &[Key] = &[
         Form::OneOf(&["fail", "ignore"]),
         Absent::Value("\"fail\""),
         "what happens when another program removes rows from bronze",
+    ),
+    key(
+        "pipeline.silver.tombstone_retention",
+        Form::Duration,
+        Absent::Depends("deletes are remembered for ever"),
+        "how long deleted keys are remembered, by the time of the file that deleted them. [Upkeep](upkeep.md) forgets older ones: an older row of such a key that comes after that brings the key back",
     ),
 ];
 

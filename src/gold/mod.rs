@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Kind;
-use crate::lake::position::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, has_same_rows, standing};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
@@ -135,8 +135,8 @@ impl Gold {
         let newest = gold.newest_properties(properties::CONFIGURATION)?;
         let same_sql =
             newest.is_some_and(|p| p.get(properties::CONFIGURATION) == Some(&self.hash()));
-        let tip = silver.current().map(|s| Position::of(silver, &s));
-        Ok(same_sql && tip.is_some() && gold.position(COMPUTED)? == tip)
+        let computed = gold.position(COMPUTED)?;
+        Ok(same_sql && computed.is_some_and(|position| has_same_rows(silver, &position)))
     }
 
     /// Computes the table from the current silver, unless it is up to date. `silver` is silver as it was just

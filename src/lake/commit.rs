@@ -17,7 +17,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tracing::Instrument;
 
 use super::catalog::{CatalogError, Swap};
-use super::change::{Prepared, prepare};
+use super::change::{self, Prepared, prepare};
 use super::write::uncommitted::{Uncommitted, Written};
 use super::{
     Change, CommitProperties, Lake, LakeError, SnapshotId, Table, TableName, TableSchema,
@@ -43,7 +43,7 @@ pub enum CommitOutcome {
         /// A state that contains the other commit.
         table: Table,
         /// The data files of the change, to use again or to discard. Attached files are deleted.
-        files: Uncommitted,
+        files: Box<Uncommitted>,
     },
     /// No answer says whether the change is in the table. Its files stay where they are.
     Unknown(Box<UnknownCommit>),
@@ -78,6 +78,19 @@ enum Settled {
     Unknown(Box<UnknownCommit>),
     /// Every answer was a certain no.
     Refused(CatalogError),
+}
+
+/// How an expiry ended.
+pub(super) enum TakenOut {
+    /// The snapshots are gone.
+    Committed {
+        /// A state without them.
+        table: Table,
+        /// Files that were deleted.
+        files: usize,
+    },
+    /// Another commit came first: this is a state that contains it.
+    Conflict(Table),
 }
 
 /// A swap whose answer is not known yet.
@@ -124,7 +137,7 @@ impl Lake {
             match self.commit(&base, change).await? {
                 CommitOutcome::Committed { table, snapshot } => return Ok((table, snapshot)),
                 CommitOutcome::Unknown(unknown) => return Err(unknown.into()),
-                CommitOutcome::Conflict { table, files: again } => (base, files) = (table, again),
+                CommitOutcome::Conflict { table, files: again } => (base, files) = (table, *again),
             }
             conflicts += 1;
             if conflicts == MAX_CONFLICTS {
@@ -132,6 +145,31 @@ impl Lake {
                 return Err(self.contended(base.name(), conflicts, began));
             }
             self.wait_after_conflict(conflicts).await;
+        }
+    }
+
+    /// Takes snapshots out of the metadata, with no other change.
+    pub(super) async fn take_out(
+        &self,
+        base: &Table,
+        expired: &[i64],
+    ) -> Result<TakenOut, LakeError> {
+        let mut prepared = change::expire::prepare(self, base, expired).await?;
+        let wrote = std::mem::replace(&mut prepared.wrote, Written::nothing(self)).keep();
+        match self.settle(base, &prepared).await {
+            Settled::Committed(table) => {
+                let files = self.delete_expired(base, expired, &table).await;
+                Ok(TakenOut::Committed { table, files })
+            }
+            Settled::Unknown(unknown) => Err(unknown.into()),
+            Settled::Conflict(table) => {
+                self.delete_unnamed(wrote).await;
+                Ok(TakenOut::Conflict(table))
+            }
+            Settled::Refused(source) => {
+                self.delete_unnamed(wrote).await;
+                Err(LakeError::Catalog { table: base.name().clone(), source })
+            }
         }
     }
 
@@ -180,7 +218,7 @@ impl Lake {
             Settled::Unknown(unknown) => CommitOutcome::Unknown(unknown),
             Settled::Conflict(table) => {
                 self.delete_unnamed(wrote.into_iter().chain(attached()).collect()).await;
-                CommitOutcome::Conflict { table, files: Uncommitted::of(self, files) }
+                CommitOutcome::Conflict { table, files: Box::new(Uncommitted::of(self, files)) }
             }
             Settled::Refused(source) => {
                 let files = files.0.iter().map(|file| file.file_path().to_owned());

@@ -47,6 +47,15 @@ impl Lake {
         }
         let location = self.catalog.place(name).await.doing(name, "place")?;
         let first = self.first(name, location, schema, partition_by)?;
+        let location = first.metadata.location().to_owned();
+        // A catalog that was lost is not answered with a second table among the files of the first.
+        if self.is_taken(&location).await? {
+            // Unless another writer has just made it.
+            return match self.find(name).await? {
+                Some(table) => Ok(table),
+                None => Err(LakeError::Leftover { table: name.clone(), location }),
+            };
+        }
         let mut wrote = Written::nothing(self);
         if !self.catalog.writes_metadata() {
             wrote.push(first.metadata_location.clone());

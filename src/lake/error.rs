@@ -7,7 +7,11 @@ use parquet::errors::ParquetError;
 use crate::error::Kind;
 
 use super::catalog::CatalogError;
+use super::files::ListingError;
 use super::{SequenceNumber, SnapshotId, TableName};
+
+/// Whatever kept a port from answering.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What can go wrong with a table of the lake.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +141,36 @@ pub enum LakeError {
         "table {0} cannot be created: the catalog has something under that name that is no Iceberg table, such as a view; drop it, or name another table in the configuration"
     )]
     NameTaken(TableName),
+    /// It is not known which snapshots are still needed.
+    #[error("table {table}: cannot see which snapshots are still needed")]
+    Consumers {
+        /// The table.
+        table: TableName,
+        /// What the consumer said.
+        #[source]
+        source: BoxedError,
+    },
+    /// The files of a table cannot be listed.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// Files of a table that the catalog does not know are where a new table would go.
+    #[error(
+        "table {table} is not in the catalog, but its folder {location} holds the files of a table: restore the catalog, or choose another warehouse or table name; to begin anew, move the folder away"
+    )]
+    Leftover {
+        /// The table.
+        table: TableName,
+        /// Its folder.
+        location: String,
+    },
+    /// It is not sure which files of a table are orphans.
+    #[error("table {table}: no file is deleted, because {why}")]
+    KeepsAll {
+        /// The table.
+        table: TableName,
+        /// Why.
+        why: String,
+    },
     /// A snapshot or a time that the table does not have.
     #[error("table {table} has no snapshot {what}")]
     NoSnapshot {
@@ -179,7 +213,10 @@ impl LakeError {
             | Self::NotWritable { .. }
             | Self::Misfit { .. }
             | Self::NameTaken(_)
+            | Self::Leftover { .. }
+            | Self::KeepsAll { .. }
             | Self::Schema { .. } => Kind::Configuration,
+            Self::Consumers { .. } | Self::Listing(_) => Kind::Look,
             Self::RolledBack { .. } | Self::NotAppend { .. } => Kind::Corrupt,
             Self::Property { .. } => Kind::Corrupt,
             Self::Arrow { .. } => Kind::Bug,

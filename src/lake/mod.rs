@@ -16,7 +16,9 @@ mod error;
 mod expire;
 mod files;
 mod ids;
+mod missing;
 mod name;
+mod orphans;
 mod partition;
 pub mod position;
 pub mod properties;
@@ -30,16 +32,20 @@ pub mod write;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
-pub use change::{Change, CommitProperties, Removed};
+pub use change::{Change, CommitProperties, Removed, Replacement};
 pub use commit::CommitOutcome;
 pub use create::ProbeError;
-pub use error::{LakeError, UnknownCommit};
-pub use expire::{BoxedError, Consumers};
-pub use files::{local_files, memory_files, s3_files};
+pub use error::{BoxedError, LakeError, UnknownCommit};
+pub use expire::{Consumers, Expired};
+pub use files::{
+    FileListing, Listed, ListingError, local_files, local_listing, memory_files, s3_files,
+    s3_listing,
+};
 pub use iceberg::io::{FileIO, FileIOBuilder, StorageFactory};
 pub use iceberg::spec::DataFile;
 pub use ids::{SequenceNumber, SnapshotId};
 pub use name::{BadTableName, TableName};
+pub use orphans::{Orphan, Orphans};
 pub use partition::{BadPartitionField, PartitionField};
 pub use schema::{TableSchema, arrow_type, storable, type_name, widened};
 pub use table::{Properties, Snapshot, Table};
@@ -47,6 +53,7 @@ pub use write::Uncommitted;
 
 use catalog::{Catalog, Proposal};
 use error::Doing;
+use expire::Expiring;
 use futures::future::join_all;
 use iceberg::MetadataLocation;
 use iceberg::spec::TableMetadata;
@@ -63,7 +70,8 @@ pub struct Lake {
     ambient: SharedAmbient,
     /// Metadata by the location of its file, which never changes.
     metadata: Arc<Cache<String, Arc<TableMetadata>>>,
-    consumers: Arc<OnceLock<Arc<dyn Consumers>>>,
+    expiring: Arc<OnceLock<Expiring>>,
+    listing: Arc<OnceLock<Arc<dyn FileListing>>>,
 }
 
 /// Deletes under way at a time.
@@ -89,14 +97,15 @@ impl Lake {
             warehouse,
             ambient,
             metadata: Arc::new(metadata),
-            consumers: Arc::default(),
+            expiring: Arc::default(),
+            listing: Arc::default(),
         }
     }
 
-    /// From now on commits expire snapshots that all of these have consumed: see [`Consumers`]. The lake and its
-    /// clones have one such port; a second one is ignored.
-    pub fn expire_behind(&self, consumers: Arc<dyn Consumers>) {
-        drop(self.consumers.set(consumers));
+    /// From now on the files of its tables can be listed. The lake and its clones have one such port; a second one
+    /// is ignored.
+    pub fn list_by(&self, listing: Arc<dyn FileListing>) {
+        drop(self.listing.set(listing));
     }
 
     /// The clock and the ids that this lake uses.

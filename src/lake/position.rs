@@ -1,5 +1,7 @@
 //! Positions: how far a table's history was consumed.
 
+use iceberg::spec::Operation;
+
 use super::{SequenceNumber, Snapshot, SnapshotId, Table};
 
 /// A point in a table's history: everything up to and including that snapshot was consumed.
@@ -54,6 +56,13 @@ pub fn standing(table: &Table, position: &Position) -> Standing {
         }
         _ => Standing::RolledBack,
     }
+}
+
+/// Whether a table has the rows that it had at `position`: only files were rewritten since.
+pub fn has_same_rows(table: &Table, position: &Position) -> bool {
+    let mut since = table.line().take_while(|s| s.snapshot_id() != position.snapshot.0);
+    standing(table, position) == Standing::InHistory
+        && since.all(|s| s.summary().operation == Operation::Replace)
 }
 
 /// The sequence number up to which a table is consumed at a position: nothing, where the position is not of this

@@ -29,6 +29,9 @@ pub fn of_pipeline(pipeline: &str) -> Properties {
     ])
 }
 
+/// The properties of a position, after its prefix.
+const POSITION_PARTS: [&str; 3] = ["-table-uuid", "-snapshot-id", "-sequence-number"];
+
 /// Writes a position under a prefix.
 pub fn set_position(properties: &mut Properties, prefix: &str, position: &Position) {
     properties.insert(format!("{prefix}-table-uuid"), position.table.clone());
@@ -92,6 +95,31 @@ impl Table {
             snapshot: SnapshotId(number("snapshot-id")?),
             sequence: SequenceNumber(number("sequence-number")?),
         }))
+    }
+
+    /// What the table says of itself in its current state: its positions, and the configuration that it was computed
+    /// under. A commit that changes no row carries them on: as the oldest snapshot it answers for those that expired.
+    ///
+    /// # Errors
+    /// As of [`Table::newest_properties`].
+    pub fn standing_properties(&self) -> Result<Properties, LakeError> {
+        let mut standing = Properties::new();
+        for key in self.own_properties().keys() {
+            let newest =
+                |key: &str| Ok::<_, LakeError>(self.newest_properties(key)?.unwrap_or_default());
+            if let Some(prefix) = key.strip_suffix("-snapshot-id") {
+                let is_part = |key: &str| {
+                    let part = key.strip_prefix(prefix);
+                    part.is_some_and(|part| POSITION_PARTS.contains(&part))
+                };
+                standing.extend(newest(key)?.into_iter().filter(|(key, _)| is_part(key)));
+            } else if key == CONFIGURATION {
+                standing.extend(newest(key)?.into_iter().filter(|(key, _)| key == CONFIGURATION));
+            }
+        }
+        let live = self.current().and_then(|snapshot| snapshot.summary.get(LIVE_ROWS).cloned());
+        standing.extend(live.map(|rows| (LIVE_ROWS.to_owned(), rows)));
+        Ok(standing)
     }
 
     pub(crate) fn bad_property(&self, what: String) -> LakeError {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeZone, Utc};
 use iceberg::Runtime;
 use iceberg::io::FileIO;
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{Operation, SnapshotRef, TableMetadata};
 
 use super::catalog::Pointer;
 use super::error::Doing;
@@ -43,6 +43,13 @@ pub struct Snapshot {
     pub operation: String,
     /// Its summary, silversmith's properties included.
     pub summary: Properties,
+}
+
+impl Snapshot {
+    /// Whether it changed no row: files were rewritten.
+    pub fn is_rewrite(&self) -> bool {
+        self.operation == Operation::Replace.as_str()
+    }
 }
 
 impl Table {

@@ -13,6 +13,7 @@ mod outcome;
 mod print;
 mod publish;
 mod rejections;
+mod repair;
 mod rows;
 mod view;
 
@@ -75,6 +76,11 @@ impl Ledger {
     /// The objects table's name.
     pub fn table(&self) -> &TableName {
         &self.objects
+    }
+
+    /// The bronze table, where there is one.
+    pub async fn bronze(&self) -> Result<Option<Table>, LakeError> {
+        self.lake.find(&self.bronze).await
     }
 
     /// The objects table, made where it is missing. Tables of older versions were partitioned by day, which made

@@ -70,14 +70,14 @@ impl Attempt {
 }
 
 pub(super) const SOURCE_URI: &str = "source_uri";
-const SOURCE_VERSION: &str = "source_version";
+pub(super) const SOURCE_VERSION: &str = "source_version";
 /// The column that look-ups are bounded by.
 pub(super) const LAST_MODIFIED: &str = "last_modified";
 const SIZE: &str = "size";
-const OUTCOME: &str = "outcome";
+pub(super) const OUTCOME: &str = "outcome";
 const REASON: &str = "reason";
 const ERROR: &str = "error";
-const ROWS: &str = "rows";
+pub(super) const ROWS: &str = "rows";
 const RESCUED: &str = "rescued";
 const BATCH_ID: &str = "batch_id";
 const FINISHED_AT: &str = "finished_at";

@@ -101,7 +101,7 @@ impl Silver {
     }
 
     /// Of the table, whether it is rebuilt: what it counts begins anew then.
-    fn properties(
+    pub(super) fn properties(
         &self,
         counts: &Counts,
         end: &Position,

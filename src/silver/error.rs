@@ -26,7 +26,7 @@ pub enum SilverError {
     OtherConfiguration(TableName),
     /// Bronze was rolled back behind what silver has merged.
     #[error(
-        "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; run `silversmith silver --rebuild`"
+        "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; set bronze to that snapshot again, or run `silversmith repair`"
     )]
     BronzeRolledBack {
         /// Bronze.
@@ -47,6 +47,20 @@ pub enum SilverError {
         snapshot: SnapshotId,
         /// Its operation.
         operation: String,
+    },
+    /// A rebuild would remove rows that it cannot bring back.
+    #[error(
+        "a rebuild of silver table {silver} would remove {rows} of its {of} rows for good: they come from files of which bronze table {bronze} has no row; to keep them, run `silversmith repair`; to remove them, add --force"
+    )]
+    RebuildRemoves {
+        /// Silver.
+        silver: TableName,
+        /// Bronze.
+        bronze: TableName,
+        /// Rows that would be gone.
+        rows: u64,
+        /// All rows.
+        of: u64,
     },
     /// Other writers keep committing to silver.
     #[error(
@@ -70,7 +84,7 @@ impl SilverError {
             Self::Merge(error) => error.kind(),
             Self::Checkpoint(error) => error.kind(),
             Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } => Kind::Configuration,
-            Self::BronzeRolledBack { .. } => Kind::Corrupt,
+            Self::BronzeRolledBack { .. } | Self::RebuildRemoves { .. } => Kind::Corrupt,
             Self::Contended { .. } => Kind::Retry,
         }
     }

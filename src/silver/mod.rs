@@ -4,6 +4,7 @@
 //! - `range.rs`: where the merge starts and ends
 //! - `commit.rs`: the merge's files → one commit with its position
 //! - `checkpoint.rs`: the JSON that follows the position
+//! - `repair.rs`: what a rebuild would lose, and how silver goes on after bronze was set back
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
 //! - `lag.rs`: how long bronze has waited
 
@@ -12,6 +13,7 @@ mod commit;
 mod error;
 mod lag;
 mod range;
+mod repair;
 mod settings;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use crate::checkpoint::CheckpointStore;
-use crate::lake::position::{Position, consumed};
+use crate::lake::position::{Position, consumed, has_same_rows};
 use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
 use crate::merge::{Counts, MergeEngine, MergeTask};
 use range::Range;
@@ -28,6 +30,7 @@ use range::Range;
 pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use commit::{failed, misfits};
 pub use error::SilverError;
+pub use repair::Bereft;
 pub use settings::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 
 /// The prefix of silver's position in bronze: how far bronze is merged.
@@ -222,8 +225,8 @@ impl Silver {
     /// Whether bronze has moved beyond a position.
     pub async fn has_moved(&self, through: Option<&Position>) -> Result<bool, SilverError> {
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(false) };
-        let tip = bronze.current().map(|tip| Position::of(&bronze, &tip));
-        Ok(tip.is_some() && tip.as_ref() != through)
+        let merged = through.is_some_and(|position| has_same_rows(&bronze, position));
+        Ok(bronze.current().is_some() && !merged)
     }
 
     /// How far this state of bronze is merged: what is above it, silver still needs snapshot by snapshot. Nothing is

@@ -2,7 +2,7 @@
 
 use super::checkpoint::Rewind;
 use super::{OnBronzeDelete, Silver, SilverError, Tables};
-use crate::lake::position::{Position, Standing, standing};
+use crate::lake::position::{Position, Standing, has_same_rows, standing};
 use crate::lake::read::diff::{Since, Step};
 use crate::lake::read::scan::FileTask;
 use crate::lake::{LakeError, SequenceNumber, SnapshotId, Table};
@@ -47,7 +47,9 @@ impl Silver {
     ) -> Result<Option<Range>, SilverError> {
         let position = self.position(tables.silver.as_ref(), tables.tombstones.as_ref())?;
         let Some(bronze) = &tables.bronze else { return Ok(None) };
-        let Some(tip) = bronze.current() else { return Ok(None) };
+        if bronze.current().is_none() {
+            return Ok(None);
+        }
         if let Some(position) = &position
             // Silver was loaded first: a position ahead of bronze means that bronze was set back.
             && matches!(standing(bronze, position), Standing::RolledBack | Standing::Ahead)
@@ -58,7 +60,8 @@ impl Silver {
                 snapshot: position.snapshot,
             });
         }
-        if rewind.is_none() && position == Some(Position::of(bronze, &tip)) {
+        let merged = position.as_ref().is_some_and(|position| has_same_rows(bronze, position));
+        if rewind.is_none() && merged {
             return Ok(None);
         }
         let start = match rewind {

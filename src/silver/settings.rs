@@ -1,5 +1,7 @@
 //! The settings of a silver table.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use crate::lake::TableName;
@@ -34,6 +36,10 @@ pub struct SilverSettings {
     ///
     /// [`FileTask::merge_cost`]: crate::lake::read::scan::FileTask::merge_cost
     pub most_merged: u64,
+    /// How long deleted keys are remembered; none: for ever.
+    pub tombstone_retention: Option<Duration>,
+    /// Bytes of memory for counting what a rebuild would lose.
+    pub memory: usize,
 }
 
 /// The default of [`SilverSettings::most_merged`]: some millions of rows.

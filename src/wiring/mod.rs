@@ -12,11 +12,13 @@ use crate::announce::EventBridge;
 use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
-use crate::config::settings::{CatalogSettings, LakeSettings, Location, RestAuth, SourceSettings};
+use crate::config::settings::{
+    CatalogSettings, KeepSnapshots, LakeSettings, Location, RestAuth, SourceSettings,
+};
 use crate::config::{Settings, environment};
 use crate::gold::Gold;
 use crate::lake::catalog::WithDeadline;
-use crate::lake::{FileIO, Lake, local_files, s3_files};
+use crate::lake::{FileIO, FileListing, Lake, local_files, local_listing, s3_files, s3_listing};
 use crate::merge::{IndexSettings, IndexUse, LocalEngine};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::queue::SqsQueue;
@@ -46,10 +48,11 @@ pub async fn wire(settings: Settings, missing: Missing) -> Result<Wired, WiringE
     let inner = catalog::catalog(&settings, missing, aws, &ambient).await?;
     let catalog = Arc::new(WithDeadline::new(inner, CATALOG_DEADLINE, ambient.clone()));
     let (source, intake) = source(&settings, aws, &ambient)?;
-    let files = files(&settings, aws, &ambient)?;
+    let (files, listing) = files(&settings, aws, &ambient)?;
     let warehouse = settings.lake.warehouse.as_ref().map(Location::to_string);
     let checkpoints = checkpoints(&settings, aws, &ambient)?;
     let lake = Lake::new(catalog, files, &warehouse.unwrap_or_default(), ambient);
+    lake.list_by(listing);
     let bus = settings.lake.event_bus.clone();
     let wired = assemble(settings, lake, source, checkpoints, intake);
     let wired = match (bus, aws) {
@@ -116,12 +119,13 @@ fn files(
     settings: &Settings,
     aws: Option<&Aws>,
     ambient: &SharedAmbient,
-) -> Result<FileIO, WiringError> {
+) -> Result<(FileIO, Arc<dyn FileListing>), WiringError> {
     Ok(match &settings.lake.warehouse {
-        Some(Location::Folder(_)) => local_files(),
+        Some(Location::Folder(_)) => (local_files(), local_listing()),
         Some(Location::S3 { .. }) | None => {
             let s3 = aws.ok_or(WiringError::NoRegion)?.s3();
-            s3_files(s3, settings.memory().metadata(), ambient)
+            let files = s3_files(s3.clone(), settings.memory().metadata(), ambient);
+            (files, s3_listing(s3))
         }
     })
 }
@@ -140,9 +144,14 @@ fn checkpoints(
     })
 }
 
-/// From now on commits expire the snapshots that no pipeline needs any more.
+/// From now on commits expire the snapshots that no pipeline needs any more, unless the settings say never.
 pub fn expire_behind(wired: &Wired) {
-    wired.lake.expire_behind(Arc::new(PipelineConsumers(wired.pipelines.clone())));
+    let kept = match wired.settings.lake.upkeep.snapshots {
+        KeepSnapshots::Always => return,
+        KeepSnapshots::AsTheTableSays => None,
+        KeepSnapshots::For(kept) => Some(kept),
+    };
+    wired.lake.expire_behind(Arc::new(PipelineConsumers(wired.pipelines.clone())), kept);
 }
 
 /// What merges, with a key index where there is a disk for it.

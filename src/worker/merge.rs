@@ -12,10 +12,10 @@ use crate::ambient::SharedAmbient;
 use crate::backoff::backoff;
 use crate::checkpoint::lock::{Held, Lock, TTL};
 use crate::gold::{GoldError, GoldReport};
-use crate::lake::Table;
 use crate::lake::position::Position;
+use crate::lake::{LakeError, Table};
 use crate::pipeline::Pipeline;
-use crate::silver::{Silver, SilverError, SilverReport};
+use crate::silver::{Bereft, Silver, SilverError, SilverReport};
 
 /// The pause after the lock was found held for the first time, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -30,6 +30,15 @@ pub struct MergeOutcome {
     /// Whether nothing is left to merge. Otherwise another merger holds the lock, or bronze has moved
     /// on: merge again, after [`Merger::pause`].
     pub done: bool,
+}
+
+/// What was lost with a rollback of bronze.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rollback {
+    /// Objects that are known as ingested and have no row in bronze.
+    pub objects: u64,
+    /// Rows of silver that come from such objects; none where there is no silver.
+    pub silver: Option<Bereft>,
 }
 
 /// A refresh of each gold table, by the table's name.
@@ -99,12 +108,78 @@ impl Merger {
         Ok(Some(merged.report))
     }
 
-    /// Rebuilds silver, once the lock is free. `None`: the pipeline has no silver table.
-    pub async fn rebuild(&mut self) -> Result<Option<SilverReport>, WorkerError> {
+    /// Rebuilds silver, once the lock is free. `None`: the pipeline has no silver table. With `force` even if that
+    /// removes rows for good.
+    ///
+    /// # Errors
+    /// [`SilverError::RebuildRemoves`]: it does, and there is no `force`.
+    pub async fn rebuild(&mut self, force: bool) -> Result<Option<SilverReport>, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
         let held = self.acquire_patiently().await?;
-        let rebuilt = self.lock.hold(held, Box::pin(silver.rebuild())).await;
+        let rebuild = async {
+            if !force {
+                silver.check_rebuild().await?;
+            }
+            silver.rebuild().await
+        };
+        let rebuilt = self.lock.hold(held, Box::pin(rebuild)).await;
         rebuilt.map(Some).map_err(|error| silver_error(&self.pipeline, error))
+    }
+
+    /// What was lost with a rollback of bronze; none where the ledger and silver agree with bronze.
+    pub async fn rolled_back(&self) -> Result<Option<Rollback>, WorkerError> {
+        let Some(bronze) = self.bronze().await? else { return Ok(None) };
+        let ledger = self.pipeline.bronze.ledger();
+        let of_ledger = ledger.is_ahead_of_bronze().await.map_err(|e| self.ledger_error(e))?;
+        let mut is_ahead = of_ledger;
+        let failed = |error| silver_error(&self.pipeline, error);
+        if let Some(silver) = &self.pipeline.silver {
+            is_ahead |= silver.is_ahead_of_bronze().await.map_err(failed)?;
+        }
+        if !is_ahead {
+            return Ok(None);
+        }
+        let silver = match &self.pipeline.silver {
+            Some(silver) => Some(Box::pin(silver.bereft()).await.map_err(failed)?),
+            None => None,
+        };
+        let objects = match of_ledger {
+            true => ledger.forget_lost(&bronze, true).await.map_err(|e| self.ledger_error(e))?,
+            false => 0,
+        };
+        Ok(Some(Rollback { objects, silver }))
+    }
+
+    /// Ledger and silver go on from bronze as it is, once the lock is free. Returns how many objects the ledger has
+    /// forgotten. A crash in between leaves the rest to the next repair.
+    pub async fn accept_rollback(&mut self) -> Result<u64, WorkerError> {
+        let Some(bronze) = self.bronze().await? else { return Ok(0) };
+        let (held, pipeline) = (self.acquire_patiently().await?, self.pipeline.clone());
+        let accept = async {
+            if let Some(silver) = &pipeline.silver
+                && silver.is_ahead_of_bronze().await?
+            {
+                silver.accept(&bronze).await?;
+            }
+            let ledger = pipeline.bronze.ledger();
+            // What is not published yet is not lost, and must not be passed over.
+            match ledger.is_ahead_of_bronze().await? {
+                true => Ok::<_, SilverError>(ledger.forget_lost(&bronze, false).await?),
+                false => Ok(0),
+            }
+        };
+        let accepted = self.lock.hold(held, Box::pin(accept)).await;
+        accepted.map_err(|error| silver_error(&self.pipeline, error))
+    }
+
+    async fn bronze(&self) -> Result<Option<Table>, WorkerError> {
+        let bronze = self.pipeline.bronze.ledger().bronze().await;
+        bronze.map_err(|error| self.ledger_error(error))
+    }
+
+    fn ledger_error(&self, error: LakeError) -> WorkerError {
+        let pipeline = self.pipeline.settings.name.clone();
+        WorkerError::Bronze { pipeline, source: error.into() }
     }
 
     /// Refreshes each gold table, once the lock is free. The failure of one does not hold up the others.

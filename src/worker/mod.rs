@@ -4,7 +4,8 @@
 //! - [`mod@queue`]: messages of a queue are received, batched, committed and only then deleted (I1)
 //! - `folder.rs`: a folder is listed, round after round
 //! - [`merge`]: silver and gold under the lock, for every caller
-//! - `announcing.rs`, `lag.rs`: beside the work, commits are announced and the lag is measured
+//! - `announcing.rs`, `lag.rs`, `upkeep.rs`: beside the work, commits are announced, the lag is measured, and tables
+//!   are looked after
 //! - `failure.rs`: the one policy for failures, and what it reports to `/readyz`
 
 mod announcing;
@@ -16,6 +17,7 @@ pub mod merge;
 pub mod queue;
 pub(crate) mod report;
 mod round;
+mod upkeep;
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,7 +29,7 @@ use failure::FailurePolicy;
 
 pub use announcing::announced;
 pub use error::WorkerError;
-pub use merge::{MergeOutcome, Merger};
+pub use merge::{MergeOutcome, Merger, Rollback};
 pub use round::{Round, Until};
 
 /// Runs until `stop` is done, or as `until` says. A stop lets work in progress finish within `grace`;
@@ -66,6 +68,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = work => ended,
         () = lag::watch(&wired.pipelines, ambient) => Ok(()),
+        () = upkeep::watch(wired, until) => Ok(()),
     };
     health.set_working(false);
     announcing.finish().await;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod configuration;
+mod maintenance;
 mod memory;
 mod telemetry;
 

@@ -3,7 +3,7 @@
 use crate::support::{CUSTOMERS, World};
 
 /// The customers with these partition fields on bronze and on silver.
-fn partitioned(bronze: &str, silver: &str) -> String {
+pub fn partitioned(bronze: &str, silver: &str) -> String {
     CUSTOMERS
         .replace(
             "table = \"bronze.customers\"",

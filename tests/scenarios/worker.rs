@@ -129,7 +129,7 @@ async fn every_step_waits_for_the_lock() {
             match step {
                 "silver" => assert_eq!(merger.silver().await.unwrap().unwrap().counts.inserted, 1),
                 "rebuild" => {
-                    assert_eq!(merger.rebuild().await.unwrap().unwrap().snapshots.len(), 1)
+                    assert_eq!(merger.rebuild(true).await.unwrap().unwrap().snapshots.len(), 1)
                 }
                 _ => assert!(merger.gold().await.unwrap()[0].1.is_ok()),
             }

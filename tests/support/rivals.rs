@@ -44,7 +44,10 @@ impl Rivals {
         let ambient = Arc::new(ManualAmbient::at(at(12, 0)));
         let world = |catalog: Arc<dyn Catalog>| {
             let (files, raw) = (warehouse.files(), raw.clone());
-            World::sharing(pipelines, catalog, files, raw, checkpoints.clone(), ambient.clone())
+            let (checkpoints, ambient) = (checkpoints.clone(), ambient.clone());
+            let world = World::sharing(pipelines, catalog, files, raw, checkpoints, ambient);
+            world.lake().list_by(Arc::new(warehouse.clone()));
+            world
         };
         let rival = Arc::new(world(catalog.clone()));
         let acted = Arc::new(AtomicUsize::new(0));

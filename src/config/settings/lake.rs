@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::resolver::Resolver;
-use super::{CatalogSettings, LakeSettings, Location, rest};
+use super::{CatalogSettings, LakeSettings, Location, rest, upkeep};
 use crate::config::file::{LakeSection, RestSection};
 use crate::features::Part;
 
@@ -36,7 +36,9 @@ pub(super) fn lake(resolver: &mut Resolver, section: &LakeSection, base: &Path) 
         resolver
             .say("lake.event_bus", "it is empty: write the name or ARN of a bus, or leave it out");
     }
-    LakeSettings { name: section.name.clone(), catalog, warehouse, checkpoints, event_bus }
+    let upkeep = upkeep::upkeep(resolver, &section.upkeep);
+    let name = section.name.clone();
+    LakeSettings { name, catalog, warehouse, checkpoints, event_bus, upkeep }
 }
 
 fn catalog(resolver: &mut Resolver, section: &LakeSection, base: &Path) -> CatalogSettings {

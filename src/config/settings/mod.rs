@@ -8,6 +8,7 @@ mod pipeline;
 mod resolver;
 mod rest;
 mod source;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::gold::GoldSettings;
 use crate::lake::TableName;
 use crate::silver::SilverSettings;
 use resolver::{Resolver, Wrong, bytes, duration, one_of};
+pub(crate) use upkeep::old_enough;
 
 /// Everything that was configured.
 #[derive(Debug, Clone)]
@@ -52,6 +54,30 @@ pub struct LakeSettings {
     pub checkpoints: Location,
     /// The bus that commits are announced on.
     pub event_bus: Option<String>,
+    /// See `[lake.upkeep]`.
+    pub upkeep: UpkeepSettings,
+}
+
+/// See `[lake.upkeep]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpkeepSettings {
+    /// How long snapshots are kept.
+    pub snapshots: KeepSnapshots,
+    /// Whether a worker compacts tables by itself.
+    pub compact: bool,
+    /// How old files have to be that nothing names; `None`: they stay.
+    pub orphans: Option<Duration>,
+}
+
+/// How long snapshots are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepSnapshots {
+    /// As each table says.
+    AsTheTableSays,
+    /// So long.
+    For(Duration),
+    /// For ever.
+    Always,
 }
 
 /// Where files are kept.

@@ -257,6 +257,12 @@ fn silver(
         OnBronzeDelete::Fail,
         one_of(&[("fail", OnBronzeDelete::Fail), ("ignore", OnBronzeDelete::Ignore)]),
     );
+    let tombstone_retention = resolver.parsed(
+        &key("tombstone_retention"),
+        section.tombstone_retention.as_deref(),
+        None,
+        |text| duration(text).map(Some),
+    );
     let what = format!("silver table {}: its SQL", section.table);
     let (select, delete_when) = (section.select.as_deref(), section.delete_when.as_deref());
     let mut rows =
@@ -297,6 +303,8 @@ fn silver(
         identity: identity.to_string(),
         on_bronze_delete,
         most_merged: MOST_MERGED,
+        tombstone_retention,
+        memory: memory.queries(),
     }
 }
 

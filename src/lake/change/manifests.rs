@@ -10,7 +10,7 @@ use iceberg::spec::{
     SnapshotSummaryCollector, StructType, TableMetadata,
 };
 
-use super::Removal;
+use super::{Added, Removal};
 use crate::lake::error::Doing;
 use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::write::uncommitted::Written;
@@ -74,15 +74,15 @@ impl<'a> Manifests<'a> {
         })
     }
 
-    /// Manifests of new files, one for each partition spec that they were written under. Their sequence numbers are
-    /// inherited at the commit (Iceberg spec, "Sequence Number Inheritance").
+    /// Manifests of new files, one for each partition spec that they were written under. The sequence number of a file
+    /// that has none of its own is inherited at the commit (Iceberg spec, "Sequence Number Inheritance").
     pub(in crate::lake) async fn add(
         &mut self,
-        files: impl Iterator<Item = (&DataFile, i32)>,
+        files: impl Iterator<Item = Added<'_>>,
     ) -> Result<(), LakeError> {
-        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
-        for (file, spec_id) in files {
-            by_spec.entry(spec_id).or_default().push(file);
+        let mut by_spec: BTreeMap<i32, Vec<Added<'_>>> = BTreeMap::new();
+        for added in files {
+            by_spec.entry(added.spec_id).or_default().push(added);
         }
         for (spec_id, files) in by_spec {
             let spec = self.spec(spec_id)?;
@@ -96,8 +96,10 @@ impl<'a> Manifests<'a> {
         &mut self,
         deletes: &DeleteFiles,
     ) -> Result<(), LakeError> {
-        for (spec, files) in deletes.by_spec() {
-            let spec = self.spec(spec)?;
+        for (spec_id, files) in deletes.by_spec() {
+            let spec = self.spec(spec_id)?;
+            let files: Vec<_> =
+                files.into_iter().map(|file| Added { file, spec_id, sequence: None }).collect();
             self.add_some(ManifestContentType::Deletes, &files, spec).await?;
         }
         Ok(())
@@ -106,15 +108,17 @@ impl<'a> Manifests<'a> {
     async fn add_some(
         &mut self,
         content: ManifestContentType,
-        files: &[&DataFile],
+        files: &[Added<'_>],
         spec: Arc<PartitionSpec>,
     ) -> Result<(), LakeError> {
         let name = self.table.name();
-        let schema = self.schema_for(&spec, files)?;
+        let plain: Vec<&DataFile> = files.iter().map(|added| added.file).collect();
+        let schema = self.schema_for(&spec, &plain)?;
         let mut writer = self.writer(content, schema.clone(), spec.as_ref().clone())?;
-        for file in files {
+        for Added { file, sequence, .. } in files {
             self.collector.add_file(file, schema.clone(), spec.clone());
-            writer.add_file((*file).clone(), -1).doing(name, "writing a manifest")?;
+            let sequence = sequence.map_or(-1, |sequence| sequence.0);
+            writer.add_file((*file).clone(), sequence).doing(name, "writing a manifest")?;
         }
         let manifest = writer.write_manifest_file().await.doing(name, "writing a manifest")?;
         self.list.insert(0, manifest);
@@ -248,16 +252,37 @@ impl<'a> Manifests<'a> {
         {
             return Ok(());
         }
-        let target = property("commit.manifest.target-size-bytes")
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(TARGET_BYTES);
+        let target = self.target();
         let min_count = property("commit.manifest.min-count-to-merge")
             .and_then(|v| v.parse().ok())
             .unwrap_or(MIN_COUNT_TO_MERGE);
-        let mut merged = Vec::with_capacity(self.list.len());
-        let (data, deletes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.list)
-            .into_iter()
-            .partition(|manifest| manifest.content == ManifestContentType::Data);
+        let list = std::mem::take(&mut self.list);
+        self.list = self.merged(list, min_count, target).await?;
+        Ok(())
+    }
+
+    /// Merges small manifests, however few they are.
+    pub(in crate::lake) async fn merge_all(&mut self) -> Result<(), LakeError> {
+        let list = std::mem::take(&mut self.list);
+        self.list = self.merged(list, 0, self.target()).await?;
+        Ok(())
+    }
+
+    fn target(&self) -> i64 {
+        let property = self.metadata.properties().get("commit.manifest.target-size-bytes");
+        property.and_then(|v| v.parse().ok()).unwrap_or(TARGET_BYTES)
+    }
+
+    /// The list with its small manifests merged; the newest ones wait until they are so many.
+    async fn merged(
+        &mut self,
+        list: Vec<ManifestFile>,
+        min_count: usize,
+        target: i64,
+    ) -> Result<Vec<ManifestFile>, LakeError> {
+        let mut merged = Vec::with_capacity(list.len());
+        let (data, deletes): (Vec<_>, Vec<_>) =
+            list.into_iter().partition(|manifest| manifest.content == ManifestContentType::Data);
         for list in [data, deletes] {
             for (index, bin) in bins(list, target).into_iter().enumerate() {
                 // The newest bin waits until it is full: otherwise each commit would rewrite it.
@@ -268,8 +293,7 @@ impl<'a> Manifests<'a> {
                 }
             }
         }
-        self.list = merged;
-        Ok(())
+        Ok(merged)
     }
 
     /// Manifests of one spec as one; as they are, where the types of its values have changed between them.
@@ -302,7 +326,9 @@ impl<'a> Manifests<'a> {
                         entry.file_sequence_number,
                     ),
                     ManifestStatus::Deleted => Ok(()),
-                    ManifestStatus::Added if is_new => writer.add_file(entry.data_file.clone(), -1),
+                    // Read from a manifest that has no number yet, one to inherit is negative.
+                    ManifestStatus::Added if is_new => writer
+                        .add_file(entry.data_file.clone(), entry.sequence_number.unwrap_or(-1)),
                     ManifestStatus::Added | ManifestStatus::Existing => keep(&mut writer, entry),
                 }
                 .doing(name, "merging manifests")?;

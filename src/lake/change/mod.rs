@@ -1,8 +1,10 @@
 //! A change to a table, and its preparation: all files of the new snapshot, before the swap.
 
 mod append;
+pub(in crate::lake) mod expire;
 mod manifests;
 mod overwrite;
+mod replace;
 mod row_delta;
 
 use std::borrow::Cow;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use iceberg::TableRequirement;
 use iceberg::spec::{
     DataFile, ManifestFile, ManifestListWriter, Operation, SnapshotSummaryCollector, Summary,
-    TableMetadata,
+    TableMetadata, TableMetadataBuildResult, TableMetadataBuilder,
 };
 
 use crate::lake::catalog::Proposal;
@@ -22,12 +24,13 @@ use crate::lake::table::MAIN;
 use crate::lake::write::AdoptedFile;
 use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::write::uncommitted::{Uncommitted, Written};
-use crate::lake::{Lake, LakeError, Properties, SnapshotId, Table, TableSchema};
+use crate::lake::{Lake, LakeError, Properties, SequenceNumber, SnapshotId, Table, TableSchema};
 use crate::telemetry::metrics::Layer;
 use append::Append;
 use manifests::Manifests;
 use overwrite::Overwrite;
 pub use overwrite::Removed;
+pub use replace::Replacement;
 use row_delta::RowDelta;
 
 /// What a commit records about itself.
@@ -67,6 +70,7 @@ enum Action {
     Append(Append),
     Overwrite(Overwrite),
     RowDelta(Box<RowDelta>),
+    Replace(Replacement),
 }
 
 impl Change {
@@ -101,6 +105,11 @@ impl Change {
         Self::of(Action::RowDelta(Box::new(RowDelta { files, deletes, removed })), properties)
     }
 
+    /// Adds files that hold the rows of others, and removes these.
+    pub fn replace(replacement: Replacement, properties: CommitProperties) -> Self {
+        Self::of(Action::Replace(replacement), properties)
+    }
+
     fn of(action: Action, properties: CommitProperties) -> Self {
         Self { action, schema: None, properties, attached: None }
     }
@@ -122,20 +131,27 @@ impl Change {
         self.properties.layer
     }
 
-    /// The files that it adds, with the ids of their partition specs.
-    fn added(&self) -> impl Iterator<Item = (&DataFile, i32)> {
+    /// The files that it adds.
+    fn added(&self) -> impl Iterator<Item = Added<'_>> {
         let (files, adopted) = match &self.action {
             Action::Append(append) => (&append.files, append.adopted.as_slice()),
             Action::Overwrite(overwrite) => (&overwrite.files, [].as_slice()),
             Action::RowDelta(delta) => (&delta.files, [].as_slice()),
+            Action::Replace(replacement) => (&replacement.files, [].as_slice()),
         };
-        files.with_specs().chain(adopted.iter().map(|adopted| (&adopted.file, adopted.spec_id)))
+        let sequence = |file: &DataFile| match &self.action {
+            Action::Replace(replacement) => replacement.sequence_of(file.file_path()),
+            Action::Append(_) | Action::Overwrite(_) | Action::RowDelta(_) => None,
+        };
+        let adopted = adopted.iter().map(|adopted| (&adopted.file, adopted.spec_id));
+        let all = files.with_specs().chain(adopted);
+        all.map(move |(file, spec_id)| Added { file, spec_id, sequence: sequence(file) })
     }
 
     fn deletes(&self) -> Option<&DeleteFiles> {
         match &self.action {
             Action::RowDelta(delta) => Some(&delta.deletes),
-            Action::Append(_) | Action::Overwrite(_) => None,
+            Action::Append(_) | Action::Overwrite(_) | Action::Replace(_) => None,
         }
     }
 
@@ -148,7 +164,12 @@ impl Change {
             }
             Action::RowDelta(delta) if delta.removed.is_empty() => Removal::Nothing,
             Action::RowDelta(delta) => Removal::Files(&delta.removed),
+            Action::Replace(replacement) => Removal::Files(&replacement.removed),
         }
+    }
+
+    fn rewrites_manifests(&self) -> bool {
+        matches!(&self.action, Action::Replace(replacement) if replacement.manifests)
     }
 
     fn operation(&self) -> Operation {
@@ -156,6 +177,7 @@ impl Change {
             Action::Append(_) => Operation::Append,
             Action::Overwrite(_) => Operation::Overwrite,
             Action::RowDelta(delta) => delta.operation(),
+            Action::Replace(_) => Operation::Replace,
         }
     }
 
@@ -165,6 +187,7 @@ impl Change {
             Action::Append(append) => append.files,
             Action::Overwrite(overwrite) => overwrite.files,
             Action::RowDelta(delta) => delta.into_files(),
+            Action::Replace(replacement) => replacement.files,
         };
         (files, self.attached)
     }
@@ -177,6 +200,14 @@ impl Change {
             attached.discard().await;
         }
     }
+}
+
+/// A file that a change adds.
+pub(in crate::lake) struct Added<'a> {
+    pub(in crate::lake) file: &'a DataFile,
+    pub(in crate::lake) spec_id: i32,
+    /// Its data sequence number; none for that of the commit.
+    pub(in crate::lake) sequence: Option<SequenceNumber>,
 }
 
 /// What a change removes from the table, entry by entry of its manifests.
@@ -216,7 +247,10 @@ pub(in crate::lake) async fn prepare(
     if let Some(deletes) = change.deletes() {
         manifests.add_deletes(deletes).await?;
     }
-    manifests.merge_small().await?;
+    match change.rewrites_manifests() {
+        true => manifests.merge_all().await?,
+        false => manifests.merge_small().await?,
+    }
     let (manifests, collector, mut wrote) = manifests.finish();
 
     let manifest_list =
@@ -249,6 +283,22 @@ pub(in crate::lake) async fn prepare(
         .set_branch_snapshot(snapshot, MAIN)
         .and_then(|b| b.set_properties(properties(table, change)))
         .doing(name, "making its new metadata")?;
+    let built =
+        without(builder, metadata, expired).build().doing(name, "making its new metadata")?;
+    let proposal = proposal(table, built, location.to_string());
+    if !lake.catalog.writes_metadata() {
+        wrote.push(proposal.metadata_location.clone());
+    }
+    lake.write_metadata(name, &proposal).await?;
+    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
+}
+
+/// The metadata without these snapshots, and without what is known about them.
+fn without(
+    builder: TableMetadataBuilder,
+    metadata: &TableMetadata,
+    expired: &[i64],
+) -> TableMetadataBuilder {
     let mut builder = builder.remove_snapshots(expired);
     for id in expired {
         if metadata.statistics_for_snapshot(*id).is_some() {
@@ -258,18 +308,16 @@ pub(in crate::lake) async fn prepare(
             builder = builder.remove_partition_statistics(*id);
         }
     }
-    let built = builder.build().doing(name, "making its new metadata")?;
-    let proposal = Proposal {
-        requirements: requirements(table.metadata()),
+    builder
+}
+
+fn proposal(base: &Table, built: TableMetadataBuildResult, metadata_location: String) -> Proposal {
+    Proposal {
+        requirements: requirements(base.metadata()),
         updates: built.changes,
         metadata: Arc::new(built.metadata),
-        metadata_location: location.to_string(),
-    };
-    if !lake.catalog.writes_metadata() {
-        wrote.push(proposal.metadata_location.clone());
+        metadata_location,
     }
-    lake.write_metadata(name, &proposal).await?;
-    Ok(Prepared { snapshot: SnapshotId(snapshot_id), proposal, wrote })
 }
 
 /// The table properties that a commit sets. An older table gets the property that says from when on its bounds

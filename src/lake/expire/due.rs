@@ -21,10 +21,23 @@ const MAY_DELETE: &str = "gc.enabled";
 
 /// Snapshots that are kept at most, whatever their age, unless they are still needed.
 const MAX_KEPT: usize = 1_000;
-/// Snapshots that expire at a time, at least: most commits find out nothing and delete nothing.
-const AT_LEAST: usize = 20;
-/// The same, at most: the files of each are looked at before the commit is reported.
-const AT_MOST: usize = 200;
+/// How many snapshots expire at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtATime {
+    least: usize,
+    most: usize,
+}
+
+impl AtATime {
+    /// In a commit that does something else: most commits find out nothing and delete nothing, and the files of each
+    /// snapshot are looked at before the commit is reported.
+    pub(super) const IN_COMMITS: Self = Self { least: 20, most: 200 };
+    /// By themselves: every one that is due.
+    pub(super) const ALONE: Self = Self { least: 1, most: 200 };
+    /// To count them.
+    pub(super) const ALL: Self = Self { least: 1, most: usize::MAX };
+}
+
 /// The default of [`MAX_AGE`]: five days.
 const DEFAULT_AGE_MS: i64 = 5 * 86_400_000;
 
@@ -68,23 +81,36 @@ impl References {
 }
 
 /// Whether a table lets files be deleted.
-pub(super) fn may_delete(metadata: &TableMetadata) -> bool {
+pub(in crate::lake) fn may_delete(metadata: &TableMetadata) -> bool {
     metadata.properties().get(MAY_DELETE).is_none_or(|may| may.eq_ignore_ascii_case("true"))
+}
+
+/// What decides about a table's snapshots, beside its metadata.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// The highest sequence number that no consumer needs any more.
+    pub(super) consumed: SequenceNumber,
+    /// The time.
+    pub(super) now_ms: i64,
+    /// For how long snapshots are kept, where the configuration says it.
+    pub(super) kept_ms: Option<i64>,
+    /// How many are asked for.
+    pub(super) at_a_time: AtATime,
 }
 
 /// The snapshots that are due; none while they are few. Without `references`, tags and branches do not count.
 pub(super) fn due(
     metadata: &TableMetadata,
     references: Option<&References>,
-    consumed: SequenceNumber,
-    now_ms: i64,
+    Asked { consumed, now_ms, kept_ms, at_a_time }: Asked,
 ) -> Vec<i64> {
     if consumed == SequenceNumber::default() || !may_delete(metadata) {
         return vec![];
     }
     let property = |key: &str| metadata.properties().get(key).and_then(|v| v.parse::<i64>().ok());
     let (min_kept, max_age) = references.map_or((None, None), References::of_main);
-    let (min_kept, max_age) = (min_kept.or(property(MIN_KEPT)), max_age.or(property(MAX_AGE)));
+    let (min_kept, max_age) =
+        (min_kept.or(property(MIN_KEPT)), max_age.or(kept_ms).or(property(MAX_AGE)));
     let min_kept = min_kept.and_then(|kept| usize::try_from(kept).ok()).unwrap_or(1).max(1);
     let oldest_kept = now_ms.saturating_sub(max_age.unwrap_or(DEFAULT_AGE_MS));
     let set_back = LazyCell::new(|| set_back(metadata));
@@ -101,14 +127,14 @@ pub(super) fn due(
     };
     // From the oldest on, up to the first that stays: the line has one cut.
     let first = (min_kept..all.len()).rfind(stays).map_or(min_kept, |stays| stays + 1);
-    let first = first.max(all.len().saturating_sub(AT_MOST));
+    let first = first.max(all.len().saturating_sub(at_a_time.most));
     let Some(cut) = (first..all.len()).find(|cut| speaks_for_itself(metadata, all[cut - 1])) else {
         return vec![];
     };
     let held = references.map(|all| all.held(metadata)).unwrap_or_default();
     let due = all[cut..].iter().map(|snapshot| snapshot.snapshot_id());
     let due: Vec<i64> = due.filter(|id| !held.contains(id)).collect();
-    if due.len() < AT_LEAST { vec![] } else { due }
+    if due.len() < at_a_time.least { vec![] } else { due }
 }
 
 /// When snapshots stopped being current, by the log: later than their child was made, where the table was set back
@@ -137,6 +163,11 @@ mod tests {
     use super::*;
 
     const SECOND: i64 = 1_000;
+
+    fn asked(consumed: i64, now_ms: i64) -> Asked {
+        let consumed = SequenceNumber(consumed);
+        Asked { consumed, now_ms, kept_ms: None, at_a_time: AtATime::IN_COMMITS }
+    }
 
     /// A table with so many snapshots, a second apart.
     fn table(snapshots: i64) -> TableMetadata {
@@ -172,7 +203,7 @@ mod tests {
         let now = metadata.last_updated_ms();
         let due = |consumed, now| {
             let references = References::of(&metadata).unwrap();
-            let mut due = due(&metadata, Some(&references), SequenceNumber(consumed), now);
+            let mut due = due(&metadata, Some(&references), asked(consumed, now));
             due.sort_unstable();
             due
         };
@@ -189,7 +220,7 @@ mod tests {
     fn a_snapshot_is_as_old_as_the_one_that_replaced_it() {
         let metadata = table(100);
         let later = metadata.last_updated_ms() + DEFAULT_AGE_MS - 9 * SECOND;
-        let mut due = due(&metadata, None, SequenceNumber(i64::MAX), later);
+        let mut due = due(&metadata, None, asked(i64::MAX, later));
         due.sort_unstable();
         assert_eq!(due, (1..=89).collect::<Vec<i64>>());
     }
@@ -208,13 +239,24 @@ mod tests {
         }
         let metadata: TableMetadata = serde_json::from_value(json).unwrap();
         let due = |now| {
-            let mut due = due(&metadata, None, SequenceNumber(i64::MAX), now);
+            let mut due = due(&metadata, None, asked(i64::MAX, now));
             due.sort_unstable();
             due
         };
         let between = last + SECOND + DEFAULT_AGE_MS;
         assert_eq!(due(between), (1..=29).collect::<Vec<i64>>());
         assert_eq!(due(between + 2 * SECOND), (1..=49).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn alone_every_one_is_due_and_the_configuration_says_for_how_long_they_are_kept() {
+        let metadata = table(50);
+        let now = metadata.last_updated_ms();
+        let asked =
+            Asked { kept_ms: Some(40 * SECOND), at_a_time: AtATime::ALONE, ..asked(i64::MAX, now) };
+        let mut due = due(&metadata, None, asked);
+        due.sort_unstable();
+        assert_eq!(due, (1..=9).collect::<Vec<i64>>());
     }
 
     /// A rollback to the oldest one must find its own position.
@@ -226,7 +268,7 @@ mod tests {
         let set = builder.set_properties(HashMap::from([(key.to_owned(), "7".to_owned())]));
         let metadata = set.unwrap().build().unwrap().metadata;
         let later = metadata.last_updated_ms() + 2 * DEFAULT_AGE_MS;
-        assert_eq!(due(&metadata, None, SequenceNumber(i64::MAX), later), Vec::<i64>::new());
+        assert_eq!(due(&metadata, None, asked(i64::MAX, later)), Vec::<i64>::new());
     }
 
     #[test]
@@ -236,7 +278,7 @@ mod tests {
             let builder = table(50).into_builder(None).set_properties(set);
             let metadata = builder.unwrap().build().unwrap().metadata;
             let later = metadata.last_updated_ms() + 2 * DEFAULT_AGE_MS;
-            let due = due(&metadata, None, SequenceNumber(i64::MAX), later);
+            let due = due(&metadata, None, asked(i64::MAX, later));
             assert_eq!(!due.is_empty(), expires, "{value}");
         }
     }

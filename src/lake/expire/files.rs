@@ -15,15 +15,16 @@ pub(in crate::lake) const DELETE_METADATA: &str = "write.metadata.delete-after-c
 const READS: usize = 16;
 
 impl Lake {
-    /// Deletes what a commit from `before` to `after` left unnamed. A failure is only logged: it leaves orphans.
+    /// Deletes what a commit from `before` to `after` left unnamed, and returns how many files that were. A failure is
+    /// only logged: it leaves orphans.
     pub(in crate::lake) async fn delete_expired(
         &self,
         before: &Table,
         expired: &[i64],
         after: &Table,
-    ) {
+    ) -> usize {
         if self.catalog.writes_metadata() {
-            return;
+            return 0;
         }
         let mut paths = dropped_metadata(before, after);
         if !expired.is_empty() && may_delete(after.metadata()) {
@@ -44,7 +45,9 @@ impl Lake {
                 }
             }
         }
+        let count = paths.len();
         self.delete_unnamed(paths).await;
+        count
     }
 
     /// The files that only the expired snapshots of the main branch named. Manifests are carried from parent to

@@ -81,7 +81,9 @@ impl Lake {
                     spec: of.partition_spec_id,
                     sequence,
                 };
-                if filter.may_hold(file, &at) {
+                // What counts for its bounds is when the file was written, and not how old its rows are.
+                let written = entry.file_sequence_number.unwrap_or(sequence);
+                if filter.may_hold(file, &at, written) {
                     let deletes = deletes.of(&at);
                     let partition = at.partition.clone();
                     files.push(FileTask::live(file, table.schema(), (&spec, partition), deletes));
@@ -115,17 +117,18 @@ impl Lake {
 }
 
 /// Where a data file is.
-struct At<'a> {
-    path: &'a str,
+pub(super) struct At<'a> {
+    pub(super) path: &'a str,
     /// As values of the types that its columns have now.
-    partition: &'a Struct,
-    spec: i32,
-    sequence: i64,
+    pub(super) partition: &'a Struct,
+    pub(super) spec: i32,
+    /// The sequence number of its rows, which may be older than the file.
+    pub(super) sequence: i64,
 }
 
 /// Delete files, and what they apply to.
 #[derive(Default)]
-struct Deletes {
+pub(super) struct Deletes {
     all: Vec<(FileScanTaskDeleteFile, DeleteScope)>,
 }
 
@@ -138,7 +141,7 @@ struct DeleteScope {
 }
 
 impl Deletes {
-    fn add(&mut self, table: &Table, manifest: &Manifest, of: &ManifestFile) {
+    pub(super) fn add(&mut self, table: &Table, manifest: &Manifest, of: &ManifestFile) {
         let types = types_now(table, manifest.metadata().partition_spec());
         for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
             let file = entry.data_file();
@@ -161,7 +164,7 @@ impl Deletes {
 
     /// Equality deletes apply to files with a smaller sequence number, position deletes also to files
     /// with the same; equality deletes without a partition apply everywhere.
-    fn of(&self, file: &At<'_>) -> Vec<FileScanTaskDeleteFile> {
+    pub(super) fn of(&self, file: &At<'_>) -> Vec<FileScanTaskDeleteFile> {
         let applies = |task: &FileScanTaskDeleteFile, scope: &DeleteScope| {
             let same = scope.spec == file.spec && scope.partition == *file.partition;
             match task.file_type {
@@ -242,7 +245,7 @@ impl Filter {
         })
     }
 
-    fn may_hold(&self, file: &DataFile, at: &At<'_>) -> bool {
+    fn may_hold(&self, file: &DataFile, at: &At<'_>, written: i64) -> bool {
         let in_partition = self.ranges(at.spec).iter().all(|range| {
             match at.partition.fields().get(range.index) {
                 Some(Some(value)) => value
@@ -253,10 +256,10 @@ impl Filter {
                 None => true,
             }
         });
-        in_partition && self.conditions.iter().all(|c| self.meets(c, file, at.sequence))
+        in_partition && self.conditions.iter().all(|c| self.meets(c, file, written))
     }
 
-    fn meets(&self, condition: &Condition, file: &DataFile, sequence: i64) -> bool {
+    fn meets(&self, condition: &Condition, file: &DataFile, written: i64) -> bool {
         let Condition { id, least, greatest } = condition;
         let count = |counts: &HashMap<i32, u64>| counts.get(id).copied();
         let values = count(file.value_counts());
@@ -264,8 +267,7 @@ impl Filter {
             return false;
         }
         let text = matches!(least.data_type(), PrimitiveType::String | PrimitiveType::Binary);
-        let groups = file.split_offsets().map_or(2, <[i64]>::len);
-        if text && groups > 1 && sequence < self.sure_from {
+        if text && has_groups(file) && written < self.sure_from {
             return true;
         }
         let below = file.upper_bounds().get(id).is_some_and(|upper| upper < least);
@@ -284,6 +286,11 @@ fn as_column(bound: Datum, column: &Type) -> Datum {
         (PrimitiveLiteral::Int(value), Some(PrimitiveType::Long)) => Datum::long(*value),
         _ => bound,
     }
+}
+
+/// Whether a file may have several row groups.
+pub(super) fn has_groups(file: &DataFile) -> bool {
+    file.split_offsets().map_or(2, <[i64]>::len) > 1
 }
 
 /// What the conditions say about the fields of a partition spec whose transforms keep the order.

@@ -8,7 +8,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use crate::lake::{LakeError, TableName};
+use crate::lake::{LakeError, Table, TableName};
 
 /// The size at which a file is closed and the next one begins.
 const TARGET_FILE: &str = "write.target-file-size-bytes";
@@ -35,6 +35,13 @@ type Properties = HashMap<String, String>;
 /// The size at which a data file is large enough.
 pub(in crate::lake) fn target_file_bytes(properties: &Properties) -> usize {
     number(properties, TARGET_FILE).unwrap_or(TARGET_FILE_BYTES).max(1)
+}
+
+impl Table {
+    /// The size at which a data file is large enough.
+    pub fn target_file_bytes(&self) -> u64 {
+        target_file_bytes(self.metadata().properties()) as u64
+    }
 }
 
 /// How a table's files are written.

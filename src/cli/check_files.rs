@@ -1,0 +1,61 @@
+//! `check` of the tables' files: that they are there, and where the lake says.
+
+use super::findings::Findings;
+use crate::config::settings::Location;
+use crate::error::chain;
+use crate::lake::Table;
+use crate::pipeline::{Pipeline, Wired};
+use crate::telemetry::metrics::Layer;
+use crate::upkeep::Target;
+use crate::worker::report::counted;
+
+pub(super) async fn files(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
+    for target in pipeline.targets() {
+        let what = format!("table {}", target.table);
+        match wired.lake.find(&target.table).await {
+            Ok(None) => {}
+            Ok(Some(table)) => {
+                elsewhere(wired, &table, &what, findings);
+                missing(wired, &target, &table, &what, findings).await;
+            }
+            Err(error) => findings.fail(what, chain(&error)),
+        }
+    }
+}
+
+/// A lake that was copied or moved has its files where they were: they would be written, too.
+fn elsewhere(wired: &Wired, table: &Table, what: &str, findings: &mut Findings) {
+    let Some(warehouse @ Location::Folder(_)) = &wired.settings.lake.warehouse else { return };
+    let location = table.location();
+    let path = location.strip_prefix("file://").unwrap_or(location);
+    if !path.starts_with(&format!("{warehouse}/")) {
+        findings.warn(
+            what,
+            format!("its files are in {location}, outside of the warehouse {warehouse}: if the lake was copied or moved, writing to it changes the original"),
+        );
+    }
+}
+
+async fn missing(
+    wired: &Wired,
+    target: &Target,
+    table: &Table,
+    what: &str,
+    findings: &mut Findings,
+) {
+    let gone = match wired.lake.missing(table).await {
+        Ok(None) => return,
+        Ok(Some(gone)) => gone,
+        Err(error) => return findings.fail(what, chain(&error)),
+    };
+    let Some(first) = gone.first() else { return };
+    let cure = match target.layer {
+        Layer::Silver => "restore them, or run `silversmith silver --rebuild`",
+        Layer::Gold => "restore them, or change a row of silver: gold is then computed anew",
+        Layer::Bronze | Layer::Ledger => {
+            "restore them from a backup, or set the table to a snapshot before them and run `silversmith repair`"
+        }
+    };
+    let files = counted(gone.len() as u64, "data file");
+    findings.fail(what, format!("{files} gone, the first: {first}; {cure}"));
+}
