@@ -98,7 +98,7 @@ fn build(index: &mut Index, count: u64) {
             .collect();
         sorter.push(&entries).unwrap();
     }
-    index.learn(sorter, &files, None, Utc::now()).unwrap();
+    index.learn(sorter, &files, Utc::now()).unwrap();
 }
 
 fn probe(index: &Index, count: u64, round: u64) -> Duration {
