@@ -16,8 +16,6 @@
     reason = "a benchmark measures real time, and stops where it cannot go on"
 )]
 
-mod support;
-
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
