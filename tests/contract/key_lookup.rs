@@ -290,13 +290,13 @@ async fn a_disk_that_fails_once_costs_no_index() {
     let folder = fs::read_dir(ground.state.path()).unwrap().next().unwrap().unwrap().path();
     // A folder has the name of the next run.
     fs::create_dir(folder.join("3.run")).unwrap();
-    let counts = ground.merge(&[&[row(4, 1, "b", 2)]]).await;
+    let counts = ground.merge(&[&[row(4, 3, "b", 2)]]).await;
     assert_eq!((counts.updated, counts.inserted), (1, 0));
     fs::remove_dir(folder.join("3.run")).unwrap();
-    let counts = ground.merge(&[&[row(5, 2, "b", 2)]]).await;
+    let counts = ground.merge(&[&[row(5, 3, "c", 3)]]).await;
     assert_eq!((counts.updated, counts.inserted), (1, 0));
     assert_eq!(runs(&ground), 3, "one for each time that files came");
-    let all = ["1|b|2", "2|b|2", "3|a|1", "7|a|1", "8|a|1", "9|a|1"];
+    let all = ["1|a|1", "2|a|1", "3|c|3", "7|a|1", "8|a|1", "9|a|1"];
     assert_eq!(ground.silver().await, all);
 }
 
