@@ -13,6 +13,7 @@ use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
 use iceberg::spec::{DataContentType, DataFile, Datum, PartitionSpec, Struct};
 
 use super::arrow::conform;
+use super::promoted::promoted;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
 
@@ -166,6 +167,10 @@ impl Lake {
         let iceberg = schema.iceberg().clone();
         let tasks = files.into_iter().map(move |file| {
             let mut task = file.0;
+            // The schema may have a wider type than the table had when the file was found.
+            let types = task.partition_spec.as_ref().map(|spec| spec.partition_type(&iceberg));
+            let types = types.and_then(Result::ok);
+            task.partition = task.partition.map(|values| promoted(&values, types.as_ref()));
             task.schema = iceberg.clone();
             task.project_field_ids = ids.clone();
             Ok(task)
