@@ -148,6 +148,8 @@ pub struct CsvSection {
     pub null_values: Option<Vec<String>>,
     /// Lines before the header.
     pub skip_lines: Option<u64>,
+    /// Lines at the end.
+    pub skip_footer: Option<u64>,
     /// One character.
     pub comment: Option<String>,
     /// What parts a number from its fraction.

@@ -351,6 +351,12 @@ const CSV: &[Key] = &[
         "lines before the header, or else before the first record, that are skipped",
     ),
     key(
+        "pipeline.csv.skip_footer",
+        Form::Integer,
+        Absent::Value("0"),
+        "lines at the end, as totals, that are skipped: at most 100. Blank lines do not count",
+    ),
+    key(
         "pipeline.csv.comment",
         Form::Text,
         Absent::Off,

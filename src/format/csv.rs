@@ -2,7 +2,7 @@
 //!
 //! `blocks.rs` reads the bytes, `split.rs` finds the fields of a record in them, `damage.rs` says where records
 //! go on behind a broken quote, and `cells.rs` makes columns of the fields. Before the first of them,
-//! `preamble.rs` skips lines.
+//! `preamble.rs` skips lines, and behind the last `epilogue.rs`.
 
 use std::io::Read;
 
@@ -10,6 +10,7 @@ use super::blocks::Blocks;
 use super::cells::{Cells, Nulls};
 use super::damage::{Resync, lines_like_records, resync};
 use super::encoding::Encoding;
+use super::epilogue::Epilogue;
 use super::names::column_names;
 use super::preamble;
 use super::split::{Record, Scan, Sign, Splitter};
@@ -34,6 +35,8 @@ pub struct Dialect {
     pub null_values: Vec<String>,
     /// Lines before the header, or else before the first record, that are skipped.
     pub skip_lines: u64,
+    /// Lines at the end that are skipped, blank ones not counted.
+    pub skip_footer: usize,
     /// The byte at the start of lines that are skipped.
     pub comment: Option<u8>,
 }
@@ -48,6 +51,7 @@ impl Default for Dialect {
             header: true,
             null_values: vec![String::new()],
             skip_lines: 0,
+            skip_footer: 0,
             comment: None,
         }
     }
@@ -122,7 +126,8 @@ impl CsvReader {
         dialect: &Dialect,
         limits: Limits,
     ) -> Result<Self, FormatError> {
-        let Dialect { delimiter, quote, escape, skip_lines, comment, .. } = *dialect;
+        let Dialect { delimiter, quote, escape, skip_lines, skip_footer, comment, .. } = *dialect;
+        let input = Epilogue::new(input, skip_footer, limits.record_bytes);
         let (input, delimiter) = preamble::begin(input, skip_lines, (delimiter, quote));
         let splitter = Splitter::new(delimiter, quote, escape, limits.columns);
         let mut reader = Self {

@@ -302,6 +302,20 @@ fn lines_and_comments_are_skipped_after_unpacking_and_decoding() {
     }
 }
 
+/// A footer is skipped, whatever is in it: it is no row, and nothing of it is rescued.
+#[test]
+fn the_last_lines_are_skipped_as_text() {
+    let dialect = Dialect { skip_lines: 1, skip_footer: 2, ..Dialect::default() };
+    let text = "title\nid,name\n1,a\n\n2,\"b\n\"\n\nTotal,2,\"rows\nend of file\n\n";
+    let (names, rows) = read_in(&dialect, text.as_bytes()).unwrap();
+    assert_eq!(names, ["id", "name"]);
+    assert_eq!(rows, [row(&["1", "a"]), row(&["2", "b\n"])]);
+    let packed = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    assert_eq!(read_in(&dialect, &packed).unwrap().1, rows);
+    // No more than is there.
+    assert_eq!(read_in(&dialect, b"title\nid,name\nTotal").unwrap().1, []);
+}
+
 /// Behind a broken quote, a line that looks like a comment may be a part of the text.
 #[test]
 fn no_line_behind_a_broken_quote_is_lost_as_a_comment() {

@@ -51,6 +51,12 @@ pub enum FormatError {
         /// Rows read before it.
         row: u64,
     },
+    /// Lines of the footer longer than records may be.
+    #[error("a line of the last lines, which csv.skip_footer drops, is longer than {limit} bytes")]
+    FooterTooLong {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// A record with too many fields.
     #[error("a record has {found} fields, the limit is {limit}: check the delimiter")]
     TooManyColumns {
@@ -136,8 +142,12 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    /// A failure of the input, or what unpacking it refused.
+    /// A failure of the input, or what reading it refused.
     pub(super) fn of_read(error: std::io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
         match error.downcast::<Refused>() {
             Ok(Refused::Corrupt { kind, source }) => Self::Corrupt { kind, source },
             Ok(refused) => Self::Expands(refused.to_string()),
@@ -154,7 +164,7 @@ impl FormatError {
             Self::Corrupt { .. } => Reason::Corrupt,
             Self::Expands(_) => Reason::Expands,
             Self::Json(_) => Reason::Defect,
-            Self::RecordTooLong { .. } => Reason::RecordTooLong,
+            Self::RecordTooLong { .. } | Self::FooterTooLong { .. } => Reason::RecordTooLong,
             Self::TooManyColumns { .. } | Self::TableTooWide { .. } => Reason::TooManyColumns,
             Self::OtherDelimiter { .. } => Reason::OtherDelimiter,
             Self::NoHeader { .. } => Reason::NoHeader,

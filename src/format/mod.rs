@@ -19,6 +19,7 @@ mod damage;
 #[cfg(test)]
 mod dialect_tests;
 pub mod encoding;
+mod epilogue;
 mod error;
 pub mod feed;
 pub mod infer;

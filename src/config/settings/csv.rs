@@ -74,6 +74,7 @@ pub(super) fn csv(
         header: section.header.unwrap_or(default.header),
         null_values: section.null_values.clone().unwrap_or(default.null_values),
         skip_lines: section.skip_lines.unwrap_or(default.skip_lines),
+        skip_footer: skip_footer(resolver, &key("skip_footer"), section.skip_footer),
         comment: resolver.parsed(&key("comment"), comment, None, |text| byte(text).map(Some)),
     };
     if dialect.comment == Some(dialect.delimiter) {
@@ -83,6 +84,18 @@ pub(super) fn csv(
         resolver.say(key("comment"), "it is the quote, too");
     }
     (dialect, columns(resolver, index, section))
+}
+
+/// Lines that are held back while a file is read are in memory together.
+const LONGEST_FOOTER: u64 = 100;
+
+fn skip_footer(resolver: &mut Resolver, key: &str, lines: Option<u64>) -> usize {
+    let lines = lines.unwrap_or_default();
+    if lines > LONGEST_FOOTER {
+        resolver.say(key, format!("{lines} are too many; the most is {LONGEST_FOOTER}"));
+        return 0;
+    }
+    lines as usize
 }
 
 fn columns(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Columns {
