@@ -4,14 +4,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 
 use super::provenance::OWN_BOUNDS;
 use super::staged::{FileContents, Staged};
+use super::superseded::{self, Superseded, Versions};
 use super::{Bronze, BronzeError, ObjectEnd};
 use crate::batch::BatchId;
 use crate::lake::read::scan::FileTask;
@@ -21,7 +21,7 @@ use crate::lake::{
     Change, CommitOutcome, CommitProperties, DataFile, LakeError, SnapshotId, Table, TableSchema,
     Uncommitted, properties,
 };
-use crate::ledger::{self, ObjectOutcome};
+use crate::ledger;
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
 
@@ -60,7 +60,7 @@ impl Bronze {
         mut staged: Staged,
     ) -> Result<Committed, BronzeError> {
         let mut done = Done { failed: staged.failed.len(), ..Done::default() };
-        if !staged.files.is_empty() {
+        if !staged.files.is_empty() || !staged.again.is_empty() {
             match self.append(batch_id, &mut staged).await? {
                 Appended::Snapshot(snapshot) => done.snapshot = Some(snapshot),
                 Appended::Nothing => {}
@@ -86,7 +86,7 @@ impl Bronze {
         staged: &mut Staged,
     ) -> Result<Appended, BronzeError> {
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
-        let mut base = self.lake.load(&self.settings.table).await?;
+        let Some(mut base) = self.base(staged).await? else { return Ok(Appended::Nothing) };
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
             let Some(schema) = schema_change(staged, &base) else {
@@ -94,17 +94,17 @@ impl Bronze {
                 return Ok(Appended::SchemaMoved);
             };
             let view = self.ledger.view(Some(&base)).await?;
-            let mut known = view.known(&ids).await?;
-            known.retain(|_, attempt| attempt.outcome == ObjectOutcome::Ingested);
-            let known: HashSet<ObjectId> = known.into_keys().collect();
+            let (known, again) = staged.known(view.known(&ids).await?);
             self.drop_known(&base, staged, &known).await?;
-            if staged.files.is_empty() {
+            let old = self.superseded(&base, &again).await?;
+            if staged.files.is_empty() && old.is_empty() {
                 return Ok(Appended::Nothing);
             }
             let (ledger_file, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
-            let properties = self.properties(batch_id, staged, named.as_ref())?;
-            let recorded = ledger_file.files().to_vec();
-            let change = Change::append(self.taken(staged), properties)
+            let properties = self.properties(batch_id, staged, named.as_ref(), &old)?;
+            let (recorded, deletes) = (ledger_file.files().to_vec(), old.paths());
+            let new = self.taken(staged);
+            let change = Change::row_delta(new, old.deletes, old.removed, properties)
                 .with_schema(schema)
                 .with_attached(ledger_file);
             match self.lake.commit(&base, change).await? {
@@ -112,7 +112,10 @@ impl Bronze {
                     self.publish(&table, &recorded).await;
                     return Ok(Appended::Snapshot(snapshot));
                 }
-                CommitOutcome::Conflict { table, files } => (base, staged.files) = (table, *files),
+                CommitOutcome::Conflict { table, files } => {
+                    (base, staged.files) = (table, *files);
+                    superseded::discard(&mut staged.files, &deletes).await;
+                }
                 CommitOutcome::Unknown(unknown) => return Err(LakeError::from(unknown).into()),
             }
             conflicts += 1;
@@ -120,6 +123,14 @@ impl Bronze {
                 return Err(self.lake.contended(base.name(), conflicts, began).into());
             }
             self.lake.wait_after_conflict(conflicts).await;
+        }
+    }
+
+    /// The table that a batch is committed to; none where it has no rows and there never were any.
+    async fn base(&self, staged: &Staged) -> Result<Option<Table>, LakeError> {
+        match staged.files.is_empty() {
+            true => self.lake.find(&self.settings.table).await,
+            false => self.lake.load(&self.settings.table).await.map(Some),
         }
     }
 
@@ -142,6 +153,7 @@ impl Bronze {
         batch_id: &BatchId,
         staged: &Staged,
         ledger_file: Option<&FileRef>,
+        old: &Superseded,
     ) -> Result<CommitProperties, LakeError> {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(BATCH.to_owned(), batch_id.to_string());
@@ -153,7 +165,11 @@ impl Bronze {
             })?;
             own.insert(ledger::FILE.to_owned(), named);
         }
-        Ok(CommitProperties::of_both(Layer::Bronze, own))
+        let mut properties = CommitProperties::of_both(Layer::Bronze, own);
+        if !old.is_empty() {
+            properties.summary.insert(properties::SUPERSEDED.to_owned(), old.versions.to_string());
+        }
+        Ok(properties)
     }
 
     /// Takes objects out of the batch that another worker has ingested meanwhile. Only the files
@@ -225,25 +241,9 @@ fn without_rows_of(
     batch: &RecordBatch,
     known: &HashSet<ObjectId>,
 ) -> Result<RecordBatch, ArrowError> {
-    let (Some(uri), Some(version), Some(time)) = (
-        batch.column_by_name("_source_uri"),
-        batch.column_by_name("_source_version"),
-        batch.column_by_name("_event_time"),
-    ) else {
-        return Ok(batch.clone());
-    };
-    let (uri, version) = (uri.as_string::<i32>(), version.as_string::<i32>());
-    let time = time.as_primitive::<TimestampMicrosecondType>();
-    let known: HashSet<(&str, &str, i64)> = known
-        .iter()
-        .map(|id| (id.uri.as_str(), id.version.as_str(), id.last_modified.timestamp()))
-        .collect();
-    let keep: BooleanArray = (0..batch.num_rows())
-        .map(|row| {
-            let seconds = time.value(row).div_euclid(1_000_000);
-            Some(!known.contains(&(uri.value(row), version.value(row), seconds)))
-        })
-        .collect();
+    let mut keep = vec![true; batch.num_rows()];
+    Versions::of(known).rows_in(batch).for_each(|row| keep[row] = false);
+    let keep = BooleanArray::from(keep);
     filter_record_batch(batch, &keep)
 }
 

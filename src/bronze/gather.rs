@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::outcome::ObjectEnd;
 use super::provenance::OWN_BOUNDS;
 use super::staged::{FileContents, Parsed, ParsedRows, Staged};
@@ -22,6 +24,7 @@ pub(super) struct Gathering<'a> {
     files: Uncommitted,
     contents: Vec<FileContents>,
     ingested: Vec<ObjectRow>,
+    again: HashMap<ObjectId, DateTime<Utc>>,
     /// For each object of the batch, in its order: the identity of its end.
     order: Vec<ObjectId>,
     /// Sizes and ends.
@@ -44,6 +47,7 @@ impl<'a> Gathering<'a> {
             files: Uncommitted::nothing(&bronze.lake),
             contents: vec![],
             ingested: vec![],
+            again: HashMap::new(),
             order: vec![],
             ends: HashMap::new(),
         }
@@ -68,6 +72,13 @@ impl<'a> Gathering<'a> {
             // No rows.
             (_, None) => {}
         }
+        let mut finished_at = self.bronze.lake.ambient().now();
+        if let Some(again) = parsed.asked.again {
+            // SUBTLE: after the request by any clock, or the request would replace this once more.
+            let after = again.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(again);
+            finished_at = finished_at.max(after);
+            self.again.insert(id.clone(), again);
+        }
         self.ingested.push(ObjectRow {
             id: id.clone(),
             size: Some(parsed.object.size),
@@ -77,7 +88,7 @@ impl<'a> Gathering<'a> {
             rows: parsed.count,
             rescued: Some(parsed.rescued),
             batch: self.batch_id.clone(),
-            finished_at: self.bronze.lake.ambient().now(),
+            finished_at,
         });
         self.end(id, Some(parsed.object.size), ObjectEnd::Ingested);
         Ok(())
@@ -170,14 +181,14 @@ impl<'a> Gathering<'a> {
     ) -> Result<Staged, BronzeError> {
         self.close_shared().await?;
         let failed = self.failed();
-        let Self { files, contents, ingested, order, ends, .. } = self;
+        let Self { files, contents, ingested, again, order, ends, .. } = self;
         let end = |id| match ends.get(id) {
             Some((_, end)) => end.clone(),
             // Nothing may be claimed about it.
             None => ObjectEnd::Postponed { error: format!("{id} was not read") },
         };
         let ends = order.iter().map(end).collect();
-        Ok(Staged { base, schema, files, contents, ingested, failed, ends })
+        Ok(Staged { base, schema, files, contents, ingested, failed, again, ends })
     }
 
     /// The ledger's rows of the objects that were not ingested, in the order of the batch.

@@ -38,7 +38,7 @@ impl Bronze {
         opened: OpenObject,
         growing: &mut Growing,
     ) -> Result<LaidOut, Stop> {
-        let OpenObject { object, sequence, reader } = opened;
+        let OpenObject { object, asked, reader } = opened;
         if !growing.seen.insert(object.id.clone()) {
             return Err(Stop::Repeated(object.id));
         }
@@ -50,7 +50,7 @@ impl Bronze {
             check_without_rows(&*reader, &self.settings.feed, table.as_ref())
                 .map_err(|error| Stop::format(&object, error))?;
             let layout = Layout::default();
-            return Ok(LaidOut { object, sequence, reader, layout, target: None });
+            return Ok(LaidOut { object, asked, reader, layout, target: None });
         }
         let mut layout = self.layout(&object, &*reader, known.as_ref())?;
         if !layout.new_columns.is_empty() {
@@ -75,7 +75,7 @@ impl Bronze {
         let table = self.lake.partitioned(table, partition_by, &schema).await?;
         growing.table = Some(table.clone());
         growing.schema = Some(schema.clone());
-        Ok(LaidOut { object, sequence, reader, layout, target: Some((table, schema)) })
+        Ok(LaidOut { object, asked, reader, layout, target: Some((table, schema)) })
     }
 
     fn layout(

@@ -9,6 +9,7 @@
 //!
 //! A crash between any two steps leaves a state from which the next run goes on.
 
+mod again;
 mod checkpoint;
 mod commit;
 mod error;
@@ -20,6 +21,7 @@ mod provenance;
 mod read;
 mod report;
 mod staged;
+mod superseded;
 mod windows;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::gather::Gathering;
 use super::growing::Growing;
 use super::outcome::{ObjectEnd, Stop};
 use super::provenance::{OWN_BOUNDS, rows};
-use super::staged::{Begun, LaidOut, OpenObject, PackedObject, Parsed, ParsedRows, Staged};
+use super::staged::{Asked, Begun, LaidOut, OpenObject, PackedObject, Parsed, ParsedRows, Staged};
 use super::windows::Windows;
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
@@ -97,15 +97,15 @@ impl Bronze {
             let id = requested.presumed(self.lake.ambient().now());
             Stop::source(id, requested.size(), &error)
         })?;
+        let asked = Asked::of(&requested, &object);
         if let Some(view) = view
-            && view.is_ingested(&object.id).await?
+            && view.ingested_at(&object.id).await?.is_some_and(|at| asked.leaves(at))
         {
             return Err(Stop::at(&object, ObjectEnd::Known));
         }
-        let sequence = requested.sequence(&object).map(str::to_owned);
         let weighed = tokio::task::spawn_blocking(move || Ok(format::weighed(input)));
         let (input, memory) = Stop::joined(&object, weighed.await)?;
-        let packed = PackedObject { object, sequence, input, memory };
+        let packed = PackedObject { object, asked, input, memory };
         match memory {
             0 => self.open(packed).await.map(Begun::Open),
             _ => Ok(Begun::Packed(packed)),
@@ -114,14 +114,14 @@ impl Bronze {
 
     /// Opens an object: reads its header and its sample.
     async fn open(&self, packed: PackedObject) -> Result<OpenObject, Stop> {
-        let PackedObject { object, sequence, input, .. } = packed;
+        let PackedObject { object, asked, input, .. } = packed;
         let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
         let path = self.settings.feed.path_columns.then(|| object.id.uri.clone());
         let opened = tokio::task::spawn_blocking(move || {
             format::open_at(&settings, input, limits, path.as_deref())
         });
         let reader = Stop::joined(&object, opened.await)?;
-        Ok(OpenObject { object, sequence, reader })
+        Ok(OpenObject { object, asked, reader })
     }
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
@@ -162,7 +162,7 @@ impl Bronze {
 
     /// Reads the rest of an object on a thread, and verifies that all of it was the version opened.
     async fn parse(&self, laid_out: LaidOut) -> Result<Parsed, Stop> {
-        let LaidOut { object, sequence, mut reader, layout, target } = laid_out;
+        let LaidOut { object, asked, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
         let (type_change, most) = (self.settings.feed.type_change, self.settings.max_rescued);
         let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
@@ -178,7 +178,7 @@ impl Bronze {
             tally.check(most)
         });
         let rows = ParsedRows::Memory(vec![]);
-        let mut parsed = Parsed { object, sequence, count: 0, rescued: 0, target, rows };
+        let mut parsed = Parsed { object, asked, count: 0, rescued: 0, target, rows };
         let kept = self.keep(&mut parsed, &mut batches).await;
         drop(batches);
         let read = thread.await;
@@ -209,7 +209,7 @@ impl Bronze {
         while let Some(batch) = batches.recv().await {
             let Some((table, schema)) = &parsed.target else { continue };
             parsed.rescued += batch.rescued_rows() as u64;
-            let from = (&parsed.object, parsed.sequence.as_deref());
+            let from = (&parsed.object, parsed.asked.sequence.as_deref());
             let rows = rows(&self.settings.table, batch, from, ingested_at, schema)?;
             parsed.count += rows.num_rows() as u64;
             bytes += rows.get_array_memory_size();

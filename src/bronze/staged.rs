@@ -1,18 +1,19 @@
 //! An object on its way from the raw store to a batch, and what reading a batch gives: files that no
 //! commit names yet, and how each object ended.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
 
 use super::ObjectEnd;
 use crate::format::RowReader;
 use crate::format::layout::Layout;
 use crate::lake::{Table, TableSchema, Uncommitted};
-use crate::ledger::ObjectRow;
-use crate::source::{ObjectId, RawObject};
+use crate::ledger::{Attempt, Known, ObjectOutcome, ObjectRow};
+use crate::source::{ObjectId, RawObject, Requested};
 
 /// An object of which the first bytes were read, and its header and sample if unpacking it takes no memory to speak
 /// of.
@@ -21,11 +22,32 @@ pub(super) enum Begun {
     Packed(PackedObject),
 }
 
+/// What the request for an object says beside its location.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    /// See [`Requested::sequence`].
+    pub(super) sequence: Option<String>,
+    /// See [`Requested::again`].
+    pub(super) again: Option<DateTime<Utc>>,
+}
+
+impl Asked {
+    /// Of an object that was opened.
+    pub(super) fn of(requested: &Requested, object: &RawObject) -> Self {
+        let sequence = requested.sequence(object).map(str::to_owned);
+        Self { sequence, again: requested.again() }
+    }
+
+    /// Whether what was ingested at this time stays: then the object is known.
+    pub(super) fn leaves(&self, ingested_at: DateTime<Utc>) -> bool {
+        self.again.is_none_or(|again| again <= ingested_at)
+    }
+}
+
 /// An object that takes memory once it is opened.
 pub(super) struct PackedObject {
     pub(super) object: RawObject,
-    /// See [`crate::source::Requested::sequence`].
-    pub(super) sequence: Option<String>,
+    pub(super) asked: Asked,
     pub(super) input: Box<dyn Read + Send>,
     /// Bytes that unpacking it takes.
     pub(super) memory: u64,
@@ -34,16 +56,14 @@ pub(super) struct PackedObject {
 /// An object whose header and sample were read.
 pub(super) struct OpenObject {
     pub(super) object: RawObject,
-    /// See [`crate::source::Requested::sequence`].
-    pub(super) sequence: Option<String>,
+    pub(super) asked: Asked,
     pub(super) reader: Box<dyn RowReader>,
 }
 
 /// An object with a column of the table, or none, for each of its own.
 pub(super) struct LaidOut {
     pub(super) object: RawObject,
-    /// See [`crate::source::Requested::sequence`].
-    pub(super) sequence: Option<String>,
+    pub(super) asked: Asked,
     pub(super) reader: Box<dyn RowReader>,
     pub(super) layout: Layout,
     /// The table, and the schema of the object's rows; none for an object without rows.
@@ -53,8 +73,7 @@ pub(super) struct LaidOut {
 /// An object, read to its end and verified.
 pub(super) struct Parsed {
     pub(super) object: RawObject,
-    /// See [`crate::source::Requested::sequence`].
-    pub(super) sequence: Option<String>,
+    pub(super) asked: Asked,
     /// How many rows it has.
     pub(super) count: u64,
     /// How many of them had something rescued.
@@ -91,6 +110,20 @@ pub(super) struct Staged {
     pub(super) contents: Vec<FileContents>,
     pub(super) ingested: Vec<ObjectRow>,
     pub(super) failed: Vec<ObjectRow>,
+    /// Of those ingested, the ones that replace what was ingested of them before this time.
+    pub(super) again: HashMap<ObjectId, DateTime<Utc>>,
     /// How each object of the batch ended, in its order.
     pub(super) ends: Vec<ObjectEnd>,
+}
+
+impl Staged {
+    /// Of what the ledger knows of the batch's objects: those that stay as they are, and those whose rows are replaced.
+    pub(super) fn known(&self, known: Known) -> (HashSet<ObjectId>, HashSet<ObjectId>) {
+        let ingested = known.into_iter().filter(|(_, a)| a.outcome == ObjectOutcome::Ingested);
+        let (stay, go): (Vec<_>, Vec<_>) = ingested.partition(|(id, attempt)| {
+            self.again.get(id).is_none_or(|again| *again <= attempt.finished_at)
+        });
+        let ids = |of: Vec<(ObjectId, Attempt)>| of.into_iter().map(|(id, _)| id).collect();
+        (ids(stay), ids(go))
+    }
 }

@@ -41,12 +41,15 @@ pub(super) enum DlqCommand {
         id: String,
     },
     #[command(
-        after_help = "Examples:\n  silversmith dlq replay --dry-run\n  silversmith dlq replay --reason schema-changed --match 's3://raw-zone/orders/**'"
+        after_help = "Examples:\n  silversmith dlq replay --dry-run\n  silversmith dlq replay --reason schema-changed --match 's3://raw-zone/orders/**'\n  silversmith dlq replay --again --match 's3://raw-zone/orders/2026-01-31.csv'"
     )]
     /// Process dead letters again, after their cause is fixed; repeating a replay is harmless
     Replay {
         #[command(flatten)]
         which: Which,
+        /// Also replace what was ingested of their objects before, under the configuration of the workers
+        #[arg(long)]
+        again: bool,
         /// Only show what would happen
         #[arg(long)]
         dry_run: bool,
@@ -123,8 +126,9 @@ pub(super) async fn run(wired: &Wired, command: DlqCommand) -> anyhow::Result<()
             print(&[rows(&found)?], format)
         }
         DlqCommand::Show { id } => show(wired, &id).await,
-        DlqCommand::Replay { which, dry_run } => {
-            act(wired, &which.filter(now)?, Verb::Replay, dry_run).await
+        DlqCommand::Replay { which, again, dry_run } => {
+            let again = again.then_some(now);
+            act(wired, &which.filter(now)?, Verb::Replay { again }, dry_run).await
         }
         DlqCommand::Purge { which, all, dry_run } => {
             if which.is_everything() && !all && !dry_run {
@@ -139,14 +143,17 @@ pub(super) async fn run(wired: &Wired, command: DlqCommand) -> anyhow::Result<()
 /// What to do with dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
-    Replay,
+    /// `again`: what was ingested of their objects before this time is replaced.
+    Replay {
+        again: Option<DateTime<Utc>>,
+    },
     Purge,
 }
 
 impl Verb {
     fn done(self) -> &'static str {
         match self {
-            Self::Replay => "replayed",
+            Self::Replay { .. } => "replayed",
             Self::Purge => "purged",
         }
     }
@@ -175,7 +182,7 @@ async fn in_queue(
     let waiting = queues.dlq.describe().await?.messages();
     let what = match action {
         Action::Look => "reading dead letters",
-        Action::Replay(_) => "replaying dead letters",
+        Action::Replay { .. } => "replaying dead letters",
         Action::Purge => "purging dead letters",
     };
     let worked = watched_with_progress(what, |progress: Progress| async move {
@@ -266,7 +273,7 @@ async fn act(wired: &Wired, filter: &Filter, verb: Verb, dry_run: bool) -> anyho
         return act_recorded(wired, filter, verb).await;
     };
     let action = match verb {
-        Verb::Replay => Action::Replay(queues.queue.clone()),
+        Verb::Replay { again } => Action::Replay { to: queues.queue.clone(), again },
         Verb::Purge => Action::Purge,
     };
     let counts = in_queue(wired, queues, filter, &action, |_| {}).await?;
@@ -301,11 +308,11 @@ async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Res
     let mut done = 0;
     for (pipeline, found) in all_recorded(wired, filter).await? {
         let outcome = match verb {
-            Verb::Replay => ObjectOutcome::Replayed,
+            Verb::Replay { .. } => ObjectOutcome::Replayed,
             Verb::Purge => ObjectOutcome::Skipped,
         };
         let oldest = found.iter().map(|object| object.id.last_modified).min();
-        if let (Verb::Replay, Some(oldest)) = (verb, oldest) {
+        if let (Verb::Replay { .. }, Some(oldest)) = (verb, oldest) {
             // First: once they are recorded as replayed, they are no longer listed as dead letters.
             pipeline.bronze.list_from(oldest).await?;
         }
@@ -314,7 +321,7 @@ async fn act_recorded(wired: &Wired, filter: &Filter, verb: Verb) -> anyhow::Res
         done += found.len();
     }
     let next = match verb {
-        Verb::Replay if done > 0 => ": the next listing ingests them",
+        Verb::Replay { .. } if done > 0 => ": the next listing ingests them",
         _ => "",
     };
     say(&format!("{} {}{next}", counted(done as u64, "dead letter"), verb.done()))

@@ -68,10 +68,11 @@ fn properties_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
 #[command(after_help = "\
 Examples:
   silversmith objects --failed
-  silversmith objects --match 'raw/2026-01-*/**' --format csv > january.csv")]
+  silversmith objects --match 'raw/2026-01-*/**' --format csv > january.csv
+  silversmith objects --reingest 'raw/2026-01-*/**' --dry-run")]
 pub(super) struct ObjectsArgs {
     #[command(flatten)]
-    only: Only,
+    pub(super) only: Only,
     /// Only objects that were not ingested
     #[arg(long)]
     failed: bool,
@@ -81,6 +82,12 @@ pub(super) struct ObjectsArgs {
     /// Show every attempt at an object, not only the newest
     #[arg(long)]
     attempts: bool,
+    /// Read the objects that match again, under this configuration: what they give now replaces what they gave
+    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = ["failed", "matching", "attempts"])]
+    pub(super) reingest: Vec<String>,
+    /// Only count the objects that would be read again
+    #[arg(long, requires = "reingest")]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     format: FormatArgs,
 }

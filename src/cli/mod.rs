@@ -15,6 +15,7 @@ mod look;
 mod maintain;
 mod output;
 mod progress;
+mod reingest;
 mod repair;
 mod sql;
 mod status;
@@ -286,6 +287,12 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Sql(args) => sql::run(&existing(settings().await?).await?, args).await,
         Command::History { table, format } => {
             look::history(&existing(settings().await?).await?, &table, format.format).await
+        }
+        Command::Objects(args) if !args.reingest.is_empty() => {
+            let wired = existing(settings().await?).await?;
+            let chosen = chosen(&wired, &args.only)?;
+            let reading = Box::pin(reingest::run(&chosen, &args.reingest, args.dry_run));
+            announced(&chosen, ambient, reading).await
         }
         Command::Objects(args) => look::objects(&existing(settings().await?).await?, args).await,
         Command::Status { format } => {

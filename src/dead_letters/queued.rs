@@ -39,8 +39,13 @@ const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
 pub enum Action {
     /// Show them; they stay.
     Look,
-    /// Send them to this queue and delete them.
-    Replay(Arc<dyn EventQueue>),
+    /// Send them to a queue and delete them.
+    Replay {
+        /// The queue.
+        to: Arc<dyn EventQueue>,
+        /// What was ingested of their objects before this time is read again, and replaced.
+        again: Option<DateTime<Utc>>,
+    },
     /// Delete them.
     Purge,
 }
@@ -195,7 +200,7 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         }
         let done = match self.action {
             Action::Look => selected.len(),
-            Action::Replay(to) => self.replay(&**to, &selected).await?,
+            Action::Replay { to, again } => self.replay(&**to, *again, &selected).await?,
             Action::Purge => self.delete(selected.iter().map(|m| &m.receipt)).await?,
         };
         let mut inner = self.inner.lock().await;
@@ -234,8 +239,14 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
         index < limit
     }
 
-    async fn replay(&self, to: &dyn EventQueue, selected: &[Message]) -> Result<usize, QueueError> {
-        let outgoing: Vec<Outgoing> = selected.iter().map(outgoing).collect();
+    async fn replay(
+        &self,
+        to: &dyn EventQueue,
+        again: Option<DateTime<Utc>>,
+        selected: &[Message],
+    ) -> Result<usize, QueueError> {
+        let outgoing: Vec<Outgoing> =
+            selected.iter().map(|message| outgoing(message, again)).collect();
         if outgoing.is_empty() {
             return Ok(0);
         }
@@ -269,16 +280,25 @@ impl<F: FnMut(Entry) + Send, T: FnMut(Counts) + Send> Search<'_, F, T> {
     }
 }
 
-/// The same body again. In a FIFO queue, two replays of one dead letter within five minutes are one message,
-/// and messages about one object stay in order.
-fn outgoing(message: &Message) -> Outgoing {
+/// The same body; with `again`, it says so of its object. In a FIFO queue, two replays of one dead letter within five
+/// minutes are one message, and messages about one object stay in order.
+fn outgoing(message: &Message, again: Option<DateTime<Utc>>) -> Outgoing {
     let entry = entry(message);
     let about = entry.uris.first().unwrap_or(&entry.id);
+    let verb = if again.is_some() { "replay again" } else { "replay" };
     Outgoing {
-        body: message.body.clone(),
+        body: again.and_then(|again| asking(message, again)).unwrap_or(message.body.clone()),
         ordering_key: format!("{:x}", Sha256::digest(about)),
-        deduplication_id: format!("{:x}", Sha256::digest(format!("replay {}", entry.id))),
+        deduplication_id: format!("{:x}", Sha256::digest(format!("{verb} {}", entry.id))),
     }
+}
+
+/// A dead letter of silversmith's own that asks to read its object again. Of what the queue itself moved, no object was
+/// ingested for this message.
+fn asking(message: &Message, again: DateTime<Utc>) -> Option<String> {
+    let mut own = serde_json::from_str::<DeadLetter>(&message.body).ok()?;
+    own.object.as_mut()?.again = Some(again);
+    Some(own.to_json())
 }
 
 /// A body for people: with line breaks, where it is JSON.

@@ -128,6 +128,7 @@ fn s3(record: &Value) -> Record {
         size: record.s3.object.size,
         sequencer: record.s3.object.sequencer,
         event_time: time(record.event_time.as_deref()),
+        again: None,
     })
 }
 
@@ -176,6 +177,7 @@ fn event_bridge(value: &Value) -> Record {
         size: detail.object.size,
         sequencer: detail.object.sequencer,
         event_time: time(value.get("time").and_then(Value::as_str)),
+        again: None,
     })
 }
 

@@ -165,6 +165,7 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
         size: Some(1),
         sequencer: Some("A1".into()),
         event_time: None,
+        again: Some(chrono::DateTime::UNIX_EPOCH),
     };
     let origin = Origin { id: "m".into(), receive_count: 1 };
     let stamp = ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);

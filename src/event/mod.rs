@@ -37,6 +37,9 @@ pub struct ObjectEvent {
     /// When the event happened: close to LastModified, and not the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
+    /// An operator's request: what was ingested of it before this time is read again, and replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<DateTime<Utc>>,
 }
 
 impl ObjectEvent {

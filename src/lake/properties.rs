@@ -18,6 +18,9 @@ pub const PIPELINE: &str = "silversmith.pipeline";
 /// A hash of the configuration that a table was computed under.
 pub const CONFIGURATION: &str = "silversmith.configuration-hash";
 
+/// How many sources of rows were read again: the rows of before went in the commit that brought the new ones. Of the
+/// snapshot alone.
+pub const SUPERSEDED: &str = "silversmith.superseded";
 /// The rows that a table has after a commit, those that position deletes delete not counted. Of the snapshot alone.
 pub const LIVE_ROWS: &str = "silversmith.live-rows";
 
@@ -45,6 +48,11 @@ pub fn has_position(properties: &Properties, prefix: &str) -> bool {
 }
 
 impl Snapshot {
+    /// Whether rows of before were replaced by what their sources gave when they were read again.
+    pub fn supersedes(&self) -> bool {
+        self.summary.contains_key(SUPERSEDED)
+    }
+
     /// The rows that the table has, where the summary says so. `total-records` counts those that delete files delete,
     /// too; and of the positions in shared delete files, some are of data files that are gone.
     pub fn rows(&self) -> Option<u64> {

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 
 use super::index::{Asked, Files, batches};
@@ -64,12 +65,13 @@ impl View {
         }
     }
 
-    /// Whether an object is known to be ingested, as far as that is cheap: where there are too many for an index
-    /// the answer is no, and the commit looks up its whole batch at once.
-    pub async fn is_ingested(&self, id: &ObjectId) -> Result<bool, LakeError> {
+    /// When an object was ingested, as far as that is cheap to know: where there are too many for an index the answer
+    /// is never, and the commit looks up its whole batch at once.
+    pub async fn ingested_at(&self, id: &ObjectId) -> Result<Option<DateTime<Utc>>, LakeError> {
         let asked = Asked::Exactly(std::slice::from_ref(id));
         let found = self.ledger.index.find(&self.files(), asked).await?.unwrap_or_default();
-        Ok(found.iter().any(|(_, attempt)| attempt.outcome == ObjectOutcome::Ingested))
+        let ingested = found.iter().find(|(_, a)| a.outcome == ObjectOutcome::Ingested);
+        Ok(ingested.map(|(_, attempt)| attempt.finished_at))
     }
 
     /// Which of these were ingested in that version at any time: for objects that are gone, and whose

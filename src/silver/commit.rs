@@ -1,6 +1,6 @@
 //! The merge's files → one commit with its position (I4).
 
-use super::range::Range;
+use super::range::{Range, Way};
 use super::{MERGED, Silver, SilverError, Tables};
 use crate::lake::position::Position;
 use crate::lake::write::position_deletes::DeleteFiles;
@@ -42,7 +42,9 @@ impl Silver {
             self.engine.merge(task).await?;
         // The state that the engine made, or that came with the last pass, may hold another writer's merge: the
         // plan is void then, and the position would go back (I4).
-        if !rebuild && self.position(Some(&target), tables.tombstones.as_ref())? != range.from {
+        if range.way != Way::Rebuilt
+            && self.position(Some(&target), tables.tombstones.as_ref())? != range.from
+        {
             discard(add, deletes).await;
             if let Some(tombstones) = tombstones {
                 tombstones.add.discard().await;

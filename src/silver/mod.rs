@@ -25,7 +25,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::lake::position::{Position, consumed, has_same_rows};
 use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
 use crate::merge::{Counts, MergeEngine, MergeTask};
-use range::Range;
+use range::{Range, Way};
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use commit::{failed, misfits};
@@ -139,7 +139,7 @@ impl Silver {
             *since = since.or_else(|| {
                 tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))
             });
-            let Some(task) = self.task(&tables, &range, rewind.is_some()) else {
+            let Some(task) = self.task(&tables, &range) else {
                 return Ok(SilverStep { report, ..SilverStep::default() });
             };
             if let Some((snapshot, counts)) =
@@ -195,10 +195,10 @@ impl Silver {
                 end: Position::of(bronze, &tip),
                 snapshots: bronze.history_length(),
                 superset: false,
+                way: Way::Rebuilt,
                 from: None,
             };
-            let Some(mut task) = self.task(&tables, &range, true) else { return Ok(report) };
-            task.from_nothing = true;
+            let Some(task) = self.task(&tables, &range) else { return Ok(report) };
             let merged = Box::pin(self.merge(task, &mut tables, &range)).await?;
             if let Some((snapshot, counts)) = merged {
                 report.bronze_snapshots = range.snapshots;
@@ -241,15 +241,15 @@ impl Silver {
         Ok(consumed(bronze, merged.as_ref()))
     }
 
-    fn task(&self, tables: &Tables, range: &Range, refresh_equal: bool) -> Option<MergeTask> {
+    fn task(&self, tables: &Tables, range: &Range) -> Option<MergeTask> {
         Some(MergeTask {
             source: tables.bronze.clone()?,
             files: range.files.clone(),
             target: tables.silver.clone(),
             tombstones: tables.tombstones.clone(),
             rules: self.settings.rules.clone(),
-            from_nothing: false,
-            refresh_equal,
+            from_nothing: matches!(range.way, Way::Anew | Way::Rebuilt),
+            refresh_equal: range.way != Way::Onward,
         })
     }
 

@@ -1,11 +1,26 @@
 //! Where a merge starts and ends: what bronze gained since silver's position, as much as one commit takes.
 
+use std::collections::HashSet;
+
 use super::checkpoint::Rewind;
-use super::{OnBronzeDelete, Silver, SilverError, Tables};
+use super::{Bereft, OnBronzeDelete, Silver, SilverError, Tables};
 use crate::lake::position::{Position, Standing, has_same_rows, standing};
-use crate::lake::read::diff::{Since, Step};
+use crate::lake::read::diff::{Did, Since, Step};
 use crate::lake::read::scan::FileTask;
-use crate::lake::{LakeError, SequenceNumber, SnapshotId, Table};
+use crate::lake::{LakeError, SequenceNumber, Snapshot, SnapshotId, Table};
+
+/// What a merge does with the rows of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// They are new: a row that silver has already stays as it is.
+    Onward,
+    /// Some replace what the same rows said before.
+    Again,
+    /// They are all of bronze: silver is computed from them alone.
+    Anew,
+    /// The same, on request: whatever silver was computed from before.
+    Rebuilt,
+}
 
 /// What one commit merges.
 #[derive(Debug)]
@@ -14,13 +29,14 @@ pub(super) struct Range {
     pub(super) end: Position,
     pub(super) snapshots: usize,
     pub(super) superset: bool,
+    pub(super) way: Way,
     /// The position that it was planned from.
     pub(super) from: Option<Position>,
 }
 
 impl Range {
     fn empty(end: Position) -> Self {
-        Self { files: vec![], end, snapshots: 0, superset: false, from: None }
+        Self { files: vec![], end, snapshots: 0, superset: false, way: Way::Onward, from: None }
     }
 
     fn extend(&mut self, end: Position, files: Vec<FileTask>) {
@@ -68,12 +84,64 @@ impl Silver {
             Some(rewind) => rewound(bronze, rewind)?,
             None => position.clone(),
         };
-        let since = self.lake.since(bronze, start.as_ref()).await?;
         let reached = position.as_ref().map_or(SequenceNumber::default(), |p| p.sequence);
-        let range = self.first_share(bronze, since, reached).await?;
+        let mut range = self.over_superseded(tables, bronze, start.as_ref()).await?;
+        if range.is_none() {
+            let since = self.lake.since(bronze, start.as_ref()).await?;
+            range = self.first_share(bronze, since, reached).await?;
+        }
         // The position never goes back (I4): only a rewind merges a range that does not reach it.
         let range = range.filter(|r| r.end.sequence > reached || rewind.is_some());
-        Ok(range.map(|range| Range { from: position, ..range }))
+        Ok(range.map(|range| Range {
+            from: position,
+            way: if rewind.is_some() && range.way == Way::Onward { Way::Again } else { range.way },
+            ..range
+        }))
+    }
+
+    /// The range up to the tip where rows of bronze were superseded after `start`: what was merged of them may be the
+    /// newest row of its key, so silver is computed anew. Rows of silver that bronze lost otherwise would go with it:
+    /// where it has any, all rows of bronze above `start` are merged instead, over what they said before.
+    async fn over_superseded(
+        &self,
+        tables: &Tables,
+        bronze: &Table,
+        start: Option<&Position>,
+    ) -> Result<Option<Range>, SilverError> {
+        let above = start.map_or(SequenceNumber::default(), |position| position.sequence);
+        let newer: Vec<Snapshot> =
+            bronze.ancestors().take_while(|snapshot| snapshot.sequence > above).collect();
+        let Some(first) = newer.iter().rposition(Snapshot::supersedes) else { return Ok(None) };
+        let Some(tip) = bronze.current() else { return Ok(None) };
+        for snapshot in newer.iter().filter(|snapshot| !snapshot.supersedes()) {
+            let did = Did::parse(&snapshot.operation);
+            self.check_removal(bronze, &did, snapshot.id)?;
+        }
+        let before = newer.get(first + 1).map(|snapshot| snapshot.id);
+        let before = before.or(start.map(|position| position.snapshot));
+        let mut range = Range::empty(Position::of(bronze, &tip));
+        range.snapshots = newer.len();
+        range.files = self.lake.files_of(bronze, None, &[]).await?;
+        range.way = Way::Anew;
+        let bereft = match &tables.silver {
+            Some(silver) => Box::pin(self.bereft_of(silver, bronze, before)).await?,
+            None => Bereft::default(),
+        };
+        if bereft.rows > 0 {
+            tracing::warn!(
+                table = %self.settings.rules.table, bronze = %bronze.name(), rows = bereft.rows,
+                "objects were read again, and silver has rows of other objects that bronze no longer has: it is not computed anew. What the earlier reading gave may stay in it, until `silversmith silver --rebuild --force`"
+            );
+            let above = self.lake.live_above(bronze, above).await?;
+            let above: HashSet<String> = above
+                .into_iter()
+                .flat_map(|step| step.added)
+                .map(|f| f.path().to_owned())
+                .collect();
+            range.files.retain(|file| above.contains(file.path()));
+            range.way = Way::Again;
+        }
+        Ok(Some(range))
     }
 
     /// The steps of one commit: at least one, and always up to the position. No more is read than that takes.
@@ -113,13 +181,22 @@ impl Silver {
         Ok(range)
     }
 
-    /// Rows that bronze lost are not silently missed.
     fn check_step(&self, bronze: &Table, step: &Step) -> Result<(), SilverError> {
-        if step.did.removes_rows() && self.settings.on_bronze_delete == OnBronzeDelete::Fail {
+        self.check_removal(bronze, &step.did, step.end.snapshot)
+    }
+
+    /// Rows that bronze lost are not silently missed.
+    fn check_removal(
+        &self,
+        bronze: &Table,
+        did: &Did,
+        snapshot: SnapshotId,
+    ) -> Result<(), SilverError> {
+        if did.removes_rows() && self.settings.on_bronze_delete == OnBronzeDelete::Fail {
             return Err(SilverError::BronzeDeleted {
                 bronze: bronze.name().clone(),
-                snapshot: step.end.snapshot,
-                operation: step.did.as_str().to_owned(),
+                snapshot,
+                operation: did.as_str().to_owned(),
             });
         }
         Ok(())

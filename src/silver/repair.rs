@@ -8,13 +8,13 @@ use arrow::datatypes::Int64Type;
 use super::{MERGED, Silver, SilverError};
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::provider::LakeTable;
-use crate::lake::{Change, CommitOutcome, Table, Uncommitted};
+use crate::lake::{Change, CommitOutcome, SnapshotId, Table, Uncommitted};
 use crate::merge::{Counts, MergeError};
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
 
 /// Rows of silver that come from files of which bronze has no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Bereft {
     /// How many.
     pub rows: u64,
@@ -45,25 +45,36 @@ impl Silver {
 
     /// The rows that a rebuild from bronze would not bring back.
     pub async fn bereft(&self) -> Result<Bereft, SilverError> {
-        let nothing = Bereft { rows: 0, of: 0 };
         let Some(silver) = self.lake.find(&self.settings.rules.table).await? else {
-            return Ok(nothing);
+            return Ok(Bereft::default());
         };
-        if silver.current().is_none() {
-            return Ok(nothing);
-        }
         let Some(bronze) = self.lake.find(&self.settings.bronze).await? else {
-            return Ok(nothing);
+            return Ok(Bereft::default());
         };
+        self.bereft_of(&silver, &bronze, None).await
+    }
+
+    /// The same of tables as they were loaded. Files of which bronze had rows in its snapshot `before`, where it still
+    /// has that, count as files that it has.
+    pub(super) async fn bereft_of(
+        &self,
+        silver: &Table,
+        bronze: &Table,
+        before: Option<SnapshotId>,
+    ) -> Result<Bereft, SilverError> {
+        if silver.current().is_none() {
+            return Ok(Bereft::default());
+        }
         let known = |table: &Table| {
             ORIGIN.iter().all(|column| table.schema().arrow().field_with_name(column).is_ok())
         };
         // Rows that do not say where they come from may come from anywhere.
-        let lost = match known(&silver) && known(&bronze) {
+        let lost = match known(silver) && known(bronze) {
             true => ORPHANED,
             false => ALL,
         };
-        let count = async |sql: &str| self.count(&silver, &bronze, sql).await;
+        let before = before.filter(|id| bronze.snapshot(*id).is_some());
+        let count = async |sql: &str| self.count(silver, (bronze, before), sql).await;
         Ok(Bereft { rows: count(lost).await?, of: count(ALL).await? })
     }
 
@@ -81,7 +92,12 @@ impl Silver {
         Err(SilverError::RebuildRemoves { silver, bronze, rows, of })
     }
 
-    async fn count(&self, silver: &Table, bronze: &Table, sql: &str) -> Result<u64, SilverError> {
+    async fn count(
+        &self,
+        silver: &Table,
+        (bronze, before): (&Table, Option<SnapshotId>),
+        sql: &str,
+    ) -> Result<u64, SilverError> {
         let what = format!("silver table {}: counting its rows", self.settings.rules.table);
         let failed = |e| SilverError::from(MergeError::from(SqlError::of(&what, e)));
         let context = session(self.settings.memory).map_err(MergeError::from)?;
@@ -92,6 +108,9 @@ impl Silver {
             // What is in a file that is gone is lost already: a rebuild is what brings it back.
             let gone = self.lake.missing(table).await?.unwrap_or_default();
             let mut files = self.lake.files_of(table, None, &[]).await?;
+            if let (Some(before), "bronze") = (before, name) {
+                files.extend(self.lake.files_of(table, Some(before), &[]).await?);
+            }
             files.retain(|file| !gone.iter().any(|path| path == file.path()));
             let rows = LakeTable::of_files(&self.lake, table, table.schema().clone(), files);
             context.register_table(name, Arc::new(rows)).map_err(failed)?;

@@ -12,7 +12,7 @@ use chrono::{DateTime, Datelike, Utc};
 use futures::stream::{self, BoxStream};
 use walkdir::WalkDir;
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested, Reread};
 use crate::ambient::SharedAmbient;
 
 /// See the module. URIs are paths relative to `base`, so that a lake can be moved with its files.
@@ -187,7 +187,7 @@ impl RawStore for DirectoryStore {
         let uri = requested.uri();
         let path = self.path(&uri);
         let object = match requested {
-            Requested::Listed(object) => {
+            Requested::Listed(object) | Requested::Again(Reread { object, .. }) => {
                 self.check(object)?;
                 object.clone()
             }

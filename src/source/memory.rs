@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested, Reread};
 
 /// See the module. Versions are hashes of the content.
 #[derive(Debug, Default)]
@@ -79,7 +79,9 @@ impl RawStore for MemoryStore {
 
     async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
         let (object, content) = match requested {
-            Requested::Listed(object) => self.same(object)?,
+            Requested::Listed(object) | Requested::Again(Reread { object, .. }) => {
+                self.same(object)?
+            }
             Requested::ByEvent(object) => self.current(&object.uri())?,
         };
         Ok(Opened { object, input: Box::new(Cursor::new(content)) })

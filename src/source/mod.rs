@@ -81,13 +81,26 @@ pub enum Requested {
     Listed(RawObject),
     /// As an event named it: its identity is known only once it is opened.
     ByEvent(ObjectEvent),
+    /// As a listing showed it, to be read again.
+    Again(Reread),
+}
+
+/// An object version that an operator asked to read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reread {
+    /// Which.
+    pub object: RawObject,
+    /// What was ingested of it before this time is replaced.
+    pub asked_at: DateTime<Utc>,
+    /// See [`Requested::sequence`].
+    pub sequence: Option<String>,
 }
 
 impl Requested {
     /// Its location.
     pub fn uri(&self) -> String {
         match self {
-            Self::Listed(object) => object.id.uri.clone(),
+            Self::Listed(object) | Self::Again(Reread { object, .. }) => object.id.uri.clone(),
             Self::ByEvent(object) => object.uri(),
         }
     }
@@ -95,7 +108,7 @@ impl Requested {
     /// Its size in bytes; zero where the event did not have it.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Listed(object) => object.size,
+            Self::Listed(object) | Self::Again(Reread { object, .. }) => object.size,
             Self::ByEvent(object) => object.size.unwrap_or(0),
         }
     }
@@ -103,19 +116,31 @@ impl Requested {
     /// When it was written, where that is known.
     pub fn last_modified(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::Listed(object) => Some(object.id.last_modified),
+            Self::Listed(object) | Self::Again(Reread { object, .. }) => {
+                Some(object.id.last_modified)
+            }
             Self::ByEvent(object) => object.event_time,
         }
     }
 
     /// Where the version that was read stands among the uploads of its key, as texts compare: S3's sequencer.
-    /// Only an event has it, and only for the version that it named.
+    /// Only an event has it, and only for the version that it named; and what is read again keeps that of its rows.
     pub fn sequence(&self, read: &RawObject) -> Option<&str> {
         match self {
             Self::ByEvent(event) if event.etag.as_ref() == Some(&read.id.version) => {
                 event.sequencer.as_deref()
             }
-            Self::ByEvent(_) | Self::Listed(_) => None,
+            Self::Again(again) if again.object.id == read.id => again.sequence.as_deref(),
+            Self::ByEvent(_) | Self::Listed(_) | Self::Again(_) => None,
+        }
+    }
+
+    /// An operator's request: what was ingested of the object before this time is replaced by what it gives now.
+    pub fn again(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Listed(_) => None,
+            Self::ByEvent(event) => event.again,
+            Self::Again(again) => Some(again.asked_at),
         }
     }
 
@@ -123,7 +148,7 @@ impl Requested {
     /// stand in for the unknown ones, and `now` for a time that the event does not have.
     pub fn presumed(&self, now: DateTime<Utc>) -> ObjectId {
         match self {
-            Self::Listed(object) => object.id.clone(),
+            Self::Listed(object) | Self::Again(Reread { object, .. }) => object.id.clone(),
             Self::ByEvent(object) => ObjectId {
                 uri: object.uri(),
                 version: object.etag.clone().unwrap_or_default(),

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
-use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested};
+use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested, Reread};
 use crate::ambient::SharedAmbient;
 use crate::aws::{Answer, described};
 use crate::backoff::backoff;
@@ -97,7 +97,7 @@ impl At {
                 etag: object.etag.clone(),
                 version_id: object.version_id.clone(),
             }),
-            Requested::Listed(object) => {
+            Requested::Listed(object) | Requested::Again(Reread { object, .. }) => {
                 let (bucket, key) = bucket_and_key(&object.id.uri)?;
                 Ok(Self {
                     bucket: bucket.to_owned(),

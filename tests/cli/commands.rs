@@ -110,6 +110,46 @@ fn the_one_shot_steps() {
     });
 }
 
+/// `objects --reingest`: a corrected configuration replaces what objects gave.
+#[test]
+fn objects_are_read_again() {
+    let config = Folder::config("settle = \"0s\"", "");
+    let folder = Folder::new(&config);
+    folder.write("raw/1.csv", "id,name,updated\n1,John,2026-01-31\nTotal,1,\n");
+    folder.write("raw/2.csv", "id,name,updated\n2,Zoe,2026-01-31\nTotal,1,\n");
+    folder.run(&["run", "--until-idle"]);
+    folder.write("silversmith.toml", &format!("{config}[pipeline.csv]\nskip_footer = 1\n"));
+    let rows = "SELECT id, name FROM silver.orders ORDER BY id";
+    assert_eq!(
+        folder.stdout(&["sql", "--format", "csv", rows]),
+        "id,name\n1,John\n2,Zoe\nTotal,1\n"
+    );
+    redacted().bind(|| {
+        insta::assert_snapshot!(
+            "reingest_dry_run",
+            folder.seen(&["objects", "--reingest", "raw/*.csv", "--dry-run"])
+        );
+        insta::assert_snapshot!(
+            "reingest",
+            folder.seen(&["objects", "--reingest", "raw/1.csv", "raw/2.csv"])
+        );
+        insta::assert_snapshot!(
+            "reingest_nothing",
+            folder.seen(&["objects", "--reingest", "3.csv"])
+        );
+        insta::assert_snapshot!("reingest_silver", folder.seen(&["silver"]));
+    });
+    assert_eq!(folder.stdout(&["sql", "--format", "csv", rows]), "id,name\n1,John\n2,Zoe\n");
+    folder.write("silversmith.toml", &format!("{config}[pipeline.csv]\ndelimiter = \";\"\n"));
+    redacted().bind(|| {
+        insta::assert_snapshot!(
+            "reingest_refused",
+            folder.seen(&["objects", "--reingest", "raw/1.csv"])
+        )
+    });
+    assert_eq!(folder.stdout(&["sql", "--format", "csv", rows]), "id,name\n1,John\n2,Zoe\n");
+}
+
 #[test]
 fn errors_say_what_to_do_next() {
     let folder = with_orders();

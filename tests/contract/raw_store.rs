@@ -135,6 +135,7 @@ async fn s3_reads_the_version_that_the_event_named() {
                 size: None,
                 sequencer: None,
                 event_time: None,
+                again: None,
             })
         };
         let opened = store.open(&by_event(&old, old_version)).await.unwrap();
@@ -169,6 +170,7 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
         size: None,
         sequencer: None,
         event_time: None,
+        again: None,
     });
     assert_eq!(text(store.open(&requested).await.unwrap()).await, long);
 

@@ -43,8 +43,13 @@ impl Remains {
 
     /// A process on what remains, behind a fuse.
     pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
+        self.process_as(&pipeline(self.mode), fuse)
+    }
+
+    /// The same, under another configuration.
+    pub(super) fn process_as(&self, pipelines: &str, fuse: &Arc<Fuse>) -> World {
         World::sharing(
-            &pipeline(self.mode),
+            pipelines,
             Arc::new(FusedCatalog(self.catalog.clone(), fuse.clone())),
             self.files.behind(fuse),
             self.raw.clone(),

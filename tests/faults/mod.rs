@@ -3,3 +3,4 @@
 mod crash_points;
 mod kill;
 mod queue_crash_points;
+mod reingest_crash_points;

@@ -22,6 +22,7 @@ mod other_writers;
 mod partitions;
 mod publishing;
 mod raw_data;
+mod reingest;
 mod rivals;
 mod schema;
 mod silver;

@@ -19,7 +19,8 @@ use crate::support::rivals::Rivals;
 use crate::support::{CUSTOMERS, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
-const COMPACT: Work = Work { compact: true, expire: false, orphans: None, dry_run: false };
+pub(super) const COMPACT: Work =
+    Work { compact: true, expire: false, orphans: None, dry_run: false };
 const ALL: Work = Work { compact: true, expire: true, orphans: Some(DAY), dry_run: false };
 const LEAST: Limits = Limits { least_files: 2, ..Limits::COMMAND };
 const ROUNDS: i64 = 8;
@@ -39,7 +40,7 @@ fn pipeline() -> String {
 }
 
 impl World {
-    async fn upkeep(&self, work: Work) -> Vec<Done> {
+    pub(super) async fn upkeep(&self, work: Work) -> Vec<Done> {
         let (mut all, upkeep) = (Vec::new(), self.wired.upkeep());
         for target in self.pipeline().targets() {
             upkeep.table(&target, work, LEAST, |done| all.push(done)).await.unwrap();

@@ -17,6 +17,7 @@ async fn upload(world: &World, content: &str, sequencer: Option<&str>) {
         size: None,
         sequencer: sequencer.map(str::to_owned),
         event_time: None,
+        again: None,
     };
     let ingested = world.pipeline().bronze.ingest(&[Requested::ByEvent(event)]).await.unwrap();
     assert_eq!(ingested.report.ingested, 1);
@@ -54,6 +55,7 @@ async fn a_sequence_is_that_of_the_version_that_was_read() {
         size: None,
         sequencer: Some("A2".into()),
         event_time: None,
+        again: None,
     };
     world.pipeline().bronze.ingest(&[Requested::ByEvent(event)]).await.unwrap();
     let rows = world.sql("SELECT id, _source_sequence FROM bronze.customers ORDER BY id").await;

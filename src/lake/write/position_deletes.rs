@@ -54,6 +54,11 @@ impl DeleteFiles {
         &self.deleted_from
     }
 
+    /// The paths of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.files().iter().map(DataFile::file_path)
+    }
+
     /// The files alone.
     pub fn into_files(self) -> Uncommitted {
         self.files

@@ -80,6 +80,7 @@ mod tests {
             size: None,
             sequencer: None,
             event_time: None,
+            again: None,
         };
         Record::Created { object, pipeline: pipeline.map(str::to_owned) }
     }
