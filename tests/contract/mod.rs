@@ -4,6 +4,7 @@ pub mod backings;
 mod catalog;
 mod checkpoints;
 mod commit;
+mod corpus;
 mod deadline;
 mod denied;
 mod event_bus;
