@@ -1,11 +1,8 @@
-//! `check`: tests the configuration and everything that it names; `--infer`: the columns of a file.
+//! `check`: tests the configuration and everything that it names.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::DataType;
 use futures::StreamExt;
 
 use super::check_files::files;
@@ -13,13 +10,10 @@ use super::findings::Findings;
 use super::output::{Format, print};
 use crate::bronze::BronzeCheckpoint;
 use crate::checkpoint;
+use crate::config::Settings;
 use crate::config::settings::{Location, SourceSettings};
-use crate::config::{self, Settings};
 use crate::error::chain;
-use crate::format::feed::Feed;
-use crate::format::layout::lay_out;
-use crate::format::{self, FormatSettings, Limits};
-use crate::lake::{LakeError, type_name};
+use crate::lake::LakeError;
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
@@ -309,43 +303,4 @@ async fn gold(
         }
     }
     Ok(())
-}
-
-/// The columns of a file: name, type, and the name in the header.
-pub(super) fn columns_of(
-    file: &Path,
-    format: &FormatSettings,
-    feed: &Feed,
-) -> anyhow::Result<Vec<(String, DataType, String)>> {
-    use anyhow::Context;
-    let input = File::open(file).with_context(|| file.display().to_string())?;
-    let path = feed.path_columns.then(|| file.display().to_string());
-    let reader = format::open_at(format, Box::new(input), Limits::default(), path.as_deref())
-        .with_context(|| file.display().to_string())?;
-    let layout = lay_out(&*reader, feed, None).with_context(|| file.display().to_string())?;
-    let columns = layout.names.into_iter().zip(layout.kinds).zip(reader.originals());
-    let typed = |kind: Option<DataType>| kind.unwrap_or(DataType::Utf8);
-    Ok(columns.map(|((name, kind), header)| (name, typed(kind), header.clone())).collect())
-}
-
-pub(super) fn infer(config: &Path, file: &Path, format: Format) -> anyhow::Result<()> {
-    // The pipeline that matches the file has its CSV settings; without one, the defaults apply.
-    let settings = if config.exists() { Some(config::load(config)?) } else { None };
-    let absolute = std::path::absolute(file)?;
-    let pipeline = settings.as_ref().and_then(|settings| {
-        let uri = absolute.strip_prefix(&settings.base).unwrap_or(&absolute);
-        settings.pipelines.iter().find(|p| p.bronze.source.is_match(uri))
-    });
-    let (written_as, feed) = match pipeline {
-        Some(p) => (p.bronze.format.clone(), p.bronze.feed.clone()),
-        None => (FormatSettings::default(), Feed::default()),
-    };
-    let columns = columns_of(file, &written_as, &feed)?;
-    let texts = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
-    let batch = RecordBatch::try_from_iter([
-        ("column", texts(columns.iter().map(|c| c.0.clone()).collect())),
-        ("type", texts(columns.iter().map(|c| type_name(&c.1)).collect())),
-        ("header", texts(columns.iter().map(|c| c.2.clone()).collect())),
-    ])?;
-    print(&[batch], format)
 }

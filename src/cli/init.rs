@@ -7,8 +7,8 @@ use anyhow::Context;
 use arrow::datatypes::DataType;
 use clap::Args;
 
-use super::check::columns_of;
 use super::exit::Usage;
+use super::infer::columns_of;
 use super::key_guess::{KeyGuess, guess};
 use super::output::say;
 use crate::format::csv::Dialect;
@@ -121,9 +121,10 @@ type Column = (String, DataType, String);
 /// How the file is written, as far as its first line says, and its columns.
 fn understood(file: &Path) -> anyhow::Result<(Dialect, Vec<Column>)> {
     let mut dialect = Dialect::default();
-    let columns = |dialect: &Dialect| {
+    let columns = |dialect: &Dialect| -> anyhow::Result<Vec<Column>> {
         let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };
-        columns_of(file, &FormatSettings::Csv(dialect.clone()), &feed)
+        let found = columns_of(&[file.to_owned()], &FormatSettings::Csv(dialect.clone()), &feed)?;
+        Ok(found.into_iter().map(|c| (c.name, c.kind, c.header)).collect())
     };
     match columns(&dialect) {
         Err(error) => match error.downcast_ref::<FormatError>() {

@@ -9,6 +9,7 @@ mod demo;
 mod dlq;
 mod exit;
 mod findings;
+mod infer;
 mod init;
 mod key_guess;
 mod look;
@@ -163,13 +164,14 @@ enum Command {
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
     #[command(
-        after_help = "Examples:\n  silversmith check\n  silversmith check --infer raw/orders.csv"
+        after_help = "Examples:\n  silversmith check\n  silversmith check --infer raw/orders.csv\n  silversmith check --infer raw/2026-01-*.csv"
     )]
     /// Validate the configuration and test access to everything that it names
     Check {
-        /// Instead, print the columns and types that are inferred from this CSV file
-        #[arg(long, value_name = "FILE.csv")]
-        infer: Option<PathBuf>,
+        /// Instead, print the columns and types that are inferred from these CSV files together, each with
+        /// the value that decided its type
+        #[arg(long, value_name = "FILE.csv", num_args = 1..)]
+        infer: Vec<PathBuf>,
         #[command(flatten)]
         format: FormatArgs,
     },
@@ -305,12 +307,10 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Checkpoint(command) => {
             checkpoint::run(&existing(settings().await?).await?, command).await
         }
-        Command::Check { infer: Some(file), format } => {
-            check::infer(Path::new(config), &file, format.format)
+        Command::Check { infer, format } if !infer.is_empty() => {
+            infer::run(Path::new(config), &infer, format.format)
         }
-        Command::Check { infer: None, format } => {
-            check::run(settings().await?, format.format).await
-        }
+        Command::Check { format, .. } => check::run(settings().await?, format.format).await,
         #[cfg(not(feature = "lambda"))]
         Command::Lambda => Err(Part::Lambda.missing().into()),
         #[cfg(feature = "lambda")]

@@ -35,6 +35,11 @@ fn looking_at_a_lake() {
         insta::assert_snapshot!("checkpoint", folder.seen(&["checkpoint", "show"]));
         insta::assert_snapshot!("check", folder.seen(&["check"]));
         insta::assert_snapshot!("infer", folder.seen(&["check", "--infer", "raw/1.csv"]));
+        insta::assert_snapshot!("infer_files", {
+            folder.write("b/1.csv", "id,zip,paid\n1,04109,9.50\n2,10115,\n");
+            folder.write("b/2.csv", "PAID,id,zip,note\n7.25,x3,10117,\n1.10,4,10119,\n");
+            folder.seen(&["check", "--infer", "b/1.csv", "b/2.csv"])
+        });
         insta::assert_snapshot!(
             "sql_table",
             folder.seen(&["sql", "SELECT id, name FROM silver.orders ORDER BY id"])
