@@ -1,6 +1,6 @@
 //! The table's schema while the objects of a batch add columns to it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
@@ -20,14 +20,16 @@ pub(super) struct Growing {
     pub(super) table: Option<Table>,
     /// The table's schema and the columns that the batch adds; none before the first object.
     pub(super) schema: Option<TableSchema>,
+    /// Columns that the batch needs for cells that do not fit.
+    texts: BTreeSet<String>,
     /// One object version twice in a batch is one object.
     seen: HashSet<ObjectId>,
 }
 
 impl Growing {
     /// For a table as it was loaded; none where it does not exist yet.
-    pub(super) fn of(table: Option<Table>) -> Self {
-        Self { table, ..Self::default() }
+    pub(super) fn of(table: Option<Table>, texts: &BTreeSet<String>) -> Self {
+        Self { table, texts: texts.clone(), ..Self::default() }
     }
 }
 
@@ -68,6 +70,7 @@ impl Bronze {
         };
         let mut columns = self.widened_columns(&schema);
         columns.extend(layout.new_columns.iter().cloned());
+        columns.extend(layout.take_missing(&growing.texts));
         let needed = with_own_columns(&columns);
         let extended = schema.extended(table.name(), &needed, table.last_column_id())?;
         let schema = extended.unwrap_or(schema);

@@ -24,6 +24,7 @@ mod staged;
 mod superseded;
 mod windows;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -44,6 +45,7 @@ pub use error::BronzeError;
 pub use outcome::ObjectEnd;
 pub use provenance::OWN_BOUNDS;
 pub use report::{BronzeReport, IngestedBatch};
+use staged::ReadBatch;
 
 /// What a pipeline says about its bronze table.
 #[derive(Debug, Clone)]
@@ -151,8 +153,17 @@ impl Bronze {
         let began = self.lake.ambient().now();
         let requested: u64 = batch.iter().map(Requested::size).sum();
         tracing::debug!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes = requested, "reading a batch");
+        let mut columns = BTreeSet::new();
         loop {
-            let staged = self.read(id, batch).await?;
+            let staged = match self.read(id, batch, &columns).await? {
+                ReadBatch::Staged(staged) => *staged,
+                ReadBatch::Needs(more) => {
+                    tracing::info!(batch = %id, table = %self.settings.table, columns = ?more,
+                        "cells do not fit their types; reading the batch again with columns for them");
+                    columns.extend(more);
+                    continue;
+                }
+            };
             let read = self.lake.ambient().now();
             let bytes = staged.ingested.iter().filter_map(|row| row.size).sum();
             let done = match self.commit(id, staged).await? {

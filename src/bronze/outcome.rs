@@ -1,5 +1,7 @@
 //! How an object of a batch ends.
 
+use std::collections::BTreeSet;
+
 use tokio::task::JoinError;
 
 use super::BronzeError;
@@ -93,6 +95,8 @@ pub(super) enum Stop {
     },
     /// The batch has the object version already: its end is that one's.
     Repeated(ObjectId),
+    /// The table lacks these columns, which cells of an object go to: the batch is read again with them.
+    Needs(BTreeSet<String>),
     /// For the whole batch: nothing is known about any of its objects.
     Batch(BronzeError),
 }

@@ -3,6 +3,7 @@
 //! Everything happens in the order of the batch, whatever finishes first: so the columns that a
 //! batch adds, and their types, do not depend on timing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -12,7 +13,9 @@ use super::gather::Gathering;
 use super::growing::Growing;
 use super::outcome::{ObjectEnd, Stop};
 use super::provenance::{OWN_BOUNDS, rows};
-use super::staged::{Asked, Begun, LaidOut, OpenObject, PackedObject, Parsed, ParsedRows, Staged};
+use super::staged::{
+    Asked, Begun, LaidOut, OpenObject, PackedObject, Parsed, ParsedRows, ReadBatch,
+};
 use super::windows::Windows;
 use super::{Bronze, BronzeError};
 use crate::batch::BatchId;
@@ -27,27 +30,37 @@ use crate::ledger::View;
 use crate::source::{Opened, RawObject, ReadError, Requested};
 
 impl Bronze {
-    /// Reads a batch. After an error no file of it is left.
+    /// Reads a batch; `columns` are those that it needs for cells that do not fit, as far as that is known. After an
+    /// error no file of it is left.
     pub(super) async fn read(
         &self,
         batch_id: &BatchId,
         batch: &[Requested],
-    ) -> Result<Staged, BronzeError> {
+        columns: &BTreeSet<String>,
+    ) -> Result<ReadBatch, BronzeError> {
         let table = self.lake.find(&self.settings.table).await?;
         let view = Arc::new(self.ledger.view(table.as_ref()).await?);
-        let growing = Arc::new(Mutex::new(Growing::of(table)));
+        let growing = Arc::new(Mutex::new(Growing::of(table, columns)));
         let mut gathering = Gathering::new(self, batch_id);
         let parsed = self.parsed(batch, &view, &growing);
         let mut gathered = gather_all(&mut gathering, parsed).await;
-        if gathered.is_ok() {
-            gathered = gathering.settle_missing(&view).await;
+        if let Ok(None) = gathered {
+            gathered = gathering.settle_missing(&view).await.map(|()| None);
         }
-        if let Err(error) = gathered {
-            gathering.abandon().await;
-            return Err(error);
+        match gathered {
+            Ok(None) => {}
+            Ok(Some(columns)) => {
+                gathering.abandon().await;
+                return Ok(ReadBatch::Needs(columns));
+            }
+            Err(error) => {
+                gathering.abandon().await;
+                return Err(error);
+            }
         }
         let growing = growing.lock().await;
-        gathering.finish(growing.table.clone(), growing.schema.clone()).await
+        let staged = gathering.finish(growing.table.clone(), growing.schema.clone()).await?;
+        Ok(ReadBatch::Staged(Box::new(staged)))
     }
 
     /// The objects of a batch, in its order: opened side by side, laid out one by one, and parsed side
@@ -144,7 +157,7 @@ impl Bronze {
                 let (misshapen, first_row) = (raw.misshapen, raw.first_row);
                 let rescued = match (most, type_change) {
                     // Cells that are not of their type do not matter.
-                    (None, TypeChange::Rescue) => raw.misfits,
+                    (None, TypeChange::Rescue | TypeChange::NewColumn) => raw.misfits,
                     _ => fitting(raw, &layout, type_change)?.rescued,
                 };
                 tally.add(&rescued, misshapen, first_row);
@@ -165,17 +178,20 @@ impl Bronze {
         let LaidOut { object, asked, mut reader, layout, target } = laid_out;
         let (sender, mut batches) = mpsc::channel::<TypedBatch>(2);
         let (type_change, most) = (self.settings.feed.type_change, self.settings.max_rescued);
-        let thread = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
-            let mut tally = Tally::default();
+        let thread = tokio::task::spawn_blocking(move || -> Result<_, FormatError> {
+            let (mut tally, mut missing) = (Tally::default(), BTreeSet::new());
             while let Some(raw) = reader.next_batch()? {
-                let batch = fitting(raw, &layout, type_change)?;
+                let mut batch = fitting(raw, &layout, type_change)?;
                 tally.add(&batch.rescued, batch.misshapen, batch.first_row);
-                // A closed channel: the receiver has an error of its own to report.
-                if sender.blocking_send(batch).is_err() {
-                    return Ok(());
+                missing.append(&mut batch.missing);
+                // A closed channel: the receiver has an error of its own to report. Without all of its columns the
+                // object is read again.
+                if missing.is_empty() && sender.blocking_send(batch).is_err() {
+                    break;
                 }
             }
-            tally.check(most)
+            tally.check(most)?;
+            Ok(missing)
         });
         let rows = ParsedRows::Memory(vec![]);
         let mut parsed = Parsed { object, asked, count: 0, rescued: 0, target, rows };
@@ -186,7 +202,9 @@ impl Bronze {
         let ended = match (kept, self.verify(&parsed.object).await) {
             (Err(error), _) => Err(Stop::from(error)),
             (Ok(()), Err(changed)) => Err(changed),
-            (Ok(()), Ok(())) => Stop::joined(&parsed.object, read),
+            (Ok(()), Ok(())) => Stop::joined(&parsed.object, read).and_then(|missing| {
+                if missing.is_empty() { Ok(()) } else { Err(Stop::Needs(missing)) }
+            }),
         };
         match (ended, parsed.rows) {
             (Err(stop), ParsedRows::Files(files)) => {
@@ -247,17 +265,20 @@ fn fitting(
     }
 }
 
+/// Gathers a batch, unless it needs columns that the table lacks: then all of these.
 async fn gather_all(
     gathering: &mut Gathering<'_>,
     mut parsed: BoxStream<'_, Result<Parsed, Stop>>,
-) -> Result<(), BronzeError> {
+) -> Result<Option<BTreeSet<String>>, BronzeError> {
+    let mut needed = BTreeSet::new();
     while let Some(next) = parsed.next().await {
         match next {
             Ok(parsed) => gathering.ingest(parsed).await?,
             Err(Stop::Object { id, size, end }) => gathering.end(id, size, end),
             Err(Stop::Repeated(id)) => gathering.repeated(id),
+            Err(Stop::Needs(columns)) => needed.extend(columns),
             Err(Stop::Batch(error)) => return Err(error),
         }
     }
-    Ok(())
+    Ok(Some(needed).filter(|needed| !needed.is_empty()))
 }

@@ -1,7 +1,7 @@
 //! An object on its way from the raw store to a batch, and what reading a batch gives: files that no
 //! commit names yet, and how each object ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -97,6 +97,14 @@ pub(super) struct FileContents {
     pub(super) path: String,
     pub(super) schema: TableSchema,
     pub(super) objects: Arc<HashSet<ObjectId>>,
+}
+
+/// How the reading of a batch ended.
+pub(super) enum ReadBatch {
+    /// It is read.
+    Staged(Box<Staged>),
+    /// It is to be read again, with these columns for cells that do not fit.
+    Needs(BTreeSet<String>),
 }
 
 /// A batch, read.

@@ -428,9 +428,9 @@ const BRONZE: &[Key] = &[
     key("pipeline.bronze.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
     key(
         "pipeline.bronze.on_type_change",
-        Form::OneOf(&["rescue", "fail"]),
+        Form::OneOf(&["rescue", "new-column", "fail"]),
         Absent::Value("\"rescue\""),
-        "what happens to a cell that does not fit the type of its column: it is rescued, or the file is rejected",
+        "what happens to a cell that does not fit the type of its column: it is rescued, it goes to a new column of strings, `<column>__text`, or the file is rejected",
     ),
     key(
         "pipeline.bronze.max_columns",

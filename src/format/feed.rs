@@ -25,6 +25,8 @@ pub enum TypeChange {
     /// It is rescued.
     #[default]
     Rescue,
+    /// It goes to a column of strings beside its own. Cells of a key or of the order are rescued all the same.
+    NewColumn,
     /// The object is rejected.
     Fail,
 }

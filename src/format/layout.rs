@@ -1,15 +1,15 @@
 //! Which column of a file goes where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
-use super::feed::{Feed, SchemaChange};
-use super::infer::infer;
+use super::feed::{Feed, SchemaChange, TypeChange};
+use super::infer::{Role, infer};
 use super::matching::matched;
-use super::names::{documentation, is_own};
+use super::names::{documentation, holds_texts, is_own, text_column, texts_of};
 use super::notation::Notation;
 use super::plausible::{check, check_first_line};
 use super::{FormatError, RowReader};
@@ -25,10 +25,24 @@ pub struct Layout {
     pub kinds: Vec<Option<DataType>>,
     /// How their values are written.
     pub notations: Vec<Notation>,
+    /// Where their cells go that do not fit.
+    pub misfits: Vec<Misfits>,
     /// Columns that the table lacks and gets, in the order of the file.
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
     pub without_values: Vec<String>,
+}
+
+/// Where the cells of a column go that do not fit its type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Misfits {
+    /// To `_rescued`.
+    #[default]
+    Rescued,
+    /// To this column of strings.
+    Column(String),
+    /// To this column of strings, once the table has it.
+    Missing(String),
 }
 
 /// Refuses a file without rows whose first line is one: it would be lost.
@@ -73,6 +87,7 @@ pub fn lay_out(
         layout.kinds.push(kind);
     }
     layout.check_width(feed, table)?;
+    layout.misfits = layout.columns_for_misfits(feed, table);
     if feed.change == SchemaChange::Fail
         && let Some(missing) = table.and_then(|t| missing(t, &layout.names))
     {
@@ -94,6 +109,47 @@ impl Layout {
             return wide("bronze.max_columns", feed.max_columns);
         }
         Ok(())
+    }
+
+    /// Where cells go that do not fit, for each column. None brings a column where the table has no room for one for
+    /// each.
+    fn columns_for_misfits(&self, feed: &Feed, table: Option<&Schema>) -> Vec<Misfits> {
+        let fields = table.map(|table| table.fields().as_ref()).unwrap_or_default();
+        let present = fields.iter().filter(|field| !is_own(field.name())).count();
+        let width = present + self.new_columns.len() + self.names.len();
+        let columns = self.names.iter().zip(&self.kinds);
+        let of_column = |(name, kind): (&String, &Option<DataType>)| {
+            let is_typed = kind.as_ref().is_some_and(|kind| *kind != DataType::Utf8);
+            let is_plain = is_typed && feed.role(name) == Role::Plain;
+            if feed.type_change != TypeChange::NewColumn || !is_plain {
+                return Misfits::Rescued;
+            }
+            let text = text_column(name);
+            match fields.iter().find(|field| *field.name() == text) {
+                Some(field) if holds_texts(field) => Misfits::Column(text),
+                None if width <= feed.max_columns && !self.names.contains(&text) => {
+                    Misfits::Missing(text)
+                }
+                _ => Misfits::Rescued,
+            }
+        };
+        columns.map(of_column).collect()
+    }
+
+    /// Takes those of these columns that the table lacks for its misfits, and returns them for the table.
+    pub fn take_missing(&mut self, columns: &BTreeSet<String>) -> Vec<FieldRef> {
+        let mut taken = Vec::new();
+        for (name, misfits) in self.names.iter().zip(&mut self.misfits) {
+            if let Misfits::Missing(text) = misfits
+                && columns.contains(text)
+            {
+                let doc = [("doc".to_owned(), texts_of(name))].into();
+                let field = Field::new(text.as_str(), DataType::Utf8, true).with_metadata(doc);
+                taken.push(Arc::new(field));
+                *misfits = Misfits::Column(std::mem::take(text));
+            }
+        }
+        taken
     }
 
     /// The type of a new column: as declared, or as the sample has it.
@@ -119,7 +175,8 @@ impl Layout {
 }
 
 fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
-    let mut columns = table.fields().iter().map(|f| f.name().as_str());
+    let of_files = table.fields().iter().filter(|field| !holds_texts(field));
+    let mut columns = of_files.map(|field| field.name().as_str());
     columns.find(|c| !is_own(c) && !names.iter().any(|n| n == c))
 }
 

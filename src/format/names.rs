@@ -139,6 +139,24 @@ pub(super) fn header_of(column: &Field) -> Option<&str> {
     }
 }
 
+/// The name of the column for the cells of `column` that do not fit its type.
+pub(super) fn text_column(column: &str) -> String {
+    format!("{column}__text")
+}
+
+/// How the documentation of such a column begins: no header leads to it.
+const TEXTS: &str = "cells that do not fit the type of `";
+
+/// The documentation of such a column.
+pub(super) fn texts_of(column: &str) -> String {
+    format!("{TEXTS}{column}`")
+}
+
+/// Whether a column of a table is such a one.
+pub(super) fn holds_texts(column: &Field) -> bool {
+    column.metadata().get("doc").is_some_and(|doc| doc.starts_with(TEXTS))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

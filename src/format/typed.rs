@@ -1,5 +1,6 @@
 //! String columns → typed columns; what does not fit its type is rescued.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
@@ -7,7 +8,7 @@ use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
 use super::cast::cast_text;
-use super::layout::Layout;
+use super::layout::{Layout, Misfits};
 use super::{FormatError, RawBatch};
 
 /// Rows with their types.
@@ -23,6 +24,8 @@ pub struct TypedBatch {
     pub first_row: u64,
     /// The first column with a cell that does not fit its type, and the `_source_row` of that.
     pub misfit: Option<(String, u64)>,
+    /// Columns that the table lacks, and that cells go to: without them, these are in no column.
+    pub missing: BTreeSet<String>,
 }
 
 impl TypedBatch {
@@ -33,14 +36,15 @@ impl TypedBatch {
 }
 
 /// Casts a batch as the layout says. Nothing is lost: a cell that is not of its column's type is
-/// null there, and is in the row's JSON under the column's name.
+/// null there, and is in the row's JSON under the column's name, or in a column of its own.
 pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> {
     let mut columns = Vec::with_capacity(layout.names.len());
     // Columns that lost cells: (name, text, what was kept of it).
     let mut losses: Vec<Loss<'_>> = Vec::new();
-    let mut misfit = None;
+    let (mut misfit, mut missing) = (None, BTreeSet::new());
     let columns_of = layout.names.iter().zip(&layout.kinds).zip(&layout.notations);
-    for (((name, kind), notation), text) in columns_of.zip(&raw.columns) {
+    let columns_of = columns_of.zip(&layout.misfits);
+    for ((((name, kind), notation), misfits), text) in columns_of.zip(&raw.columns) {
         let Some(kind) = kind else {
             losses.push((name, text.as_string::<i32>().clone(), None));
             continue;
@@ -48,10 +52,15 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
         let text = &with_values(text, kind);
         let values = cast_text(text, kind, notation)?;
         if values.null_count() > text.null_count() {
-            let lost = |row: &usize| text.is_valid(*row) && values.is_null(*row);
-            let row = (0..text.len()).find(lost).unwrap_or_default() as u64;
+            let is_lost = |row: &usize| text.is_valid(*row) && values.is_null(*row);
+            let row = (0..text.len()).find(is_lost).unwrap_or_default() as u64;
             misfit = misfit.or_else(|| Some((name.clone(), raw.first_row + row)));
-            losses.push((name, text.as_string::<i32>().clone(), Some(values.clone())));
+            let texts = text.as_string::<i32>();
+            match misfits {
+                Misfits::Rescued => losses.push((name, texts.clone(), Some(values.clone()))),
+                Misfits::Column(column) => columns.push((column.clone(), lost(texts, &values))),
+                Misfits::Missing(column) => drop(missing.insert(column.clone())),
+            }
         }
         columns.push((name.clone(), values));
     }
@@ -61,11 +70,17 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
         false => rescue(&raw.misfits, &losses, layout)?,
     };
     let (misshapen, first_row) = (raw.misshapen, raw.first_row);
-    Ok(TypedBatch { columns, rescued, misshapen, first_row, misfit })
+    Ok(TypedBatch { columns, rescued, misshapen, first_row, misfit, missing })
 }
 
 /// A column that lost cells: its name, its text, and what was kept of that.
 type Loss<'a> = (&'a str, StringArray, Option<ArrayRef>);
+
+/// The texts of which no value was kept.
+fn lost(texts: &StringArray, values: &ArrayRef) -> ArrayRef {
+    let lost = texts.iter().enumerate().map(|(row, text)| text.filter(|_| values.is_null(row)));
+    Arc::new(lost.collect::<StringArray>())
+}
 
 /// An empty text is a value of a string column only: in any other it means null, as writers mean it that put
 /// quotes around every cell.

@@ -1,7 +1,10 @@
 //! Types never lie: what a type cannot hold is text, or rescued and counted, and never a null key.
 
 use silversmith::silver::misfits;
+use silversmith::source::{Requested, all};
 
+use crate::support::faulty::Fate;
+use crate::support::rivals::Rivals;
 use crate::support::{CUSTOMERS, World};
 
 /// The types of some columns of bronze, as DataFusion names them.
@@ -156,4 +159,103 @@ async fn a_cell_of_another_type_can_reject_its_file() {
     assert!(rejected[0].starts_with("raw/2.csv|type-changed|"), "{rejected:?}");
     assert!(rejected[0].contains("`age`") && rejected[0].contains("row 2"), "{rejected:?}");
     assert_eq!(world.sql("SELECT id FROM bronze.customers").await, ["1"]);
+}
+
+fn new_column() -> String {
+    CUSTOMERS.replace("[pipeline.silver]", "on_type_change = \"new-column\"\n[pipeline.silver]")
+}
+
+const AGES: &str =
+    "SELECT id, age, age__text, _rescued FROM bronze.customers ORDER BY _source_uri, _source_row";
+
+/// The first cell that does not fit brings a column, in the commit of its file; those behind it go there, too.
+#[tokio::test]
+async fn a_cell_of_another_type_can_go_to_a_column_of_its_own() {
+    let world = World::new(&new_column());
+    world.put("1.csv", "id,age,updated\n1,7,2026-01-01\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    world.put("2.csv", "id,age,updated\n2,8,2026-01-01\n3,old,2026-01-01\n4,,2026-01-01\n", 1);
+    world.put("3.csv", "id,age,updated\n5,9,2026-01-01\nx,10,2026-01-01\n", 2);
+    let report = world.bronze().await;
+    assert_eq!((report.ingested, report.snapshots.len()), (2, 1), "one commit");
+    let mut rows = vec![
+        "1|7|null|null",
+        "2|8|null|null",
+        "3|null|old|null",
+        "4|null|null|null",
+        "5|9|null|null",
+        // A key that does not fit is rescued: its row is not merged.
+        "null|10|null|{\"id\":\"x\"}",
+    ];
+    assert_eq!(world.sql(AGES).await, rows);
+    world.put("4.csv", "id,age,updated\n6,older,2026-01-01\n", 3);
+    world.bronze().await;
+    rows.push("6|null|older|null");
+    assert_eq!(world.sql(AGES).await, rows);
+    let columns = world.table("bronze.customers").await.schema().arrow().clone();
+    let texts = columns.fields().iter().filter(|field| field.name().ends_with("__text")).count();
+    assert_eq!(texts, 1, "the column stays");
+
+    assert_eq!(world.silver().await.counts.misfits, 1);
+    let silver = world.sql("SELECT id, age, age__text FROM silver.customers ORDER BY id").await;
+    assert_eq!(silver[2..], ["3|null|old", "4|null|null", "5|9|null", "6|null|older"]);
+
+    // A header of that name is another column.
+    world.put("5.csv", "id,age__text,updated\n7,said,2026-01-01\n", 4);
+    world.bronze().await;
+    let ours = world.sql("SELECT age__text FROM bronze.customers WHERE id = 7").await;
+    assert_eq!(ours, ["null"]);
+}
+
+/// The first file of all has such a cell behind the rows that its types are inferred from.
+#[tokio::test]
+async fn the_first_file_can_bring_a_column_for_cells_that_do_not_fit() {
+    let world = World::new(&new_column());
+    let many: String = (0..20_000).map(|id| format!("{id},7,2026-01-01\n")).collect();
+    world.put("1.csv", &format!("id,age,updated\n{many}20000,old,2026-01-01\n"), 0);
+    assert_eq!(world.bronze().await.ingested, 1);
+    let rows = world.sql("SELECT id, age, age__text FROM bronze.customers WHERE age IS NULL").await;
+    assert_eq!(rows, ["20000|null|old"]);
+    assert_eq!(world.table("bronze.customers").await.history_length(), 1);
+}
+
+/// A file that is rejected brings no column, and a table that has no room for one gets none.
+#[tokio::test]
+async fn no_column_for_a_cell_of_a_file_that_is_rejected_or_where_there_is_no_room() {
+    let full = new_column().replace("[pipeline.silver]", "max_columns = 4\n[pipeline.silver]");
+    let strict =
+        new_column().replace("[pipeline.silver]", "max_rescued = \"10%\"\n[pipeline.silver]");
+    for (pipeline, bad, rescued) in [
+        (strict, "id,age,updated\n2,old,2026-01-01\n3,8\n", "0"),
+        (full, "id,age,updated\n2,old,2026-01-01\n", "1"),
+    ] {
+        let world = World::new(&pipeline);
+        world.put("1.csv", "id,age,updated\n1,7,2026-01-01\n", 0);
+        world.put("2.csv", bad, 1);
+        world.bronze().await;
+        let columns = world.table("bronze.customers").await.schema().arrow().clone();
+        assert!(columns.field_with_name("age__text").is_err(), "{columns:?}");
+        let count = "SELECT count(*) FROM bronze.customers WHERE _rescued LIKE '%old%'";
+        assert_eq!(world.sql(count).await, [rescued]);
+    }
+}
+
+/// Two workers need the same column at once.
+#[tokio::test]
+async fn two_workers_bring_one_column_for_cells_that_do_not_fit() {
+    let fates = [Fate::Fine, Fate::Fine, Fate::Overtaken];
+    let rivals = Rivals::new(&new_column(), "bronze.customers", &fates, |rival, _| async move {
+        rival.put("3.csv", "id,age,updated\n3,older,2026-01-01\n", 2);
+        let listed = all(&*rival.raw, "raw/3").await.unwrap();
+        let batch: Vec<Requested> = listed.into_iter().map(Requested::Listed).collect();
+        assert_eq!(rival.pipeline().bronze.ingest(&batch).await.unwrap().report.ingested, 1);
+    });
+    let world = &rivals.world;
+    world.ingest("1.csv", "id,age,updated\n1,7,2026-01-01\n", 0).await;
+    world.ingest("2.csv", "id,age,updated\n2,old,2026-01-01\n", 1).await;
+    assert_eq!(rivals.acted(), 1);
+    let rows = ["1|7|null|null", "2|null|old|null", "3|null|older|null"];
+    assert_eq!(world.sql(AGES).await, rows);
+    assert_eq!(rivals.orphans().await, Vec::<String>::new());
 }

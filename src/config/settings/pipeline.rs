@@ -74,7 +74,11 @@ pub(super) fn pipeline(
         &key("bronze.on_type_change"),
         section.bronze.on_type_change.as_deref(),
         TypeChange::Rescue,
-        one_of(&[("rescue", TypeChange::Rescue), ("fail", TypeChange::Fail)]),
+        one_of(&[
+            ("rescue", TypeChange::Rescue),
+            ("new-column", TypeChange::NewColumn),
+            ("fail", TypeChange::Fail),
+        ]),
     );
     let max_rescued = resolver.parsed(
         &key("bronze.max_rescued"),
