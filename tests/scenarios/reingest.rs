@@ -1,12 +1,16 @@
 //! A corrected configuration: what an object gives now replaces what it gave, once, in bronze and in silver (I2, I5).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{Glob, GlobSet};
-use silversmith::ambient::Ambient;
+use silversmith::ambient::{Ambient, SharedAmbient};
 use silversmith::bronze::BronzeReport;
 use silversmith::checkpoint;
-use silversmith::event::{DeadLetter, ObjectEvent};
+use silversmith::dead_letters::queued::Action;
+use silversmith::dead_letters::{self, Filter};
+use silversmith::event::{ObjectEvent, parse};
+use silversmith::queue::{EventQueue, Outgoing};
 use silversmith::silver::{Rewind, SilverCheckpoint};
 use silversmith::source::{RawObject, Requested, Reread, all};
 
@@ -215,7 +219,7 @@ async fn a_request_that_comes_twice_takes_effect_once() {
 async fn two_workers_supersede_once() {
     for deed in ["supersedes", "ingests another", "compacts"] {
         let pipeline = format!("{CUSTOMERS}{CORRECTED}");
-        let act = move |rival: std::sync::Arc<World>, _| async move {
+        let act = move |rival: Arc<World>, _| async move {
             match deed {
                 "supersedes" => {
                     let request = request(&rival, "raw/1.csv").await;
@@ -313,39 +317,56 @@ async fn rows_keep_the_sequence_of_their_upload() {
     assert_eq!(rows, ["1|A1", "2|A1", "91|A1"]);
 }
 
+/// Replays the dead letters: each is sent to the queue, as it is or with the request to replace.
+async fn replay(world: &QueuedWorld, again: Option<chrono::DateTime<chrono::Utc>>) -> Vec<String> {
+    let action = Action::Replay { to: world.queue.clone(), again };
+    let ambient: SharedAmbient = world.world.ambient.clone();
+    let dlq: Arc<dyn EventQueue> = world.dlq.clone();
+    let all = Filter::default();
+    let done = dead_letters::queued::work(&dlq, &all, &action, &ambient, |_| {}, |_| {}).await;
+    assert_eq!(done.unwrap().done, 1);
+    let sent = world.queue.receive(Duration::ZERO, Duration::ZERO).await.unwrap();
+    sent.into_iter().map(|message| message.body).collect()
+}
+
 /// `dlq replay --again`: a dead letter that asks to replace what its object gave, delivered twice.
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_that_asks_for_it_replaces_what_its_object_gave() {
     let first = QueuedWorld::new(queued::CUSTOMERS);
     first.put("1.csv", FIRST, 1).await;
     first.drain().await.unwrap();
-    let letter = |again: Option<chrono::DateTime<chrono::Utc>>| {
-        serde_json::from_value::<DeadLetter>(serde_json::json!({
-            "silversmith_dead_letter": 1, "id": "l", "at": "2026-01-31T12:00:00Z",
-            "reason": "redriven", "error": "", "pipeline": "customers",
-            "object": {"bucket": "zone", "key": "raw/1.csv", "again": again},
-            "message": {"id": "m", "receive_count": 1}
-        }))
-        .unwrap()
-        .to_json()
-    };
     let queues = queued::MemoryQueues { events: first.queue.clone(), dlq: first.dlq.clone() };
     let ways: queued::Ways = (first.queue.clone(), first.dlq.clone());
     let raw = first.world.raw.clone();
     let corrected = format!("{}{CORRECTED}", queued::CUSTOMERS);
     let world = QueuedWorld::on(first.world, &corrected, raw, queues, ways);
+    let letter = serde_json::json!({
+        "silversmith_dead_letter": 1, "id": "l", "at": "2026-01-31T12:00:00Z",
+        "reason": "redriven", "error": "", "pipeline": "customers",
+        "object": {"bucket": "zone", "key": "raw/1.csv"},
+        "message": {"id": "m", "receive_count": 1}, "truncated": false
+    });
+    let died = async || {
+        let body = letter.to_string();
+        let (ordering_key, deduplication_id) = ("g".to_owned(), "d".to_owned());
+        let message = Outgoing { body, ordering_key, deduplication_id };
+        assert_eq!(world.dlq.send(&[message]).await.unwrap(), []);
+    };
     let rows = "SELECT id, name FROM bronze.customers ORDER BY id";
 
-    world.send(&letter(None)).await;
+    died().await;
+    assert_eq!(replay(&world, None).await, [letter.to_string()]);
     world.drain().await.unwrap();
     assert_eq!(world.world.sql(rows).await, ["1|a", "2|NA", "91|ghost"], "a replay alone does not");
 
-    let asked = letter(Some(world.clock().now()));
-    for _ in 0..2 {
-        world.send(&asked).await;
-        world.drain().await.unwrap();
-        assert_eq!(world.world.sql(rows).await, ["1|a", "2|null"]);
-    }
+    died().await;
+    let asked = replay(&world, Some(world.clock().now())).await.remove(0);
+    assert_eq!(parse(&asked).unwrap().len(), 1);
+    world.drain().await.unwrap();
+    assert_eq!(world.world.sql(rows).await, ["1|a", "2|null"]);
+    world.send(&asked).await;
+    world.drain().await.unwrap();
+    assert_eq!(world.world.sql(rows).await, ["1|a", "2|null"]);
     assert_eq!(world.world.sql(SILVER).await, ["1|a", "2|null"]);
     let ingested = "SELECT count(*) FROM bronze.customers_objects WHERE outcome = 'ingested'";
     assert_eq!(world.world.sql(ingested).await, ["2"], "delivered twice, read once");
