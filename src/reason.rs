@@ -12,10 +12,14 @@ pub enum Reason {
     NotText,
     /// A quote is broken, and nothing shows where its record ends.
     BrokenQuote,
+    /// It is no JSON, and nothing shows where its next record begins.
+    NotJson,
     /// Too many of its rows do not fit.
     Rescued,
     /// Its packed bytes are wrong.
     Corrupt,
+    /// It is encrypted by its writer.
+    Encrypted,
     /// It is packed, and expands too much.
     Expands,
     /// A record is longer than the limit.
@@ -56,11 +60,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::NotText,
         Self::BrokenQuote,
+        Self::NotJson,
         Self::Rescued,
         Self::Corrupt,
+        Self::Encrypted,
         Self::Expands,
         Self::RecordTooLong,
         Self::TooManyColumns,
@@ -86,8 +92,10 @@ impl Reason {
         match self {
             Self::NotText => "not-text",
             Self::BrokenQuote => "broken-quote",
+            Self::NotJson => "not-json",
             Self::Rescued => "rescued",
             Self::Corrupt => "corrupt",
+            Self::Encrypted => "encrypted",
             Self::Expands => "expands",
             Self::RecordTooLong => "record-too-long",
             Self::TooManyColumns => "too-many-columns",

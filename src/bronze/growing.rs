@@ -56,7 +56,15 @@ impl Bronze {
         }
         let mut layout = self.layout(&object, &*reader, known.as_ref())?;
         if !layout.new_columns.is_empty() {
-            self.prove(&object, &layout).await?;
+            let lacking = self.prove(&object, &layout).await?;
+            if !lacking.is_empty() {
+                let table = known.as_ref().map(|schema| self.wide(schema));
+                layout
+                    .grow(&lacking, &self.settings.feed, table.as_ref())
+                    .map_err(|error| Stop::format(&object, error))?;
+                // With the cells of these columns, more of it may not fit.
+                self.prove(&object, &layout).await?;
+            }
         }
         warn_of_guesses(&object, &layout);
         let table = self.target(&layout, growing.table.clone()).await?;
@@ -130,7 +138,7 @@ fn warn_of_guesses(object: &RawObject, layout: &Layout) {
         tracing::warn!(
             uri = object.id.uri,
             columns = layout.without_values.join(", "),
-            "columns without a value in the first rows become strings; declare their types in [pipeline.csv.columns]"
+            "columns without a value in the first rows become strings; declare their types in [pipeline.columns]"
         );
     }
 }

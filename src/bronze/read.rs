@@ -3,7 +3,7 @@
 //! Everything happens in the order of the batch, whatever finishes first: so the columns that a
 //! batch adds, and their types, do not depend on timing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -23,7 +23,7 @@ use crate::format::feed::TypeChange;
 use crate::format::layout::Layout;
 use crate::format::rescued::Tally;
 use crate::format::typed::{TypedBatch, typed};
-use crate::format::{self, FormatError, RawBatch};
+use crate::format::{self, FormatError, Input, Lacking, RawBatch};
 use crate::lake::LakeError;
 use crate::lake::write::data::DataWriter;
 use crate::ledger::View;
@@ -106,7 +106,7 @@ impl Bronze {
     /// Begins an object, and opens it if that takes no memory to speak of. What the ledger has as ingested is not read
     /// again.
     async fn begin(&self, requested: Requested, view: Option<&View>) -> Result<Begun, Stop> {
-        let Opened { object, input } = self.source.open(&requested).await.map_err(|error| {
+        let Opened { object, input, at } = self.source.open(&requested).await.map_err(|error| {
             let id = requested.presumed(self.lake.ambient().now());
             Stop::source(id, requested.size(), &error)
         })?;
@@ -117,7 +117,9 @@ impl Bronze {
             return Err(Stop::at(&object, ObjectEnd::Known));
         }
         let weighed = tokio::task::spawn_blocking(move || Ok(format::weighed(input)));
-        let (input, memory) = Stop::joined(&object, weighed.await)?;
+        let (bytes, memory) = Stop::joined(&object, weighed.await)?;
+        let memory = memory.max(self.settings.format.of(&object.id.uri).memory());
+        let input = Input { bytes, at, size: object.size };
         let packed = PackedObject { object, asked, input, memory };
         match memory {
             0 => self.open(packed).await.map(Begun::Open),
@@ -128,7 +130,7 @@ impl Bronze {
     /// Opens an object: reads its header and its sample.
     async fn open(&self, packed: PackedObject) -> Result<OpenObject, Stop> {
         let PackedObject { object, asked, input, .. } = packed;
-        let (settings, limits) = (self.settings.format.clone(), self.settings.limits);
+        let (settings, limits) = (self.settings.format.of(&object.id.uri), self.settings.limits);
         let path = self.settings.feed.path_columns.then(|| object.id.uri.clone());
         let opened = tokio::task::spawn_blocking(move || {
             format::open_at(&settings, input, limits, path.as_deref())
@@ -138,8 +140,12 @@ impl Bronze {
     }
 
     /// Reads an object to its end, only to know that this works: only then do its columns become the
-    /// table's. That is once in the life of a column.
-    pub(super) async fn prove(&self, object: &RawObject, layout: &Layout) -> Result<(), Stop> {
+    /// table's. That is once in the life of a column. It returns columns that the file has beside those.
+    pub(super) async fn prove(
+        &self,
+        object: &RawObject,
+        layout: &Layout,
+    ) -> Result<Vec<Lacking>, Stop> {
         // One at a time, beside what is reserved: waiting for others could be waiting for this object itself.
         let again = match self.begin(Requested::Listed(object.clone()), None).await? {
             Begun::Open(opened) => opened,
@@ -151,9 +157,17 @@ impl Bronze {
         }
         let (mut reader, layout) = (again.reader, layout.clone());
         let (type_change, most) = (self.settings.feed.type_change, self.settings.max_rescued);
-        let read = tokio::task::spawn_blocking(move || -> Result<(), FormatError> {
-            let mut tally = Tally::default();
+        let columns = self.settings.limits.columns;
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut tally, mut lacking) = (Tally::default(), Vec::<Lacking>::new());
             while let Some(raw) = reader.next_batch()? {
+                let seen: HashSet<&str> = lacking.iter().map(|l| l.header.as_str()).collect();
+                let mut new = layout.lacking(&raw);
+                new.retain(|column| !seen.contains(column.header.as_str()));
+                lacking.extend(new);
+                if lacking.len() > columns {
+                    return Err(FormatError::TooManyKeys { limit: columns });
+                }
                 let (misshapen, first_row) = (raw.misshapen, raw.first_row);
                 let rescued = match (most, type_change) {
                     // Cells that are not of their type do not matter.
@@ -162,10 +176,10 @@ impl Bronze {
                 };
                 tally.add(&rescued, misshapen, first_row);
             }
-            tally.check(most)
+            tally.check(most).map(|()| lacking)
         });
-        Stop::joined(object, read.await)?;
-        self.verify(object).await
+        let lacking = Stop::joined(object, read.await)?;
+        self.verify(object).await.map(|()| lacking)
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), Stop> {

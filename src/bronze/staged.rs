@@ -2,15 +2,14 @@
 //! commit names yet, and how each object ended.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 
 use super::ObjectEnd;
-use crate::format::RowReader;
 use crate::format::layout::Layout;
+use crate::format::{Input, RowReader};
 use crate::lake::{Table, TableSchema, Uncommitted};
 use crate::ledger::{Attempt, Known, ObjectOutcome, ObjectRow};
 use crate::source::{ObjectId, RawObject, Requested};
@@ -48,7 +47,7 @@ impl Asked {
 pub(super) struct PackedObject {
     pub(super) object: RawObject,
     pub(super) asked: Asked,
-    pub(super) input: Box<dyn Read + Send>,
+    pub(super) input: Input,
     /// Bytes that unpacking it takes.
     pub(super) memory: u64,
 }

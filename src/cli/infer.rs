@@ -14,7 +14,7 @@ use crate::config;
 use crate::format::feed::{Feed, SchemaChange};
 use crate::format::infer::infer;
 use crate::format::layout::lay_out;
-use crate::format::{self, FormatSettings, Limits};
+use crate::format::{self, Format as FileFormat, FormatSettings, Input, Limits};
 use crate::lake::type_name;
 
 /// A column of a sample.
@@ -40,59 +40,72 @@ pub(super) fn columns_of(
 ) -> anyhow::Result<Vec<Column>> {
     // The files are looked at together: what one brings is no change of the others.
     let lenient = Feed { change: SchemaChange::Evolve, ..feed.clone() };
-    let mut found: Vec<(FieldRef, String, Vec<ArrayRef>)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for file in files {
         let named = || file.display().to_string();
-        let input = File::open(file).with_context(named)?;
-        let path = feed.path_columns.then(named);
-        let reader = format::open_at(format, Box::new(input), Limits::default(), path.as_deref());
+        let input = File::open(file).and_then(Input::of_file).with_context(named)?;
+        let (path, format) = (feed.path_columns.then(named), format.of(&named()));
+        let reader = format::open_at(&format, input, Limits::default(), path.as_deref());
         let reader = reader.with_context(named)?;
-        let table = Schema::new(found.iter().map(|(field, ..)| field.clone()).collect::<Vec<_>>());
+        let table = Schema::new(found.iter().map(|f| f.field.clone()).collect::<Vec<_>>());
         let table = Some(&table).filter(|table| !table.fields().is_empty());
         let layout = lay_out(&*reader, &lenient, table).with_context(named)?;
         for (index, name) in layout.names.iter().enumerate() {
             let new = layout.new_columns.iter().find(|field| field.name() == name);
             if let Some(field) = new {
                 let header = reader.originals().get(index).cloned().unwrap_or_default();
-                found.push((field.clone(), header, vec![]));
+                let (field, format) = (field.clone(), reader.format());
+                found.push(Found { field, header, format, samples: vec![] });
             }
-            let of_name = found.iter_mut().find(|(field, ..)| field.name() == name);
+            let of_name = found.iter_mut().find(|found| found.field.name() == name);
             let sample = reader.sample().and_then(|sample| sample.columns.get(index));
-            if let (Some((.., samples)), Some(sample)) = (of_name, sample) {
-                samples.push(sample.clone());
+            if let (Some(found), Some(sample)) = (of_name, sample) {
+                found.samples.push(sample.clone());
             }
         }
     }
-    found
-        .into_iter()
-        .map(|(field, header, samples)| column(&field, header, &samples, feed))
-        .collect()
+    found.into_iter().map(|found| column(found, feed)).collect()
 }
 
-fn column(
-    field: &FieldRef,
+/// A column as the first file that has it says, and its samples.
+struct Found {
+    field: FieldRef,
     header: String,
-    samples: &[ArrayRef],
-    feed: &Feed,
-) -> anyhow::Result<Column> {
-    let samples: Vec<&dyn Array> = samples.iter().map(AsRef::as_ref).collect();
-    let sample: ArrayRef = match samples.is_empty() {
-        true => Arc::new(StringArray::new_null(0)),
-        false => concat(&samples)?,
-    };
+    format: FileFormat,
+    samples: Vec<ArrayRef>,
+}
+
+fn column(found: Found, feed: &Feed) -> anyhow::Result<Column> {
+    let Found { field, header, format, samples } = found;
     let name = field.name().clone();
-    let (rows, values) = (sample.len(), sample.len() - sample.null_count());
+    let rows = samples.iter().map(|sample| sample.len()).sum::<usize>();
+    let values = rows - samples.iter().map(|sample| sample.null_count()).sum::<usize>();
     let column =
         |kind, evidence| Column { name: name.clone(), kind, header, rows, values, evidence };
     if let Some(declared) = feed.declared(&name) {
         return Ok(column(declared.clone(), "it is declared".to_owned()));
     }
-    let kind = infer(&sample, feed.role(&name), &feed.notation(&name));
-    let evidence = match deciding(&sample, &kind, feed, &name) {
+    let (kind, evidence) = match format {
+        FileFormat::Csv => inferred(&samples, feed, &name)?,
+        FileFormat::Json => (field.data_type().clone(), "the kinds of its values".to_owned()),
+        FileFormat::Parquet => (field.data_type().clone(), "its type in the file".to_owned()),
+    };
+    Ok(column(kind, evidence))
+}
+
+/// The type of texts, and the value that decided.
+fn inferred(samples: &[ArrayRef], feed: &Feed, name: &str) -> anyhow::Result<(DataType, String)> {
+    let samples: Vec<&dyn Array> = samples.iter().map(AsRef::as_ref).collect();
+    let sample: ArrayRef = match samples.is_empty() {
+        true => Arc::new(StringArray::new_null(0)),
+        false => concat(&samples)?,
+    };
+    let kind = infer(&sample, feed.role(name), &feed.notation(name));
+    let evidence = match deciding(&sample, &kind, feed, name) {
         Some(value) => shown(&value),
         None => "no value".to_owned(),
     };
-    Ok(column(kind, evidence))
+    Ok((kind, evidence))
 }
 
 /// The value with which the ones so far have the type of all.

@@ -13,7 +13,7 @@ use super::key_guess::{KeyGuess, guess};
 use super::output::say;
 use crate::format::csv::Dialect;
 use crate::format::feed::Feed;
-use crate::format::{self, FormatError, FormatSettings, Limits};
+use crate::format::{self, FormatError, FormatSettings, Input, Limits};
 use crate::lake::type_name;
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ Examples:
   silversmith init raw/orders.csv
   silversmith init raw/orders.csv --config lakes/orders.toml")]
 pub(super) struct InitArgs {
-    /// Sample CSV file; its folder becomes the source
+    /// Sample file, CSV, JSON or Parquet; its folder becomes the source
     file: PathBuf,
     /// Overwrite the configuration file if it exists
     #[arg(long)]
@@ -45,23 +45,22 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
 /// The text of a configuration for files like this one.
 fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
     if file.is_dir() {
-        let why = format!("{} is a folder; name one CSV file of it", file.display());
+        let why = format!("{} is a folder; name one file of it", file.display());
         return Err(Usage(why).into());
     }
-    let (dialect, columns) = understood(file)?;
+    let Understood { settings, format, csv, columns } = understood(file)?;
     if columns.is_empty() {
-        let why = format!("{} is empty; a sample needs at least a header line", file.display());
+        let why = format!(
+            "{} is empty; a sample needs at least a header line, or a JSON object",
+            file.display()
+        );
         return Err(Usage(why).into());
     }
     let file_name = file.file_name().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let (subject, alike) = parted(&file_name);
     let name = format::names::column_names([subject]).remove(0);
     let folder = folder_of(config, file)?;
-    let silver = silver(file, &dialect, &name, &columns)?;
-    let csv = match dialect.delimiter {
-        b',' => String::new(),
-        other => format!("[pipeline.csv]\ndelimiter = {:?}\n\n", char::from(other).to_string()),
-    };
+    let silver = silver(file, &settings, &name, &columns)?;
     let declared: Vec<String> =
         columns.iter().map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind))).collect();
     Ok(format!(
@@ -78,8 +77,8 @@ directory = {folder:?}
 [[pipeline]]
 name   = "{name}"
 source = {glob:?}
-
-{csv}[pipeline.csv.columns]   # types inferred from the sample; a cell of another type goes to _rescued
+{format}
+{csv}[pipeline.columns]   # types inferred from the sample; a cell of another type goes to _rescued
 {declared}
 
 [pipeline.bronze]
@@ -118,31 +117,66 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
 /// A column's name, its type, and the evidence.
 type Column = (String, DataType, String);
 
-/// How the file is written, as far as its first line says, and its columns.
-fn understood(file: &Path) -> anyhow::Result<(Dialect, Vec<Column>)> {
+/// How a file is written, what a configuration has to say about that, and its columns.
+struct Understood {
+    settings: FormatSettings,
+    /// `format = …`, where the file's name does not say it.
+    format: &'static str,
+    /// `[pipeline.csv]`, where its defaults do not fit.
+    csv: String,
+    columns: Vec<Column>,
+}
+
+/// Understands a file by its name and its first line.
+fn understood(file: &Path) -> anyhow::Result<Understood> {
     let mut dialect = Dialect::default();
-    let columns = |dialect: &Dialect| -> anyhow::Result<Vec<Column>> {
-        let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };
-        let found = columns_of(&[file.to_owned()], &FormatSettings::Csv(dialect.clone()), &feed)?;
-        Ok(found.into_iter().map(|c| (c.name, c.kind, c.header)).collect())
+    let by_name = FormatSettings::default().of(&file.display().to_string());
+    let (settings, format) = match by_name {
+        FormatSettings::Json | FormatSettings::Parquet => (Some(by_name), ""),
+        _ if begins_as_json(file)? => (Some(FormatSettings::Json), "format = \"json\"\n"),
+        _ => (None, ""),
     };
-    match columns(&dialect) {
+    if let Some(settings) = settings {
+        let columns = columns_in(file, &settings, &Feed::default())?;
+        return Ok(Understood { settings, format, csv: String::new(), columns });
+    }
+    let columns = |dialect: &Dialect| {
+        let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };
+        columns_in(file, &FormatSettings::Csv(dialect.clone()), &feed)
+    };
+    let columns = match columns(&dialect) {
         Err(error) => match error.downcast_ref::<FormatError>() {
             Some(FormatError::OtherDelimiter { found, .. }) => {
                 dialect.delimiter = u8::try_from(*found)?;
-                let columns = columns(&dialect)?;
-                Ok((dialect, columns))
+                columns(&dialect)?
             }
-            _ => Err(error),
+            _ => return Err(error),
         },
-        Ok(columns) => Ok((dialect, columns)),
-    }
+        Ok(columns) => columns,
+    };
+    let csv = match dialect.delimiter {
+        b',' => String::new(),
+        other => format!("[pipeline.csv]\ndelimiter = {:?}\n\n", char::from(other).to_string()),
+    };
+    Ok(Understood { settings: FormatSettings::Csv(dialect), format: "", csv, columns })
+}
+
+fn columns_in(file: &Path, settings: &FormatSettings, feed: &Feed) -> anyhow::Result<Vec<Column>> {
+    let found = columns_of(&[file.to_owned()], settings, feed)?;
+    Ok(found.into_iter().map(|c| (c.name, c.kind, c.header)).collect())
+}
+
+/// Whether the first lines of a file are objects of JSON, whatever it is called.
+fn begins_as_json(file: &Path) -> anyhow::Result<bool> {
+    let input = Box::new(File::open(file).with_context(|| file.display().to_string())?);
+    let opened = format::open(&FormatSettings::Json, input, Limits::default());
+    Ok(opened.is_ok_and(|reader| reader.sample().is_some_and(|sample| sample.misshapen == 0)))
 }
 
 /// The section of silver; a comment where no column looks like a key.
 fn silver(
     file: &Path,
-    dialect: &Dialect,
+    settings: &FormatSettings,
     name: &str,
     columns: &[(String, DataType, String)],
 ) -> anyhow::Result<String> {
@@ -156,8 +190,8 @@ fn silver(
     let order = format!(
         "order_by = {order:?}   # the column that says which row is newer; [] = the time of the file\n"
     );
-    let input = Box::new(File::open(file)?);
-    let reader = format::open(&FormatSettings::Csv(dialect.clone()), input, Limits::default())?;
+    let input = Input::of_file(File::open(file)?)?;
+    let reader = format::open_at(settings, input, Limits::default(), None)?;
     let kinds: Vec<(String, DataType)> =
         columns.iter().map(|(name, kind, _)| (name.clone(), kind.clone())).collect();
     let guess = reader.sample().and_then(|sample| guess(&kinds, sample));

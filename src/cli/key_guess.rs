@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use crate::format::RawBatch;
@@ -47,13 +48,15 @@ fn is_named_like_a_key(name: &str) -> bool {
 
 /// Whether no two rows have the same values there, and none lacks one.
 fn unique(sample: &RawBatch, columns: &[usize]) -> bool {
+    let texts = columns.iter().map(|at| cast(&sample.columns[*at], &DataType::Utf8).ok());
+    let Some(texts) = texts.collect::<Option<Vec<_>>>() else { return false };
     let mut seen = HashSet::new();
     (0..sample.rows()).all(|row| {
-        let cell = |at: &usize| {
-            let column = sample.columns[*at].as_string::<i32>();
-            column.is_valid(row).then(|| column.value(row))
+        let cell = |texts: &'_ ArrayRef| {
+            let texts = texts.as_string::<i32>();
+            texts.is_valid(row).then(|| texts.value(row).to_owned())
         };
-        let cells: Option<Vec<&str>> = columns.iter().map(cell).collect();
+        let cells: Option<Vec<String>> = texts.iter().map(cell).collect();
         cells.is_some_and(|cells| seen.insert(cells))
     })
 }
@@ -62,7 +65,7 @@ fn unique(sample: &RawBatch, columns: &[usize]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray};
+    use arrow::array::StringArray;
 
     use super::*;
 
@@ -72,6 +75,8 @@ mod tests {
                 .iter()
                 .map(|(_, _, values)| Arc::new(StringArray::from(values.to_vec())) as ArrayRef)
                 .collect(),
+            said: vec![],
+            late: vec![],
             misfits: StringArray::new_null(ROWS),
             misshapen: 0,
             first_row: 1,

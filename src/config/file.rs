@@ -105,6 +105,11 @@ pub struct PipelineSection {
     pub name: String,
     /// A glob.
     pub source: String,
+    /// `csv`, `json` or `parquet`.
+    pub format: Option<String>,
+    /// What is said about columns, by the table's column name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, ColumnSection>,
     /// When a batch closes.
     #[serde(default)]
     pub batch: BatchSection,
@@ -161,7 +166,7 @@ pub struct CsvSection {
     pub timezone: Option<String>,
     /// Whether folders of the path are columns.
     pub path_columns: Option<bool>,
-    /// What is said about columns, by the table's column name.
+    /// The same as the columns of the pipeline.
     #[serde(default)]
     pub columns: BTreeMap<String, ColumnSection>,
 }

@@ -93,7 +93,16 @@ pub const SECTIONS: &[Section] = &[
         about: "When a batch closes: whichever comes first.",
         keys: BATCH,
     },
-    Section { header: "[pipeline.csv]", about: "How the files are written.", keys: CSV },
+    Section {
+        header: "[pipeline.columns]",
+        about: "Optional: what is said about columns of the files, in every format.",
+        keys: COLUMNS,
+    },
+    Section {
+        header: "[pipeline.csv]",
+        about: "How CSV files are written; `formats`, `timezone` and `path_columns` are for every format.",
+        keys: CSV,
+    },
     Section { header: "[pipeline.bronze]", about: "The table with every row.", keys: BRONZE },
     Section {
         header: "[pipeline.silver]",
@@ -289,6 +298,39 @@ const PIPELINE: &[Key] = &[
         Absent::Required,
         "which files: `s3://bucket/glob`, the bucket without wildcards. With a directory, a glob relative to this file, such as `raw/orders/**/*.csv`. `*` does not cross a `/`",
     ),
+    key(
+        "pipeline.format",
+        Form::OneOf(&["csv", "json", "parquet"]),
+        Absent::Depends("each file's name"),
+        "the format of all its files. Without it, names that end with `.json`, `.jsonl`, `.ndjson` or `.jsonlines`, before what says that they are compressed, are JSON, those with `.parquet`, `.parq` or `.pq` are Parquet, and all others are CSV. See [raw data](raw-data.md#formats)",
+    ),
+];
+
+const COLUMNS: &[Key] = &[
+    key(
+        "pipeline.columns.*",
+        Form::Text,
+        Absent::Depends("inferred from the first file"),
+        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`; or a table of the next keys, as `amount = { type = \"double\", from = \"Amount (EUR)\" }`",
+    ),
+    key(
+        "pipeline.columns.*.type",
+        Form::Text,
+        Absent::Depends("inferred from the first file"),
+        "the type",
+    ),
+    key(
+        "pipeline.columns.*.from",
+        Form::Text,
+        Absent::Depends("the header of the file that brought the column"),
+        "the header, or the key, of the column in the files. Files with the header that the column began with are read as well",
+    ),
+    key(
+        "pipeline.columns.*.formats",
+        Form::Texts,
+        Absent::Depends("`pipeline.csv.formats`"),
+        "how the dates or times of the column are written",
+    ),
 ];
 
 const BATCH: &[Key] = &[
@@ -389,26 +431,26 @@ const CSV: &[Key] = &[
     key(
         "pipeline.csv.columns.*",
         Form::Text,
-        Absent::Depends("inferred from the first file"),
-        "the type of a column, by the table's name for it: `boolean`, `int`, `long`, `float`, `double`, `decimal(p,s)`, `date`, `time`, `timestamp`, `timestamptz`, `string`; or a table of the next keys, as `amount = { type = \"double\", from = \"Amount (EUR)\" }`",
+        Absent::Off,
+        "the same as `pipeline.columns.*`: a column is in one of the two",
     ),
     key(
         "pipeline.csv.columns.*.type",
         Form::Text,
-        Absent::Depends("inferred from the first file"),
-        "the type",
+        Absent::Off,
+        "the same as `pipeline.columns.*.type`",
     ),
     key(
         "pipeline.csv.columns.*.from",
         Form::Text,
-        Absent::Depends("the header of the file that brought the column"),
-        "the header of the column in the files. Files with the header that the column began with are read as well",
+        Absent::Off,
+        "the same as `pipeline.columns.*.from`",
     ),
     key(
         "pipeline.csv.columns.*.formats",
         Form::Texts,
-        Absent::Depends("`pipeline.csv.formats`"),
-        "how the dates or times of the column are written",
+        Absent::Off,
+        "the same as `pipeline.columns.*.formats`",
     ),
 ];
 

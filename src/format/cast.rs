@@ -92,11 +92,26 @@ fn holds<N: FromStr + ToString + Copy + Into<f64>>(text: &str, few: usize) -> bo
     if value == 0.0 && mantissa.bytes().any(|b| matches!(b, b'1'..=b'9')) {
         return false;
     }
-    let shown = || match mantissa.split_once('.') {
-        Some(_) => mantissa.trim_end_matches('0').trim_end_matches('.'),
-        None => mantissa,
+    digits <= few
+        || significant(text).is_some_and(|all| Some(all) == significant(&number.to_string()))
+}
+
+/// The digits of a number without zeros at either end, and which power of ten the first of them counts.
+fn significant(text: &str) -> Option<(String, i64)> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
     };
-    digits <= few || (mantissa == text && number.to_string() == shown())
+    let mantissa = mantissa.trim_start_matches(['-', '+']);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some((String::new(), 0));
+    }
+    let zeros = (all.len() - digits.len()) as i64;
+    let first = (whole.len() as i64 - zeros).checked_add(exponent)?;
+    Some((digits.trim_end_matches('0').to_owned(), first))
 }
 
 #[cfg(test)]
@@ -123,7 +138,12 @@ mod tests {
             (DataType::Float64, "1e-400", false),
             (DataType::Float64, "0.00", true),
             (DataType::Float64, "-0.000000000000000000", true),
-            (DataType::Float64, "12345678901234567e3", false),
+            (DataType::Float64, "12345678901234567e3", true),
+            (DataType::Float64, "12345678901234567891e3", false),
+            (DataType::Float64, "3.3333333333333334e-8", true),
+            (DataType::Float64, "1.23456789012345678e-7", false),
+            (DataType::Float64, "-0.00012345678901234567E+4", true),
+            (DataType::Float64, "Infinity", true),
             (DataType::Float64, "0.1000000000000000000", true),
             (DataType::Float32, "1e-60", false),
             (DataType::Float32, "0.12345679", true),

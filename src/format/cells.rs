@@ -179,6 +179,8 @@ impl<'a> Cells<'a> {
         let columns = self.columns.into_iter().map(|mut c| Arc::new(c.finish()) as ArrayRef);
         (self.rows > 0).then(|| RawBatch {
             columns: columns.collect(),
+            said: vec![],
+            late: vec![],
             misfits: self.misfits.finish(),
             misshapen: self.misshapen,
             first_row,
@@ -203,7 +205,7 @@ fn cell<'a>(
 }
 
 /// Bytes as JSON, without loss.
-fn value(bytes: &[u8]) -> Value {
+pub(super) fn value(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "base64": BASE64.encode(bytes) }),

@@ -9,8 +9,16 @@ pub enum FormatError {
     /// A NUL byte, or a header that is not UTF-8: not a text file.
     #[error("not a UTF-8 text file: {0}")]
     NotText(&'static str),
+    /// It does not begin as a Parquet file does.
+    #[error("not a Parquet file; fix the file or its name, or set pipeline.format")]
+    NotParquet,
+    /// A key of the writer's is needed to read it.
+    #[error(
+        "an encrypted Parquet file: silversmith has no keys for such files; upload it without encryption"
+    )]
+    Encrypted,
     /// It begins like a file of another kind.
-    #[error("not a CSV file: it is {0}")]
+    #[error("not a text file: it is {0}")]
     Binary(&'static str),
     /// Its packed bytes are wrong, or end too early.
     #[error("its {kind} data is corrupt or ends too early: upload it again")]
@@ -32,6 +40,17 @@ pub enum FormatError {
     BrokenQuote {
         /// Rows read before it.
         row: u64,
+    },
+    /// It is no JSON, and nothing shows where the next record begins.
+    #[error(
+        "the record after row {row} is not JSON, and nothing shows where the next one begins: {why}; fix the file, or \
+         set pipeline.format"
+    )]
+    NotJson {
+        /// Rows read before it.
+        row: u64,
+        /// The detail.
+        why: &'static str,
     },
     /// Too many rows do not fit.
     #[error("{rescued} of {rows} rows do not fit the header or the types; the first: {first}")]
@@ -65,6 +84,14 @@ pub enum FormatError {
         /// The limit.
         limit: usize,
     },
+    /// JSON objects with too many different keys.
+    #[error(
+        "its objects have more than {limit} different keys, of which each would be a column: are they values, as ids are?"
+    )]
+    TooManyKeys {
+        /// The limit.
+        limit: usize,
+    },
     /// Reading the bytes failed. The source may hold an error of the raw store.
     #[error("could not be read to the end")]
     Read(#[source] std::io::Error),
@@ -95,7 +122,7 @@ pub enum FormatError {
     },
     /// It shares no column with the table.
     #[error(
-        "it has none of the table's columns, so it is of another feed: {found}; narrow pipeline.source, or map its headers in [pipeline.csv.columns]"
+        "it has none of the table's columns, so it is of another feed: {found}; narrow pipeline.source, or map its headers in [pipeline.columns]"
     )]
     OtherColumns {
         /// Its headers.
@@ -103,7 +130,7 @@ pub enum FormatError {
     },
     /// It lacks a key.
     #[error(
-        "it lacks column `{key}`, a key of silver; its columns are {found}; fix silver.keys or the file, or map a header in [pipeline.csv.columns]"
+        "it lacks column `{key}`, a key of silver; its columns are {found}; fix silver.keys or the file, or map a header in [pipeline.columns]"
     )]
     KeyMissing {
         /// The column.
@@ -158,14 +185,18 @@ impl FormatError {
     /// The word for it in the objects table and in dead letters.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotText(_) | Self::Binary(_) => Reason::NotText,
+            Self::NotText(_) | Self::Binary(_) | Self::NotParquet => Reason::NotText,
+            Self::Encrypted => Reason::Encrypted,
             Self::BrokenQuote { .. } => Reason::BrokenQuote,
+            Self::NotJson { .. } => Reason::NotJson,
             Self::Rescued { .. } => Reason::Rescued,
             Self::Corrupt { .. } => Reason::Corrupt,
             Self::Expands(_) => Reason::Expands,
             Self::Json(_) => Reason::Defect,
             Self::RecordTooLong { .. } | Self::FooterTooLong { .. } => Reason::RecordTooLong,
-            Self::TooManyColumns { .. } | Self::TableTooWide { .. } => Reason::TooManyColumns,
+            Self::TooManyColumns { .. } | Self::TooManyKeys { .. } | Self::TableTooWide { .. } => {
+                Reason::TooManyColumns
+            }
             Self::OtherDelimiter { .. } => Reason::OtherDelimiter,
             Self::NoHeader { .. } => Reason::NoHeader,
             Self::OtherColumns { .. } => Reason::OtherColumns,

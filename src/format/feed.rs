@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
+use super::Format;
 use super::infer::Role;
 use super::notation::Notation;
 
@@ -103,6 +104,15 @@ impl Feed {
             notation.formats.clone_from(&said.formats);
         }
         notation
+    }
+
+    /// How a column's values are written in files of a format: only CSV has several ways to write numbers.
+    pub(super) fn notation_in(&self, format: Format, column: &str) -> Notation {
+        let notation = self.notation(column);
+        match format {
+            Format::Csv => notation,
+            Format::Json | Format::Parquet => Notation { decimal: '.', ..notation },
+        }
     }
 
     /// What a column is for.

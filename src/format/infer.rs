@@ -24,9 +24,9 @@ pub enum Role {
 }
 
 /// The digits of a decimal that is inferred.
-const PRECISION: u8 = 18;
+pub(super) const PRECISION: u8 = 18;
 /// The digits after the point of a column that orders.
-const ORDER_SCALE: i8 = 9;
+pub(super) const ORDER_SCALE: i8 = 9;
 
 /// The type of a sampled string column: boolean, long, double, decimal, date, timestamptz, or else string.
 pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
@@ -68,13 +68,13 @@ pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
     candidate.filter(keeps).unwrap_or(DataType::Utf8)
 }
 
-fn timestamp() -> DataType {
+pub(super) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
 /// The type of numbers of which some have a fraction; none where that would be a guess.
 fn number(values: &[&str], role: Role, notation: &Notation) -> Option<DataType> {
-    let mut fractions = values.iter().filter_map(|value| value.split_once('.'));
+    let fractions = values.iter().filter_map(|value| value.split_once('.'));
     let grouped = |(whole, fraction): (&str, &str)| {
         let whole = whole.trim_start_matches('-');
         whole != "0" && whole.len() <= 3 && fraction.len() == 3
@@ -82,17 +82,19 @@ fn number(values: &[&str], role: Role, notation: &Notation) -> Option<DataType> 
     match role {
         Role::Key => None,
         // In German, 1.299 is 1299.
-        _ if notation.decimal == '.' && fractions.clone().all(grouped) => None,
+        _ if notation.decimal == '.' && fractions.into_iter().all(grouped) => None,
         Role::Order => Some(DataType::Decimal128(38, ORDER_SCALE)),
         Role::Plain if values.iter().all(|value| prints_back(value)) => Some(DataType::Float64),
         // Amounts: `9.50` keeps its zero where all have the same digits after the point.
-        Role::Plain => {
-            let scale = fractions.next()?.1.len();
-            let same = values.iter().all(|v| v.split_once('.').is_some_and(|v| v.1.len() == scale));
-            let scale = i8::try_from(scale).ok().filter(|scale| *scale <= ORDER_SCALE)?;
-            same.then_some(DataType::Decimal128(PRECISION, scale))
-        }
+        Role::Plain => scale_of_amounts(values).map(|scale| DataType::Decimal128(PRECISION, scale)),
     }
+}
+
+/// The digits after the point, where all numbers of a column have as many.
+pub(super) fn scale_of_amounts(values: &[&str]) -> Option<i8> {
+    let scale = values.iter().find_map(|value| value.split_once('.'))?.1.len();
+    let same = values.iter().all(|v| v.split_once('.').is_some_and(|v| v.1.len() == scale));
+    i8::try_from(scale).ok().filter(|scale| same && *scale <= ORDER_SCALE)
 }
 
 fn is_boolean(text: &str) -> bool {

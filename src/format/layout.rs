@@ -7,12 +7,14 @@ use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::feed::{Feed, SchemaChange, TypeChange};
-use super::infer::{Role, infer};
+use super::infer::Role;
+use super::late::{Lacking, Late};
 use super::matching::matched;
-use super::names::{documentation, holds_texts, is_own, text_column, texts_of};
+use super::names::{field, holds_texts, is_own, text_column, texts_of};
 use super::notation::Notation;
 use super::plausible::{check, check_first_line};
-use super::{FormatError, RowReader};
+use super::said::{Said, kind_of};
+use super::{Format, FormatError, RawBatch, RowReader};
 
 /// For each column of a file, by its index: the table's column, or none: `_rescued`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Layout {
     pub new_columns: Vec<FieldRef>,
     /// Of these, the ones whose type is not declared, and that have no value in the sample.
     pub without_values: Vec<String>,
+    /// What columns behind the sample are matched with; none in a format that has none.
+    pub(super) late: Option<Late>,
 }
 
 /// Where the cells of a column go that do not fit its type.
@@ -61,42 +65,67 @@ pub fn lay_out(
     feed: &Feed,
     table: Option<&Schema>,
 ) -> Result<Layout, FormatError> {
-    let mut layout = Layout::default();
+    let (mut layout, format) = (Layout::default(), reader.format());
     let names = matched(reader.originals(), feed, table);
     check(reader, &names, feed, table)?;
     for (index, name) in names.into_iter().enumerate() {
-        let present = table.and_then(|t| t.field_with_name(&name).ok());
-        let kind = match present {
-            Some(field) => Some(field.data_type().clone()),
-            None if table.is_some() && feed.change == SchemaChange::Rescue => None,
-            None if table.is_some() && feed.change == SchemaChange::Fail => {
-                return Err(FormatError::SchemaChanged(format!("column `{name}` is new")));
-            }
-            None => {
-                let kind = layout.new_kind(reader, feed, (index, &name));
-                let header = reader.originals().get(index).map_or("", String::as_str);
-                layout.new_columns.push(field(&name, kind.clone(), header));
-                Some(kind)
-            }
-        };
+        let kind = layout.kind_of(reader, feed, table, (index, &name))?;
         if let Some(own) = reader.names().get(index).filter(|own| **own != name) {
             layout.renamed.insert(own.clone(), name.clone());
         }
-        layout.notations.push(feed.notation(&name));
+        layout.notations.push(feed.notation_in(format, &name));
         layout.names.push(name);
         layout.kinds.push(kind);
     }
     layout.check_width(feed, table)?;
     layout.misfits = layout.columns_for_misfits(feed, table);
+    // A key that no object has is a null in each of them.
     if feed.change == SchemaChange::Fail
+        && format != Format::Json
         && let Some(missing) = table.and_then(|t| missing(t, &layout.names))
     {
         return Err(FormatError::SchemaChanged(format!("column `{missing}` is missing")));
     }
+    if format == Format::Json {
+        let columns = table.into_iter().flat_map(|t| t.fields()).chain(&layout.new_columns);
+        let (headers, columns) =
+            (reader.originals(), (table.is_some(), columns.cloned().collect()));
+        layout.late = Some(Late::new(format, feed, (headers, &layout.names), columns));
+    }
     Ok(layout)
 }
 
+/// Whether the sample or the configuration says something about a column's type.
+fn has_values(reader: &dyn RowReader, index: usize, feed: &Feed, name: &str) -> bool {
+    let sample = reader.sample().and_then(|sample| sample.columns.get(index));
+    let has_value = sample.is_some_and(|sample| sample.null_count() < sample.len());
+    has_value || feed.declared(name).is_some()
+}
+
 impl Layout {
+    /// The columns of a batch that the table lacks, and that the file would add to it.
+    pub fn lacking(&self, raw: &RawBatch) -> Vec<Lacking> {
+        self.late.as_ref().map(|late| late.lacking(raw, &self.kinds)).unwrap_or_default()
+    }
+
+    /// Adds columns to the table that are in the file, and have no value in its sample.
+    pub fn grow(
+        &mut self,
+        lacking: &[Lacking],
+        feed: &Feed,
+        table: Option<&Schema>,
+    ) -> Result<(), FormatError> {
+        for column in lacking {
+            let Some(late) = &mut self.late else { continue };
+            let (index, added) = late.grow(column);
+            if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
+                *kind = Some(added.data_type().clone());
+            }
+            self.new_columns.push(added);
+        }
+        self.check_width(feed, table)
+    }
+
     /// Refuses columns that are too many for the table.
     fn check_width(&self, feed: &Feed, table: Option<&Schema>) -> Result<(), FormatError> {
         let names = table.iter().flat_map(|t| t.fields()).map(|field| field.name());
@@ -152,6 +181,36 @@ impl Layout {
         taken
     }
 
+    /// The type that a column has in the table; none: `_rescued`.
+    fn kind_of(
+        &mut self,
+        reader: &dyn RowReader,
+        feed: &Feed,
+        table: Option<&Schema>,
+        (index, name): (usize, &str),
+    ) -> Result<Option<DataType>, FormatError> {
+        let (format, change) = (reader.format(), table.map(|_| feed.change));
+        if let Some(present) = table.and_then(|t| t.field_with_name(name).ok()) {
+            return Ok(Some(present.data_type().clone()));
+        }
+        // A key whose value is null says nothing of its type: a later file will.
+        if format == Format::Json && !has_values(reader, index, feed, name) {
+            return Ok(None);
+        }
+        match change {
+            Some(SchemaChange::Rescue) => Ok(None),
+            Some(SchemaChange::Fail) => {
+                Err(FormatError::SchemaChanged(format!("column `{name}` is new")))
+            }
+            Some(SchemaChange::Evolve) | None => {
+                let kind = self.new_kind(reader, feed, (index, name));
+                let header = reader.originals().get(index).map_or("", String::as_str);
+                self.new_columns.push(field(name, kind.clone(), (header, format)));
+                Ok(Some(kind))
+            }
+        }
+    }
+
     /// The type of a new column: as declared, or as the sample has it.
     fn new_kind(
         &mut self,
@@ -159,12 +218,18 @@ impl Layout {
         feed: &Feed,
         (index, name): (usize, &str),
     ) -> DataType {
+        let said = reader.sample().and_then(|sample| sample.said.get(index));
+        let said = said.unwrap_or(&Said::Nothing);
+        if let (None, Said::Type(kind)) = (feed.declared(name), said) {
+            return kind.clone();
+        }
         let sample = reader.sample().map(|sample| &sample.columns[index]);
         let has_values = sample.is_some_and(|sample| sample.null_count() < sample.len());
         match (feed.declared(name), sample) {
             (Some(declared), _) => declared.clone(),
             (None, Some(sample)) if has_values => {
-                infer(sample, feed.role(name), &feed.notation(name))
+                let notation = feed.notation_in(reader.format(), name);
+                kind_of(sample, said, feed.role(name), &notation)
             }
             (None, _) => {
                 self.without_values.push(name.to_owned());
@@ -178,10 +243,4 @@ fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
     let of_files = table.fields().iter().filter(|field| !holds_texts(field));
     let mut columns = of_files.map(|field| field.name().as_str());
     columns.find(|c| !is_own(c) && !names.iter().any(|n| n == c))
-}
-
-/// An optional column, with its header.
-fn field(name: &str, kind: DataType, header: &str) -> FieldRef {
-    let doc = documentation(name, header).map(|doc| ("doc".to_owned(), doc));
-    Arc::new(Field::new(name, kind, true).with_metadata(doc.into_iter().collect()))
 }

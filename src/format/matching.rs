@@ -125,6 +125,7 @@ impl<'a> Matching<'a> {
 mod tests {
     use arrow::datatypes::{DataType, Field};
 
+    use super::super::Format;
     use super::super::feed::ColumnSettings;
     use super::super::names::documentation;
     use super::*;
@@ -132,7 +133,7 @@ mod tests {
     /// A table with columns by name and header.
     fn table(columns: &[(&str, &str)]) -> Schema {
         let fields = columns.iter().map(|(name, header)| {
-            let doc = documentation(name, header).map(|doc| ("doc".to_owned(), doc));
+            let doc = documentation(name, header, Format::Csv).map(|doc| ("doc".to_owned(), doc));
             Field::new(*name, DataType::Utf8, true).with_metadata(doc.into_iter().collect())
         });
         Schema::new(fields.collect::<Vec<_>>())

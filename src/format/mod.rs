@@ -1,10 +1,11 @@
 //! Files of rows → record batches. Rows and cells that do not fit are kept as JSON in `_rescued`.
 //!
-//! [`RowReader`] is the port: a format splits bytes into rows of text columns ([`RawBatch`]), within
-//! [`Limits`]. [`mod@csv`] is its only backend so far; [`open_at`] chooses one by the settings. All else
-//! is free of formats: [`infer`] finds types, `matching` finds the table's column for each header,
-//! `plausible` refuses files of another feed, [`layout`] says which column goes where, [`typed`] casts
-//! and rescues, [`names`] makes column names, [`rescued`] refuses a file of which too much does not fit.
+//! [`RowReader`] is the port: a format splits bytes into rows of columns, of text or with types ([`RawBatch`]), within
+//! [`Limits`]. [`mod@csv`], `json` and `parquet` are its backends; [`open_at`] chooses one by the settings and the
+//! file's name. All else is free of formats: [`infer`] and [`said`] find types, `matching` finds the table's column for
+//! each header, `plausible` refuses files of another feed, [`layout`] says which column goes where, and `late`
+//! which one that the file shows late, [`typed`] casts and rescues, [`names`] makes column names, [`rescued`]
+//! refuses a file of which too much does not fit.
 //! `compression` and [`encoding`] come first: packed bytes → text in UTF-8. All of it is synchronous, and
 //! knows neither stores nor tables.
 
@@ -22,18 +23,24 @@ pub mod encoding;
 mod epilogue;
 mod error;
 pub mod feed;
+mod formats;
 pub mod infer;
+mod json;
+mod late;
 pub mod layout;
 mod magic;
 mod matching;
 pub mod names;
 pub mod notation;
 mod open;
+mod parquet;
 mod path_columns;
 mod peek;
 mod plausible;
 mod preamble;
+mod read_at;
 pub mod rescued;
+pub mod said;
 mod split;
 pub mod typed;
 
@@ -42,7 +49,11 @@ use std::fmt::Debug;
 use arrow::array::{Array, ArrayRef, StringArray};
 
 pub use error::FormatError;
+pub use formats::Format;
+pub use late::Lacking;
 pub use open::{FormatSettings, open, open_at, weighed};
+pub use read_at::{FileAt, Input, ReadAt};
+use said::Said;
 
 /// The most rows of a [`RawBatch`].
 pub const BATCH_ROWS: usize = 8 * 1024;
@@ -76,9 +87,13 @@ impl Default for Limits {
 /// Some rows of a file as text columns, by their index in the file.
 #[derive(Debug, Clone)]
 pub struct RawBatch {
-    /// One array of strings per name of the reader. A cell is null where the format's settings say
-    /// that its text means null.
+    /// One array per name of the reader: of strings, which are cast to the types of the table, or of values that have
+    /// a type already. A cell is null where the format's settings say that its text means null.
     pub columns: Vec<ArrayRef>,
+    /// What the batch says about the types of the first of them.
+    pub said: Vec<Said>,
+    /// Columns that the file shows only now: they are none of the reader's names.
+    pub late: Vec<LateColumn>,
     /// For each row: a JSON object of what of it does not fit, with a word about it in `_problem`. The
     /// cells that do fit are in their columns, the others are null there. Null for rows that fit.
     pub misfits: StringArray,
@@ -86,6 +101,17 @@ pub struct RawBatch {
     pub misshapen: usize,
     /// The `_source_row` of the first row.
     pub first_row: u64,
+}
+
+/// A column that is not in the sample of its file.
+#[derive(Debug, Clone)]
+pub struct LateColumn {
+    /// Its header.
+    pub header: String,
+    /// Its values, one for each row of the batch, and not all of them null.
+    pub values: ArrayRef,
+    /// What the batch says about its type.
+    pub said: Said,
 }
 
 impl RawBatch {
@@ -103,6 +129,8 @@ impl RawBatch {
 ///   table, each unique and plain (see [`names::column_names`]). A file without any content has none.
 /// - The first [`own`](RowReader::own) of them are in the file, and say whether it is of a feed; those behind them
 ///   stand in its path.
+/// - A format whose rows name their own columns shows some of them only behind the sample: they are the `late` ones
+///   of a batch, each with a header of its own.
 /// - `sample` is the first batch, read by opening; `None` means that the file has no rows. It stays
 ///   readable until the first `next_batch`, and does not consume any row.
 /// - `next_batch` returns the rows in the order of the file, the sample first, and `None` at the end.
@@ -110,7 +138,8 @@ impl RawBatch {
 ///   further row once it holds [`BATCH_BYTES`] of text.
 /// - `first_row` counts *rows of data* in the file from 1, without gaps, misfits included: it is
 ///   `_source_row`. In CSV, row 1 is the first record after the header, and a record with line breaks
-///   inside quotes is one row. Blank lines are no rows.
+///   inside quotes is one row. Blank lines are no rows. In JSON, each object is a row, and each thing else in its
+///   stead; in Parquet each row is one.
 /// - Nothing is dropped: what does not fit of a record is in the `misfits` of its row.
 /// - An error rejects the whole file, rows of earlier batches included; the caller drops the reader.
 ///   A record longer than the [`Limits`] allow is an error before all of it is in memory; so is one
@@ -128,6 +157,11 @@ pub trait RowReader: Debug + Send {
     /// How many of them are the file's own: the first ones. The others stand in its path.
     fn own(&self) -> usize {
         self.originals().len()
+    }
+
+    /// The format of the file.
+    fn format(&self) -> Format {
+        Format::Csv
     }
 
     /// The first rows, to infer types from.

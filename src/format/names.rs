@@ -4,9 +4,12 @@
 //! the header stands in a file: where making it plain lost something, it ends with a hash of the header.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use sha2::{Digest, Sha256};
+
+use super::Format;
 
 /// The names of the columns of a new table with these headers, see `new_names`.
 pub fn column_names<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -123,19 +126,32 @@ pub(super) fn loosely(header: &str) -> String {
     trimmed(header).to_lowercase()
 }
 
-/// The documentation of a column: its header, where that is not its name. Tables have had it in these
-/// words from the first version on, so their columns are found again by it.
-pub(super) fn documentation(name: &str, header: &str) -> Option<String> {
-    (name != header).then(|| format!("{DOCUMENTED}{header}`"))
+/// An optional column, with its header.
+pub(super) fn field(name: &str, kind: DataType, (header, format): (&str, Format)) -> FieldRef {
+    let doc = documentation(name, header, format).map(|doc| ("doc".to_owned(), doc));
+    Arc::new(Field::new(name, kind, true).with_metadata(doc.into_iter().collect()))
 }
 
-const DOCUMENTED: &str = "CSV column `";
+/// The documentation of a column: its header, where that is not its name. Tables have had it in these
+/// words from the first version on, so their columns are found again by it.
+pub(super) fn documentation(name: &str, header: &str, format: Format) -> Option<String> {
+    let words = match format {
+        Format::Csv => DOCUMENTED[0],
+        Format::Json => DOCUMENTED[1],
+        Format::Parquet => DOCUMENTED[2],
+    };
+    (name != header).then(|| format!("{words}{header}`"))
+}
+
+const DOCUMENTED: [&str; 3] = ["CSV column `", "JSON key `", "Parquet column `"];
 
 /// The header of a table's column; none where another program has changed its documentation.
 pub(super) fn header_of(column: &Field) -> Option<&str> {
     match column.metadata().get("doc") {
         None => Some(column.name()),
-        Some(doc) => doc.strip_prefix(DOCUMENTED)?.strip_suffix('`'),
+        Some(doc) => {
+            DOCUMENTED.into_iter().find_map(|words| doc.strip_prefix(words)?.strip_suffix('`'))
+        }
     }
 }
 
@@ -205,11 +221,11 @@ mod tests {
 
     #[test]
     fn a_header_is_read_back_from_the_documentation() {
-        use arrow::datatypes::DataType;
         for header in ["Zip Code", "a`b", "`", "", "plain"] {
             let name = column_names([header]).remove(0);
             let mut field = Field::new(&name, DataType::Utf8, true);
-            if let Some(doc) = documentation(&name, header) {
+            let format = if header.is_empty() { Format::Csv } else { Format::Json };
+            if let Some(doc) = documentation(&name, header, format) {
                 field = field.with_metadata([("doc".to_owned(), doc)].into());
             }
             assert_eq!(header_of(&field), Some(header));

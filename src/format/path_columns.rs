@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringArray};
 use percent_encoding::percent_decode_str;
 
 use super::names::{loosely, new_names, numbered};
-use super::{FormatError, RawBatch, RowReader};
+use super::{Format, FormatError, RawBatch, RowReader};
 
 /// What Hive writes for null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -83,6 +83,10 @@ impl RowReader for PathColumns {
         self.reader.own()
     }
 
+    fn format(&self) -> Format {
+        self.reader.format()
+    }
+
     fn sample(&self) -> Option<&RawBatch> {
         self.sample.as_ref()
     }
@@ -96,15 +100,13 @@ impl RowReader for PathColumns {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
-    use super::super::{FormatSettings, Limits, open_at};
+    use super::super::{FormatSettings, Input, Limits, open_at};
     use super::*;
 
     #[test]
     fn names_of_the_file_stay_beside_those_of_the_path() {
         let open = |path| {
-            let input = Box::new(Cursor::new(b"Customer ID,n\nA\xFF,1\n"));
+            let input = Input::of_bytes(&b"Customer ID,n\nA\xFF,1\n"[..]);
             open_at(&FormatSettings::default(), input, Limits::default(), path).unwrap()
         };
         let (alone, mut reader) = (open(None), open(Some("raw/customer_id=7/x.csv")));

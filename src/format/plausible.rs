@@ -5,7 +5,7 @@ use arrow::datatypes::Schema;
 
 use super::feed::Feed;
 use super::names::is_own;
-use super::{FormatError, RowReader};
+use super::{Format, FormatError, RowReader};
 
 /// Refuses a file that another delimiter parts, that has no header, that has none of the table's columns,
 /// or that lacks a key. `names` are the table's names for its columns. Columns of its path make no file one of
@@ -19,17 +19,19 @@ pub(super) fn check(
     let (own, of_path) = names.split_at(reader.own());
     let headers = &reader.originals()[..reader.own()];
     let is_known = own.iter().any(|name| is_known(name, feed, table));
+    let is_csv = reader.format() == Format::Csv;
+    let has_header = feed.header || !is_csv;
     let may_be_one_field = match feed.header {
         true => !is_known,
         false => has_several(feed, table, of_path),
     };
-    if may_be_one_field {
+    if is_csv && may_be_one_field {
         other_delimiter(reader, headers, feed)?;
     }
     let missing: Vec<&String> = feed.required.iter().filter(|key| !names.contains(key)).collect();
     // A file with all keys is of this feed, also where another has shaped the table.
     let has_keys = missing.is_empty() && feed.required.iter().any(|key| own.contains(key));
-    if feed.header && !has_keys && !is_known {
+    if has_header && !has_keys && !is_known {
         check_first_line(reader, names, feed, table)?;
         if has_columns(table) {
             return Err(FormatError::OtherColumns { found: shown(headers) });
@@ -51,7 +53,8 @@ pub(super) fn check_first_line(
 ) -> Result<(), FormatError> {
     let (own, headers) = (&names[..reader.own()], &reader.originals()[..reader.own()]);
     let is_known = own.iter().any(|name| is_known(name, feed, table));
-    match feed.header && !is_known && is_data(headers, has_columns(table)) {
+    let has_header_line = feed.header && reader.format() == Format::Csv;
+    match has_header_line && !is_known && is_data(headers, has_columns(table)) {
         true => Err(FormatError::NoHeader { first: shown(headers) }),
         false => Ok(()),
     }

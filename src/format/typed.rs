@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{CastOptions, cast, cast_with_options, not, nullif};
 use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
@@ -42,27 +44,39 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
     // Columns that lost cells: (name, text, what was kept of it).
     let mut losses: Vec<Loss<'_>> = Vec::new();
     let (mut misfit, mut missing) = (None, BTreeSet::new());
-    let columns_of = layout.names.iter().zip(&layout.kinds).zip(&layout.notations);
-    let columns_of = columns_of.zip(&layout.misfits);
-    for ((((name, kind), notation), misfits), text) in columns_of.zip(&raw.columns) {
+    let late = layout.late.as_ref().map(|late| late.targets_of(&raw, &layout.kinds)).transpose()?;
+    let late = late.unwrap_or_default();
+    let known = layout.names.iter().map(String::as_str).zip(&layout.kinds).zip(&layout.notations);
+    let known = known.zip(&layout.misfits);
+    let known = known.map(|(((name, kind), of), misfits)| (name, kind.as_ref(), of, misfits));
+    let late = late.iter().map(|to| (to.name.as_str(), to.kind.as_ref(), &to.notation, RESCUED));
+    let texts = raw.columns.iter().chain(raw.late.iter().map(|late| &late.values));
+    for ((name, kind, notation, misfits), text) in known.chain(late).zip(texts) {
         let Some(kind) = kind else {
-            losses.push((name, text.as_string::<i32>().clone(), None));
+            losses.push((name, as_text(text)?, None));
             continue;
         };
-        let text = &with_values(text, kind);
-        let values = cast_text(text, kind, notation)?;
+        let (text, values) = match with_type(text, kind)? {
+            Some(values) => (text.clone(), values),
+            None => {
+                let text: ArrayRef = Arc::new(as_text(text)?);
+                let text = with_values(&text, kind);
+                let values = cast_text(&text, kind, notation)?;
+                (text, values)
+            }
+        };
         if values.null_count() > text.null_count() {
             let is_lost = |row: &usize| text.is_valid(*row) && values.is_null(*row);
             let row = (0..text.len()).find(is_lost).unwrap_or_default() as u64;
-            misfit = misfit.or_else(|| Some((name.clone(), raw.first_row + row)));
-            let texts = text.as_string::<i32>();
+            misfit = misfit.or_else(|| Some((name.to_owned(), raw.first_row + row)));
+            let texts = as_text(&text)?;
             match misfits {
-                Misfits::Rescued => losses.push((name, texts.clone(), Some(values.clone()))),
-                Misfits::Column(column) => columns.push((column.clone(), lost(texts, &values))),
+                Misfits::Rescued => losses.push((name, texts, Some(values.clone()))),
+                Misfits::Column(column) => columns.push((column.clone(), lost(&texts, &values))),
                 Misfits::Missing(column) => drop(missing.insert(column.clone())),
             }
         }
-        columns.push((name.clone(), values));
+        columns.push((name.to_owned(), values));
     }
     let is_whole = raw.misfits.null_count() == raw.misfits.len() || layout.renamed.is_empty();
     let rescued = match losses.is_empty() && is_whole {
@@ -76,10 +90,41 @@ pub fn typed(raw: RawBatch, layout: &Layout) -> Result<TypedBatch, FormatError> 
 /// A column that lost cells: its name, its text, and what was kept of that.
 type Loss<'a> = (&'a str, StringArray, Option<ArrayRef>);
 
+/// Where columns that come behind the sample leave what does not fit.
+const RESCUED: &Misfits = &Misfits::Rescued;
+
 /// The texts of which no value was kept.
 fn lost(texts: &StringArray, values: &ArrayRef) -> ArrayRef {
     let lost = texts.iter().enumerate().map(|(row, text)| text.filter(|_| values.is_null(row)));
     Arc::new(lost.collect::<StringArray>())
+}
+
+/// Values that have a type already, as another one: those that it does not hold whole are null. None for texts, and
+/// for types that only a text has in common.
+fn with_type(values: &ArrayRef, kind: &DataType) -> Result<Option<ArrayRef>, FormatError> {
+    let from = values.data_type();
+    if from == &DataType::Utf8 {
+        return Ok(None);
+    }
+    if from == kind {
+        return Ok(Some(values.clone()));
+    }
+    if !from.is_numeric() || !kind.is_numeric() {
+        return Ok(None);
+    }
+    let safe = CastOptions { safe: true, ..CastOptions::default() };
+    let cast = cast_with_options(values, kind, &safe)?;
+    let back = cast_with_options(&cast, from, &safe)?;
+    let whole = not_distinct(values, &back)?;
+    Ok(Some(nullif(&cast, &not(&whole)?)?))
+}
+
+/// The texts of values: what is cast where types differ, and what is rescued.
+fn as_text(values: &ArrayRef) -> Result<StringArray, FormatError> {
+    match values.data_type() {
+        DataType::Utf8 => Ok(values.as_string::<i32>().clone()),
+        _ => Ok(cast(values, &DataType::Utf8)?.as_string::<i32>().clone()),
+    }
 }
 
 /// An empty text is a value of a string column only: in any other it means null, as writers mean it that put

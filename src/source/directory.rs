@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use walkdir::WalkDir;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested, Reread};
 use crate::ambient::SharedAmbient;
+use crate::format::FileAt;
 
 /// See the module. URIs are paths relative to `base`, so that a lake can be moved with its files.
 #[derive(Debug)]
@@ -198,8 +199,9 @@ impl RawStore for DirectoryStore {
         };
         let file = std::fs::File::open(path).map_err(|e| failure(&uri, &e))?;
         // Not a byte more than the size: what a writer appends meanwhile is another version.
+        let at = file.try_clone().map_err(|e| failure(&uri, &e))?;
         let input = Box::new(file.take(object.size));
-        Ok(Opened { object, input })
+        Ok(Opened { object, input, at: Arc::new(FileAt::new(at)) })
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use sha2::{Digest, Sha256};
@@ -84,7 +85,8 @@ impl RawStore for MemoryStore {
             }
             Requested::ByEvent(object) => self.current(&object.uri())?,
         };
-        Ok(Opened { object, input: Box::new(Cursor::new(content)) })
+        let at = Arc::new(Bytes::from(content.clone()));
+        Ok(Opened { object, input: Box::new(Cursor::new(content)), at })
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

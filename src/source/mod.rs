@@ -8,6 +8,7 @@ mod s3_list;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io::Read;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -20,6 +21,7 @@ pub use memory::MemoryStore;
 pub use s3::S3Store;
 
 use crate::event::ObjectEvent;
+use crate::format::ReadAt;
 
 /// The identity of one upload of one object: what GET, HEAD and LIST all report.
 ///
@@ -165,6 +167,8 @@ pub struct Opened {
     /// Its bytes. Reading may block, so it belongs on a thread that may. An error of reading holds a
     /// [`ReadError`] where the store knows its cause.
     pub input: Box<dyn Read + Send>,
+    /// The same bytes at any offset, with the same errors. It is used instead of `input`, and not beside it.
+    pub at: Arc<dyn ReadAt>,
 }
 
 impl Debug for Opened {

@@ -1,6 +1,7 @@
 //! S3 as a raw zone.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,9 +9,10 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::types::{EncodingType, MultipartUpload};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{Listing, ObjectId, Opened, Page, RawObject, RawStore, ReadError, Requested, Reread};
@@ -18,6 +20,7 @@ use crate::ambient::SharedAmbient;
 use crate::aws::{Answer, described};
 use crate::backoff::backoff;
 use crate::event::decode_key;
+use crate::format::ReadAt;
 
 /// Parts of a body that wait for the parser, at most: of a few KiB to a few MiB each, as they come.
 const AHEAD: usize = 4;
@@ -60,6 +63,20 @@ impl S3Store {
         request.send().await
     }
 
+    /// A range of the bytes of one version.
+    async fn range(&self, at: &At, range: &str) -> Result<GetObjectOutput, ReadError> {
+        let mut request = self.client.get_object().bucket(&at.bucket).key(&at.key);
+        if let Some(id) = &at.version_id {
+            request = request.version_id(id);
+        }
+        if let Some(etag) = &at.etag {
+            request = request.if_match(format!("\"{etag}\""));
+        }
+        let answer = request.range(range).send().await;
+        let uri = at.uri();
+        answer.map_err(|error| meaning(&uri, error).unwrap_or(ReadError::Changed(uri)))
+    }
+
     fn opened(&self, at: At, answer: GetObjectOutput) -> Result<Opened, ReadError> {
         let uri = at.uri();
         let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
@@ -71,11 +88,13 @@ impl S3Store {
         let version_id = answer.version_id().filter(|id| *id != "null").map(str::to_owned);
         let at = At { etag: Some(etag.clone()), version_id: version_id.clone(), ..at };
         let (sender, parts) = mpsc::channel(AHEAD);
+        let ranges = Ranges { store: self.clone(), at: at.clone(), runtime: Handle::current() };
         let fetch = Fetch { store: self.clone(), at, size, sender };
         tokio::spawn(fetch.run(answer));
         let id = ObjectId { uri, version: etag, last_modified: modified };
         let object = RawObject { id, size, version_id };
-        Ok(Opened { object, input: Box::new(Body { parts, part: Bytes::new() }) })
+        let input = Box::new(Body { parts, part: Bytes::new() });
+        Ok(Opened { object, input, at: Arc::new(ranges) })
     }
 }
 
@@ -204,21 +223,75 @@ impl Fetch {
 
     /// The bytes from `got` on, of the same version.
     async fn rest(&self, got: u64) -> Result<GetObjectOutput, ReadError> {
-        let mut request = self.store.client.get_object().bucket(&self.at.bucket).key(&self.at.key);
-        if let Some(id) = &self.at.version_id {
-            request = request.version_id(id);
-        }
-        if let Some(etag) = &self.at.etag {
-            request = request.if_match(format!("\"{etag}\""));
-        }
-        let answer = request.range(format!("bytes={got}-")).send().await;
-        let uri = self.at.uri();
-        answer.map_err(|error| meaning(&uri, error).unwrap_or(ReadError::Changed(uri)))
+        self.store.range(&self.at, &format!("bytes={got}-")).await
     }
 
     async fn fail(&self, error: ReadError) {
         // The parser may have stopped reading.
         drop(self.sender.send(Err(std::io::Error::other(error))).await);
+    }
+}
+
+/// An object version at any offset, for a thread that may block.
+#[derive(Debug)]
+struct Ranges {
+    store: S3Store,
+    at: At,
+    runtime: Handle,
+}
+
+impl Ranges {
+    /// Some bytes. What broke off is resumed, with as many attempts as a body has.
+    async fn fetch(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
+        let (mut bytes, mut broken) = (BytesMut::with_capacity(length), 0);
+        let end = offset + length as u64;
+        loop {
+            let range = format!("bytes={}-{}", offset + bytes.len() as u64, end.saturating_sub(1));
+            let before = bytes.len();
+            let error = match self.store.range(&self.at, &range).await {
+                Ok(answer) => collect(answer, &mut bytes, length).await,
+                Err(ReadError::Store { source, .. }) => Some(source),
+                Err(error) => return Err(error),
+            };
+            let Some(error) = error else { return Ok(bytes.freeze()) };
+            broken = if bytes.len() > before { 1 } else { broken + 1 };
+            if broken > RESUMES {
+                return Err(ReadError::Store { uri: self.at.uri(), source: error });
+            }
+            tracing::debug!(uri = self.at.uri(), range, %error, "resuming a broken range");
+            let ambient = &self.store.ambient;
+            ambient.sleep(ambient.jitter(backoff(PAUSE, broken, LONGEST))).await;
+        }
+    }
+}
+
+/// Adds a body to what was read, up to a length; and why it ended before that.
+async fn collect(
+    mut answer: GetObjectOutput,
+    bytes: &mut BytesMut,
+    length: usize,
+) -> Option<std::io::Error> {
+    while bytes.len() < length {
+        match answer.body.next().await {
+            Some(Ok(part)) => {
+                bytes.extend_from_slice(&part[..part.len().min(length - bytes.len())])
+            }
+            Some(Err(error)) => return Some(std::io::Error::other(error)),
+            None => return Some(std::io::Error::other("the connection was closed early")),
+        }
+    }
+    None
+}
+
+impl ReadAt for Ranges {
+    fn read_at(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
+        match length {
+            0 => Ok(Bytes::new()),
+            _ => {
+                let fetched = self.runtime.block_on(Box::pin(self.fetch(offset, length)));
+                fetched.map_err(std::io::Error::other)
+            }
+        }
     }
 }
 

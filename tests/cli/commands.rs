@@ -195,8 +195,28 @@ fn init_sees_the_delimiter_and_guesses_no_measure() {
     folder.run(&["run", "--until-idle"]);
     let rows = folder.stdout(&["sql", "--format", "csv", "SELECT id, qty FROM silver.parts"]);
     assert_eq!(rows, "id,qty\n1,7\n");
+    folder.write("raw/visits.json", "{\"id\":1,\"at\":\"2026-01-31T10:00:00Z\",\"ms\":1.5}\n");
+    folder.run(&["init", "--force", "raw/visits.json"]);
+    folder.run(&["run", "--until-idle"]);
+    let rows = folder.stdout(&["sql", "--format", "csv", "SELECT id, ms FROM silver.visits"]);
+    assert_eq!(rows, "id,ms\n1,1.5\n");
+    let inferred = folder.stdout(&["check", "--infer", "raw/visits.json", "--format", "csv"]);
+    assert_eq!(inferred, "column,type,header\nid,long,id\nat,timestamptz,at\nms,double,ms\n");
+    let ids: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::Int32Array::from(vec![7]));
+    let batch = arrow::array::RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let file = std::fs::File::create(folder.path().join("raw/parts.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    folder.run(&["init", "--force", "raw/parts.parquet"]);
+    let inferred = folder.stdout(&["check", "--infer", "raw/parts.parquet", "--format", "csv"]);
+    assert_eq!(inferred, "column,type,header\nid,int,id\n");
+    folder.write("raw/stream-1", "{\"id\":1}{\"id\":2}");
+    folder.run(&["init", "--force", "raw/stream-1"]);
+    let written = std::fs::read_to_string(folder.path().join("silversmith.toml")).unwrap();
+    assert!(written.contains("\nformat = \"json\"\n"), "{written}");
     let refused = folder.seen(&["init", "--force", "raw"]);
-    assert!(refused.contains("raw is a folder; name one CSV file of it"), "{refused}");
+    assert!(refused.contains("raw is a folder; name one file of it"), "{refused}");
 }
 
 #[test]

@@ -76,6 +76,11 @@ async fn text(opened: Opened) -> String {
     read.await.unwrap().unwrap()
 }
 
+async fn range(opened: &Opened, offset: u64, length: usize) -> std::io::Result<bytes::Bytes> {
+    let at = opened.at.clone();
+    tokio::task::spawn_blocking(move || at.read_at(offset, length)).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_raw_store_keeps_the_contract() {
     for (kind, zone, store, root) in zones().await {
@@ -99,6 +104,11 @@ async fn every_raw_store_keeps_the_contract() {
             let name = &object.id.uri[root.len()..];
             assert_eq!(text(opened).await, format!("content of {name}"), "{kind}");
             store.verify(object).await.unwrap();
+            let opened = store.open(&Requested::Listed(object.clone())).await.unwrap();
+            assert_eq!(range(&opened, 8, 2).await.unwrap(), b"of"[..], "{kind}");
+            assert_eq!(range(&opened, 0, 7).await.unwrap(), b"content"[..], "{kind}");
+            assert_eq!(range(&opened, 3, 0).await.unwrap(), b""[..], "{kind}");
+            assert!(range(&opened, object.size - 1, 2).await.is_err(), "{kind}: behind its end");
         }
 
         // Another version, where the first is requested.
@@ -186,6 +196,15 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
     let error =
         tokio::task::spawn_blocking(move || opened.input.read_to_end(&mut Vec::new()).unwrap_err());
     let error = error.await.unwrap().downcast::<ReadError>().unwrap();
+    assert!(matches!(error, ReadError::Changed(_)), "{error}");
+
+    // The same holds at any offset.
+    stand.put("long.csv", &long).await;
+    let opened = store.open(&requested).await.unwrap();
+    let bytes = range(&opened, 16, 1_000_000).await.unwrap();
+    assert_eq!(bytes, long.as_bytes()[16..1_000_016]);
+    stand.put("long.csv", "other").await;
+    let error = range(&opened, 16, 8).await.unwrap_err().downcast::<ReadError>().unwrap();
     assert!(matches!(error, ReadError::Changed(_)), "{error}");
 }
 

@@ -3,6 +3,7 @@
 mod spark;
 
 mod dialects;
+mod formats;
 
 use std::process::Command;
 

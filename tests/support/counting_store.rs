@@ -85,9 +85,9 @@ impl RawStore for CountingStore {
     }
 
     async fn open(&self, requested: &Requested) -> Result<Opened, ReadError> {
-        let Opened { object, input } = self.inner.open(requested).await?;
+        let Opened { object, input, at } = self.inner.open(requested).await?;
         let input = Counted { input, bytes: 0, reading: self.reading.clone() };
-        Ok(Opened { object, input: Box::new(input) })
+        Ok(Opened { object, input: Box::new(input), at })
     }
 
     async fn verify(&self, object: &RawObject) -> Result<(), ReadError> {

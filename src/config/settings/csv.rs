@@ -1,11 +1,11 @@
-//! `[pipeline.csv]`: how the files are written, and what is said about their columns.
+//! `[pipeline.csv]`: how CSV files are written; and what is said about the columns of files.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
 use super::resolver::{Resolver, one_of};
-use crate::config::file::{ColumnSection, CsvSection};
+use crate::config::file::{ColumnSection, CsvSection, PipelineSection};
 use crate::format::csv::Dialect;
 use crate::format::encoding::Encoding;
 use crate::format::feed::ColumnSettings;
@@ -44,11 +44,7 @@ fn formats(resolver: &mut Resolver, key: &str, formats: &[String]) -> Vec<String
 /// Columns by their name in the table.
 pub(super) type Columns = BTreeMap<String, ColumnSettings>;
 
-pub(super) fn csv(
-    resolver: &mut Resolver,
-    index: usize,
-    section: &CsvSection,
-) -> (Dialect, Columns) {
+pub(super) fn csv(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Dialect {
     let key = |rest: &str| format!("pipeline[{index}].csv.{rest}");
     let byte = |text: &str| match text.as_bytes() {
         [byte] if byte.is_ascii() && !matches!(byte, 0 | b'"' | b'\n' | b'\r') => Ok(*byte),
@@ -83,7 +79,7 @@ pub(super) fn csv(
     if dialect.comment.is_some() && dialect.comment == dialect.quote {
         resolver.say(key("comment"), "it is the quote, too");
     }
-    (dialect, columns(resolver, index, section))
+    dialect
 }
 
 /// Lines that are held back while a file is read are in memory together.
@@ -98,11 +94,20 @@ fn skip_footer(resolver: &mut Resolver, key: &str, lines: Option<u64>) -> usize 
     lines as usize
 }
 
-fn columns(resolver: &mut Resolver, index: usize, section: &CsvSection) -> Columns {
+/// What is said about columns, in either section.
+pub(super) fn columns(
+    resolver: &mut Resolver,
+    index: usize,
+    pipeline: &PipelineSection,
+) -> Columns {
     let mut columns = Columns::new();
     let mut headers: BTreeMap<&str, &str> = BTreeMap::new();
-    for (column, said) in &section.columns {
-        let key = format!("pipeline[{index}].csv.columns.{column}");
+    let of_csv = pipeline.csv.columns.iter().map(|said| ("csv.", said));
+    for (section, (column, said)) in pipeline.columns.iter().map(|said| ("", said)).chain(of_csv) {
+        let key = format!("pipeline[{index}].{section}columns.{column}");
+        if columns.contains_key(column) {
+            resolver.say(&key, "it is in [pipeline.columns], too");
+        }
         let plain = column_names([column.as_str()]);
         if plain != [column.clone()] {
             resolver.say(&key, format!("write the column's name in the table: `{}`", plain[0]));

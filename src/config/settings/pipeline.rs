@@ -2,7 +2,7 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::csv::{Columns, csv, notation};
+use super::csv::{Columns, columns, csv, notation};
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
@@ -14,7 +14,7 @@ use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
 use crate::format::feed::{Feed, SchemaChange, TypeChange};
 use crate::format::names::is_own;
-use crate::format::{FormatSettings, Limits};
+use crate::format::{Format, FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
 use crate::merge::{MergeMode, MergeRules, NullKeys};
@@ -86,7 +86,12 @@ pub(super) fn pipeline(
         None,
         percent,
     );
-    let (dialect, columns) = csv(resolver, index, &section.csv);
+    let dialect = csv(resolver, index, &section.csv);
+    let columns = columns(resolver, index, section);
+    let format = resolver.parsed(&key("format"), section.format.as_deref(), None, |text| {
+        one_of(&[("csv", Format::Csv), ("json", Format::Json), ("parquet", Format::Parquet)])(text)
+            .map(Some)
+    });
     let memory = Memory::of(worker.memory, shared.pipelines);
     let bronze = BronzeSettings {
         pipeline: section.name.clone(),
@@ -97,7 +102,12 @@ pub(super) fn pipeline(
             type_change,
             ..feed(section, &dialect, columns, schema_change)
         },
-        format: FormatSettings::Csv(dialect),
+        format: match format {
+            None => FormatSettings::ByName(dialect),
+            Some(Format::Csv) => FormatSettings::Csv(dialect),
+            Some(Format::Json) => FormatSettings::Json,
+            Some(Format::Parquet) => FormatSettings::Parquet,
+        },
         max_rescued,
         glob: glob.to_owned(),
         root: root(glob).to_owned(),
