@@ -16,9 +16,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use silversmith::merge::lookup::index::entry::{Entry, KeyHash, OrderPrefix};
-use silversmith::merge::lookup::index::folder::Index;
-use silversmith::merge::lookup::index::header::Definition;
+use silversmith::key_index::entry::{Entry, KeyHash, VALUE, Value};
+use silversmith::key_index::folder::Index;
+use silversmith::key_index::header::Definition;
 
 /// Keys of a look-up: half of them are in the index.
 const PROBES: u64 = 10_000;
@@ -74,8 +74,12 @@ fn open(root: &Path) -> Index {
     Index::open(root, &definition, "secret".to_owned(), Utc::now()).unwrap().unwrap()
 }
 
-fn prefix() -> OrderPrefix {
-    OrderPrefix::new(vec![8, 8])
+/// As of a merge by a time: its bytes, and a hash of them.
+fn value(order: u64, hash: [u8; 8]) -> Value {
+    let mut value = [0; VALUE];
+    value[..8].copy_from_slice(&order.to_be_bytes());
+    value[16..].copy_from_slice(&hash);
+    value
 }
 
 /// Keys as a merge has them: a byte that is no null, and a number.
@@ -88,11 +92,11 @@ fn key(number: u64) -> [u8; 9] {
 fn build(index: &mut Index, count: u64) {
     let files = index.numbered([("s3://bucket/file.parquet".to_owned(), 1, count)]);
     let mut sorter = index.sorter(count, MEMORY);
-    let (hasher, prefix) = (index.hasher().clone(), prefix());
+    let hasher = index.hasher().clone();
     for first in (0..count).step_by(BATCH as usize) {
         let entries: Vec<Entry> = (first..count.min(first + BATCH))
             .map(|number| {
-                let order = hasher.order(&prefix, &[key(number), key(1)].concat());
+                let order = value(number, hasher.value(&[key(number), key(1)].concat()));
                 Entry::new(&hasher.key(&key(number)), &order, files[0].id, number as u32)
             })
             .collect();

@@ -59,6 +59,7 @@ pub mod event;
 pub mod features;
 pub mod format;
 pub mod gold;
+pub mod key_index;
 pub mod lake;
 #[cfg(feature = "lambda")]
 mod lambda;

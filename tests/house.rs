@@ -26,6 +26,7 @@ const FLOORS: &[&str] = &[
     "merge",
     "sql",
     "ledger",
+    "key_index",
     "checkpoint",
     "lake",
     "source",

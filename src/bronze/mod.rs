@@ -35,7 +35,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::format::feed::Feed;
 use crate::format::{FormatSettings, Limits};
 use crate::lake::{Lake, PartitionField, TableName};
-use crate::ledger::Ledger;
+use crate::ledger::{IndexSettings, Ledger};
 use crate::source::{RawStore, Requested};
 use crate::telemetry::metrics;
 
@@ -79,8 +79,8 @@ pub struct BronzeSettings {
     pub buffer_bytes: usize,
     /// Bytes for the windows of compressed objects that are read at a time.
     pub unpacking_bytes: usize,
-    /// Object versions of which the ledger keeps the state in memory.
-    pub ledger_memory: usize,
+    /// How much the ledger's index may know, and where.
+    pub ledger: IndexSettings,
     /// How new files are partitioned; none: as the table says.
     pub partition_by: Option<Vec<PartitionField>>,
 }
@@ -112,7 +112,8 @@ impl Bronze {
         checkpoints: Arc<dyn CheckpointStore>,
         settings: BronzeSettings,
     ) -> Self {
-        let ledger = Ledger::new(lake, &settings.pipeline, &settings.table, settings.ledger_memory);
+        let ledger =
+            Ledger::new(lake, &settings.pipeline, &settings.table, settings.ledger.clone());
         Self { lake: lake.clone(), source, checkpoints, ledger, settings }
     }
 

@@ -75,7 +75,7 @@ variables! {
         "the bearer token for a REST catalog; it is used as it is and not renewed";
     LAMBDA_MERGE: "SILVERSMITH_LAMBDA_MERGE", Silversmith, "`event`", "the function merges, too",
         "on Lambda, messages make bronze alone, and a second function merges";
-    CACHE: "XDG_CACHE_HOME, HOME", Silversmith, "folders", "no key index",
+    CACHE: "XDG_CACHE_HOME, HOME", Silversmith, "folders", "no key indexes",
         "where `worker.state` is by default: `silversmith` in the first, else in `.cache` of the second";
     RUST_LOG: "RUST_LOG", Silversmith, "`warn,silversmith=debug`",
         "`warn`; for a worker also `silversmith=info`",

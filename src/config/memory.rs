@@ -73,7 +73,8 @@ impl Memory {
         self.share(UNPACKING) as usize
     }
 
-    /// Object versions that the ledger of one pipeline keeps in memory.
+    /// Object versions that the index of one pipeline's ledger has memory for: without a disk it knows no more, with one
+    /// it sorts in half of that.
     pub fn object_versions(self) -> usize {
         (self.share(LEDGER) / OBJECT_VERSION / self.pipelines) as usize
     }

@@ -241,7 +241,7 @@ const WORKER: &[Key] = &[
         "worker.state",
         Form::Text,
         Absent::Depends("`silversmith` in the user's cache folder; on Lambda `/tmp/silversmith`"),
-        "a folder for the key index of large silver tables: a cache, safe to delete. Without one, keys are scanned",
+        "a folder for the key indexes of large silver tables and ledgers: a cache, safe to delete. Without one, files are scanned",
     ),
 ];
 

@@ -10,7 +10,6 @@
 
 mod index;
 mod outcome;
-mod print;
 mod publish;
 mod rejections;
 mod repair;
@@ -22,6 +21,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+pub use index::IndexSettings;
 pub use outcome::ObjectOutcome;
 pub use rejections::rejections;
 pub use rows::{Attempt, ObjectRow};
@@ -61,15 +61,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger of the pipeline that writes `bronze`. What at most `memory` object versions are
-    /// known as is kept in memory.
-    pub fn new(lake: &Lake, pipeline: &str, bronze: &TableName, memory: usize) -> Self {
+    /// The ledger of the pipeline that writes `bronze`.
+    pub fn new(lake: &Lake, pipeline: &str, bronze: &TableName, index: IndexSettings) -> Self {
         Self {
             lake: lake.clone(),
             pipeline: pipeline.to_owned(),
             bronze: bronze.clone(),
             objects: bronze.with_suffix("_objects"),
-            index: Index::of(memory),
+            index: Index::of(index, lake.ambient().clone()),
         }
     }
 

@@ -13,6 +13,7 @@ mod histories;
 mod json;
 mod ledger;
 mod ledger_files;
+mod ledger_index;
 mod leftovers;
 mod listing;
 mod loads;

@@ -17,6 +17,7 @@ use crate::format::names::is_own;
 use crate::format::{Format, FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
+use crate::ledger::IndexSettings;
 use crate::merge::{MergeMode, MergeRules, NullKeys};
 use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
@@ -117,7 +118,10 @@ pub(super) fn pipeline(
         read_concurrency: worker.read_concurrency,
         buffer_bytes: memory.object(worker.read_concurrency),
         unpacking_bytes: memory.unpacking(),
-        ledger_memory: memory.object_versions(),
+        ledger: IndexSettings {
+            versions: memory.object_versions(),
+            folder: worker.state.as_ref().map(|state| state.join("ledger")),
+        },
         partition_by: resolver
             .partition_by(&key("bronze.partition_by"), section.bronze.partition_by.as_deref()),
     };

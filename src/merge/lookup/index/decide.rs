@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use super::entry::{KeyHash, OrderPrefix};
-use super::error::IndexError;
-use super::folder::Index;
+use super::order::{OrderPrefix, OrderValue};
+use crate::key_index::KeyIndexError;
+use crate::key_index::entry::KeyHash;
+use crate::key_index::folder::Index;
 use crate::lake::Lake;
 use crate::lake::read::scan::FileTask;
 use crate::merge::MergeError;
@@ -34,7 +35,7 @@ pub(super) fn candidates(
     newest: &Newest,
     prefix: &OrderPrefix,
     searched: &HashMap<u32, usize>,
-) -> Result<Vec<Candidate>, IndexError> {
+) -> Result<Vec<Candidate>, KeyIndexError> {
     let winners = newest.sorted();
     let hasher = index.hasher();
     let mut hashed: Vec<(KeyHash, usize)> =
@@ -45,7 +46,8 @@ pub(super) fn candidates(
     for (at, entry) in index.find(&hashes)? {
         let Some(file) = searched.get(&entry.file()) else { continue };
         let (key, winner) = winners[hashed[at].1];
-        let compared = entry.order().compared(&hasher.order(prefix, &winner.order));
+        let order = OrderValue::of(&entry.value());
+        let compared = order.compared(&prefix.value(hasher, &winner.order));
         let at = RowAt { file: *file, position: u64::from(entry.position()) };
         found.push(Candidate { at, key: key.into(), compared });
     }

@@ -6,10 +6,11 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
 use super::blocking;
-use super::entry::{Entry, Hasher, OrderPrefix};
 use super::error::IndexError;
-use super::folder::Index;
-use super::run::Covered;
+use super::order::OrderPrefix;
+use crate::key_index::entry::{Entry, Hasher};
+use crate::key_index::folder::Index;
+use crate::key_index::run::Covered;
 use crate::lake::Lake;
 use crate::lake::read::scan::FileTask;
 use crate::merge::MergeError;
@@ -157,8 +158,8 @@ impl Reader {
                 found,
             })?;
             let key = self.hasher.key(keys.row(row).as_ref());
-            let order = self.hasher.order(&self.prefix, orders.row(row).as_ref());
-            entries.push(Entry::new(&key, &order, covered.id, position));
+            let order = self.prefix.value(&self.hasher, orders.row(row).as_ref());
+            entries.push(Entry::new(&key, &order.bytes(), covered.id, position));
         }
         Ok(entries)
     }

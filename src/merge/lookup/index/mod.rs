@@ -9,23 +9,16 @@
 //! - rows that position deletes delete now are skipped;
 //! - files with equality deletes are scanned: which of their rows are deleted, only their values say.
 //!
-//! Files of the folder:
-//! - [`entry`]: 44 bytes a row, and why their hashes are believed
-//! - [`run`]: immutable sorted files; `sort.rs` makes one of any rows, `tiers.rs` one of many
-//! - [`header`]: what an index is for; [`folder`]: the index of a table, opened under a lock
+//! The index itself is [`crate::key_index`]. Files of this folder:
+//! - `order.rs`: what an entry says of a row's order
 //! - `choice.rs`: whether a scan reads less; `learn.rs`, `decide.rs`: the table's side
 
 mod blocking;
 mod choice;
 mod decide;
-pub mod entry;
 mod error;
-pub mod folder;
-pub mod header;
 mod learn;
-pub mod run;
-pub mod sort;
-mod tiers;
+mod order;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -35,10 +28,10 @@ use async_trait::async_trait;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-pub use error::IndexError;
-
 use super::scan::ScanLookup;
 use super::{Found, KeyLookup, Target};
+use crate::key_index::folder::Index;
+use crate::key_index::header::{Column, Definition};
 use crate::lake::Lake;
 use crate::lake::read::scan::{Bounds, FileTask};
 use crate::merge::newest::Newest;
@@ -47,10 +40,9 @@ use crate::merge::plan::Hit;
 use crate::merge::{MergeError, MergeRules};
 use choice::Reads;
 use decide::{Candidate, Decider, candidates};
-use entry::OrderPrefix;
-use folder::Index;
-use header::{Column, Definition};
+use error::IndexError;
 use learn::Learner;
+use order::OrderPrefix;
 
 /// When an index is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::entry::{Entry, Hasher, KeyHash};
-use super::error::{IndexError, disk};
+use super::error::{KeyIndexError, disk};
 use super::header::{Definition, HEADER, Header, NamedRun};
 use super::run::{Covered, Run, RunWriter, file_name};
 use super::sort::Sorter;
@@ -40,14 +40,14 @@ pub struct Index {
 impl Index {
     /// Opens the index of a table below `root`, or begins it; `None`: another process has it.
     ///
-    /// What is not the complete index of this definition is removed; where the disk fails, nothing is. So are the indexes of other tables below `root`
-    /// that were not used for a week.
+    /// What is not the complete index of this definition is removed; where the disk fails, nothing is. Indexes of other
+    /// tables below `root` that were not used for a week are removed, too.
     pub fn open(
         root: &Path,
         definition: &Definition,
         secret: String,
         now: DateTime<Utc>,
-    ) -> Result<Option<Self>, IndexError> {
+    ) -> Result<Option<Self>, KeyIndexError> {
         remove_unused(root, now);
         let folder = root.join(&definition.table);
         fs::create_dir_all(&folder).map_err(disk("creating", &folder))?;
@@ -128,7 +128,7 @@ impl Index {
         entries: Sorter,
         files: &[Covered],
         now: DateTime<Utc>,
-    ) -> Result<(), IndexError> {
+    ) -> Result<(), KeyIndexError> {
         let run = entries.finish(self.begin_run()?, files)?;
         self.runs.push(run);
         let covered: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
@@ -138,14 +138,14 @@ impl Index {
         Ok(())
     }
 
-    fn begin_run(&mut self) -> Result<RunWriter, IndexError> {
+    fn begin_run(&mut self) -> Result<RunWriter, KeyIndexError> {
         let id = self.header.next_run;
         self.header.next_run += 1;
         RunWriter::create(&self.folder, id)
     }
 
     /// From now on the header names these runs.
-    fn save(&mut self) -> Result<(), IndexError> {
+    fn save(&mut self) -> Result<(), KeyIndexError> {
         let named = |run: &Run| NamedRun { id: run.id(), entries: run.entries() };
         self.header.runs = self.runs.iter().map(named).collect();
         self.header.write(&self.folder)?;
@@ -159,7 +159,7 @@ impl Index {
         &mut self,
         paths: Vec<String>,
         live: &HashSet<String>,
-    ) -> Result<HashSet<String>, IndexError> {
+    ) -> Result<HashSet<String>, KeyIndexError> {
         let waiting = &mut self.header.waiting;
         let before: HashSet<String> = waiting.iter().cloned().collect();
         let (again, new): (HashSet<String>, HashSet<String>) =
@@ -181,7 +181,7 @@ impl Index {
     }
 
     /// Merges runs until none is due. Only the files in `live` stay covered in what is merged.
-    pub fn tidy(&mut self, live: &HashSet<String>) -> Result<(), IndexError> {
+    pub fn tidy(&mut self, live: &HashSet<String>) -> Result<(), KeyIndexError> {
         loop {
             let is_live = |file: &&Covered| live.contains(&file.path);
             let size = |run: &Run| Size {
@@ -199,7 +199,7 @@ impl Index {
     }
 
     /// Merges runs that are no longer in the list.
-    fn replace(&mut self, old: &[Run], live: &HashSet<String>) -> Result<(), IndexError> {
+    fn replace(&mut self, old: &[Run], live: &HashSet<String>) -> Result<(), KeyIndexError> {
         let covered = old.iter().flat_map(Run::files);
         let files: Vec<Covered> = covered.filter(|f| live.contains(&f.path)).cloned().collect();
         if !files.is_empty() {
@@ -217,7 +217,7 @@ impl Index {
     }
 
     /// Finds the entries of sorted hashes: each with the index of its hash, in no particular order.
-    pub fn find(&self, hashes: &[KeyHash]) -> Result<Vec<(usize, Entry)>, IndexError> {
+    pub fn find(&self, hashes: &[KeyHash]) -> Result<Vec<(usize, Entry)>, KeyIndexError> {
         let count = hashes.len().div_ceil(OF_A_THREAD).clamp(1, THREADS);
         let share = hashes.len().div_ceil(count).max(1);
         let parts: Vec<&[KeyHash]> = hashes.chunks(share).collect();
@@ -237,7 +237,7 @@ impl Index {
         Ok(all)
     }
 
-    fn search(&self, hashes: &[KeyHash]) -> Result<Vec<(usize, Entry)>, IndexError> {
+    fn search(&self, hashes: &[KeyHash]) -> Result<Vec<(usize, Entry)>, KeyIndexError> {
         let mut found = Vec::new();
         for run in &self.runs {
             run.find(hashes, &mut |index, entry| found.push((index, entry)))?;
@@ -245,8 +245,25 @@ impl Index {
         Ok(found)
     }
 
+    /// Does work with the index and returns it. After an error it is closed; a damaged one is forgotten: no one asks it
+    /// again.
+    pub fn doing<T>(
+        mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, KeyIndexError>,
+    ) -> Result<(Self, T), KeyIndexError> {
+        match work(&mut self) {
+            Ok(result) => Ok((self, result)),
+            Err(error) => {
+                if error.is_lost() {
+                    self.forget()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Removes the header: the next one who opens the index begins anew.
-    pub fn forget(self) -> Result<(), IndexError> {
+    pub fn forget(self) -> Result<(), KeyIndexError> {
         let path = self.folder.join(HEADER);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -258,7 +275,7 @@ impl Index {
 }
 
 /// The lock of a folder; `None`: another process holds it. It ends with the process.
-fn locked(folder: &Path) -> Result<Option<File>, IndexError> {
+fn locked(folder: &Path) -> Result<Option<File>, KeyIndexError> {
     let path = folder.join(LOCK);
     let file = File::options().create(true).append(true).open(&path);
     let file = file.map_err(disk("opening", &path))?;
@@ -270,14 +287,14 @@ fn locked(folder: &Path) -> Result<Option<File>, IndexError> {
 }
 
 /// The header and all of its runs.
-fn complete(folder: &Path, definition: &Definition) -> Result<(Header, Vec<Run>), IndexError> {
+fn complete(folder: &Path, definition: &Definition) -> Result<(Header, Vec<Run>), KeyIndexError> {
     let header = Header::read(folder, definition)?;
     let mut runs = Vec::new();
     for NamedRun { id, entries } in &header.runs {
         let path = folder.join(file_name(*id));
         let run = Run::open(&path, *id)?;
         if run.entries() != *entries {
-            return Err(IndexError::Damaged { path, why: "its header says another length" });
+            return Err(KeyIndexError::Damaged { path, why: "its header says another length" });
         }
         runs.push(run);
     }
@@ -285,7 +302,7 @@ fn complete(folder: &Path, definition: &Definition) -> Result<(Header, Vec<Run>)
 }
 
 /// Removes what a header does not name: runs that were not finished, and those of an index before.
-fn remove_others(folder: &Path, header: &Header) -> Result<(), IndexError> {
+fn remove_others(folder: &Path, header: &Header) -> Result<(), KeyIndexError> {
     let mut named: HashSet<String> = header.runs.iter().map(|run| file_name(run.id)).collect();
     named.extend([HEADER, LOCK].map(str::to_owned));
     for entry in fs::read_dir(folder).map_err(disk("listing", folder))? {

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::super::entry::OrderPrefix;
+use super::super::entry::VALUE;
 use super::super::header::Column;
 use super::*;
 
@@ -21,10 +21,11 @@ fn open(root: &TempDir) -> Option<Index> {
 fn learn(index: &mut Index, path: &str, keys: std::ops::Range<u32>) {
     let rows = keys.len() as u64;
     let files = index.numbered([(path.to_owned(), 1, rows)]);
-    let order = index.hasher().order(&OrderPrefix::new(vec![]), b"");
     let hash = |key: u32| index.hasher().key(&key.to_be_bytes());
-    let entries: Vec<_> =
-        keys.zip(0..).map(|(key, at)| Entry::new(&hash(key), &order, files[0].id, at)).collect();
+    let entries: Vec<_> = keys
+        .zip(0..)
+        .map(|(key, at)| Entry::new(&hash(key), &[0; VALUE], files[0].id, at))
+        .collect();
     let mut sorter = index.sorter(rows, 1 << 20);
     sorter.push(&entries).unwrap();
     index.learn(sorter, &files, NOW).unwrap();
@@ -169,7 +170,7 @@ fn a_file_that_cannot_be_read_now_costs_no_index() {
     // A folder cannot be read as a file, and is not missing.
     fs::create_dir(&run).unwrap();
     let error = Index::open(root.path(), &definition("t"), "other".to_owned(), NOW).unwrap_err();
-    assert!(matches!(error, IndexError::Disk { .. }), "{error}");
+    assert!(matches!(error, KeyIndexError::Disk { .. }), "{error}");
     fs::remove_dir(&run).unwrap();
     fs::rename(&away, &run).unwrap();
     assert_eq!(found(&open(&root).unwrap(), 3), [("a".to_owned(), 3)]);
@@ -195,7 +196,7 @@ fn damage_is_no_failure_of_the_disk() {
     learn(&mut index, "a", 0..10);
     fs::write(root.path().join("t/1.run"), "short").unwrap();
     let error = index.find(&[index.hasher().key(&[0; 4])]).unwrap_err();
-    assert!(matches!(error, IndexError::Damaged { .. }), "{error}");
+    assert!(matches!(error, KeyIndexError::Damaged { .. }), "{error}");
 }
 
 #[test]

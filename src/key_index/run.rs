@@ -3,7 +3,7 @@
 //! ```text
 //! blocks of 4 KiB     93 entries, zeros after the last one, a checksum
 //! first hashes        8 bytes a block: the first entry's
-//! files               JSON: the files of the target whose rows these are
+//! files               JSON: the files of the table whose rows these are
 //! trailer             magic, the run's number, entries, bytes of `files`, a checksum of all after the blocks
 //! ```
 //! The checksum of a block covers the run's number and the block's: a block of another run, or of another offset, is
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{ENTRY, Entry, KEY, KeyHash, first_of};
-use super::error::{IndexError, disk};
+use super::error::{KeyIndexError, disk};
 
 /// Bytes of a block.
 const BLOCK: usize = 4_096;
@@ -28,7 +28,7 @@ const TRAILER: usize = 36;
 const AHEAD: usize = 16;
 const WRITTEN_AT_ONCE: usize = 256 * 1024;
 
-/// A file of the target that a run covers.
+/// A file of the table that a run covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
     /// Its number in entries.
@@ -67,7 +67,7 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// A new run in a folder.
-    pub fn create(folder: &Path, id: u64) -> Result<Self, IndexError> {
+    pub fn create(folder: &Path, id: u64) -> Result<Self, KeyIndexError> {
         let path = folder.join(file_name(id));
         let file = File::create(&path).map_err(disk("creating", &path))?;
         let out = BufWriter::with_capacity(WRITTEN_AT_ONCE, file);
@@ -76,7 +76,7 @@ impl RunWriter {
     }
 
     /// Adds an entry; they come sorted.
-    pub fn push(&mut self, entry: &Entry) -> Result<(), IndexError> {
+    pub fn push(&mut self, entry: &Entry) -> Result<(), KeyIndexError> {
         if self.block.is_empty() {
             self.firsts.push(entry.first());
         }
@@ -85,7 +85,7 @@ impl RunWriter {
         if self.block.len() == PER_BLOCK * ENTRY { self.end_block() } else { Ok(()) }
     }
 
-    fn end_block(&mut self) -> Result<(), IndexError> {
+    fn end_block(&mut self) -> Result<(), KeyIndexError> {
         self.block.resize(BLOCK - 4, 0);
         let number = self.firsts.len() as u64 - 1;
         let checksum = checksum_of_block(self.id, number, &self.block);
@@ -96,7 +96,7 @@ impl RunWriter {
     }
 
     /// Completes the run.
-    pub fn finish(mut self, files: &[Covered]) -> Result<Run, IndexError> {
+    pub fn finish(mut self, files: &[Covered]) -> Result<Run, KeyIndexError> {
         if !self.block.is_empty() {
             self.end_block()?;
         }
@@ -130,10 +130,10 @@ pub struct Run {
 
 impl Run {
     /// Opens a run and checks all but its blocks, which are checked as they are read.
-    pub fn open(path: &Path, id: u64) -> Result<Self, IndexError> {
+    pub fn open(path: &Path, id: u64) -> Result<Self, KeyIndexError> {
         let file = File::open(path).map_err(disk("opening", path))?;
         let bytes = file.metadata().map_err(disk("opening", path))?.len();
-        let damaged = |why| IndexError::Damaged { path: path.to_owned(), why };
+        let damaged = |why| KeyIndexError::Damaged { path: path.to_owned(), why };
         let end = bytes.checked_sub(TRAILER as u64).ok_or_else(|| damaged("it is too short"))?;
         let mut trailer = [0; TRAILER];
         read_at(&file, path, &mut trailer, end)?;
@@ -192,7 +192,7 @@ impl Run {
         &self,
         hashes: &[KeyHash],
         found: &mut impl FnMut(usize, Entry),
-    ) -> Result<(), IndexError> {
+    ) -> Result<(), KeyIndexError> {
         let mut block = Blocks::new(self, 1);
         let mut from = 0;
         for (index, hash) in hashes.iter().enumerate() {
@@ -226,7 +226,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, IndexError> {
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, KeyIndexError> {
         if self.block == self.blocks.run.firsts.len() {
             return Ok(None);
         }
@@ -255,7 +255,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// The entries of a block.
-    fn read(&mut self, number: usize) -> Result<&[[u8; ENTRY]], IndexError> {
+    fn read(&mut self, number: usize) -> Result<&[[u8; ENTRY]], KeyIndexError> {
         if !self.held.contains(&number) {
             self.fill(number)?;
         }
@@ -264,7 +264,7 @@ impl<'a> Blocks<'a> {
         Ok(self.buffer[start..start + entries * ENTRY].as_chunks().0)
     }
 
-    fn fill(&mut self, from: usize) -> Result<(), IndexError> {
+    fn fill(&mut self, from: usize) -> Result<(), KeyIndexError> {
         let Run { path, file, firsts, id, .. } = self.run;
         let until = (from + self.ahead).min(firsts.len());
         self.held = 0..0;
@@ -274,7 +274,7 @@ impl<'a> Blocks<'a> {
             let (entries, checksum) = block.split_at(BLOCK - 4);
             if checksum_of_block(*id, number as u64, entries).to_be_bytes() != *checksum {
                 let why = "a block does not match its checksum";
-                return Err(IndexError::Damaged { path: path.clone(), why });
+                return Err(KeyIndexError::Damaged { path: path.clone(), why });
             }
         }
         self.held = from..until;
@@ -283,14 +283,14 @@ impl<'a> Blocks<'a> {
 }
 
 /// Reads exactly these bytes; a file that ends before is damaged.
-fn read_at(file: &File, path: &Path, into: &mut [u8], offset: u64) -> Result<(), IndexError> {
+fn read_at(file: &File, path: &Path, into: &mut [u8], offset: u64) -> Result<(), KeyIndexError> {
     #[cfg(unix)]
     let read = std::os::unix::fs::FileExt::read_exact_at(file, into, offset);
     #[cfg(not(unix))]
     let read = read_with_another_handle(file, path, into, offset);
     read.map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            IndexError::Damaged { path: path.to_owned(), why: "it is too short" }
+            KeyIndexError::Damaged { path: path.to_owned(), why: "it is too short" }
         }
         _ => disk("reading", path)(error),
     })
@@ -317,7 +317,7 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    use super::super::entry::{Hasher, OrderPrefix};
+    use super::super::entry::{Hasher, VALUE};
     use super::*;
 
     fn files() -> Vec<Covered> {
@@ -326,11 +326,9 @@ mod tests {
 
     /// Entries of the keys 0, 1, …, each at its own position.
     fn entries(keys: impl Iterator<Item = u32>) -> Vec<Entry> {
-        let hasher = Hasher::new("secret");
-        let order = hasher.order(&OrderPrefix::new(vec![]), b"");
         let mut entries: Vec<_> = keys
             .enumerate()
-            .map(|(at, key)| Entry::new(&hash(key), &order, 3, at as u32))
+            .map(|(at, key)| Entry::new(&hash(key), &[0; VALUE], 3, at as u32))
             .collect();
         entries.sort_unstable();
         entries
@@ -347,7 +345,7 @@ mod tests {
     }
 
     /// The positions of each key.
-    fn found(run: &Run, keys: &[u32]) -> Result<Vec<(u32, u32)>, IndexError> {
+    fn found(run: &Run, keys: &[u32]) -> Result<Vec<(u32, u32)>, KeyIndexError> {
         let mut hashes: Vec<_> = keys.iter().map(|key| (hash(*key), *key)).collect();
         hashes.sort_unstable();
         let sorted: Vec<_> = hashes.iter().map(|(hash, _)| *hash).collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::entry::{ENTRY, Entry};
-use super::error::{IndexError, disk};
+use super::error::{KeyIndexError, disk};
 use super::run::{Covered, Run, RunWriter};
 
 /// Bytes of a range that are held before they go to its file, at most …
@@ -54,7 +54,7 @@ impl Sorter {
     }
 
     /// Adds entries, in any order.
-    pub fn push(&mut self, entries: &[Entry]) -> Result<(), IndexError> {
+    pub fn push(&mut self, entries: &[Entry]) -> Result<(), KeyIndexError> {
         let count = self.ranges.len() as u64;
         for entry in entries {
             // The upper half of 64 bits, as a part of `count`: ranges are in the order of hashes.
@@ -63,7 +63,7 @@ impl Sorter {
             range.held.extend_from_slice(entry.bytes());
             range.entries += 1;
             if range.entries > self.most {
-                return Err(IndexError::Crowded { most: self.most });
+                return Err(KeyIndexError::Crowded { most: self.most });
             }
             if count > 1 && range.held.len() >= self.held {
                 range.spill()?;
@@ -73,7 +73,7 @@ impl Sorter {
     }
 
     /// Writes all entries as a run.
-    pub fn finish(self, mut run: RunWriter, files: &[Covered]) -> Result<Run, IndexError> {
+    pub fn finish(self, mut run: RunWriter, files: &[Covered]) -> Result<Run, KeyIndexError> {
         let (sender, sorted) = sync_channel(AT_ONCE - 2);
         std::thread::scope(|scope| {
             scope.spawn(move || sort(self.ranges, &sender));
@@ -83,7 +83,7 @@ impl Sorter {
     }
 }
 
-type Sorted = Result<Vec<Entry>, IndexError>;
+type Sorted = Result<Vec<Entry>, KeyIndexError>;
 
 /// Sorts range after range, while the receiver writes.
 fn sort(ranges: Vec<Range>, sorted: &SyncSender<Sorted>) {
@@ -96,7 +96,7 @@ fn sort(ranges: Vec<Range>, sorted: &SyncSender<Sorted>) {
 }
 
 /// Writes what comes. After an error the sender has no receiver, and ends.
-fn written(sorted: Receiver<Sorted>, run: &mut RunWriter) -> Result<(), IndexError> {
+fn written(sorted: Receiver<Sorted>, run: &mut RunWriter) -> Result<(), KeyIndexError> {
     for entries in sorted {
         for entry in &entries? {
             run.push(entry)?;
@@ -106,7 +106,7 @@ fn written(sorted: Receiver<Sorted>, run: &mut RunWriter) -> Result<(), IndexErr
 }
 
 impl Range {
-    fn spill(&mut self) -> Result<(), IndexError> {
+    fn spill(&mut self) -> Result<(), KeyIndexError> {
         // It is opened each time: there are as many ranges as the table makes necessary.
         let file = match self.spilled {
             false => File::create(&self.path),
@@ -131,7 +131,7 @@ impl Range {
         Ok(entries)
     }
 
-    fn read_spilled(&self, entries: &mut Vec<Entry>) -> Result<(), IndexError> {
+    fn read_spilled(&self, entries: &mut Vec<Entry>) -> Result<(), KeyIndexError> {
         let spilled = self.entries as usize - self.held.len() / ENTRY;
         let mut file = File::open(&self.path).map_err(disk("opening", &self.path))?;
         let mut some = vec![0; HELD / ENTRY * ENTRY];
@@ -159,13 +159,12 @@ impl Drop for Range {
 mod tests {
     use tempfile::TempDir;
 
-    use super::super::entry::{Hasher, OrderPrefix};
+    use super::super::entry::{Hasher, VALUE};
     use super::*;
 
     fn entries(count: u32) -> Vec<Entry> {
         let hasher = Hasher::new("secret");
-        let order = hasher.order(&OrderPrefix::new(vec![]), b"");
-        (0..count).map(|n| Entry::new(&hasher.key(&n.to_be_bytes()), &order, 0, n)).collect()
+        (0..count).map(|n| Entry::new(&hasher.key(&n.to_be_bytes()), &[0; VALUE], 0, n)).collect()
     }
 
     fn sorted(folder: &TempDir, entries: &[Entry], expected: u64, memory: usize) -> Vec<Entry> {
@@ -212,6 +211,6 @@ mod tests {
         let same = vec![entries(1)[0]; 2_048];
         sorter.push(&same).unwrap();
         let error = sorter.push(&same).unwrap_err();
-        assert!(matches!(error, IndexError::Crowded { most: 2_048 }), "{error}");
+        assert!(matches!(error, KeyIndexError::Crowded { most: 2_048 }), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{IndexError, disk};
+use super::error::{KeyIndexError, disk};
 
 /// The header's file.
 pub(super) const HEADER: &str = "header";
@@ -23,7 +23,7 @@ pub struct Definition {
     pub table: String,
     /// The key columns.
     pub keys: Vec<Column>,
-    /// The columns of the order.
+    /// The columns of what else its entries say.
     pub order: Vec<Column>,
 }
 
@@ -78,9 +78,9 @@ impl Header {
     ///
     /// # Errors
     /// It is missing, damaged, or of another index.
-    pub(super) fn read(folder: &Path, definition: &Definition) -> Result<Self, IndexError> {
+    pub(super) fn read(folder: &Path, definition: &Definition) -> Result<Self, KeyIndexError> {
         let path = folder.join(HEADER);
-        let damaged = |why| IndexError::Damaged { path: path.clone(), why };
+        let damaged = |why| KeyIndexError::Damaged { path: path.clone(), why };
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             ErrorKind::InvalidData => damaged("it is not text"),
             _ => disk("reading", &path)(error),
@@ -102,7 +102,7 @@ impl Header {
     }
 
     /// Replaces the header in a folder, at once.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), IndexError> {
+    pub(super) fn write(&self, folder: &Path) -> Result<(), KeyIndexError> {
         let (next, path) = (folder.join(NEXT), folder.join(HEADER));
         let json = serde_json::to_string(self).map_err(std::io::Error::from);
         let json = json.map_err(disk("describing", &path))?;

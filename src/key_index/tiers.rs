@@ -1,7 +1,7 @@
 //! Tiers: eight runs of a size become one, so that a look-up reads few runs and an entry is written again seldom.
 
 use super::entry::Entry;
-use super::error::IndexError;
+use super::error::KeyIndexError;
 use super::run::{Cursor, Run, RunWriter};
 
 /// Runs of a tier that are merged.
@@ -60,7 +60,7 @@ pub(super) fn merge(
     runs: &[&Run],
     out: &mut RunWriter,
     is_live: impl Fn(u32) -> bool,
-) -> Result<(), IndexError> {
+) -> Result<(), KeyIndexError> {
     let mut cursors: Vec<Cursor> = runs.iter().map(|run| run.cursor()).collect();
     let mut heads: Vec<(Entry, usize)> = Vec::new();
     for (index, cursor) in cursors.iter_mut().enumerate() {
