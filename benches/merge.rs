@@ -128,6 +128,7 @@ impl Ours {
             size,
             sequencer: None,
             event_time: None,
+            again: None,
         };
         let uri = object.uri();
         self.raw.put(&uri, text, Utc::now());

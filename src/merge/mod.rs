@@ -21,6 +21,7 @@ pub mod order;
 mod output;
 mod parts;
 mod plan;
+mod repeated;
 mod rules;
 mod spill;
 mod tombstones;

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::order::Encoder;
+use super::repeated::compact;
 use super::{MergeRules, NullKeys};
 use crate::lake::read::scan::Bounds;
 use crate::sql::select::DELETED;
@@ -231,7 +232,7 @@ impl Newest {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let rows: Vec<(usize, usize)> =
             rows.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
-        interleave_record_batch(&batches, &rows)
+        compact(interleave_record_batch(&batches, &rows)?)
     }
 
     /// The winner of a key.

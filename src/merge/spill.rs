@@ -18,6 +18,7 @@ use arrow::row::Rows;
 
 use super::newest::{Newest, Reduction};
 use super::order::Encoder;
+use super::repeated::compact;
 
 /// Runs of a level that become one of the next. At most one fewer of each level stay, each with a batch in memory.
 const MERGED: usize = 8;
@@ -143,7 +144,7 @@ impl Merging {
             rows.extend(cursor.take_to(&last)?);
         }
         self.cursors.retain(|cursor| !cursor.is_at_end());
-        concat_batches(&self.schema, &rows).map(Some)
+        compact(concat_batches(&self.schema, &rows)?).map(Some)
     }
 }
 
