@@ -7,6 +7,7 @@
 //! - [`order`]: the one total order, and keys, as comparable bytes
 //! - [`newest`]: the newest row per key of a set of rows
 //! - `parts.rs`, `spill.rs`: the newest rows of a source, read once, as much as fits into memory at a time
+//! - `repeated.rs`: texts that many rows have, held once
 //! - [`lookup`]: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
 //! - `apply/`: the files that carry out the plans
