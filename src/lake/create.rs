@@ -45,11 +45,13 @@ impl Lake {
             table.check_writable()?;
             return Ok(table);
         }
-        let location = self.catalog.place(name).await.doing(name, "place")?;
-        let first = self.first(name, location, schema, partition_by)?;
+        let placed = self.catalog.place(name).await.doing(name, "place")?;
+        let is_ours = placed.is_none();
+        let first = self.first(name, placed, schema, partition_by)?;
         let location = first.metadata.location().to_owned();
-        // A catalog that was lost is not answered with a second table among the files of the first.
-        if self.is_taken(&location).await? {
+        // A catalog that was lost is not answered with a second table among the files of the first. Where the catalog
+        // says the location, it knows what is there.
+        if is_ours && self.is_taken(&location).await? {
             // Unless another writer has just made it.
             return match self.find(name).await? {
                 Some(table) => Ok(table),

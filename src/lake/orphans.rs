@@ -148,6 +148,9 @@ impl Lake {
         if !may_delete(table.metadata()) {
             return keeps("its property gc.enabled is false".to_owned());
         }
+        if is_table_bucket(table.location()) {
+            return keeps("a table bucket cannot be listed; AWS deletes its files".to_owned());
+        }
         let folder = |location: &str| format!("{}/", normal(location).trim_end_matches('/'));
         let own = folder(table.location());
         for name in self.tables().await.doing(table.name(), "list")? {
@@ -225,6 +228,13 @@ impl Lake {
     }
 }
 
+/// Whether a location is in one of the buckets that S3 Tables keeps for its tables
+/// ([access management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-objects.html)).
+fn is_table_bucket(location: &str) -> bool {
+    let bucket = location.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+    bucket.is_some_and(|bucket| bucket.ends_with("--table-s3"))
+}
+
 /// Everything in the properties of a table and of its snapshots that may be a location, alone or within JSON.
 fn name_by_properties(metadata: &TableMetadata, named: &mut Named) {
     let of_snapshots =
@@ -248,5 +258,13 @@ mod tests {
             assert_eq!(normal(one), normal(other), "{one}");
         }
         assert_ne!(normal("s3://b/t/x.avro"), normal("/b/t/x.avro"));
+    }
+
+    #[test]
+    fn table_buckets_are_known_by_their_names() {
+        assert!(is_table_bucket("s3://63a8e430-6e0b-46f5-k833abtwr6s8--table-s3"));
+        assert!(is_table_bucket("s3://63a8e430-6e0b-46f5-k833abtwr6s8--table-s3/t"));
+        assert!(!is_table_bucket("s3://lake/warehouse--table-s3"));
+        assert!(!is_table_bucket("/lake--table-s3"));
     }
 }

@@ -9,8 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::round::Until;
 use crate::error::chain;
+use crate::lake::LakeError;
 use crate::pipeline::{Pipeline, Wired};
-use crate::upkeep::{Done, Limits, Work};
+use crate::upkeep::{Done, Limits, UpkeepError, Work};
 
 /// The time between two looks at all tables.
 const PACE: Duration = Duration::from_secs(10 * 60);
@@ -46,9 +47,16 @@ async fn look(wired: &Wired, work: Work) {
     let upkeep = wired.upkeep();
     for target in wired.pipelines.iter().flat_map(Pipeline::targets) {
         let ended = upkeep.table(&target, work, Limits::WORKER, log).await;
-        if let Err(error) = ended {
-            let error = chain(&error);
-            tracing::warn!(table = %target.table, error, "upkeep failed; it is tried again later");
+        match ended {
+            Ok(()) => {}
+            // It says itself that its files stay: that is no failure.
+            Err(UpkeepError::Lake(kept @ LakeError::KeepsAll { .. })) => {
+                tracing::debug!(table = %target.table, %kept, "no orphans are deleted");
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(table = %target.table, error, "upkeep failed; it is tried again later");
+            }
         }
     }
 }

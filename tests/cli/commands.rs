@@ -201,7 +201,10 @@ fn init_sees_the_delimiter_and_guesses_no_measure() {
     let rows = folder.stdout(&["sql", "--format", "csv", "SELECT id, ms FROM silver.visits"]);
     assert_eq!(rows, "id,ms\n1,1.5\n");
     let inferred = folder.stdout(&["check", "--infer", "raw/visits.json", "--format", "csv"]);
-    assert_eq!(inferred, "column,type,header\nid,long,id\nat,timestamptz,at\nms,double,ms\n");
+    assert_eq!(
+        inferred,
+        "column,type,header,values,decided_by\nid,long,id,1 of 1,it is declared\nat,timestamptz,at,1 of 1,it is declared\nms,double,ms,1 of 1,it is declared\n"
+    );
     let ids: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::Int32Array::from(vec![7]));
     let batch = arrow::array::RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let file = std::fs::File::create(folder.path().join("raw/parts.parquet")).unwrap();
@@ -210,7 +213,7 @@ fn init_sees_the_delimiter_and_guesses_no_measure() {
     writer.close().unwrap();
     folder.run(&["init", "--force", "raw/parts.parquet"]);
     let inferred = folder.stdout(&["check", "--infer", "raw/parts.parquet", "--format", "csv"]);
-    assert_eq!(inferred, "column,type,header\nid,int,id\n");
+    assert_eq!(inferred, "column,type,header,values,decided_by\nid,int,id,1 of 1,it is declared\n");
     folder.write("raw/stream-1", "{\"id\":1}{\"id\":2}");
     folder.run(&["init", "--force", "raw/stream-1"]);
     let written = std::fs::read_to_string(folder.path().join("silversmith.toml")).unwrap();
