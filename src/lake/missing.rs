@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use futures::TryStreamExt;
 
 use super::error::Doing;
+use super::orphans::is_table_bucket;
 use super::{Lake, LakeError, Table};
 
 /// The most files of a table that are checked: a longer listing would take minutes.
 const MOST: usize = 100_000;
 
 impl Lake {
-    /// The data files of the table's current snapshot that do not exist. `None`: there are too many to look, or this
-    /// lake cannot list its files.
+    /// The data files of the table's current snapshot that do not exist. `None`: there are too many to look, or its
+    /// files cannot be listed.
     pub async fn missing(&self, table: &Table) -> Result<Option<Vec<String>>, LakeError> {
-        let Some(listing) = self.listing.get() else { return Ok(None) };
+        let listing = self.listing.get().filter(|_| !is_table_bucket(table.location()));
+        let Some(listing) = listing else { return Ok(None) };
         let files = self.files_of(table, None, &[]).await?;
         if files.len() > MOST {
             return Ok(None);

@@ -230,7 +230,7 @@ impl Lake {
 
 /// Whether a location is in one of the buckets that S3 Tables keeps for its tables
 /// ([access management](https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-tables-objects.html)).
-fn is_table_bucket(location: &str) -> bool {
+pub(super) fn is_table_bucket(location: &str) -> bool {
     let bucket = location.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
     bucket.is_some_and(|bucket| bucket.ends_with("--table-s3"))
 }
