@@ -107,7 +107,7 @@ pub struct Wired {
 impl Wired {
     /// Upkeep of its tables.
     pub fn upkeep(&self) -> Upkeep {
-        Upkeep::new(&self.lake, self.settings.memory().merge())
+        Upkeep::new(&self.lake, self.settings.memory().upkeep())
     }
 
     /// The same, with its commits announced on a bus.

@@ -4,24 +4,23 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::error::ArrowError;
-use futures::TryStreamExt;
+use arrow::array::RecordBatch;
 
 use super::provenance::OWN_BOUNDS;
 use super::staged::{FileContents, Staged};
-use super::superseded::{self, Superseded, Versions};
+use super::superseded::{self, Found, Superseded, Versions};
 use super::{Bronze, BronzeError, ObjectEnd};
 use crate::batch::BatchId;
+use crate::lake::properties::{self, LAST_SUPERSEDED, LIVE_ROWS, SUPERSEDED};
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::FileRef;
-use crate::lake::write::data::DataWriter;
+use crate::lake::write::filtered::Staying;
 use crate::lake::{
     Change, CommitOutcome, CommitProperties, DataFile, LakeError, SnapshotId, Table, TableSchema,
-    Uncommitted, properties,
+    Uncommitted,
 };
 use crate::ledger;
+use crate::ledger::origin::Origins;
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
 
@@ -88,6 +87,7 @@ impl Bronze {
         let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
         let Some(mut base) = self.base(staged).await? else { return Ok(Appended::Nothing) };
         let (mut conflicts, began) = (0, self.lake.ambient().now());
+        let mut found = Found::default();
         loop {
             let Some(schema) = schema_change(staged, &base) else {
                 self.taken(staged).discard().await;
@@ -96,12 +96,12 @@ impl Bronze {
             let view = self.ledger.view(Some(&base)).await?;
             let (known, again) = staged.known(view.known(&ids).await?);
             self.drop_known(&base, staged, &known).await?;
-            let old = self.superseded(&base, &again).await?;
+            let old = self.superseded(&base, &again, &mut found).await?;
             if staged.files.is_empty() && old.is_empty() {
                 return Ok(Appended::Nothing);
             }
             let (ledger_file, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
-            let properties = self.properties(batch_id, staged, named.as_ref(), &old)?;
+            let properties = self.properties(batch_id, staged, named.as_ref(), (&base, &old))?;
             let (recorded, deletes) = (ledger_file.files().to_vec(), old.paths());
             let new = self.taken(staged);
             let change = Change::row_delta(new, old.deletes, old.removed, properties)
@@ -148,12 +148,13 @@ impl Bronze {
         std::mem::replace(&mut staged.files, Uncommitted::nothing(&self.lake))
     }
 
+    /// Of the batch on a state of the table, with the rows of it that go.
     fn properties(
         &self,
         batch_id: &BatchId,
         staged: &Staged,
         ledger_file: Option<&FileRef>,
-        old: &Superseded,
+        (base, old): (&Table, &Superseded),
     ) -> Result<CommitProperties, LakeError> {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(BATCH.to_owned(), batch_id.to_string());
@@ -166,8 +167,16 @@ impl Bronze {
             own.insert(ledger::FILE.to_owned(), named);
         }
         let mut properties = CommitProperties::of_both(Layer::Bronze, own);
+        let tip = base.current();
+        let counts = tip.as_ref().is_some_and(|tip| tip.summary.contains_key(LIVE_ROWS));
+        if counts || !old.is_empty() {
+            let added = staged.ingested.iter().map(|row| row.rows).sum();
+            properties.summary.extend(properties::live_rows(tip.as_ref(), added, old.rows));
+        }
         if !old.is_empty() {
-            properties.summary.insert(properties::SUPERSEDED.to_owned(), old.versions.to_string());
+            let at = base.last_sequence().next().to_string();
+            properties.summary.insert(SUPERSEDED.to_owned(), old.versions.to_string());
+            properties.table.insert(LAST_SUPERSEDED.to_owned(), at);
         }
         Ok(properties)
     }
@@ -184,13 +193,19 @@ impl Bronze {
             return Ok(());
         }
         staged.ingested.retain(|row| !known.contains(&row.id));
+        let versions = Versions::of(known);
+        let stays = |rows: &RecordBatch| versions.others(rows);
+        let (columns, bounds) = (Origins::COLUMNS, OWN_BOUNDS.map(str::to_owned));
+        let staying = Staying { columns: &columns, stays: &stays, bounds: &bounds };
         for contents in std::mem::take(&mut staged.contents) {
             if contents.objects.is_disjoint(known) {
                 staged.contents.push(contents);
                 continue;
             }
             let Some(old) = staged.files.take(&contents.path) else { continue };
-            let (files, rewritten) = self.without(base, &old, contents, known).await?;
+            let kept = contents.objects.difference(known).cloned().collect();
+            let (files, rewritten) =
+                self.rest(base, &old, (contents.schema, kept), &staying).await?;
             staged.files.extend(files);
             staged.contents.extend(rewritten);
             old.discard().await;
@@ -198,53 +213,28 @@ impl Bronze {
         Ok(())
     }
 
-    async fn without(
+    /// The rows that stay of one of the batch's files, in new files: of its schema, with these objects.
+    async fn rest(
         &self,
         base: &Table,
         old: &Uncommitted,
-        contents: FileContents,
-        known: &HashSet<ObjectId>,
-    ) -> Result<(Uncommitted, Vec<FileContents>), BronzeError> {
-        let kept: Arc<HashSet<ObjectId>> =
-            Arc::new(contents.objects.difference(known).cloned().collect());
-        let (Some(file), false) = (old.files().first(), kept.is_empty()) else {
+        (schema, objects): (TableSchema, HashSet<ObjectId>),
+        staying: &Staying<'_>,
+    ) -> Result<(Uncommitted, Vec<FileContents>), LakeError> {
+        let (Some(file), false) = (old.files().first(), objects.is_empty()) else {
             return Ok((Uncommitted::nothing(&self.lake), vec![]));
         };
-        let schema = &contents.schema;
-        let columns: Vec<String> =
-            schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
-        let task = FileTask::whole(file, schema);
-        let mut rows = self.lake.read_file(base, schema, &task, &columns)?;
-        let writer = DataWriter::new(&self.lake, base, schema)?;
-        let mut writer = writer.with_bounds_on(&OWN_BOUNDS.map(str::to_owned));
-        while let Some(batch) = rows.try_next().await? {
-            let batch = without_rows_of(&batch, known).map_err(|source| LakeError::Arrow {
-                table: self.settings.table.clone(),
-                doing: "dropping known rows",
-                source,
-            })?;
-            writer.write(&batch).await?;
-        }
-        let files = writer.close().await?;
+        let task = FileTask::whole(file, &schema);
+        let files = self.lake.rest_of(base, &schema, &task, staying).await?;
+        let objects = Arc::new(objects);
         let contents = files.files().iter().map(|file| FileContents {
             path: file.file_path().to_owned(),
             schema: schema.clone(),
-            objects: kept.clone(),
+            objects: objects.clone(),
         });
         let contents = contents.collect();
         Ok((files, contents))
     }
-}
-
-/// The rows of a batch that are not of these objects.
-fn without_rows_of(
-    batch: &RecordBatch,
-    known: &HashSet<ObjectId>,
-) -> Result<RecordBatch, ArrowError> {
-    let mut keep = vec![true; batch.num_rows()];
-    Versions::of(known).rows_in(batch).for_each(|row| keep[row] = false);
-    let keep = BooleanArray::from(keep);
-    filter_record_batch(batch, &keep)
 }
 
 enum Appended {

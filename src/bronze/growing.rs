@@ -10,6 +10,7 @@ use super::outcome::Stop;
 use super::provenance::with_own_columns;
 use super::staged::{LaidOut, OpenObject};
 use crate::format::RowReader;
+use crate::format::feed::TypeChange;
 use crate::format::layout::{Layout, check_without_rows, lay_out};
 use crate::lake::{LakeError, Table, TableSchema, widened};
 use crate::source::{ObjectId, RawObject};
@@ -63,7 +64,9 @@ impl Bronze {
                     .grow(&lacking, &self.settings.feed, table.as_ref())
                     .map_err(|error| Stop::format(&object, error))?;
                 // With the cells of these columns, more of it may not fit.
-                self.prove(&object, &layout).await?;
+                if self.may_refuse_cells() {
+                    self.prove(&object, &layout).await?;
+                }
             }
         }
         warn_of_guesses(&object, &layout);
@@ -87,6 +90,11 @@ impl Bronze {
         growing.table = Some(table.clone());
         growing.schema = Some(schema.clone());
         Ok(LaidOut { object, asked, reader, layout, target: Some((table, schema)) })
+    }
+
+    /// Whether an object may be rejected because cells of it do not fit.
+    fn may_refuse_cells(&self) -> bool {
+        self.settings.max_rescued.is_some() || self.settings.feed.type_change == TypeChange::Fail
     }
 
     fn layout(

@@ -130,7 +130,7 @@ impl Bronze {
         self.settings.batch.max_objects.saturating_mul(BATCHES).min(CHUNK)
     }
 
-    fn is_on_s3(&self) -> bool {
+    pub(super) fn is_on_s3(&self) -> bool {
         self.settings.root.starts_with("s3://")
     }
 

@@ -5,6 +5,8 @@
 //!   names yet, and how each object ended (`outcome.rs`); `windows.rs`: what unpacking may hold meanwhile
 //! - `commit.rs`: the files become part of the table, checked against the ledger on exactly the state
 //!   that the commit is based on; then the ledger is published
+//! - `again.rs`: objects that were ingested are read again; `superseded.rs`: the rows of before, which go in the same
+//!   commit
 //! - `provenance.rs`: silversmith's own columns; `checkpoint.rs`: the JSON that follows
 //!
 //! A crash between any two steps leaves a state from which the next run goes on.

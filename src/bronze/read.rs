@@ -3,7 +3,7 @@
 //! Everything happens in the order of the batch, whatever finishes first: so the columns that a
 //! batch adds, and their types, do not depend on timing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -161,10 +161,7 @@ impl Bronze {
         let read = tokio::task::spawn_blocking(move || {
             let (mut tally, mut lacking) = (Tally::default(), Vec::<Lacking>::new());
             while let Some(raw) = reader.next_batch()? {
-                let seen: HashSet<&str> = lacking.iter().map(|l| l.header.as_str()).collect();
-                let mut new = layout.lacking(&raw);
-                new.retain(|column| !seen.contains(column.header.as_str()));
-                lacking.extend(new);
+                layout.find_lacking(&raw, &mut lacking);
                 if lacking.len() > columns {
                     return Err(FormatError::TooManyKeys { limit: columns });
                 }
@@ -220,12 +217,12 @@ impl Bronze {
                 if missing.is_empty() { Ok(()) } else { Err(Stop::Needs(missing)) }
             }),
         };
-        match (ended, parsed.rows) {
-            (Err(stop), ParsedRows::Files(files)) => {
-                files.discard().await;
+        match ended {
+            Ok(()) => Ok(parsed),
+            Err(stop) => {
+                parsed.discard().await;
                 Err(stop)
             }
-            (ended, rows) => ended.map(|()| Parsed { rows, ..parsed }),
         }
     }
 
@@ -287,7 +284,9 @@ async fn gather_all(
     let mut needed = BTreeSet::new();
     while let Some(next) = parsed.next().await {
         match next {
-            Ok(parsed) => gathering.ingest(parsed).await?,
+            Ok(parsed) if needed.is_empty() => gathering.ingest(parsed).await?,
+            // It is read again with the others.
+            Ok(parsed) => parsed.discard().await,
             Err(Stop::Object { id, size, end }) => gathering.end(id, size, end),
             Err(Stop::Repeated(id)) => gathering.repeated(id),
             Err(Stop::Needs(columns)) => needed.extend(columns),

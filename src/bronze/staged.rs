@@ -39,8 +39,13 @@ impl Asked {
 
     /// Whether what was ingested at this time stays: then the object is known.
     pub(super) fn leaves(&self, ingested_at: DateTime<Utc>) -> bool {
-        self.again.is_none_or(|again| again <= ingested_at)
+        stays(ingested_at, self.again)
     }
+}
+
+/// Whether what was ingested at this time stays, where what was ingested before `again` is replaced.
+fn stays(ingested_at: DateTime<Utc>, again: Option<DateTime<Utc>>) -> bool {
+    again.is_none_or(|again| again <= ingested_at)
 }
 
 /// An object that takes memory once it is opened.
@@ -80,6 +85,15 @@ pub(super) struct Parsed {
     /// The table, and the schema of the rows; none for an object without rows.
     pub(super) target: Option<(Table, TableSchema)>,
     pub(super) rows: ParsedRows,
+}
+
+impl Parsed {
+    /// Deletes what was written of it.
+    pub(super) async fn discard(self) {
+        if let ParsedRows::Files(files) = self.rows {
+            files.discard().await;
+        }
+    }
 }
 
 /// Where the rows of an object are until its batch is committed.
@@ -127,9 +141,8 @@ impl Staged {
     /// Of what the ledger knows of the batch's objects: those that stay as they are, and those whose rows are replaced.
     pub(super) fn known(&self, known: Known) -> (HashSet<ObjectId>, HashSet<ObjectId>) {
         let ingested = known.into_iter().filter(|(_, a)| a.outcome == ObjectOutcome::Ingested);
-        let (stay, go): (Vec<_>, Vec<_>) = ingested.partition(|(id, attempt)| {
-            self.again.get(id).is_none_or(|again| *again <= attempt.finished_at)
-        });
+        let (stay, go): (Vec<_>, Vec<_>) = ingested
+            .partition(|(id, attempt)| stays(attempt.finished_at, self.again.get(id).copied()));
         let ids = |of: Vec<(ObjectId, Attempt)>| of.into_iter().map(|(id, _)| id).collect();
         (ids(stay), ids(go))
     }

@@ -1,14 +1,12 @@
 //! Reading again: the rows that an object version once gave go in the commit that brings its new ones.
 //!
 //! Rows are named in delete files, and a data file that loses all of its rows goes with them. Silver sees from the
-//! snapshot that rows were replaced: [`properties::SUPERSEDED`].
+//! snapshot that rows were replaced: [`crate::lake::properties::SUPERSEDED`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::TimestampMicrosecondType;
-use futures::TryStreamExt;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringTreemap;
 
 use super::Bronze;
@@ -16,17 +14,19 @@ use crate::lake::read::rows::Rows;
 use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::write::position_deletes::{DeleteFiles, DeletedRows};
 use crate::lake::{LakeError, Table, Uncommitted};
+use crate::ledger::origin::{self, Origins};
 use crate::source::ObjectId;
 
-const URI: &str = "_source_uri";
-const VERSION: &str = "_source_version";
-const TIME: &str = "_event_time";
 const SEQUENCE: &str = "_source_sequence";
+/// Data files read at a time.
+const AT_ONCE: usize = 8;
 
 /// Rows that go.
 pub(super) struct Superseded {
     /// Object versions that are read again.
     pub(super) versions: usize,
+    /// How many rows.
+    pub(super) rows: u64,
     /// Those of data files that keep others.
     pub(super) deletes: DeleteFiles,
     /// Data files that lose all of their rows, by path.
@@ -53,6 +53,37 @@ pub(super) async fn discard(files: &mut Uncommitted, paths: &[String]) {
     }
 }
 
+/// The rows of object versions in data files, as they were found for an attempt at a commit: the next attempt reads
+/// only the files that changed since.
+#[derive(Default)]
+pub(super) struct Found {
+    ids: HashSet<ObjectId>,
+    /// By path.
+    files: HashMap<String, InFile>,
+}
+
+/// What a data file has of them.
+struct InFile {
+    /// The delete files that were applied.
+    deletes: BTreeSet<String>,
+    positions: RoaringTreemap,
+    /// All rows of the file that are not deleted.
+    live: u64,
+}
+
+impl Found {
+    /// Forgets what was found of other object versions, or under other deletes.
+    fn keep(&mut self, ids: &HashSet<ObjectId>, files: &[FileTask]) {
+        if self.ids != *ids {
+            *self = Self { ids: ids.clone(), files: HashMap::new() };
+        }
+        let now: HashMap<&str, &FileTask> = files.iter().map(|file| (file.path(), file)).collect();
+        self.files.retain(|path, found| {
+            now.get(path.as_str()).is_some_and(|file| file.delete_paths() == found.deletes)
+        });
+    }
+}
+
 /// Object versions, as the rows of bronze name them.
 pub(super) struct Versions<'a>(HashSet<(&'a str, &'a str, i64)>);
 
@@ -64,40 +95,25 @@ impl<'a> Versions<'a> {
     }
 
     /// The rows of a batch that are of one of them; none where the batch does not say where its rows come from.
-    pub(super) fn rows_in(&self, batch: &RecordBatch) -> impl Iterator<Item = usize> {
-        let texts = |name| batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
-        let time = batch.column_by_name(TIME);
-        let time = time.and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-        let columns = texts(URI).zip(texts(VERSION)).zip(time);
+    fn rows_in(&self, batch: &RecordBatch) -> impl Iterator<Item = usize> {
+        let origins = Origins::of(batch);
         (0..batch.num_rows()).filter(move |row| {
-            columns.is_some_and(|((uri, version), time)| {
-                let second = time.value(*row).div_euclid(1_000_000);
-                // Rows that others appended have no source.
-                let has_source = uri.is_valid(*row) && version.is_valid(*row);
-                has_source && self.0.contains(&(uri.value(*row), version.value(*row), second))
-            })
+            let version = origins.as_ref().and_then(|origins| origins.at(*row));
+            version.is_some_and(|version| self.0.contains(&version))
         })
+    }
+
+    /// For each row of a batch, whether it is of none of them.
+    pub(super) fn others(&self, batch: &RecordBatch) -> BooleanArray {
+        let mut others = vec![true; batch.num_rows()];
+        self.rows_in(batch).for_each(|row| others[row] = false);
+        BooleanArray::from(others)
     }
 
     /// What bounds their rows.
     fn bounds(&self) -> Vec<Bounds> {
-        let uris = || self.0.iter().map(|(uri, ..)| *uri);
-        let seconds = || self.0.iter().map(|(.., second)| *second);
-        let text = |uri: &str| -> ArrayRef { Arc::new(StringArray::from(vec![uri])) };
-        let micros = |second: i64| -> ArrayRef {
-            let micros = TimestampMicrosecondArray::from(vec![second * 1_000_000]);
-            Arc::new(micros.with_timezone("+00:00"))
-        };
-        let uri = uris().min().zip(uris().max()).map(|(least, greatest)| Bounds {
-            column: URI.to_owned(),
-            least: text(least),
-            greatest: text(greatest),
-        });
-        let time = seconds().min().zip(seconds().max()).map(|(least, greatest)| Bounds {
-            column: TIME.to_owned(),
-            least: micros(least),
-            greatest: micros(greatest + 1),
-        });
+        let uri = Bounds::of_texts(origin::URI, self.0.iter().map(|(uri, ..)| *uri));
+        let time = Bounds::of_seconds(origin::MODIFIED, self.0.iter().map(|(.., second)| *second));
         uri.into_iter().chain(time).collect()
     }
 }
@@ -108,33 +124,65 @@ impl Bronze {
         &self,
         base: &Table,
         ids: &HashSet<ObjectId>,
+        found: &mut Found,
     ) -> Result<Superseded, LakeError> {
-        let deletes = DeleteFiles::nothing(&self.lake);
-        let mut superseded = Superseded { versions: ids.len(), deletes, removed: BTreeSet::new() };
+        let (deletes, removed) = (DeleteFiles::nothing(&self.lake), BTreeSet::new());
+        let mut superseded = Superseded { versions: ids.len(), rows: 0, deletes, removed };
         if ids.is_empty() {
             return Ok(superseded);
         }
         let versions = Versions::of(ids);
-        for file in self.files_with(base, &versions).await? {
-            let columns = [URI, VERSION, TIME].map(str::to_owned);
-            let mut rows = self.lake.read_rows(base, base.schema(), &file, &columns).await?;
-            let (mut positions, mut live) = (RoaringTreemap::new(), 0);
-            while let Some(rows) = rows.try_next().await? {
-                live += rows.batch.num_rows() as u64;
-                let found = versions.rows_in(&rows.batch);
-                positions.extend(found.map(|row| rows.positions.value(row)));
-            }
-            if positions.is_empty() {
+        let files = self.lake.files_of(base, None, &versions.bounds()).await?;
+        found.keep(ids, &files);
+        self.find(base, &versions, &files, found).await?;
+        for file in files {
+            let Some(InFile { positions, live, .. }) = found.files.get(file.path()) else {
                 continue;
-            }
-            if positions.len() == live {
+            };
+            superseded.rows += positions.len();
+            if positions.len() < *live {
+                let rows = vec![DeletedRows { file, positions: positions.clone() }];
+                superseded.deletes.extend(self.lake.write_position_deletes(base, rows).await?);
+            } else if !positions.is_empty() {
                 superseded.removed.insert(file.path().to_owned());
-                continue;
             }
-            let rows = vec![DeletedRows { file, positions }];
-            superseded.deletes.extend(self.lake.write_position_deletes(base, rows).await?);
         }
         Ok(superseded)
+    }
+
+    /// Looks for the rows of these object versions in the files that were not read yet.
+    async fn find(
+        &self,
+        base: &Table,
+        versions: &Versions<'_>,
+        files: &[FileTask],
+        found: &mut Found,
+    ) -> Result<(), LakeError> {
+        let new = files.iter().filter(|file| !found.files.contains_key(file.path()));
+        let reads: Vec<_> = new.map(|file| self.find_in(base, versions, file)).collect();
+        let mut reads = futures::stream::iter(reads).buffer_unordered(AT_ONCE);
+        while let Some((path, in_file)) = reads.try_next().await? {
+            found.files.insert(path, in_file);
+        }
+        Ok(())
+    }
+
+    /// What a file has of these object versions, by its path.
+    async fn find_in(
+        &self,
+        base: &Table,
+        versions: &Versions<'_>,
+        file: &FileTask,
+    ) -> Result<(String, InFile), LakeError> {
+        let columns = Origins::COLUMNS.map(str::to_owned);
+        let mut rows = self.lake.read_rows(base, base.schema(), file, &columns).await?;
+        let (mut positions, mut live) = (RoaringTreemap::new(), 0);
+        while let Some(rows) = rows.try_next().await? {
+            live += rows.batch.num_rows() as u64;
+            let found = versions.rows_in(&rows.batch);
+            positions.extend(found.map(|row| rows.positions.value(row)));
+        }
+        Ok((file.path().to_owned(), InFile { deletes: file.delete_paths(), positions, live }))
     }
 
     /// The sequences of the rows of these object versions, by object: those that have one.
@@ -144,35 +192,24 @@ impl Bronze {
         ids: &HashSet<ObjectId>,
     ) -> Result<HashMap<ObjectId, String>, LakeError> {
         let mut sequences = HashMap::new();
-        if base.schema().arrow().field_with_name(SEQUENCE).is_err() {
+        if ids.is_empty() || base.schema().arrow().field_with_name(SEQUENCE).is_err() {
             return Ok(sequences);
         }
         let versions = Versions::of(ids);
-        for file in self.files_with(base, &versions).await? {
-            let columns = [URI, VERSION, TIME, SEQUENCE].map(str::to_owned);
+        let mut columns = Origins::COLUMNS.map(str::to_owned).to_vec();
+        columns.push(SEQUENCE.to_owned());
+        for file in self.lake.files_of(base, None, &versions.bounds()).await? {
             let mut rows = self.lake.read_rows(base, base.schema(), &file, &columns).await?;
             while let Some(Rows { batch, .. }) = rows.try_next().await? {
-                let values = batch.column(3).as_string::<i32>();
+                let values = batch.column_by_name(SEQUENCE).and_then(|c| c.as_string_opt::<i32>());
+                let Some((values, origins)) = values.zip(Origins::of(&batch)) else { continue };
                 for row in versions.rows_in(&batch).filter(|row| values.is_valid(*row)) {
-                    let text = |index: usize| batch.column(index).as_string::<i32>().value(row);
-                    let time = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-                    let id = ObjectId {
-                        uri: text(0).to_owned(),
-                        version: text(1).to_owned(),
-                        last_modified: time.value_as_datetime(row).unwrap_or_default().and_utc(),
-                    };
-                    sequences.entry(id).or_insert_with(|| values.value(row).to_owned());
+                    if let Some(id) = origins.id(row) {
+                        sequences.entry(id).or_insert_with(|| values.value(row).to_owned());
+                    }
                 }
             }
         }
         Ok(sequences)
-    }
-
-    async fn files_with(
-        &self,
-        base: &Table,
-        versions: &Versions<'_>,
-    ) -> Result<Vec<FileTask>, LakeError> {
-        self.lake.files_of(base, None, &versions.bounds()).await
     }
 }

@@ -144,7 +144,6 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         let name = &pipeline.settings.name;
         objects(wired, pipeline, findings).await;
         checkpoints(wired, name, findings).await;
-        writable(wired, pipeline, findings).await;
         files(wired, pipeline, findings).await;
         if let Err(error) = ledger(wired, pipeline).await {
             findings.fail(format!("ledger of {name}"), chain(&error));
@@ -199,26 +198,6 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
         }
         (_, true) => findings.ok(what, format!("{files} in `{glob}`")),
         (_, false) => findings.ok(what, format!("{files} and more in `{glob}`")),
-    }
-}
-
-/// Whether the tables that exist are silversmith's to write.
-async fn writable(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
-    let settings = &pipeline.settings;
-    let mut names = vec![&settings.bronze.table, pipeline.bronze.ledger().table()];
-    if let Some(silver) = &settings.silver {
-        names.extend([&silver.rules.table, &silver.rules.tombstones]);
-    }
-    names.extend(settings.gold.iter().map(|gold| &gold.table));
-    for name in names {
-        let checked = match wired.lake.find(name).await {
-            Ok(Some(table)) => table.check_writable(),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = checked {
-            findings.fail(format!("table {name}"), chain(&error));
-        }
     }
 }
 

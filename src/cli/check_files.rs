@@ -1,4 +1,5 @@
-//! `check` of the tables' files: that they are there, and where the lake says.
+//! `check` of the tables: that they are silversmith's to write, and that their files are there and where the lake
+//! says.
 
 use super::findings::Findings;
 use crate::config::settings::Location;
@@ -15,6 +16,10 @@ pub(super) async fn files(wired: &Wired, pipeline: &Pipeline, findings: &mut Fin
         match wired.lake.find(&target.table).await {
             Ok(None) => {}
             Ok(Some(table)) => {
+                if let Err(error) = table.check_writable() {
+                    findings.fail(what, chain(&error));
+                    continue;
+                }
                 elsewhere(wired, &table, &what, findings);
                 missing(wired, &target, &table, &what, findings).await;
             }

@@ -9,7 +9,7 @@ use super::exit::Usage;
 use super::output::{print, say};
 use super::{FormatArgs, Only, chosen};
 use crate::bronze::BronzeCheckpoint;
-use crate::checkpoint::{self, FORMAT_VERSION};
+use crate::checkpoint;
 use crate::pipeline::Wired;
 use crate::silver::{Rewind, SilverCheckpoint};
 
@@ -87,35 +87,21 @@ fn fields(layer: &str, value: serde_json::Value) -> Vec<[String; 3]> {
 async fn rewind(wired: &Wired, pipeline: String, to: Option<i64>) -> anyhow::Result<()> {
     let only = Only { pipeline: Some(pipeline.clone()) };
     let chosen = chosen(wired, &only)?;
-    let Some(silver) = chosen.iter().find_map(|p| p.settings.silver.as_ref()) else {
+    let of_silver = chosen.iter().find_map(|p| p.settings.silver.as_ref().zip(p.silver.as_ref()));
+    let Some((settings, silver)) = of_silver else {
         return Err(Usage(format!("pipeline `{pipeline}` has no silver table")).into());
     };
-    let bronze = wired.lake.load(&silver.bronze).await?;
+    let bronze = wired.lake.load(&settings.bronze).await?;
     if let Some(id) = to
         && !bronze.ancestors().any(|s| s.id.0 == id)
     {
         return Err(Usage(format!(
             "{} has no snapshot {id}; `silversmith history {}` lists its snapshots",
-            silver.bronze, silver.bronze
+            settings.bronze, settings.bronze
         ))
         .into());
     }
-    let now = wired.lake.ambient().now();
-    let change = |stored: Option<SilverCheckpoint>| {
-        let stored = stored.unwrap_or(SilverCheckpoint {
-            format_version: FORMAT_VERSION,
-            table: silver.rules.table.to_string(),
-            bronze_table_uuid: None,
-            bronze_snapshot_id: None,
-            bronze_sequence_number: None,
-            rewind: None,
-            updated_at: now,
-        });
-        let rewind = Some(Rewind { after_snapshot_id: to });
-        Some(SilverCheckpoint { rewind, updated_at: now, ..stored })
-    };
-    let (store, ambient) = (&*wired.checkpoints, &**wired.lake.ambient());
-    checkpoint::update(store, ambient, &pipeline, change).await?;
+    silver.request_rewind(Rewind { after_snapshot_id: to }).await?;
     let start =
         to.map_or("from the first snapshot".to_owned(), |id| format!("after snapshot {id}"));
     say(&format!(

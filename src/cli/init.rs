@@ -62,7 +62,7 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
     let folder = folder_of(config, file)?;
     let silver = silver(file, &settings, &name, &columns)?;
     let declared: Vec<String> =
-        columns.iter().map(|(name, kind, _)| format!("{name} = \"{}\"", type_name(kind))).collect();
+        columns.iter().map(|(name, kind)| format!("{name} = \"{}\"", type_name(kind))).collect();
     Ok(format!(
         r#"# Written by `silversmith init`. All paths are relative to this file.
 [lake]
@@ -90,15 +90,12 @@ table = "bronze.{name}"
     ))
 }
 
-/// What the names of compressed files end with.
-const COMPRESSED: [&str; 7] = ["gz", "gzip", "zst", "zstd", "bz2", "bzip2", "xz"];
-
 /// What a file is of, by its name, and a glob for files of its kind: `orders` and `*.csv.gz`. Without an ending, a
 /// glob for everything would match the files of the lake, too.
 fn parted(name: &str) -> (&str, String) {
     let ending = |name: &str| name.rfind('.').filter(|dot| *dot > 0);
     let Some(last) = ending(name) else { return (name, name.to_owned()) };
-    let is_compressed = COMPRESSED.contains(&name[last + 1..].to_ascii_lowercase().as_str());
+    let is_compressed = format::is_compressed(&name[last + 1..]);
     let dot = ending(&name[..last]).filter(|_| is_compressed).unwrap_or(last);
     (&name[..dot], format!("*{}", &name[dot..]))
 }
@@ -114,8 +111,8 @@ fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 
-/// A column's name, its type, and the evidence.
-type Column = (String, DataType, String);
+/// A column's name and its type.
+type Column = (String, DataType);
 
 /// How a file is written, what a configuration has to say about that, and its columns.
 struct Understood {
@@ -141,7 +138,7 @@ fn understood(file: &Path) -> anyhow::Result<Understood> {
         return Ok(Understood { settings, format, csv: String::new(), columns });
     }
     let columns = |dialect: &Dialect| {
-        let feed = Feed { delimiter: Some(char::from(dialect.delimiter)), ..Feed::default() };
+        let feed = Feed { delimiter: char::from(dialect.delimiter), ..Feed::default() };
         columns_in(file, &FormatSettings::Csv(dialect.clone()), &feed)
     };
     let columns = match columns(&dialect) {
@@ -163,7 +160,7 @@ fn understood(file: &Path) -> anyhow::Result<Understood> {
 
 fn columns_in(file: &Path, settings: &FormatSettings, feed: &Feed) -> anyhow::Result<Vec<Column>> {
     let found = columns_of(&[file.to_owned()], settings, feed)?;
-    Ok(found.into_iter().map(|c| (c.name, c.kind, c.header)).collect())
+    Ok(found.into_iter().map(|c| (c.name, c.kind)).collect())
 }
 
 /// Whether the first lines of a file are objects of JSON, whatever it is called.
@@ -178,13 +175,13 @@ fn silver(
     file: &Path,
     settings: &FormatSettings,
     name: &str,
-    columns: &[(String, DataType, String)],
+    columns: &[Column],
 ) -> anyhow::Result<String> {
     let is_time = |kind: &DataType| matches!(kind, DataType::Timestamp(..));
     let order: Vec<&str> = columns
         .iter()
-        .filter(|(_, kind, _)| is_time(kind))
-        .map(|(name, ..)| name.as_str())
+        .filter(|(_, kind)| is_time(kind))
+        .map(|(name, _)| name.as_str())
         .take(1)
         .collect();
     let order = format!(
@@ -192,9 +189,7 @@ fn silver(
     );
     let input = Input::of_file(File::open(file)?)?;
     let reader = format::open_at(settings, input, Limits::default(), None)?;
-    let kinds: Vec<(String, DataType)> =
-        columns.iter().map(|(name, kind, _)| (name.clone(), kind.clone())).collect();
-    let guess = reader.sample().and_then(|sample| guess(&kinds, sample));
+    let guess = reader.sample().and_then(|sample| guess(columns, sample));
     Ok(match guess {
         Some(KeyGuess { columns, reason }) => format!(
             "[pipeline.silver]\ntable    = \"silver.{name}\"\nkeys     = {columns:?}   # {reason}\n{order}"

@@ -12,7 +12,7 @@ use super::output::{print, say};
 use super::progress::{Progress, watched_with_progress};
 use crate::config::settings::{KeepSnapshots, old_enough};
 use crate::error::chain;
-use crate::lake::{LakeError, TableName};
+use crate::lake::TableName;
 use crate::pipeline::{Pipeline, Wired};
 use crate::upkeep::{Done, Limits, Step, Target, UpkeepError, Work};
 
@@ -80,8 +80,7 @@ async fn look_after(
         progress.set(format!("table {} ({} of {})", target.table, index + 1, targets.len()));
         match Box::pin(upkeep.table(target, work, Limits::COMMAND, |done| all.push(done))).await {
             Ok(()) => {}
-            // It says itself that its files stay: that is no failure.
-            Err(UpkeepError::Lake(kept @ LakeError::KeepsAll { .. })) => {
+            Err(kept) if kept.keeps_all() => {
                 drop(say(&format!("note: {kept}")));
             }
             Err(error) => {

@@ -150,8 +150,7 @@ fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
         None => None,
     };
     let merged = through.map_or(SequenceNumber::default(), |p| p.sequence);
-    let newer = bronze.ancestors().take_while(|s| s.sequence > merged);
-    Ok(newer.filter(|s| !s.is_rewrite()).count() as i64)
+    Ok(bronze.newer_than(merged).filter(|s| !s.is_rewrite()).count() as i64)
 }
 
 fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {

@@ -18,14 +18,17 @@ const LEDGER: Share = 4;
 /// The newest row of each key of a merge.
 const MERGING: Share = 4;
 /// SQL of silver and gold.
-const QUERIES: Share = 8;
+const QUERIES: Share = 6;
+/// Rows that are sorted when files are rewritten, one table after the other.
+const UPKEEP: Share = 2;
 
 /// All of it.
 const WHOLE: Share = 32;
 
 // What a worker may hold at the same time is all of it, and no more.
-const _: () =
-    assert!(PROCESS + METADATA + READING + UNPACKING + LEDGER + MERGING + QUERIES == WHOLE);
+const _: () = assert!(
+    PROCESS + METADATA + READING + UNPACKING + LEDGER + MERGING + QUERIES + UPKEEP == WHOLE
+);
 
 /// The queries of a command that only reads.
 const QUERIES_OF_A_COMMAND: Share = 16;
@@ -89,6 +92,11 @@ impl Memory {
         (self.share(QUERIES) / self.pipelines) as usize
     }
 
+    /// Bytes for sorting rows when files are rewritten.
+    pub fn upkeep(self) -> usize {
+        self.share(UPKEEP) as usize
+    }
+
     /// Bytes for the SQL of a command that only reads.
     pub fn queries_of_a_command(self) -> usize {
         self.share(QUERIES_OF_A_COMMAND) as usize
@@ -114,6 +122,7 @@ mod tests {
                 let used = memory.share(PROCESS)
                     + memory.metadata()
                     + memory.unpacking() as u64
+                    + memory.upkeep() as u64
                     + objects
                     + of_pipelines * pipelines as u64;
                 assert!(used <= whole, "{used} of {whole} with {pipelines} pipelines");

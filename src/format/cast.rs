@@ -5,11 +5,36 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{CastOptions, cast, cast_with_options, nullif};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{CastOptions, cast, cast_with_options, not, nullif};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use arrow::util::display::FormatOptions;
 
 use super::notation::Notation;
+
+/// A cast whose values are null where they do not have the type.
+pub(super) const SAFE: CastOptions<'_> =
+    CastOptions { safe: true, format_options: FormatOptions::new() };
+
+/// Of a cast the values that the cast back shows to be whole, and for each row whether they are. The others are null.
+pub(super) fn whole(
+    values: &ArrayRef,
+    cast: ArrayRef,
+) -> Result<(ArrayRef, BooleanArray), ArrowError> {
+    let back = cast_with_options(&cast, values.data_type(), &SAFE)?;
+    let whole = not_distinct(values, &back)?;
+    let cast = match whole.true_count() == whole.len() {
+        true => cast,
+        false => nullif(&cast, &not(&whole)?)?,
+    };
+    Ok((cast, whole))
+}
+
+/// Whether a type holds every text of a column.
+pub(super) fn holds_all(text: &ArrayRef, kind: &DataType, notation: &Notation) -> bool {
+    cast_text(text, kind, notation).is_ok_and(|values| values.null_count() == text.null_count())
+}
 
 /// The values of a column of texts, in their notation.
 pub(super) fn cast_text(
@@ -30,16 +55,15 @@ pub(super) fn cast_text(
 
 /// The values of texts as programs write them.
 fn cast_plain(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
-    let safe = CastOptions { safe: true, ..Default::default() };
     let text = &faithful(text, kind)?;
-    let values = cast_with_options(text, kind, &safe)?;
+    let values = cast_with_options(text, kind, &SAFE)?;
     if values.null_count() == text.null_count() {
         return Ok(values);
     }
     // Padded fields are common, and blanks around a number mean nothing.
     let strings = text.as_string::<i32>().iter();
     let trimmed: ArrayRef = Arc::new(strings.map(|v| v.map(str::trim)).collect::<StringArray>());
-    cast_with_options(&trimmed, kind, &safe)
+    cast_with_options(&trimmed, kind, &SAFE)
 }
 
 /// The texts that a type can hold without losing a digit; the others are null, and so rescued.

@@ -58,7 +58,8 @@ enum Kind {
 impl Kind {
     fn of(head: &[u8]) -> Option<Self> {
         // The digits are those of pi; the byte before them is the size of a block.
-        let is_bzip2 = head.starts_with(b"BZh") && head.get(4..10) == Some(b"1AY&SY");
+        let is_bzip2 = matches!(head, [b'B', b'Z', b'h', b'1'..=b'9', ..])
+            && head.get(4..10) == Some(b"1AY&SY");
         match head {
             [0x1F, 0x8B, 8, ..] => Some(Self::Gzip),
             [0x28, 0xB5, 0x2F, 0xFD, ..] => Some(Self::Zstd),
@@ -289,6 +290,7 @@ mod tests {
             (XZ.to_vec(), 8 * 1024 * 1024),
             (sized, 8 * 1024 * 1024),
             (XZ[..14].to_vec(), 40 * 1024 * 1024),
+            (b"BZh\x001AY&SY".to_vec(), 0),
         ] {
             assert_eq!(super::memory(&packed), memory, "{:?}", &packed[..20.min(packed.len())]);
         }

@@ -54,8 +54,8 @@ pub struct Feed {
     pub change: SchemaChange,
     /// What to do about cells that do not fit.
     pub type_change: TypeChange,
-    /// What parts the fields of a line, unless a file names another one; none in a format without.
-    pub delimiter: Option<char>,
+    /// What parts the fields of a line of CSV, unless a file names another one.
+    pub delimiter: char,
     /// Whether the first line names the columns.
     pub header: bool,
     /// Columns without which a file is rejected.
@@ -79,7 +79,7 @@ impl Default for Feed {
             notation: Notation::default(),
             change: SchemaChange::default(),
             type_change: TypeChange::default(),
-            delimiter: Some(','),
+            delimiter: ',',
             header: true,
             required: vec![],
             keys: vec![],

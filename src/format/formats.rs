@@ -18,12 +18,17 @@ const PARQUET: [&str; 3] = ["parquet", "parq", "pq"];
 /// What names of compressed files end with.
 const COMPRESSED: [&str; 7] = ["gz", "gzip", "zst", "zstd", "bz2", "bzip2", "xz"];
 
+/// Whether a name with this ending is that of a compressed file.
+pub fn is_compressed(ending: &str) -> bool {
+    COMPRESSED.contains(&ending.to_ascii_lowercase().as_str())
+}
+
 impl Format {
     /// The format that a name ends with, before what says that the file is compressed.
     pub(super) fn of_name(uri: &str) -> Self {
         let name = uri.rsplit('/').next().unwrap_or(uri).to_ascii_lowercase();
         let mut endings = name.split('.').skip(1).collect::<Vec<_>>();
-        while endings.last().is_some_and(|ending| COMPRESSED.contains(ending)) {
+        while endings.last().is_some_and(|ending| is_compressed(ending)) {
             endings.pop();
         }
         match endings.last() {

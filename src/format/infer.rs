@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::cast::{cast_text, is_integer};
+use super::cast::{holds_all, is_integer};
 use super::notation::Notation;
 
 /// What a column is for.
@@ -45,10 +45,7 @@ pub fn infer(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
     let numbers: Option<Vec<String>> = values.iter().map(|value| notation.number(value)).collect();
     let numbers = numbers.unwrap_or_default();
     let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
-    let keeps = |kind: &DataType| {
-        cast_text(column, kind, notation)
-            .is_ok_and(|typed| typed.null_count() == column.null_count())
-    };
+    let keeps = |kind: &DataType| holds_all(column, kind, notation);
     let all = |looks_like: fn(&str) -> bool| values.iter().all(|value| looks_like(value));
     let candidate = if all(is_boolean) {
         Some(DataType::Boolean)
@@ -114,9 +111,12 @@ fn is_number(text: &str) -> bool {
 
 /// A number that a double certainly holds, of at most 15 digits, and prints as it was.
 fn prints_back(text: &str) -> bool {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    let zero = text.split_once('.').is_some_and(|(_, f)| f.ends_with('0') && f.len() > 1);
-    digits <= 15 && !zero
+    text.bytes().filter(u8::is_ascii_digit).count() <= 15 && !is_padded(text)
+}
+
+/// Whether the last of several digits after the point is a zero, which a double does not print.
+pub(super) fn is_padded(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(_, digits)| digits.len() > 1 && digits.ends_with('0'))
 }
 
 fn is_date(text: &str) -> bool {

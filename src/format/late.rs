@@ -1,5 +1,7 @@
 //! Columns that a file shows only behind its sample: which columns of the table they are.
 
+use std::collections::HashSet;
+
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 
@@ -7,7 +9,7 @@ use super::feed::{Feed, SchemaChange};
 use super::matching::matched;
 use super::names::field;
 use super::notation::Notation;
-use super::said::{Said, kind_of};
+use super::said::{Said, new_kind};
 use super::{Format, FormatError, RawBatch};
 
 /// What late columns are matched with.
@@ -34,6 +36,8 @@ pub(super) struct Target {
 /// A column of a file that its table lacks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lacking {
+    /// Its index in the sample; none where it comes behind that.
+    pub(super) index: Option<usize>,
     /// Its header.
     pub header: String,
     /// Its type by the first values of it.
@@ -94,43 +98,65 @@ impl Late {
         Ok(targets)
     }
 
-    /// The columns of a batch that the table lacks and may get. `kinds` are the table's types of those in the sample.
-    pub(super) fn lacking(&self, raw: &RawBatch, kinds: &[Option<DataType>]) -> Vec<Lacking> {
+    /// The columns of a batch that the table lacks and may get, without those that are `known`. `kinds` are the table's
+    /// types of those in the sample.
+    pub(super) fn lacking(
+        &self,
+        raw: &RawBatch,
+        kinds: &[Option<DataType>],
+        known: &[Lacking],
+    ) -> Vec<Lacking> {
         if self.feed.change != SchemaChange::Evolve {
             return vec![];
         }
+        let known: HashSet<(Option<usize>, &str)> =
+            known.iter().map(|column| (column.index, column.header.as_str())).collect();
+        let is_new = |index: Option<usize>, header: &str| !known.contains(&(index, header));
         let of_sample = raw.columns.iter().zip(kinds).enumerate();
         let of_sample = of_sample
-            .filter(|(_, (values, kind))| kind.is_none() && values.null_count() < values.len())
-            .map(|(index, (values, _))| {
+            .filter(|(index, (_, kind))| {
+                kind.is_none() && is_new(Some(*index), &self.headers[*index])
+            })
+            .filter_map(|(index, (values, _))| {
                 let said = raw.said.get(index).unwrap_or(&Said::Nothing);
-                self.lacks(&self.headers[index], &self.names[index], values, said)
+                let called = (self.headers[index].as_str(), self.names[index].as_str());
+                self.lacks(Some(index), called, (values, said))
             });
-        let late = if raw.late.is_empty() { vec![] } else { self.targets(headers(raw)) };
-        let late = raw.late.iter().zip(&late).filter(|(_, target)| target.kind.is_none());
-        let late = late.map(|(column, target)| {
-            self.lacks(&column.header, &target.name, &column.values, &column.said)
-        });
+        let has_new = raw.late.iter().any(|column| is_new(None, &column.header));
+        let targets = if has_new { self.targets(headers(raw)) } else { vec![] };
+        let late = raw.late.iter().zip(&targets);
+        let late = late
+            .filter(|(column, to)| to.kind.is_none() && is_new(None, &column.header))
+            .filter_map(|(column, to)| {
+                self.lacks(None, (&column.header, &to.name), (&column.values, &column.said))
+            });
         of_sample.chain(late).collect()
     }
 
-    fn lacks(&self, header: &str, name: &str, values: &ArrayRef, said: &Said) -> Lacking {
-        let notation = self.feed.notation_in(self.format, name);
-        let kind = match self.feed.declared(name) {
-            Some(declared) => declared.clone(),
-            None => kind_of(values, said, self.feed.role(name), &notation),
-        };
-        Lacking { header: header.to_owned(), kind }
+    /// None where no value says the type.
+    fn lacks(
+        &self,
+        index: Option<usize>,
+        (header, name): (&str, &str),
+        values: (&ArrayRef, &Said),
+    ) -> Option<Lacking> {
+        if values.0.null_count() == values.0.len() {
+            return None;
+        }
+        let kind = new_kind(&self.feed, (name, self.format), Some(values))?;
+        Some(Lacking { index, header: header.to_owned(), kind })
     }
 
-    /// Adds a column to those of the table; and its index in the sample, if it is there.
-    pub(super) fn grow(&mut self, lacking: &Lacking) -> (Option<usize>, FieldRef) {
-        let index = self.headers.iter().position(|header| *header == lacking.header);
-        let late = || self.targets([lacking.header.as_str()].into_iter()).pop().map(|to| to.name);
-        let name = index.map(|index| self.names[index].clone()).or_else(late).unwrap_or_default();
-        let added = field(&name, lacking.kind.clone(), (&lacking.header, self.format));
+    /// Adds a column to those of the table.
+    pub(super) fn grow(&mut self, lacking: &Lacking) -> FieldRef {
+        let header = lacking.header.as_str();
+        let name = match lacking.index {
+            Some(index) => self.names[index].clone(),
+            None => self.targets([header].into_iter()).pop().map(|to| to.name).unwrap_or_default(),
+        };
+        let added = field(&name, lacking.kind.clone(), (header, self.format));
         self.columns.push(added.clone());
-        (index, added)
+        added
     }
 }
 

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::feed::{Feed, SchemaChange, TypeChange};
 use super::infer::Role;
 use super::late::{Lacking, Late};
 use super::matching::matched;
-use super::names::{field, holds_texts, is_own, text_column, texts_of};
+use super::names::{field, holds_texts, is_of_files, is_own, text_column, texts_of};
 use super::notation::Notation;
 use super::plausible::{check, check_first_line};
-use super::said::{Said, kind_of};
+use super::said::{Said, new_kind};
 use super::{Format, FormatError, RawBatch, RowReader};
 
 /// For each column of a file, by its index: the table's column, or none: `_rescued`.
@@ -95,17 +94,13 @@ pub fn lay_out(
     Ok(layout)
 }
 
-/// Whether the sample or the configuration says something about a column's type.
-fn has_values(reader: &dyn RowReader, index: usize, feed: &Feed, name: &str) -> bool {
-    let sample = reader.sample().and_then(|sample| sample.columns.get(index));
-    let has_value = sample.is_some_and(|sample| sample.null_count() < sample.len());
-    has_value || feed.declared(name).is_some()
-}
-
 impl Layout {
-    /// The columns of a batch that the table lacks, and that the file would add to it.
-    pub fn lacking(&self, raw: &RawBatch) -> Vec<Lacking> {
-        self.late.as_ref().map(|late| late.lacking(raw, &self.kinds)).unwrap_or_default()
+    /// Adds the columns of a batch that the table lacks, and that the file would add to it, to those known so far.
+    pub fn find_lacking(&self, raw: &RawBatch, known: &mut Vec<Lacking>) {
+        if let Some(late) = &self.late {
+            let new = late.lacking(raw, &self.kinds, known);
+            known.extend(new);
+        }
     }
 
     /// Adds columns to the table that are in the file, and have no value in its sample.
@@ -117,8 +112,8 @@ impl Layout {
     ) -> Result<(), FormatError> {
         for column in lacking {
             let Some(late) = &mut self.late else { continue };
-            let (index, added) = late.grow(column);
-            if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
+            let added = late.grow(column);
+            if let Some(kind) = column.index.and_then(|index| self.kinds.get_mut(index)) {
                 *kind = Some(added.data_type().clone());
             }
             self.new_columns.push(added);
@@ -189,58 +184,38 @@ impl Layout {
         table: Option<&Schema>,
         (index, name): (usize, &str),
     ) -> Result<Option<DataType>, FormatError> {
-        let (format, change) = (reader.format(), table.map(|_| feed.change));
         if let Some(present) = table.and_then(|t| t.field_with_name(name).ok()) {
             return Ok(Some(present.data_type().clone()));
         }
-        // A key whose value is null says nothing of its type: a later file will.
-        if format == Format::Json && !has_values(reader, index, feed, name) {
+        // All columns of a first file are new.
+        let change = table.map_or(SchemaChange::Evolve, |_| feed.change);
+        if change == SchemaChange::Rescue {
             return Ok(None);
         }
-        match change {
-            Some(SchemaChange::Rescue) => Ok(None),
-            Some(SchemaChange::Fail) => {
-                Err(FormatError::SchemaChanged(format!("column `{name}` is new")))
+        let (format, sample) = (reader.format(), reader.sample());
+        let values = sample.and_then(|sample| {
+            Some((sample.columns.get(index)?, sample.said.get(index).unwrap_or(&Said::Nothing)))
+        });
+        let kind = match new_kind(feed, (name, format), values) {
+            // A key whose value is null says nothing of its type: a later file will.
+            None if format == Format::Json => return Ok(None),
+            _ if change == SchemaChange::Fail => {
+                return Err(FormatError::SchemaChanged(format!("column `{name}` is new")));
             }
-            Some(SchemaChange::Evolve) | None => {
-                let kind = self.new_kind(reader, feed, (index, name));
-                let header = reader.originals().get(index).map_or("", String::as_str);
-                self.new_columns.push(field(name, kind.clone(), (header, format)));
-                Ok(Some(kind))
-            }
-        }
-    }
-
-    /// The type of a new column: as declared, or as the sample has it.
-    fn new_kind(
-        &mut self,
-        reader: &dyn RowReader,
-        feed: &Feed,
-        (index, name): (usize, &str),
-    ) -> DataType {
-        let said = reader.sample().and_then(|sample| sample.said.get(index));
-        let said = said.unwrap_or(&Said::Nothing);
-        if let (None, Said::Type(kind)) = (feed.declared(name), said) {
-            return kind.clone();
-        }
-        let sample = reader.sample().map(|sample| &sample.columns[index]);
-        let has_values = sample.is_some_and(|sample| sample.null_count() < sample.len());
-        match (feed.declared(name), sample) {
-            (Some(declared), _) => declared.clone(),
-            (None, Some(sample)) if has_values => {
-                let notation = feed.notation_in(reader.format(), name);
-                kind_of(sample, said, feed.role(name), &notation)
-            }
-            (None, _) => {
+            Some(kind) => kind,
+            None => {
                 self.without_values.push(name.to_owned());
                 DataType::Utf8
             }
-        }
+        };
+        let header = reader.originals().get(index).map_or("", String::as_str);
+        self.new_columns.push(field(name, kind.clone(), (header, format)));
+        Ok(Some(kind))
     }
 }
 
 fn missing<'a>(table: &'a Schema, names: &[String]) -> Option<&'a str> {
-    let of_files = table.fields().iter().filter(|field| !holds_texts(field));
+    let of_files = table.fields().iter().filter(|field| is_of_files(field));
     let mut columns = of_files.map(|field| field.name().as_str());
-    columns.find(|c| !is_own(c) && !names.iter().any(|n| n == c))
+    columns.find(|column| !names.iter().any(|name| name == column))
 }

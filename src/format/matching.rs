@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::Schema;
 
 use super::feed::Feed;
-use super::names::{base, header_of, holds_texts, is_own, loosely, new_names, numbered};
+use super::names::{base, header_of, is_of_files, loosely, new_names, numbered};
 
 /// The column of each header, by name: by hand (`from`), then by header: exactly; then without case and the
 /// blanks around it, where that leaves no choice. What is left is new, and gets a name that is free.
@@ -30,8 +30,7 @@ struct Column<'a> {
 }
 
 fn columns_of(table: &Schema) -> Vec<Column<'_>> {
-    let of_files = |field: &&FieldRef| !is_own(field.name()) && !holds_texts(field);
-    let columns = table.fields().iter().filter(of_files);
+    let columns = table.fields().iter().filter(|field| is_of_files(field));
     columns.map(|field| Column { name: field.name(), header: header_of(field) }).collect()
 }
 

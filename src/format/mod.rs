@@ -49,7 +49,7 @@ use std::fmt::Debug;
 use arrow::array::{Array, ArrayRef, StringArray};
 
 pub use error::FormatError;
-pub use formats::Format;
+pub use formats::{Format, is_compressed};
 pub use late::Lacking;
 pub use open::{FormatSettings, open, open_at, weighed};
 pub use read_at::{FileAt, Input, ReadAt};
@@ -84,7 +84,7 @@ impl Default for Limits {
     }
 }
 
-/// Some rows of a file as text columns, by their index in the file.
+/// Some rows of a file as columns, by their index in the file.
 #[derive(Debug, Clone)]
 pub struct RawBatch {
     /// One array per name of the reader: of strings, which are cast to the types of the table, or of values that have

@@ -173,6 +173,11 @@ pub(super) fn holds_texts(column: &Field) -> bool {
     column.metadata().get("doc").is_some_and(|doc| doc.starts_with(TEXTS))
 }
 
+/// Whether files bring such a column: it is neither silversmith's own nor one for cells that do not fit.
+pub(super) fn is_of_files(column: &Field) -> bool {
+    !is_own(column.name()) && !holds_texts(column)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

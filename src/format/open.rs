@@ -35,14 +35,19 @@ impl FormatSettings {
         }
     }
 
+    /// Files of one format; `dialect` is that of CSV.
+    pub fn in_format(format: Format, dialect: Dialect) -> Self {
+        match format {
+            Format::Csv => Self::Csv(dialect),
+            Format::Json => Self::Json,
+            Format::Parquet => Self::Parquet,
+        }
+    }
+
     /// The same for one file.
     pub fn of(&self, uri: &str) -> Self {
         match self {
-            Self::ByName(dialect) => match Format::of_name(uri) {
-                Format::Csv => Self::Csv(dialect.clone()),
-                Format::Json => Self::Json,
-                Format::Parquet => Self::Parquet,
-            },
+            Self::ByName(dialect) => Self::in_format(Format::of_name(uri), dialect.clone()),
             known => known.clone(),
         }
     }

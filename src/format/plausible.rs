@@ -4,7 +4,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Schema;
 
 use super::feed::Feed;
-use super::names::is_own;
+use super::names::is_of_files;
 use super::{Format, FormatError, RowReader};
 
 /// Refuses a file that another delimiter parts, that has no header, that has none of the table's columns,
@@ -67,8 +67,8 @@ fn is_known(name: &str, feed: &Feed, table: Option<&Schema>) -> bool {
 
 /// The columns that files have brought to a table.
 fn columns_of(table: Option<&Schema>) -> impl Iterator<Item = &String> {
-    let names = table.into_iter().flat_map(|t| t.fields()).map(|field| field.name());
-    names.filter(|name| !is_own(name))
+    let fields = table.into_iter().flat_map(|t| t.fields());
+    fields.filter(|field| is_of_files(field)).map(|field| field.name())
 }
 
 /// Whether there is a table with columns of its own.
@@ -93,7 +93,7 @@ fn other_delimiter(
     headers: &[String],
     feed: &Feed,
 ) -> Result<(), FormatError> {
-    let (Some(used), [header]) = (feed.delimiter, headers) else { return Ok(()) };
+    let ([header], used) = (headers, feed.delimiter) else { return Ok(()) };
     let first_cell = || {
         let cells = reader.sample()?.columns.first()?.as_string::<i32>();
         (!cells.is_empty() && cells.is_valid(0)).then(|| cells.value(0).to_owned())
@@ -139,7 +139,28 @@ fn shown(headers: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::super::csv::Dialect;
+    use super::super::names::{text_column, texts_of};
+    use super::super::{FormatSettings, Limits, open};
     use super::*;
+
+    /// Of one column the text may hold any delimiter; a column for cells that do not fit is none of the files.
+    #[test]
+    fn a_feed_of_one_column_may_hold_any_delimiter() {
+        let settings = FormatSettings::Csv(Dialect { header: false, ..Dialect::default() });
+        let reader = open(&settings, Box::new(&b"1;2\n"[..]), Limits::default()).unwrap();
+        let feed = Feed { header: false, ..Feed::default() };
+        let check = |beside: Field| {
+            let columns = vec![Field::new("column_1", DataType::Int64, true), beside];
+            check(&*reader, &["column_1".to_owned()], &feed, Some(&Schema::new(columns)))
+        };
+        let texts = Field::new(text_column("column_1"), DataType::Utf8, true);
+        check(texts.with_metadata([("doc".to_owned(), texts_of("column_1"))].into())).unwrap();
+        let other = check(Field::new("column_2", DataType::Utf8, true));
+        assert!(matches!(other, Err(FormatError::OtherDelimiter { .. })), "{other:?}");
+    }
 
     #[test]
     fn a_first_line_of_values_is_no_header() {

@@ -1,10 +1,12 @@
 //! What a file itself says about the type of a column, and what follows from it for a new one.
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 
-use super::cast::{cast_text, is_integer};
-use super::infer::{ORDER_SCALE, PRECISION, Role, infer, scale_of_amounts, timestamp};
+use super::Format;
+use super::cast::{holds_all, is_integer};
+use super::feed::Feed;
+use super::infer::{ORDER_SCALE, PRECISION, Role, infer, is_padded, scale_of_amounts, timestamp};
 use super::notation::Notation;
 
 /// What the sample of a file says about the type of a column, beyond its texts.
@@ -23,9 +25,23 @@ pub enum Said {
     Type(DataType),
 }
 
-/// The type of a new column. What is written as a text becomes no number, and what is written as a number needs no
+/// The type of a new column: as declared, else as its values have it; none where there are none.
+pub(super) fn new_kind(
+    feed: &Feed,
+    (name, format): (&str, Format),
+    values: Option<(&ArrayRef, &Said)>,
+) -> Option<DataType> {
+    if let Some(declared) = feed.declared(name) {
+        return Some(declared.clone());
+    }
+    let (values, said) = values?;
+    let is_known = matches!(said, Said::Type(_)) || values.null_count() < values.len();
+    is_known.then(|| kind_of(values, said, feed.role(name), &feed.notation_in(format, name)))
+}
+
+/// The type of the values of a column. What is written as a text becomes no number, and what is written as a number needs no
 /// care that it might be a text of digits.
-pub(super) fn kind_of(column: &ArrayRef, said: &Said, role: Role, notation: &Notation) -> DataType {
+fn kind_of(column: &ArrayRef, said: &Said, role: Role, notation: &Notation) -> DataType {
     match said {
         Said::Nothing => infer(column, role, notation),
         Said::Numbers => number(column, role, notation),
@@ -41,24 +57,20 @@ pub(super) fn kind_of(column: &ArrayRef, said: &Said, role: Role, notation: &Not
 /// The first type that holds every number of a column: long, double, a decimal, or else string. Numbers of a key are
 /// never doubles; those that order are decimals.
 fn number(column: &ArrayRef, role: Role, notation: &Notation) -> DataType {
-    let keeps = |kind: &DataType| {
-        cast_text(column, kind, notation)
-            .is_ok_and(|typed| typed.null_count() == column.null_count())
-    };
     let texts = column.as_string::<i32>();
     let values: Vec<&str> = texts.iter().flatten().collect();
     let amounts = || scale_of_amounts(&values).map(|scale| DataType::Decimal128(PRECISION, scale));
-    let is_padded = |value: &&str| {
-        value.split_once('.').is_some_and(|(_, digits)| digits.len() > 1 && digits.ends_with('0'))
-    };
     let candidates = match role {
         _ if values.iter().all(|value| is_integer(value)) => vec![DataType::Int64],
         Role::Key => vec![],
         Role::Order => vec![DataType::Decimal128(38, ORDER_SCALE)],
-        Role::Plain if values.iter().any(is_padded) => amounts().into_iter().collect(),
+        Role::Plain if values.iter().any(|value| is_padded(value)) => {
+            amounts().into_iter().collect()
+        }
         Role::Plain => [DataType::Float64].into_iter().chain(amounts()).collect(),
     };
-    candidates.into_iter().find(keeps).unwrap_or(DataType::Utf8)
+    let found = candidates.into_iter().find(|kind| holds_all(column, kind, notation));
+    found.unwrap_or(DataType::Utf8)
 }
 
 #[cfg(test)]

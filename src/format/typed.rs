@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
-use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{CastOptions, cast, cast_with_options, not, nullif};
+use arrow::compute::{cast, cast_with_options};
 use arrow::datatypes::DataType;
 use serde_json::{Map, Value};
 
-use super::cast::cast_text;
+use super::cast::{SAFE, cast_text, whole};
 use super::layout::{Layout, Misfits};
 use super::{FormatError, RawBatch};
 
@@ -112,11 +111,8 @@ fn with_type(values: &ArrayRef, kind: &DataType) -> Result<Option<ArrayRef>, For
     if !from.is_numeric() || !kind.is_numeric() {
         return Ok(None);
     }
-    let safe = CastOptions { safe: true, ..CastOptions::default() };
-    let cast = cast_with_options(values, kind, &safe)?;
-    let back = cast_with_options(&cast, from, &safe)?;
-    let whole = not_distinct(values, &back)?;
-    Ok(Some(nullif(&cast, &not(&whole)?)?))
+    let cast = cast_with_options(values, kind, &SAFE)?;
+    Ok(Some(whole(values, cast)?.0))
 }
 
 /// The texts of values: what is cast where types differ, and what is rescued.

@@ -18,10 +18,12 @@
 use sha2::{Digest, Sha256};
 use siphasher::sip128::SipHasher24;
 
+use crate::ambient::SharedAmbient;
+
 /// Bytes of an entry.
-pub const ENTRY: usize = 44;
+pub(super) const ENTRY: usize = 44;
 /// Bytes of the hash of a key.
-pub const KEY: usize = 12;
+pub(super) const KEY: usize = 12;
 /// Bytes of what else an entry says of a row.
 pub const VALUE: usize = 24;
 
@@ -39,7 +41,7 @@ impl Entry {
     /// The entry of a row.
     pub fn new(key: &KeyHash, value: &Value, file: u32, position: u32) -> Self {
         let mut bytes = [0; ENTRY];
-        bytes[..12].copy_from_slice(key);
+        bytes[..KEY].copy_from_slice(key);
         bytes[12..36].copy_from_slice(value);
         bytes[36..40].copy_from_slice(&file.to_be_bytes());
         bytes[40..].copy_from_slice(&position.to_be_bytes());
@@ -47,18 +49,23 @@ impl Entry {
     }
 
     /// The entry of these bytes.
-    pub fn of(bytes: [u8; ENTRY]) -> Self {
+    pub(super) fn of(bytes: [u8; ENTRY]) -> Self {
         Self(bytes)
     }
 
     /// Its bytes.
-    pub fn bytes(&self) -> &[u8; ENTRY] {
+    pub(super) fn bytes(&self) -> &[u8; ENTRY] {
         &self.0
     }
 
     /// The first 8 bytes of the key's hash, which say where the entry is in a run.
-    pub fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u64 {
         first_of(&self.0)
+    }
+
+    /// The hash of its key.
+    pub fn key(&self) -> KeyHash {
+        part(&self.0, 0)
     }
 
     /// What else it says of the row.
@@ -88,6 +95,11 @@ pub(super) fn first_of(bytes: &[u8]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&bytes[..8]);
     u64::from_be_bytes(first)
+}
+
+/// A new secret for hashes.
+pub fn secret(ambient: &SharedAmbient) -> String {
+    format!("{}{}", ambient.uuid(), ambient.snapshot_id())
 }
 
 /// Makes hashes under the secret of an index.
@@ -139,7 +151,7 @@ mod tests {
         let value = std::array::from_fn(|at| at as u8);
         let entry = Entry::new(&hasher.key(b"k"), &value, 7, u32::MAX);
         assert_eq!((entry.file(), entry.position(), entry.value()), (7, u32::MAX, value));
-        assert_eq!(entry.bytes()[..KEY], hasher.key(b"k"));
+        assert_eq!(entry.key(), hasher.key(b"k"));
         assert_eq!(Entry::of(*entry.bytes()), entry);
     }
 }

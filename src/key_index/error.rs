@@ -2,6 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an index is left alone after a failure: a full disk would be filled again at each look-up.
+pub const AFTER_FAILURE: Duration = Duration::from_secs(3_600);
 
 /// Why an index was of no use.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +34,25 @@ pub enum KeyIndexError {
         /// The most that are sorted.
         most: u64,
     },
+    /// A file of the table has not the rows that its manifest says.
+    #[error("{file} has {found} rows or more, and its manifest says {expected}")]
+    Rows {
+        /// The file.
+        file: String,
+        /// By the manifest.
+        expected: u64,
+        /// Read.
+        found: u64,
+    },
 }
 
 impl KeyIndexError {
-    /// Whether what was written is gone or wrong. What a disk refuses may be there still.
-    pub(super) fn is_lost(&self) -> bool {
+    /// Whether what was written is gone or wrong, so that the index begins anew. What a disk refuses may be there still.
+    pub fn is_lost(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
             Self::Disk { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            Self::Crowded { .. } => false,
+            Self::Crowded { .. } | Self::Rows { .. } => false,
         }
     }
 }

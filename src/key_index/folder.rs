@@ -94,8 +94,7 @@ impl Index {
 
     /// The number of a file in entries, where its rows are covered.
     pub fn covers(&self, path: &str, bytes: u64, rows: u64) -> Option<u32> {
-        let covered = self.files.get(path)?;
-        (covered.bytes == bytes && covered.rows == rows).then_some(covered.id)
+        self.files.get(path)?.number_of(bytes, rows)
     }
 
     /// Its size on disk, its runs and their entries.
@@ -104,14 +103,14 @@ impl Index {
         (bytes, self.runs.len(), self.runs.iter().map(Run::entries).sum())
     }
 
-    /// Numbers for files that are to be covered. None is used twice.
-    pub fn numbered(
+    /// Numbers for files that are to be covered, each with its path, bytes and rows. None is used twice.
+    pub fn numbered<'a>(
         &mut self,
-        files: impl IntoIterator<Item = (String, u64, u64)>,
+        files: impl IntoIterator<Item = (&'a str, u64, u64)>,
     ) -> Vec<Covered> {
         let mut numbered = Vec::new();
-        for (path, bytes, rows) in files {
-            numbered.push(Covered { id: self.header.next_file, path, bytes, rows });
+        for file in files {
+            numbered.push(Covered::of(self.header.next_file, file));
             self.header.next_file += 1;
         }
         numbered
@@ -263,7 +262,7 @@ impl Index {
     }
 
     /// Removes the header: the next one who opens the index begins anew.
-    pub fn forget(self) -> Result<(), KeyIndexError> {
+    fn forget(self) -> Result<(), KeyIndexError> {
         let path = self.folder.join(HEADER);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -19,4 +19,4 @@ pub mod run;
 pub mod sort;
 mod tiers;
 
-pub use error::KeyIndexError;
+pub use error::{AFTER_FAILURE, KeyIndexError};

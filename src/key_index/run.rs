@@ -41,6 +41,33 @@ pub struct Covered {
     pub rows: u64,
 }
 
+impl Covered {
+    /// A file with this path, bytes and rows.
+    pub fn of(id: u32, (path, bytes, rows): (&str, u64, u64)) -> Self {
+        Self { id, path: path.to_owned(), bytes, rows }
+    }
+
+    /// Its number, where a file of its path is this one.
+    pub fn number_of(&self, bytes: u64, rows: u64) -> Option<u32> {
+        (self.bytes == bytes && self.rows == rows).then_some(self.id)
+    }
+
+    /// A position in it, for an entry.
+    pub fn position(&self, at: u64) -> Result<u32, KeyIndexError> {
+        // More rows than the manifest says, which itself says what fits.
+        u32::try_from(at).map_err(|_| self.wrong(at))
+    }
+
+    /// Whether so many rows are all of it.
+    pub fn has_all(&self, found: u64) -> Result<(), KeyIndexError> {
+        if found == self.rows { Ok(()) } else { Err(self.wrong(found)) }
+    }
+
+    fn wrong(&self, found: u64) -> KeyIndexError {
+        KeyIndexError::Rows { file: self.path.clone(), expected: self.rows, found }
+    }
+}
+
 /// The name of a run's file.
 pub(super) fn file_name(id: u64) -> String {
     format!("{id}.run")
@@ -56,7 +83,7 @@ fn checksum_of_block(run: u64, block: u64, entries: &[u8]) -> u32 {
 
 /// Writes a run. What it wrote is of no use until [`RunWriter::finish`].
 #[derive(Debug)]
-pub struct RunWriter {
+pub(super) struct RunWriter {
     id: u64,
     path: PathBuf,
     out: BufWriter<File>,
@@ -67,7 +94,7 @@ pub struct RunWriter {
 
 impl RunWriter {
     /// A new run in a folder.
-    pub fn create(folder: &Path, id: u64) -> Result<Self, KeyIndexError> {
+    pub(super) fn create(folder: &Path, id: u64) -> Result<Self, KeyIndexError> {
         let path = folder.join(file_name(id));
         let file = File::create(&path).map_err(disk("creating", &path))?;
         let out = BufWriter::with_capacity(WRITTEN_AT_ONCE, file);
@@ -76,7 +103,7 @@ impl RunWriter {
     }
 
     /// Adds an entry; they come sorted.
-    pub fn push(&mut self, entry: &Entry) -> Result<(), KeyIndexError> {
+    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), KeyIndexError> {
         if self.block.is_empty() {
             self.firsts.push(entry.first());
         }
@@ -96,7 +123,7 @@ impl RunWriter {
     }
 
     /// Completes the run.
-    pub fn finish(mut self, files: &[Covered]) -> Result<Run, KeyIndexError> {
+    pub(super) fn finish(mut self, files: &[Covered]) -> Result<Run, KeyIndexError> {
         if !self.block.is_empty() {
             self.end_block()?;
         }
@@ -118,7 +145,7 @@ impl RunWriter {
 
 /// A complete run.
 #[derive(Debug)]
-pub struct Run {
+pub(super) struct Run {
     id: u64,
     path: PathBuf,
     file: File,
@@ -130,7 +157,7 @@ pub struct Run {
 
 impl Run {
     /// Opens a run and checks all but its blocks, which are checked as they are read.
-    pub fn open(path: &Path, id: u64) -> Result<Self, KeyIndexError> {
+    pub(super) fn open(path: &Path, id: u64) -> Result<Self, KeyIndexError> {
         let file = File::open(path).map_err(disk("opening", path))?;
         let bytes = file.metadata().map_err(disk("opening", path))?.len();
         let damaged = |why| KeyIndexError::Damaged { path: path.to_owned(), why };
@@ -163,22 +190,22 @@ impl Run {
     }
 
     /// Its number.
-    pub fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.id
     }
 
     /// Its entries, those of dead files included.
-    pub fn entries(&self) -> u64 {
+    pub(super) fn entries(&self) -> u64 {
         self.entries
     }
 
     /// Its size on disk.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The files that it covers.
-    pub fn files(&self) -> &[Covered] {
+    pub(super) fn files(&self) -> &[Covered] {
         &self.files
     }
 
@@ -188,7 +215,7 @@ impl Run {
     }
 
     /// Calls `found` with each entry that has one of the hashes, which are sorted, and with the index of the hash.
-    pub fn find(
+    pub(super) fn find(
         &self,
         hashes: &[KeyHash],
         found: &mut impl FnMut(usize, Entry),

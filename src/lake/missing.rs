@@ -1,15 +1,17 @@
 //! Data files that a table names and that are gone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::error::Doing;
-use super::orphans::is_table_bucket;
+use super::orphans::{is_table_bucket, normal};
 use super::{Lake, LakeError, Table};
 
 /// The most files of a table that are checked: a longer listing would take minutes.
 const MOST: usize = 100_000;
+/// Files that are looked for at a time.
+const LOOKS: usize = 16;
 
 impl Lake {
     /// The data files of the table's current snapshot that do not exist. `None`: there are too many to look, or its
@@ -21,19 +23,22 @@ impl Lake {
         if files.len() > MOST {
             return Ok(None);
         }
-        let mut missing: BTreeSet<&str> = files.iter().map(|file| file.path()).collect();
+        let mut missing: BTreeMap<String, &str> =
+            files.iter().map(|file| (normal(file.path()), file.path())).collect();
         if missing.is_empty() {
             return Ok(Some(vec![]));
         }
         let mut listed = listing.list(&format!("{}/data", table.location()));
         while let Some(file) = listed.try_next().await? {
-            missing.remove(file.path.as_str());
+            missing.remove(&normal(&file.path));
         }
-        // Other programs put files elsewhere, or name them in another way.
+        // Other programs put files elsewhere.
+        let look = |path| async move { (path, self.files.exists(path).await) };
+        let looks: Vec<_> = missing.into_values().map(look).collect();
+        let mut looks = futures::stream::iter(looks).buffered(LOOKS);
         let mut gone = Vec::new();
-        for path in missing {
-            let exists = self.files.exists(path).await.doing(table.name(), "looking for a file")?;
-            if !exists {
+        while let Some((path, exists)) = looks.next().await {
+            if !exists.doing(table.name(), "looking for a file")? {
                 gone.push(path.to_owned());
             }
         }

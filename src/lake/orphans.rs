@@ -19,10 +19,12 @@ use super::expire::may_delete;
 use super::files::{FileListing, Listed, ListingError};
 use super::{DELETES, Lake, LakeError, Table, TableName};
 
-/// The folders of a table in which it keeps files.
-const FOLDERS: [&str; 2] = ["data", "metadata"];
+/// The folders of a table in which it keeps files: metadata first, which says whose they are.
+const FOLDERS: [&str; 2] = ["metadata", "data"];
+/// The ending of metadata files.
+const METADATA: &str = ".metadata.json";
 /// The endings of files that may be orphans.
-const ENDINGS: [&str; 3] = [".parquet", ".avro", ".metadata.json"];
+const ENDINGS: [&str; 3] = [".parquet", ".avro", METADATA];
 /// Orphans of one run at most: the next run finds the others.
 const MOST: usize = 100_000;
 /// Snapshots and manifests read at a time.
@@ -70,7 +72,7 @@ fn print(path: &str) -> [u8; 16] {
 }
 
 /// A location as it is compared: engines write the same one with other schemes.
-fn normal(path: &str) -> String {
+pub(super) fn normal(path: &str) -> String {
     let local = path.strip_prefix("file:");
     let path = local.map_or(path, |rest| rest.strip_prefix("//").unwrap_or(rest));
     let s3 = ["s3a://", "s3n://"].iter().find_map(|scheme| path.strip_prefix(scheme));
@@ -87,23 +89,34 @@ impl Lake {
         let listing = self.listing(name)?;
         let before = self.load(name).await?;
         self.check_folder(&before).await?;
-        let named = self.named(&before).await?;
+        let mut named = Named::default();
+        self.name(&before, &mut named).await?;
         let oldest_kept = self.ambient.now() - age;
-        let mut found = Vec::new();
+        let (mut found, mut metadata) = (Vec::new(), Vec::new());
         for folder in FOLDERS {
             let mut files = listing.list(&format!("{}/{folder}", before.location()));
-            while let Some(file) = files.try_next().await? {
+            while found.len() < MOST
+                && let Some(file) = files.try_next().await?
+            {
                 let Listed { path, bytes, modified } = file;
                 let is_ours = ENDINGS.iter().any(|ending| path.ends_with(ending));
-                if is_ours && modified < oldest_kept && !named.holds(&path) && found.len() < MOST {
+                if !is_ours || named.holds(&path) {
+                    continue;
+                }
+                let is_old = modified < oldest_kept;
+                if path.ends_with(METADATA) {
+                    metadata.push((path.clone(), is_old));
+                }
+                if is_old {
                     found.push(Orphan { path, bytes });
                 }
             }
         }
         let after = self.load(name).await?;
-        let named = self.named(&after).await?;
+        self.name(&after, &mut named).await?;
         found.retain(|orphan| !named.holds(&orphan.path));
-        self.check_origin(&after, &found).await?;
+        metadata.retain(|(path, _)| !named.holds(path));
+        self.check_origin(&after, metadata).await?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Orphans(found))
     }
@@ -166,44 +179,60 @@ impl Lake {
         Ok(())
     }
 
-    /// Refuses where the metadata of another table is among the orphans: its files are not this table's to delete.
-    async fn check_origin(&self, table: &Table, orphans: &[Orphan]) -> Result<(), LakeError> {
+    /// Refuses where unnamed metadata files, and whether each is old, say that the folder is not this table's alone:
+    /// those of another table, however young, or old ones of a later state, as in a copied or restored catalog.
+    async fn check_origin(
+        &self,
+        table: &Table,
+        unnamed: Vec<(String, bool)>,
+    ) -> Result<(), LakeError> {
         let name = table.name();
-        for orphan in orphans.iter().filter(|orphan| orphan.path.ends_with(".metadata.json")) {
-            let read = TableMetadata::read_from(&self.files, &orphan.path).await;
-            let uuid = match read {
-                Ok(metadata) => metadata.uuid(),
-                // A file that was cut off says nothing.
+        let mut read = futures::stream::iter(unnamed)
+            .map(|(path, is_old)| async move {
+                let read = TableMetadata::read_from(&self.files, &path).await;
+                (path, is_old, read)
+            })
+            .buffer_unordered(READS);
+        while let Some((path, is_old, read)) = read.next().await {
+            let metadata = match read {
+                Ok(metadata) => metadata,
+                // A file that was cut off says nothing; a young one may have gone since.
                 Err(error) if error.kind() == iceberg::ErrorKind::DataInvalid => continue,
+                Err(_) if !is_old => continue,
                 Err(error) => return Err(error).doing(name, "reading an orphan"),
             };
-            if uuid != table.metadata().uuid() {
-                let why =
-                    format!("its folder holds the metadata of another table, {}", orphan.path);
-                return Err(LakeError::KeepsAll { table: name.clone(), why });
-            }
+            let why = if metadata.uuid() != table.metadata().uuid() {
+                format!("its folder holds the metadata of another table, {path}")
+            } else if is_old && metadata.last_sequence_number() > table.last_sequence().0 {
+                format!("its folder holds a later state than the catalog, {path}")
+            } else {
+                continue;
+            };
+            return Err(LakeError::KeepsAll { table: name.clone(), why });
         }
         Ok(())
     }
 
-    /// All that names files which may be in a table's folder.
-    async fn named(&self, table: &Table) -> Result<Named, LakeError> {
-        let mut named = Named::default();
+    /// Adds all that names files which may be in a table's folder.
+    async fn name(&self, table: &Table, named: &mut Named) -> Result<(), LakeError> {
         let metadata = table.metadata();
         named.add(table.metadata_location());
         metadata.metadata_log().iter().for_each(|entry| named.add(&entry.metadata_file));
         metadata.statistics_iter().for_each(|file| named.add(&file.statistics_path));
         metadata.partition_statistics_iter().for_each(|file| named.add(&file.statistics_path));
-        self.name_by_snapshots(table, &mut named).await?;
+        self.name_by_snapshots(table, named).await?;
         for name in self.tables().await.doing(table.name(), "list")? {
             let Some(other) = self.find(&name).await? else { continue };
-            name_by_properties(other.metadata(), &mut named);
+            name_by_properties(other.metadata(), named);
         }
-        Ok(named)
+        Ok(())
     }
 
     async fn name_by_snapshots(&self, table: &Table, named: &mut Named) -> Result<(), LakeError> {
-        let snapshots: Vec<SnapshotRef> = table.metadata().snapshots().cloned().collect();
+        // Those that are named already, of the state before, name nothing new.
+        let new = |snapshot: &&SnapshotRef| !named.holds(snapshot.manifest_list());
+        let snapshots: Vec<SnapshotRef> =
+            table.metadata().snapshots().filter(new).cloned().collect();
         snapshots.iter().for_each(|snapshot| named.add(snapshot.manifest_list()));
         let mut lists = futures::stream::iter(snapshots)
             .map(|snapshot| async move { self.manifests_of(table, &snapshot).await })

@@ -21,6 +21,8 @@ pub const CONFIGURATION: &str = "silversmith.configuration-hash";
 /// How many sources of rows were read again: the rows of before went in the commit that brought the new ones. Of the
 /// snapshot alone.
 pub const SUPERSEDED: &str = "silversmith.superseded";
+/// The sequence number of the newest such commit. A table property: the snapshot may expire.
+pub const LAST_SUPERSEDED: &str = "silversmith.superseded-sequence-number";
 /// The rows that a table has after a commit, those that position deletes delete not counted. Of the snapshot alone.
 pub const LIVE_ROWS: &str = "silversmith.live-rows";
 
@@ -60,6 +62,13 @@ impl Snapshot {
         let has_no_deletes = || number("total-delete-files") == Some(0);
         number(LIVE_ROWS).or_else(|| number("total-records").filter(|_| has_no_deletes()))
     }
+}
+
+/// [`LIVE_ROWS`] of a commit on the snapshot `before`, that adds rows and takes out others; none where it is not known
+/// how many there were.
+pub fn live_rows(before: Option<&Snapshot>, added: u64, gone: u64) -> Option<(String, String)> {
+    let before = before.map_or(Some(0), Snapshot::rows)?;
+    Some((LIVE_ROWS.to_owned(), (before + added).saturating_sub(gone).to_string()))
 }
 
 impl Table {
@@ -103,6 +112,13 @@ impl Table {
             snapshot: SnapshotId(number("snapshot-id")?),
             sequence: SequenceNumber(number("sequence-number")?),
         }))
+    }
+
+    /// Whether a commit with [`SUPERSEDED`] after `above` may have expired.
+    pub fn superseded_before_history(&self, above: SequenceNumber) -> bool {
+        let last = self.property(LAST_SUPERSEDED).and_then(|text| text.parse().ok());
+        let last = last.map(SequenceNumber);
+        last.is_some_and(|last| last > above && last < self.oldest_sequence())
     }
 
     /// What the table says of itself in its current state: its positions, and the configuration that it was computed

@@ -26,6 +26,18 @@ impl Lake {
         Ok(table)
     }
 
+    /// Whether a table was set back behind a position that was consumed already, or replaced; and the state that says
+    /// so, which may be newer than this one.
+    pub async fn set_back(
+        &self,
+        table: Table,
+        position: &Position,
+    ) -> Result<(Table, bool), LakeError> {
+        let table = self.caught_up(table, Some(position)).await?;
+        let set_back = matches!(standing(&table, position), Standing::RolledBack | Standing::Ahead);
+        Ok((table, set_back))
+    }
+
     /// The table, which is known to be in the catalog.
     pub(super) async fn find_created(&self, name: &TableName) -> Result<Option<Table>, LakeError> {
         let mut delays = self.lag();

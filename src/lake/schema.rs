@@ -27,6 +27,11 @@ impl TableSchema {
         Ok(Self { iceberg, arrow: Arc::new(arrow) })
     }
 
+    /// The names of its columns, in their order.
+    pub fn column_names(&self) -> Vec<String> {
+        self.arrow.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
     /// The schema of a new table: ids from 1, in the order of the columns.
     pub(super) fn first(table: &TableName, columns: &ArrowSchema) -> Result<Self, LakeError> {
         if let Some(nested) = columns.fields().iter().find(|f| f.data_type().is_nested()) {

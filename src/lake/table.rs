@@ -147,6 +147,11 @@ impl Table {
         self.line().map(view)
     }
 
+    /// Those of [`Table::ancestors`] whose sequence number is above `above`.
+    pub fn newer_than(&self, above: SequenceNumber) -> impl Iterator<Item = Snapshot> {
+        self.ancestors().take_while(move |snapshot| snapshot.sequence > above)
+    }
+
     /// How many [`Table::ancestors`] there are.
     pub fn history_length(&self) -> usize {
         self.line().count()

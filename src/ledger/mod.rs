@@ -9,6 +9,7 @@
 //! and a crash between any two steps loses nothing (I3).
 
 mod index;
+pub mod origin;
 mod outcome;
 mod publish;
 mod rejections;
@@ -29,7 +30,7 @@ pub use view::View;
 
 use index::Index;
 
-use crate::lake::position::{Position, Standing, consumed, standing};
+use crate::lake::position::{Position, consumed};
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
@@ -116,15 +117,7 @@ impl Ledger {
     ) -> Result<Option<Position>, LakeError> {
         let through = objects.position(PUBLISHED)?;
         let Some(position) = &through else { return Ok(None) };
-        let set_back = match standing(bronze, position) {
-            Standing::InHistory | Standing::Expired => false,
-            Standing::RolledBack => true,
-            // Either the loaded state is behind, or the table itself was set back.
-            Standing::Ahead => {
-                let now = self.lake.caught_up(bronze.clone(), Some(position)).await?;
-                matches!(standing(&now, position), Standing::Ahead | Standing::RolledBack)
-            }
-        };
+        let (_, set_back) = self.lake.set_back(bronze.clone(), position).await?;
         if set_back {
             return Err(LakeError::RolledBack {
                 table: self.bronze.clone(),
@@ -188,7 +181,7 @@ impl Ledger {
 /// Ledger files that bronze's snapshots after `through` name, oldest first.
 fn unpublished(bronze: &Table, through: Option<&Position>) -> Result<Vec<FileRef>, LakeError> {
     let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
-    let line: Vec<Snapshot> = bronze.ancestors().take_while(|s| s.sequence > after).collect();
+    let line: Vec<Snapshot> = bronze.newer_than(after).collect();
     let mut files = Vec::new();
     for snapshot in line.iter().rev() {
         let bad =

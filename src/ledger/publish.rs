@@ -7,11 +7,9 @@
 
 use std::collections::HashMap;
 
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMicrosecondType;
 use futures::TryStreamExt;
 
-use super::rows::time;
+use super::origin::Origins;
 use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES, unpublished};
 use crate::batch::BatchId;
 use crate::lake::position::{Position, Standing, standing};
@@ -54,9 +52,7 @@ impl Ledger {
             let (Some(tip), false) = (bronze.current(), nothing) else { return Ok(0) };
 
             let count = adopted.len() + rebuilt.files().len();
-            let mut own = properties::of_pipeline(&self.pipeline);
-            properties::set_position(&mut own, PUBLISHED, &Position::of(bronze, &tip));
-            let own = CommitProperties::of_both(Layer::Ledger, own);
+            let own = self.published(&Position::of(bronze, &tip));
             match self.lake.commit(&objects, Change::adopt(rebuilt, adopted, own)).await? {
                 CommitOutcome::Committed { .. } => return Ok(count),
                 CommitOutcome::Conflict { table, files } => {
@@ -71,6 +67,13 @@ impl Ledger {
             }
             self.lake.wait_after_conflict(conflicts).await;
         }
+    }
+
+    /// What a commit says that publishes bronze up to a position.
+    pub(super) fn published(&self, through: &Position) -> CommitProperties {
+        let mut own = properties::of_pipeline(&self.pipeline);
+        properties::set_position(&mut own, PUBLISHED, through);
+        CommitProperties::of_both(Layer::Ledger, own)
     }
 
     /// Rows for the objects that bronze's live files above the published position hold, and that are
@@ -113,25 +116,13 @@ impl Ledger {
         bronze: &Table,
         files: Vec<FileTask>,
     ) -> Result<HashMap<ObjectId, u64>, LakeError> {
-        let columns = ["_source_uri", "_source_version", "_event_time"].map(str::to_owned);
+        let columns = Origins::COLUMNS.map(str::to_owned);
         let mut batches =
             self.lake.read_files(bronze, bronze.schema(), files, &columns, READ_FILES);
         let mut counted: HashMap<ObjectId, u64> = HashMap::new();
         while let Some(batch) = batches.try_next().await? {
-            let uri = batch.column(0).as_string::<i32>();
-            let version = batch.column(1).as_string::<i32>();
-            let modified = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-            for row in 0..batch.num_rows() {
-                // Rows that others appended have no source.
-                let (uri, version) = (uri.value(row), version.value(row));
-                if uri.is_empty() {
-                    continue;
-                }
-                let id = ObjectId {
-                    uri: uri.to_owned(),
-                    version: version.to_owned(),
-                    last_modified: time(modified.value(row)),
-                };
+            let Some(origins) = Origins::of(&batch) else { continue };
+            for id in (0..batch.num_rows()).filter_map(|row| origins.id(row)) {
                 *counted.entry(id).or_insert(0) += 1;
             }
         }

@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 
@@ -142,16 +140,9 @@ impl View {
     /// Looks in the files whose objects were modified when these were.
     async fn scan(&self, wanted: &HashSet<ObjectId>) -> Result<Known, LakeError> {
         let mut known = Known::default();
-        let times = || wanted.iter().map(|id| id.last_modified.timestamp());
-        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(known) };
-        let micros = |second: i64| -> ArrayRef {
-            let micros = vec![second * 1_000_000];
-            Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("+00:00"))
-        };
-        let bounds = Bounds {
-            column: rows::LAST_MODIFIED.to_owned(),
-            least: micros(first),
-            greatest: micros(last + 1),
+        let times = wanted.iter().map(|id| id.last_modified.timestamp());
+        let Some(bounds) = Bounds::of_seconds(rows::LAST_MODIFIED, times) else {
+            return Ok(known);
         };
         let uris: HashSet<&str> = wanted.iter().map(|id| id.uri.as_str()).collect();
         let files = self.all_files(&[bounds]).await?;
@@ -174,12 +165,5 @@ fn keep_newest<K: Eq + Hash>(newest: &mut HashMap<K, Attempt>, key: K, attempt: 
 }
 
 fn bounds_of(uris: &HashSet<&str>) -> Vec<Bounds> {
-    let text = |uri: &str| -> ArrayRef { Arc::new(StringArray::from(vec![uri])) };
-    let (least, greatest) = (uris.iter().min(), uris.iter().max());
-    let bounds = least.zip(greatest).map(|(least, greatest)| Bounds {
-        column: rows::SOURCE_URI.to_owned(),
-        least: text(least),
-        greatest: text(greatest),
-    });
-    bounds.into_iter().collect()
+    Bounds::of_texts(rows::SOURCE_URI, uris.iter().copied()).into_iter().collect()
 }

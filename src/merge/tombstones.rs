@@ -95,7 +95,7 @@ pub(super) async fn buried(
     let schema = deletes.schema.arrow();
     let arrow = |e| arrow_error(rules, e);
     let (keys, order) = rules.encoders(schema).map_err(arrow)?;
-    let columns: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+    let columns = deletes.schema.column_names();
     let mut buried = BTreeSet::new();
     let mut rows = lake.read_files(&deletes.table, &deletes.schema, files, &columns, threads);
     while let Some(batch) = rows.try_next().await? {

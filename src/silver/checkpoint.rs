@@ -47,6 +47,25 @@ impl Silver {
         Ok(stored.and_then(|(checkpoint, _)| checkpoint.rewind))
     }
 
+    /// Asks for a rewind: the next merge carries it out.
+    pub async fn request_rewind(&self, rewind: Rewind) -> Result<(), SilverError> {
+        let now = self.lake.ambient().now();
+        let change = |stored: Option<SilverCheckpoint>| {
+            let stored = stored.unwrap_or_else(|| SilverCheckpoint {
+                format_version: FORMAT_VERSION,
+                table: self.settings.rules.table.to_string(),
+                bronze_table_uuid: None,
+                bronze_snapshot_id: None,
+                bronze_sequence_number: None,
+                rewind: None,
+                updated_at: now,
+            });
+            Some(SilverCheckpoint { rewind: Some(rewind), updated_at: now, ..stored })
+        };
+        let (store, ambient) = (&*self.checkpoints, &**self.lake.ambient());
+        Ok(checkpoint::update(store, ambient, &self.settings.pipeline, change).await?)
+    }
+
     /// Writes the position to the checkpoint, and removes a rewind that was carried out.
     pub(super) async fn save_checkpoint(
         &self,

@@ -114,10 +114,8 @@ impl Silver {
         let mut summary = table.clone();
         summary.extend(counts.properties());
         let before = target.current().filter(|_| !rebuild);
-        if let Some(before) = before.map_or(Some(0), |snapshot| snapshot.rows()) {
-            let rows = (before + counts.inserted + counts.updated).saturating_sub(counts.gone);
-            summary.insert(properties::LIVE_ROWS.to_owned(), rows.to_string());
-        }
+        let added = counts.inserted + counts.updated;
+        summary.extend(properties::live_rows(before.as_ref(), added, counts.gone));
         for (name, more) in [(MISFITS, counts.misfits), (FAILED, counts.failed)] {
             let before = counted(target, name);
             let count = before.filter(|_| !rebuild).unwrap_or_default() + more;

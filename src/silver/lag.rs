@@ -47,6 +47,5 @@ impl Silver {
 /// When the oldest bronze commit after a position was made.
 pub(super) fn waiting_since(bronze: &Table, through: Option<&Position>) -> Option<DateTime<Utc>> {
     let merged = through.map_or(SequenceNumber::default(), |through| through.sequence);
-    let since = bronze.ancestors().take_while(|s| s.sequence > merged);
-    since.filter(|s| !s.is_rewrite()).last().map(|snapshot| snapshot.at)
+    bronze.newer_than(merged).filter(|s| !s.is_rewrite()).last().map(|snapshot| snapshot.at)
 }

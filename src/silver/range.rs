@@ -165,10 +165,15 @@ impl Silver {
         let mut range: Option<Range> = None;
         let mut cost = 0;
         for snapshot in &snapshots {
-            let step = self.lake.step(bronze, snapshot).await?;
-            self.check_step(bronze, &step)?;
-            let end = step.end.clone();
-            let files = step.new_rows();
+            let (end, files) = match snapshot.is_rewrite() {
+                // Its files have no new rows: their manifests need not be read.
+                true => (Position::of(bronze, snapshot), vec![]),
+                false => {
+                    let step = self.lake.step(bronze, snapshot).await?;
+                    self.check_step(bronze, &step)?;
+                    (step.end.clone(), step.new_rows())
+                }
+            };
             let more: u64 = files.iter().map(FileTask::merge_cost).sum();
             let range = range.get_or_insert_with(|| Range::empty(end.clone()));
             let full = range.snapshots > 0 && cost + more > self.settings.most_merged;

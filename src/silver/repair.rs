@@ -5,10 +5,12 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
+use super::checkpoint::Rewind;
 use super::{MERGED, Silver, SilverError};
-use crate::lake::position::{Position, Standing, standing};
+use crate::lake::position::Position;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::{Change, CommitOutcome, SnapshotId, Table, Uncommitted};
+use crate::ledger::origin::Origins;
 use crate::merge::{Counts, MergeError};
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
@@ -22,25 +24,32 @@ pub struct Bereft {
     pub of: u64,
 }
 
-/// The columns that name a row's file.
-const ORIGIN: [&str; 2] = ["_source_uri", "_source_version"];
-
-/// Rows whose file has no row in bronze.
-const ORPHANED: &str = "SELECT count(*)
-  FROM (SELECT DISTINCT _source_uri AS uri, _source_version AS version FROM bronze)
-  RIGHT ANTI JOIN silver ON uri = _source_uri AND version = _source_version";
-const ALL: &str = "SELECT count(*) FROM silver";
+/// Rows of silver, and those of them whose object version has no row in bronze.
+const ORPHANED: &str = "SELECT lost, whole FROM
+  (SELECT count(*) AS lost
+    FROM (SELECT DISTINCT _source_uri AS uri, _source_version AS version,
+      CAST(date_trunc('second', _event_time) AS BIGINT) AS second FROM bronze)
+    RIGHT ANTI JOIN silver ON uri = _source_uri AND version = _source_version
+      AND second = CAST(date_trunc('second', _event_time) AS BIGINT))
+  CROSS JOIN (SELECT count(*) AS whole FROM silver)";
+/// The same where rows do not say where they come from: they may come from anywhere.
+const ALL: &str = "SELECT count(*) AS lost, count(*) AS whole FROM silver";
 
 impl Silver {
     /// Whether bronze was set back behind what silver has merged.
     pub async fn is_ahead_of_bronze(&self) -> Result<bool, SilverError> {
+        Ok(self.lost_position().await?.is_some())
+    }
+
+    /// What silver has merged through where bronze was set back behind it, and bronze.
+    async fn lost_position(&self) -> Result<Option<(Position, Table)>, SilverError> {
         // Bronze after it: whatever was merged by then is in bronze.
         let silver = self.lake.find(&self.settings.rules.table).await?;
-        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(false) };
+        let Some(bronze) = self.lake.find(&self.settings.bronze).await? else { return Ok(None) };
         let merged = silver.map(|silver| silver.position(MERGED)).transpose()?.flatten();
-        Ok(merged.is_some_and(|position| {
-            matches!(standing(&bronze, &position), Standing::RolledBack | Standing::Ahead)
-        }))
+        let Some(position) = merged else { return Ok(None) };
+        let (bronze, set_back) = self.lake.set_back(bronze, &position).await?;
+        Ok(set_back.then_some((position, bronze)))
     }
 
     /// The rows that a rebuild from bronze would not bring back.
@@ -66,16 +75,12 @@ impl Silver {
             return Ok(Bereft::default());
         }
         let known = |table: &Table| {
-            ORIGIN.iter().all(|column| table.schema().arrow().field_with_name(column).is_ok())
+            let schema = table.schema().arrow();
+            Origins::COLUMNS.iter().all(|column| schema.field_with_name(column).is_ok())
         };
-        // Rows that do not say where they come from may come from anywhere.
-        let lost = match known(silver) && known(bronze) {
-            true => ORPHANED,
-            false => ALL,
-        };
+        let sql = if known(silver) && known(bronze) { ORPHANED } else { ALL };
         let before = before.filter(|id| bronze.snapshot(*id).is_some());
-        let count = async |sql: &str| self.count(silver, (bronze, before), sql).await;
-        Ok(Bereft { rows: count(lost).await?, of: count(ALL).await? })
+        self.count(silver, (bronze, before), sql).await
     }
 
     /// Checks that a rebuild brings back all rows.
@@ -97,7 +102,7 @@ impl Silver {
         silver: &Table,
         (bronze, before): (&Table, Option<SnapshotId>),
         sql: &str,
-    ) -> Result<u64, SilverError> {
+    ) -> Result<Bereft, SilverError> {
         let what = format!("silver table {}: counting its rows", self.settings.rules.table);
         let failed = |e| SilverError::from(MergeError::from(SqlError::of(&what, e)));
         let context = session(self.settings.memory).map_err(MergeError::from)?;
@@ -117,16 +122,27 @@ impl Silver {
         }
         let frame = query(&context, &what, sql).await.map_err(MergeError::from)?;
         let batches = frame.collect().await.map_err(failed)?;
-        let counts = batches.iter().filter(|batch| batch.num_rows() > 0);
-        let counts = counts.map(|batch| batch.column(0).as_primitive::<Int64Type>().value(0));
-        Ok(counts.sum::<i64>().max(0) as u64)
+        let of_column = |column: usize| -> u64 {
+            let rows = batches.iter().filter(|batch| batch.num_rows() > 0);
+            let counts = rows.map(|b| b.column(column).as_primitive::<Int64Type>().value(0));
+            counts.sum::<i64>().max(0) as u64
+        };
+        Ok(Bereft { rows: of_column(0), of: of_column(1) })
     }
 
-    /// Takes bronze as it is for what is merged. No row changes: those of silver that bronze no longer has stay.
-    pub async fn accept(&self, bronze: &Table) -> Result<(), SilverError> {
+    /// Where bronze was set back: silver goes on from the newest snapshot of bronze that it has merged. No row changes:
+    /// those of silver that bronze no longer has stay. Of another table under bronze's name, all is merged.
+    pub async fn accept(&self) -> Result<(), SilverError> {
+        let Some((lost, bronze)) = self.lost_position().await? else { return Ok(()) };
         let Some(tip) = bronze.current() else { return Ok(()) };
+        // A rollback gives no sequence number back: what came after it is above the position.
+        let merged = bronze.ancestors().find(|snapshot| snapshot.sequence <= lost.sequence);
+        let merged = merged.filter(|_| lost.table == bronze.uuid());
+        if merged.is_none() {
+            self.request_rewind(Rewind { after_snapshot_id: None }).await?;
+        }
         let name = &self.settings.rules.table;
-        let end = Position::of(bronze, &tip);
+        let end = Position::of(&bronze, &merged.unwrap_or(tip));
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         while let Some(silver) = self.lake.find(name).await? {
             self.position(Some(&silver), None)?;

@@ -123,8 +123,7 @@ impl Upkeep {
         let sorted =
             target.sort.iter().all(|column| schema.arrow().field_with_name(column).is_ok());
         if target.sort.is_empty() || !sorted {
-            let columns: Vec<String> =
-                schema.arrow().fields().iter().map(|field| field.name().clone()).collect();
+            let columns = schema.column_names();
             for file in &group.files {
                 let mut rows = self.lake.read_rows(table, schema, &file.task, &columns).await?;
                 while let Some(rows) = rows.try_next().await? {

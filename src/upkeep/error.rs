@@ -16,6 +16,11 @@ pub enum UpkeepError {
 }
 
 impl UpkeepError {
+    /// Whether a table says itself that its files stay: that is no failure.
+    pub fn keeps_all(&self) -> bool {
+        matches!(self, Self::Lake(LakeError::KeepsAll { .. }))
+    }
+
     /// What an operator does next.
     pub fn kind(&self) -> Kind {
         match self {

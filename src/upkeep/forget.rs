@@ -3,22 +3,19 @@
 //! This is the one step that takes rows out of a table. Silver's rows stay as they are: only an older row of such a key
 //! that comes later is no longer known to be deleted.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray,
 };
-use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
-use futures::TryStreamExt;
 
 use super::report::{Done, Step};
 use super::{MAX_CONFLICTS, Target, Upkeep, UpkeepError, properties_of};
-use crate::lake::read::scan::{Bounds, FileTask};
-use crate::lake::write::data::DataWriter;
-use crate::lake::{Change, CommitOutcome, LakeError, Removed, Table, Uncommitted};
+use crate::lake::read::scan::Bounds;
+use crate::lake::write::filtered::{Filtered, Staying};
+use crate::lake::{Change, CommitOutcome, LakeError, Removed, Table};
 
 /// Which rows are forgotten.
 #[derive(Debug, Clone)]
@@ -36,13 +33,6 @@ impl Forget {
     }
 }
 
-/// The files that hold a row to forget, and what replaces them.
-struct Rest {
-    gone: u64,
-    removed: BTreeSet<String>,
-    files: Uncommitted,
-}
-
 impl Upkeep {
     pub(super) async fn forget(
         &self,
@@ -55,15 +45,15 @@ impl Upkeep {
         let mut table = self.lake.load(&target.table).await?;
         let mut done = Done::unchanged(target, Step::DeletedKeys, 0, 0);
         for conflicts in 1..=MAX_CONFLICTS {
-            let live = self.lake.live(&table).await?;
-            done.items_before =
-                live.data.iter().filter_map(|file| file.task.rows()).sum::<u64>() as usize;
-            let Rest { gone, mut removed, files } =
+            let rows = table.current().and_then(|snapshot| snapshot.rows());
+            done.items_before = rows.unwrap_or_default() as usize;
+            let Filtered { gone, mut removed, files } =
                 self.rest(target, &table, (&forget.column, until), dry_run).await?;
             done.items_after = done.items_before.saturating_sub(gone as usize);
             if gone == 0 || dry_run {
                 return Ok(done);
             }
+            let live = self.lake.live(&table).await?;
             let unused: Vec<String> = live.deletes_of_none_but(&removed).cloned().collect();
             removed.extend(unused);
             let properties = properties_of(target, &table)?;
@@ -89,66 +79,19 @@ impl Upkeep {
         table: &Table,
         (column, until): (&str, i64),
         dry_run: bool,
-    ) -> Result<Rest, UpkeepError> {
-        let files = Uncommitted::nothing(&self.lake);
-        let mut rest = Rest { gone: 0, removed: BTreeSet::new(), files };
-        if table.schema().arrow().field_with_name(column).is_err() {
-            return Ok(rest);
-        }
-        let bounds =
-            Bounds { column: column.to_owned(), least: time(i64::MIN), greatest: time(until) };
-        for file in self.lake.files_of(table, None, &[bounds]).await? {
-            let gone = self.count_older(table, &file, (column, until)).await?;
-            if gone == 0 {
-                continue;
+    ) -> Result<Filtered, LakeError> {
+        let has_column = table.schema().arrow().field_with_name(column).is_ok();
+        let files = match has_column {
+            true => {
+                let (least, greatest) = (time(i64::MIN), time(until));
+                let bounds = Bounds { column: column.to_owned(), least, greatest };
+                self.lake.files_of(table, None, &[bounds]).await?
             }
-            rest.gone += gone;
-            rest.removed.insert(file.path().to_owned());
-            if !dry_run {
-                rest.files.extend(self.newer(target, table, &file, (column, until)).await?);
-            }
-        }
-        Ok(rest)
-    }
-
-    async fn count_older(
-        &self,
-        table: &Table,
-        file: &FileTask,
-        (column, until): (&str, i64),
-    ) -> Result<u64, LakeError> {
-        let columns = [column.to_owned()];
-        let mut rows = self.lake.read_rows(table, table.schema(), file, &columns).await?;
-        let mut older = 0;
-        while let Some(rows) = rows.try_next().await? {
-            older += stays(&rows.batch, column, until).false_count() as u64;
-        }
-        Ok(older)
-    }
-
-    /// Writes the rows of a file that stay.
-    async fn newer(
-        &self,
-        target: &Target,
-        table: &Table,
-        file: &FileTask,
-        (column, until): (&str, i64),
-    ) -> Result<Uncommitted, LakeError> {
-        let schema = table.schema();
-        let columns: Vec<String> =
-            schema.arrow().fields().iter().map(|field| field.name().clone()).collect();
-        let mut writer = DataWriter::new(&self.lake, table, schema)?.with_bounds_on(&target.bounds);
-        let mut rows = self.lake.read_rows(table, schema, file, &columns).await?;
-        while let Some(rows) = rows.try_next().await? {
-            let newer = filter_record_batch(&rows.batch, &stays(&rows.batch, column, until));
-            let newer = newer.map_err(|source| LakeError::Arrow {
-                table: target.table.clone(),
-                doing: "forgetting deleted keys",
-                source,
-            })?;
-            writer.write(&newer).await?;
-        }
-        writer.close().await
+            false => vec![],
+        };
+        let stays = |rows: &RecordBatch| stays(rows, column, until);
+        let staying = Staying { columns: &[column], stays: &stays, bounds: &target.bounds };
+        self.lake.filtered(table, files, &staying, dry_run).await
     }
 }
 

@@ -109,7 +109,7 @@ impl Upkeep {
     /// Merges small manifests where there are many.
     async fn merge_manifests(&self, target: &Target, dry_run: bool) -> Result<Done, UpkeepError> {
         let mut table = self.lake.load(&target.table).await?;
-        let before = self.lake.live(&table).await?.manifests;
+        let before = self.lake.manifest_sizes(&table).await?;
         let mut done = Done::unchanged(target, Step::Manifests, before.len(), before.iter().sum());
         let small = before.iter().filter(|bytes| **bytes < SMALL_MANIFEST);
         let (count, bytes) = small.fold((0, 0), |(n, sum), bytes| (n + 1, sum + bytes));
@@ -126,7 +126,7 @@ impl Upkeep {
             let change = Change::replace(replacement, properties_of(target, &table)?);
             match self.lake.commit(&table, change).await? {
                 CommitOutcome::Committed { table, .. } => {
-                    let after = self.lake.live(&table).await?.manifests;
+                    let after = self.lake.manifest_sizes(&table).await?;
                     done.items_after = after.len();
                     done.bytes_after = after.iter().sum();
                     return Ok(done);

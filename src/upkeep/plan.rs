@@ -39,9 +39,10 @@ impl Group {
         self.files.len().saturating_sub(after)
     }
 
-    /// Whether it is worth while.
-    fn is_worth(&self, least: usize) -> bool {
-        self.must || self.files.len() >= least.max(2)
+    /// Whether it is worth while: it has many files, or becomes a large one, which is not written again.
+    fn is_worth(&self, least: usize, target: u64) -> bool {
+        let is_full = self.files.len() > 1 && self.bytes >= target / 4 * LARGE;
+        self.must || is_full || self.files.len() >= least.max(2)
     }
 
     /// Whether a file joins it: there is room, and the file is not rewritten for the sake of a few small ones.
@@ -51,7 +52,8 @@ impl Group {
     }
 }
 
-/// The groups of a table's files; of at least so many files, unless one of them must be rewritten.
+/// The groups of a table's files; of at least so many files, unless they fill a large file or one of them must be
+/// rewritten.
 pub(super) fn plan(files: Vec<LiveFile>, target: u64, least: usize) -> Vec<Group> {
     let mut partitions: HashMap<Partition, Vec<LiveFile>> = HashMap::new();
     let mut order = Vec::new();
@@ -68,7 +70,8 @@ pub(super) fn plan(files: Vec<LiveFile>, target: u64, least: usize) -> Vec<Group
         of_partition.push(file);
     }
     let packed = order.iter().filter_map(|partition| partitions.remove(partition));
-    packed.flat_map(|files| pack(files, target)).filter(|group| group.is_worth(least)).collect()
+    let groups = packed.flat_map(|files| pack(files, target));
+    groups.filter(|group| group.is_worth(least, target)).collect()
 }
 
 /// The smallest first: each group is of files of about one size.

@@ -153,19 +153,18 @@ impl Merger {
     /// Ledger and silver go on from bronze as it is, once the lock is free. Returns how many objects the ledger has
     /// forgotten. A crash in between leaves the rest to the next repair.
     pub async fn accept_rollback(&mut self) -> Result<u64, WorkerError> {
-        let Some(bronze) = self.bronze().await? else { return Ok(0) };
         let (held, pipeline) = (self.acquire_patiently().await?, self.pipeline.clone());
         let accept = async {
-            if let Some(silver) = &pipeline.silver
-                && silver.is_ahead_of_bronze().await?
-            {
-                silver.accept(&bronze).await?;
+            if let Some(silver) = &pipeline.silver {
+                silver.accept().await?;
             }
             let ledger = pipeline.bronze.ledger();
             // What is not published yet is not lost, and must not be passed over.
-            match ledger.is_ahead_of_bronze().await? {
-                true => Ok::<_, SilverError>(ledger.forget_lost(&bronze, false).await?),
-                false => Ok(0),
+            match (ledger.is_ahead_of_bronze().await?, ledger.bronze().await?) {
+                (true, Some(bronze)) => {
+                    Ok::<_, SilverError>(ledger.forget_lost(&bronze, false).await?)
+                }
+                _ => Ok(0),
             }
         };
         let accepted = self.lock.hold(held, Box::pin(accept)).await;

@@ -7,19 +7,7 @@ use silversmith::checkpoint::{self, MemoryCheckpoints};
 use silversmith::pipeline::Intake;
 use silversmith::silver::{Rewind, SilverCheckpoint};
 
-use crate::support::{CUSTOMERS, LAKE, World, at, queued, settings, settings_of};
-
-const ORDERS: &str = r#"
-[[pipeline]]
-name = "orders"
-source = "raw/**/*.csv"
-[pipeline.bronze]
-table = "bronze.orders"
-[pipeline.silver]
-table = "silver.orders"
-keys = ["id"]
-order_by = ["updated"]
-"#;
+use crate::support::{CUSTOMERS, LAKE, ORDERS, World, at, queued, settings, settings_of};
 
 /// order1.csv of 2:00 and order2.csv of 3:00 are ingested, order3.csv arrives at 4:00, and the checkpoint is at
 /// 3:00: only order3.csv is read.

@@ -14,7 +14,7 @@ use silversmith::lake::SnapshotId;
 use silversmith::lake::catalog::MemoryCatalog;
 use silversmith::merge::MergeMode;
 use silversmith::source::MemoryStore;
-use silversmith::upkeep::{Limits, Work};
+use silversmith::upkeep::Work;
 use silversmith::worker::Merger;
 
 use super::partitions;
@@ -144,24 +144,18 @@ impl History {
         self.silver.merged = self.rows.len();
     }
 
-    async fn upkeep(&self, work: Work) {
-        let (upkeep, limits) =
-            (self.world.wired.upkeep(), Limits { least_files: 2, ..Limits::COMMAND });
-        for target in self.world.pipeline().targets() {
-            upkeep.table(&target, work, limits, |_| {}).await.unwrap();
-        }
-    }
-
     async fn take(&mut self, step: &Step) {
         let nothing = Work { compact: false, expire: false, orphans: None, dry_run: false };
         match step {
             Step::Ingest(keys) => self.ingest(keys).await,
             Step::Merge => self.merge().await,
             Step::MergeBy(mode) => self.world.merge_by(*mode),
-            Step::Compact => self.upkeep(Work { compact: true, ..nothing }).await,
-            Step::Expire => self.upkeep(Work { expire: true, ..nothing }).await,
+            Step::Compact => drop(self.world.upkeep(Work { compact: true, ..nothing }).await),
+            Step::Expire => drop(self.world.upkeep(Work { expire: true, ..nothing }).await),
             Step::Orphans => {
-                self.upkeep(Work { orphans: Some(Duration::from_secs(86_400)), ..nothing }).await;
+                self.world
+                    .upkeep(Work { orphans: Some(Duration::from_secs(86_400)), ..nothing })
+                    .await;
                 // The newest ledger file is named by a table property, too.
                 let bronze = self.world.table(BRONZE).await;
                 let named = bronze.property(silversmith::ledger::FILE).unwrap_or_default();

@@ -2,34 +2,12 @@
 
 use std::io::Write;
 
-use crate::support::{World, at};
-
-/// One pipeline of any files, newest by `updated`.
-const ORDERS: &str = r#"
-[[pipeline]]
-name = "orders"
-source = "raw/**/*"
-[pipeline.bronze]
-table = "bronze.orders"
-[pipeline.silver]
-table = "silver.orders"
-keys = ["id"]
-order_by = ["updated"]
-"#;
+use crate::support::{ORDERS, World, at};
 
 fn gzipped(text: &str) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
     gzip.write_all(text.as_bytes()).unwrap();
     gzip.finish().unwrap()
-}
-
-/// The columns of a table without silversmith's own, and their types.
-async fn columns(world: &World) -> Vec<String> {
-    let table = world.table("bronze.orders").await;
-    let fields = table.schema().arrow().fields().iter();
-    let own = fields.filter(|field| !field.name().starts_with('_'));
-    own.map(|field| format!("{} {}", field.name(), silversmith::lake::type_name(field.data_type())))
-        .collect()
 }
 
 async fn rejected(world: &World) -> Vec<String> {
@@ -59,7 +37,7 @@ async fn files_of_both_formats_are_one_table() {
             "3|3.5|2026-01-01|raw/2.json.gz|2"
         ]
     );
-    assert_eq!(columns(&world).await, ["id long", "amount double", "updated date"]);
+    assert_eq!(world.columns("bronze.orders").await, ["id long", "amount double", "updated date"]);
 }
 
 #[tokio::test]
@@ -106,7 +84,10 @@ async fn keys_that_come_late_are_columns_of_a_file_that_brings_columns() {
     lines.push_str("{\"id\":9001,\"updated\":1,\"late\":7,\"n\":1.5}\n");
     world.put("1.json", &lines, 0);
     world.bronze().await;
-    assert_eq!(columns(&world).await, ["id long", "updated long", "n double", "late long"]);
+    assert_eq!(
+        world.columns("bronze.orders").await,
+        ["id long", "updated long", "n double", "late long"]
+    );
     let row = "SELECT id, n, late, _rescued FROM bronze.orders WHERE late IS NOT NULL";
     assert_eq!(world.sql(row).await, ["9001|1.5|7|null"]);
     // The table has the column: its cells find it, however late they come. Another one is rescued.
@@ -117,7 +98,7 @@ async fn keys_that_come_late_are_columns_of_a_file_that_brings_columns() {
     assert_eq!(rows, [r#"9001|2.5|7|{"later":"x"}"#]);
     world.put("3.json", "{\"id\":1,\"updated\":2,\"later\":\"y\"}", 2);
     world.bronze().await;
-    assert_eq!(columns(&world).await.last().unwrap(), "later string");
+    assert_eq!(world.columns("bronze.orders").await.last().unwrap(), "later string");
 }
 
 #[tokio::test]
@@ -140,7 +121,10 @@ async fn a_key_without_values_waits_for_its_type() {
     world.put("1.json", "{\"id\":1,\"updated\":1,\"deleted_at\":null}", 0);
     world.put("2.json", "{\"id\":2,\"updated\":1,\"deleted_at\":\"2026-01-31T10:00:00Z\"}", 1);
     world.bronze().await;
-    assert_eq!(columns(&world).await, ["id long", "updated long", "deleted_at timestamptz"]);
+    assert_eq!(
+        world.columns("bronze.orders").await,
+        ["id long", "updated long", "deleted_at timestamptz"]
+    );
 }
 
 #[tokio::test]
@@ -167,7 +151,7 @@ async fn files_that_are_not_of_the_feed_are_rejected() {
             "raw/d.json|too-many-columns",
         ]
     );
-    assert_eq!(columns(&world).await, ["id long", "updated long"]);
+    assert_eq!(world.columns("bronze.orders").await, ["id long", "updated long"]);
 }
 
 /// Names without an ending say nothing: the configuration does. Columns are declared for every format.
@@ -179,7 +163,10 @@ async fn a_pipeline_may_say_its_format() {
     world.bronze().await;
     let rows = world.sql("SELECT id, sum, _rescued FROM bronze.orders ORDER BY id").await;
     assert_eq!(rows, ["7|1.50|null", r#"8|null|{"sum":"1.255"}"#]);
-    assert_eq!(columns(&world).await, ["id string", "updated long", "sum decimal(9,2)"]);
+    assert_eq!(
+        world.columns("bronze.orders").await,
+        ["id string", "updated long", "sum decimal(9,2)"]
+    );
     let table = world.table("bronze.orders").await;
     let field = table.schema().arrow().field_with_name("sum").unwrap().clone();
     assert_eq!(field.metadata()["doc"], "JSON key `Sum (EUR)`");

@@ -8,20 +8,7 @@ use arrow::array::{
 };
 use parquet::arrow::ArrowWriter;
 
-use crate::support::{World, at};
-
-/// One pipeline of any files, newest by `updated`.
-const ORDERS: &str = r#"
-[[pipeline]]
-name = "orders"
-source = "raw/**/*"
-[pipeline.bronze]
-table = "bronze.orders"
-[pipeline.silver]
-table = "silver.orders"
-keys = ["id"]
-order_by = ["updated"]
-"#;
+use crate::support::{ORDERS, World, at};
 
 fn file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -32,15 +19,6 @@ fn file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
 
 fn longs(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
-}
-
-/// The columns of a table without silversmith's own, and their types.
-async fn columns(world: &World) -> Vec<String> {
-    let table = world.table("bronze.orders").await;
-    let fields = table.schema().arrow().fields().iter();
-    let own = fields.filter(|field| !field.name().starts_with('_'));
-    own.map(|field| format!("{} {}", field.name(), silversmith::lake::type_name(field.data_type())))
-        .collect()
 }
 
 #[tokio::test]
@@ -68,7 +46,10 @@ async fn files_of_every_format_are_one_table() {
             "3|null|2026-01-04|x|raw/3.parquet|2"
         ]
     );
-    assert_eq!(columns(&world).await, ["id long", "amount double", "updated date", "note string"]);
+    assert_eq!(
+        world.columns("bronze.orders").await,
+        ["id long", "amount double", "updated date", "note string"]
+    );
 }
 
 /// The file's types are the table's, and what another type cannot hold is rescued.
@@ -85,7 +66,7 @@ async fn a_value_of_another_type_is_exact_or_rescued() {
     let ids: ArrayRef = Arc::new(Float64Array::from(vec![5.0, 6.5]));
     world.raw.put("raw/3.parquet", of(ids, longs(&[7, 8])), at(11, 2));
     world.bronze().await;
-    assert_eq!(columns(&world).await, ["id long", "x timestamp", "updated long"]);
+    assert_eq!(world.columns("bronze.orders").await, ["id long", "x timestamp", "updated long"]);
     assert_eq!(
         world
             .sql("SELECT id, x, _rescued FROM bronze.orders ORDER BY _source_uri, _source_row")

@@ -13,6 +13,7 @@ use silversmith::silver::MERGED;
 use silversmith::upkeep::{Done, Limits, Step, UpkeepError, Work};
 use silversmith::worker::Merger;
 
+use super::partitions;
 use crate::support::deletes::Scope;
 use crate::support::faulty::Fate;
 use crate::support::rivals::Rivals;
@@ -349,6 +350,7 @@ async fn a_batch_that_is_not_published_keeps_its_ledger_file() {
     // As if the worker had died before it published.
     let now = world.catalog.load(objects.name()).await.unwrap().unwrap().pointer;
     world.point(objects.name(), &now, &pointer.metadata_location).await;
+    world.files.delete(&now.metadata_location).await.unwrap();
     world.ambient.advance(2 * DAY);
     let before = data_of(&rivals, "customers_objects").await;
     world.upkeep(Work { compact: false, ..ALL }).await;
@@ -369,13 +371,12 @@ async fn files_that_may_be_others_stay() {
     let world = &rivals.world;
     rounds(world, 1..2).await;
     world.ambient.advance(2 * DAY);
-    let keeps = async |why: &str| {
-        let name = "bronze.customers".parse().unwrap();
-        match world.lake().orphans(&name, DAY).await {
-            Err(LakeError::KeepsAll { why: said, .. }) => assert!(said.contains(why), "{said}"),
-            found => panic!("{found:?}"),
-        }
+    let name = "bronze.customers".parse().unwrap();
+    let keeps_from = async |age: Duration, why: &str| match world.lake().orphans(&name, age).await {
+        Err(LakeError::KeepsAll { why: said, .. }) => assert!(said.contains(why), "{said}"),
+        found => panic!("{found:?}"),
     };
+    let keeps = async |why: &str| keeps_from(DAY, why).await;
     world.set_property("bronze.customers", "gc.enabled", "false").await;
     keeps("gc.enabled").await;
     world.remove_property("bronze.customers", "gc.enabled").await;
@@ -386,14 +387,61 @@ async fn files_that_may_be_others_stay() {
     let foreign = "memory:/warehouse/bronze/customers/metadata/00001-x.metadata.json";
     world.files.new_output(foreign).unwrap().write(bytes).await.unwrap();
     keeps("another table").await;
+    // However young it is: that table's data may be older.
+    keeps_from(100 * DAY, "another table").await;
     world.files.delete(foreign).await.unwrap();
+
+    // A catalog that was restored from a backup: the table has gone on since.
+    let backup = world.catalog.load(&name).await.unwrap().unwrap().pointer;
+    rounds(world, 2..3).await;
+    let now = world.catalog.load(&name).await.unwrap().unwrap().pointer;
+    world.point(&name, &now, &backup.metadata_location).await;
+    keeps("a later state").await;
+    world.point(&name, &backup, &now.metadata_location).await;
+    assert_eq!(world.lake().orphans(&name, DAY).await.unwrap().0, []);
 
     // What cannot be read may name any file.
     let list = rivals.warehouse.list().await;
     let manifest = list.iter().find(|p| p.contains("bronze/customers/") && p.ends_with("-m.avro"));
     world.files.delete(manifest.unwrap()).await.unwrap();
-    let name = "bronze.customers".parse().unwrap();
     assert!(world.lake().orphans(&name, DAY).await.is_err());
+}
+
+/// What came after the rollback is merged, whatever had passed by before it.
+#[tokio::test]
+async fn a_repair_passes_over_no_commit_after_the_rollback() {
+    let pipeline = format!("{CUSTOMERS}on_bronze_delete = \"ignore\"\n");
+    let world = World::new(&pipeline);
+    world.ingest("1.csv", "id,name,updated\n1,a,1\n2,a,1\n", 1).await;
+    world.silver().await;
+    let table = world.table("bronze.customers").await;
+    let (before, files) = (table.current().unwrap().id, world.lake().files_of(&table, None, &[]));
+    let file = files.await.unwrap()[0].path().to_owned();
+    world.delete_positions("bronze.customers", &file, &[0], Scope::File).await;
+    world.silver().await;
+    world.roll_back("bronze.customers", before).await;
+    // The ledger has published only what is still there: bronze goes on.
+    world.ingest("2.csv", "id,name,updated\n3,b,2\n", 2).await;
+    assert!(world.pipeline().silver.as_ref().unwrap().step().await.is_err());
+    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
+    assert_eq!(merger.accept_rollback().await.unwrap(), 0);
+    world.silver().await;
+    assert_eq!(world.sql(SILVER).await, ["1|a", "2|a", "3|b"]);
+}
+
+/// A file that was uploaded again unchanged is another version by its time, for a repair, too.
+#[tokio::test]
+async fn a_repair_forgets_the_second_upload_of_the_same_bytes() {
+    let world = World::new(CUSTOMERS);
+    let rows = "id,name,updated\n1,a,1\n";
+    world.ingest("1.csv", rows, 1).await;
+    let first = world.table("bronze.customers").await.current().unwrap().id;
+    world.ingest("1.csv", rows, 2).await;
+    world.roll_back("bronze.customers", first).await;
+    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
+    assert_eq!(merger.accept_rollback().await.unwrap(), 1);
+    let root = world.pipeline().settings.bronze.root.clone();
+    assert_eq!(world.pipeline().bronze.backfill(&root, |_| {}).await.unwrap().ingested, 1);
 }
 
 /// A catalog that was lost is not answered with a second table among the files of the first.
@@ -433,6 +481,51 @@ async fn small_manifests_are_merged() {
     world.expire_all_but_current("bronze.customers").await;
     assert_eq!(world.silver().await.counts.inserted, 12);
     assert_eq!(world.sql(SILVER).await.len(), 12);
+}
+
+/// Where the type of a partition column has changed, manifests of the one type and of the other are merged apart, once.
+#[tokio::test]
+async fn manifests_of_a_widened_partition_column_are_merged() {
+    let declared = |kind: &str| {
+        let types = format!("[pipeline.csv.columns]\nstore = \"{kind}\"\n[pipeline.bronze]");
+        partitions::partitioned("\"store\"", "").replace("[pipeline.bronze]", &types)
+    };
+    let world = World::new(&declared("int"));
+    let come = async |world: &World, numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            let rows = format!("id,store,updated\n{n},7,{n}\n");
+            world.ingest(&format!("{n}.csv"), &rows, n).await;
+        }
+    };
+    come(&world, 0..6).await;
+    let world = world.reconfigured(&declared("long"));
+    come(&world, 6..12).await;
+    world.set_property("bronze.customers", "write.target-file-size-bytes", "1").await;
+    let of_manifests = |all: Vec<Done>| -> Vec<_> {
+        let bronze = all.into_iter().filter(|done| done.table == "bronze.customers");
+        let manifests = bronze.filter(|done| done.step == Step::Manifests);
+        manifests.map(|done| (done.items_before, done.items_after)).collect()
+    };
+    assert_eq!(of_manifests(world.upkeep(COMPACT).await), [(12, 2)]);
+    assert_eq!(of_manifests(world.upkeep(COMPACT).await), [(2, 2)]);
+    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers WHERE store = 7").await, ["12"]);
+}
+
+/// Files that fill a large one are rewritten, however few they are: it is not written again.
+#[tokio::test]
+async fn a_worker_rewrites_what_becomes_a_large_file() {
+    let world = World::new(CUSTOMERS);
+    for n in 0..12 {
+        world.ingest(&format!("{n}.csv"), &format!("id,name,updated\n{n},a,{n}\n"), n).await;
+    }
+    let table = world.table("bronze.customers").await;
+    let files = world.lake().files_of(&table, None, &[]).await.unwrap();
+    let target = (4 * files[0].bytes()).to_string();
+    world.set_property("bronze.customers", "write.target-file-size-bytes", &target).await;
+    let upkeep = world.wired.upkeep();
+    let of_bronze = &world.pipeline().targets()[0];
+    upkeep.table(of_bronze, COMPACT, Limits::WORKER, |_| {}).await.unwrap();
+    assert_eq!(world.file_count("bronze.customers").await, 3);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog, Pointer, Proposal};
 use silversmith::lake::{
     CommitProperties, FileIO, Lake, Properties, SnapshotId, Table, TableName, memory_files,
+    type_name,
 };
 use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
@@ -66,6 +67,19 @@ source = "raw/**/*.csv"
 table = "bronze.customers"
 [pipeline.silver]
 table = "silver.customers"
+keys = ["id"]
+order_by = ["updated"]
+"#;
+
+/// One pipeline of files of any name, newest by `updated`.
+pub const ORDERS: &str = r#"
+[[pipeline]]
+name = "orders"
+source = "raw/**/*"
+[pipeline.bronze]
+table = "bronze.orders"
+[pipeline.silver]
+table = "silver.orders"
 keys = ["id"]
 order_by = ["updated"]
 "#;
@@ -178,6 +192,14 @@ impl World {
 
     pub async fn table(&self, name: &str) -> Table {
         self.lake().load(&name.parse().unwrap()).await.unwrap()
+    }
+
+    /// The columns of a table without silversmith's own, each with its type.
+    pub async fn columns(&self, table: &str) -> Vec<String> {
+        let table = self.table(table).await;
+        let fields = table.schema().arrow().fields().iter();
+        let own = fields.filter(|field| !field.name().starts_with('_'));
+        own.map(|field| format!("{} {}", field.name(), type_name(field.data_type()))).collect()
     }
 
     /// The rows of a query, each as `a|b|c`, in the order of the query.

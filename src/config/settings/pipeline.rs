@@ -105,9 +105,7 @@ pub(super) fn pipeline(
         },
         format: match format {
             None => FormatSettings::ByName(dialect),
-            Some(Format::Csv) => FormatSettings::Csv(dialect),
-            Some(Format::Json) => FormatSettings::Json,
-            Some(Format::Parquet) => FormatSettings::Parquet,
+            Some(format) => FormatSettings::in_format(format, dialect),
         },
         max_rescued,
         glob: glob.to_owned(),
@@ -178,7 +176,7 @@ fn feed(
     Feed {
         columns,
         change,
-        delimiter: Some(char::from(dialect.delimiter)),
+        delimiter: char::from(dialect.delimiter),
         header: dialect.header,
         required: required.cloned().collect(),
         keys: section.silver.as_ref().map(|silver| silver.keys.clone()).unwrap_or_default(),

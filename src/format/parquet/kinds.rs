@@ -1,8 +1,7 @@
 //! Types of Parquet → those of Iceberg. What Iceberg's format version 2 does not have is text.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
-use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::cast_with_options;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
@@ -11,6 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 use std::sync::Arc;
 
+use super::super::cast::{SAFE, whole};
 use super::super::cells::value;
 
 /// The type that a column of a table has for values of this one.
@@ -48,8 +48,6 @@ pub(super) fn read_as(kind: &DataType) -> DataType {
 /// Values in the type of the table, and what that type cannot hold, by its row.
 pub(super) type Converted = (ArrayRef, Vec<(usize, Value)>);
 
-const SAFE: CastOptions<'_> = CastOptions { safe: true, format_options: FormatOptions::new() };
-
 /// Converts a column. A value that would lose something is null.
 pub(super) fn converted(
     values: &ArrayRef,
@@ -74,20 +72,13 @@ pub(super) fn converted(
     }
 }
 
-/// The values of a cast that the cast back shows to be whole.
+/// The whole values of a cast, and the others.
 fn kept(values: &ArrayRef, cast: ArrayRef) -> Result<Converted, ArrowError> {
-    let back = cast_with_options(&cast, values.data_type(), &SAFE)?;
-    let whole = not_distinct(values, &back)?;
+    let (cast, whole) = whole(values, cast)?;
     let format = FormatOptions::default();
     let shown = ArrayFormatter::try_new(values, &format)?;
     let lost = (0..values.len()).filter(|row| !whole.value(*row));
-    let lost: Vec<(usize, Value)> =
-        lost.map(|row| (row, shown.value(row).to_string().into())).collect();
-    let cast = match lost.is_empty() {
-        true => cast,
-        false => arrow::compute::nullif(&cast, &arrow::compute::not(&whole)?)?,
-    };
-    Ok((cast, lost))
+    Ok((cast, lost.map(|row| (row, shown.value(row).to_string().into())).collect()))
 }
 
 /// Bytes as texts: many writers do not say that their texts are such.

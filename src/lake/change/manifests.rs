@@ -296,26 +296,42 @@ impl<'a> Manifests<'a> {
         Ok(merged)
     }
 
-    /// Manifests of one spec as one; as they are, where the types of its values have changed between them.
+    /// Manifests of one spec as one; as several, where the types of its values have changed between them.
     async fn merge(&mut self, bin: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, LakeError> {
-        let name = self.table.name();
         let first = bin.first().map(|m| (m.partition_spec_id, m.content));
         let (spec_id, content) = first.unwrap_or((0, ManifestContentType::Data));
         let spec = self.spec(spec_id)?;
         let mut loaded = Vec::with_capacity(bin.len());
-        for manifest in &bin {
-            loaded.push(self.lake.manifest(self.table, manifest).await?);
+        for manifest in bin {
+            loaded.push((self.lake.manifest(self.table, &manifest).await?, manifest));
         }
         let types = |of: &Manifest| spec.partition_type(of.metadata().schema()).ok();
-        let Some(schema) = loaded.first().map(|newest| newest.metadata().schema().clone()) else {
-            return Ok(bin);
+        let alike = |(one, _): &Loaded, (other, _): &Loaded| {
+            let kind = types(one);
+            kind.is_some() && kind == types(other)
         };
-        let same = spec.partition_type(&schema).ok();
-        if same.is_none() || loaded.iter().any(|of| types(of) != same) {
-            return Ok(bin);
+        let mut merged = Vec::new();
+        let groups: Vec<&[Loaded]> = loaded.chunk_by(alike).collect();
+        for some in groups {
+            match some {
+                [(_, alone)] => merged.push(alone.clone()),
+                some => merged.push(self.merge_alike(content, &spec, some).await?),
+            }
         }
-        let mut writer = self.writer(content, schema, spec.as_ref().clone())?;
-        for (manifest, loaded) in bin.iter().zip(&loaded) {
+        Ok(merged)
+    }
+
+    /// Manifests as one, whose partition values have the same types.
+    async fn merge_alike(
+        &mut self,
+        content: ManifestContentType,
+        spec: &PartitionSpec,
+        some: &[Loaded],
+    ) -> Result<ManifestFile, LakeError> {
+        let name = self.table.name();
+        let schema = some[0].0.metadata().schema().clone();
+        let mut writer = self.writer(content, schema, spec.clone())?;
+        for (loaded, manifest) in some {
             for entry in loaded.entries() {
                 let is_new = manifest.added_snapshot_id == self.snapshot_id;
                 match entry.status() {
@@ -334,10 +350,12 @@ impl<'a> Manifests<'a> {
                 .doing(name, "merging manifests")?;
             }
         }
-        let merged = writer.write_manifest_file().await.doing(name, "merging manifests")?;
-        Ok(vec![merged])
+        writer.write_manifest_file().await.doing(name, "merging manifests")
     }
 }
+
+/// A manifest, and how a list names it.
+type Loaded = (Manifest, ManifestFile);
 
 fn keep(writer: &mut ManifestWriter, entry: &ManifestEntry) -> Result<(), iceberg::Error> {
     writer.add_existing_file(

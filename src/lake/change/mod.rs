@@ -156,16 +156,15 @@ impl Change {
     }
 
     fn removal(&self) -> Removal<'_> {
-        match &self.action {
-            Action::Append(_) => Removal::Nothing,
-            Action::Overwrite(Overwrite { removed: Removed::All, .. }) => Removal::All,
-            Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => {
-                Removal::Files(paths)
-            }
-            Action::RowDelta(delta) if delta.removed.is_empty() => Removal::Nothing,
-            Action::RowDelta(delta) => Removal::Files(&delta.removed),
-            Action::Replace(replacement) => Removal::Files(&replacement.removed),
-        }
+        let paths = match &self.action {
+            Action::Append(_) => return Removal::Nothing,
+            Action::Overwrite(Overwrite { removed: Removed::All, .. }) => return Removal::All,
+            Action::Overwrite(Overwrite { removed: Removed::Files(paths), .. }) => paths,
+            Action::RowDelta(delta) => &delta.removed,
+            Action::Replace(replacement) => &replacement.removed,
+        };
+        // No manifest is read for nothing.
+        if paths.is_empty() { Removal::Nothing } else { Removal::Files(paths) }
     }
 
     fn rewrites_manifests(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::lake::write::Uncommitted;
 /// What an overwrite removes from the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
-    /// These data files, by path. Each must be live in the state that the change is prepared on.
+    /// These data files and delete files, by path. Each must be live in the state that the change is prepared on.
     Files(BTreeSet<String>),
     /// Everything.
     All,

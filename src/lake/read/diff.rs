@@ -145,8 +145,8 @@ impl Lake {
                 None => self.all_live(table).await?,
             };
             // A snapshot that removed rows, and is still in the line, is reported all the same.
-            let newer = table.ancestors().take_while(|s| s.sequence > above);
-            let removed = newer.map(|s| Did::parse(&s.operation)).filter(Did::removes_rows).last();
+            let newer = table.newer_than(above).map(|s| Did::parse(&s.operation));
+            let removed = newer.filter(Did::removes_rows).last();
             if let (Some(step), Some(did)) = (&mut step, removed) {
                 step.did = did;
             }

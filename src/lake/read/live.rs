@@ -19,8 +19,6 @@ pub struct Live {
     pub data: Vec<LiveFile>,
     /// The delete files, by path.
     pub deletes: BTreeSet<String>,
-    /// The sizes of the manifests.
-    pub manifests: Vec<u64>,
 }
 
 /// A live data file.
@@ -57,6 +55,13 @@ impl Live {
 }
 
 impl Lake {
+    /// The sizes of the manifests of the table's current snapshot.
+    pub async fn manifest_sizes(&self, table: &Table) -> Result<Vec<u64>, LakeError> {
+        let Some(snapshot) = table.metadata().current_snapshot() else { return Ok(vec![]) };
+        let manifests = self.manifests_of(table, snapshot).await?;
+        Ok(manifests.iter().map(|manifest| manifest.manifest_length.max(0) as u64).collect())
+    }
+
     /// What is live in the table's current snapshot.
     pub async fn live(&self, table: &Table) -> Result<Live, LakeError> {
         let mut live = Live::default();
@@ -64,7 +69,6 @@ impl Lake {
         let (mut deletes, mut deleted) = (Deletes::default(), HashMap::new());
         let mut data = Vec::new();
         for manifest in self.manifests_of(table, snapshot).await? {
-            live.manifests.push(manifest.manifest_length.max(0) as u64);
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;
             }

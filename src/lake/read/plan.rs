@@ -21,6 +21,7 @@ use crate::lake::{Lake, LakeError, SnapshotId, Table};
 /// with several row groups may hold values outside their text bounds.
 pub(in crate::lake) const SURE_BOUNDS: &str = "silversmith.sure-bounds-from-sequence-number";
 
+const POSITIONS: DataContentType = DataContentType::PositionDeletes;
 /// Manifests read at a time.
 const AT_ONCE: usize = 8;
 const DOING: &str = "planning a scan";
@@ -129,15 +130,17 @@ pub(super) struct At<'a> {
 /// Delete files, and what they apply to.
 #[derive(Default)]
 pub(super) struct Deletes {
-    all: Vec<(FileScanTaskDeleteFile, DeleteScope)>,
+    /// Of one data file each, by its path: there may be as many as data files.
+    of_files: HashMap<String, Vec<Delete>>,
+    others: Vec<Delete>,
 }
+
+type Delete = (FileScanTaskDeleteFile, DeleteScope);
 
 struct DeleteScope {
     sequence: i64,
     spec: i32,
     partition: Struct,
-    /// The one data file that position deletes are for, where they say so.
-    only: Option<String>,
 }
 
 impl Deletes {
@@ -156,28 +159,28 @@ impl Deletes {
                 sequence: entry.sequence_number().unwrap_or(0),
                 spec: of.partition_spec_id,
                 partition: promoted(file.partition(), types.as_ref()),
-                only: file.referenced_data_file(),
             };
-            self.all.push((task, scope));
+            match file.referenced_data_file().filter(|_| task.file_type == POSITIONS) {
+                Some(path) => self.of_files.entry(path).or_default().push((task, scope)),
+                None => self.others.push((task, scope)),
+            }
         }
     }
 
     /// Equality deletes apply to files with a smaller sequence number, position deletes also to files
     /// with the same; equality deletes without a partition apply everywhere.
     pub(super) fn of(&self, file: &At<'_>) -> Vec<FileScanTaskDeleteFile> {
-        let applies = |task: &FileScanTaskDeleteFile, scope: &DeleteScope| {
+        let applies = |(task, scope): &&Delete| {
             let same = scope.spec == file.spec && scope.partition == *file.partition;
             match task.file_type {
                 DataContentType::EqualityDeletes => {
                     scope.sequence > file.sequence && (same || scope.partition.fields().is_empty())
                 }
-                _ => {
-                    let is_for = scope.only.as_ref().is_none_or(|path| path == file.path);
-                    scope.sequence >= file.sequence && same && is_for
-                }
+                _ => scope.sequence >= file.sequence && same,
             }
         };
-        let applying = self.all.iter().filter(|(task, scope)| applies(task, scope));
+        let own = self.of_files.get(file.path).into_iter().flatten();
+        let applying = self.others.iter().chain(own).filter(applies);
         applying.map(|(task, _)| task.clone()).collect()
     }
 }

@@ -13,7 +13,7 @@ use iceberg::spec::{
 };
 
 use super::promoted::{promoted, types_now};
-use super::scan::{Batches, FileTask};
+use super::scan::{Batches, FileTask, Part};
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, Table, TableSchema};
 
@@ -32,9 +32,9 @@ pub struct PositionDeletes {
 }
 
 impl PositionDeletes {
-    /// Whether it is in the partition of a data file.
-    pub fn is_beside(&self, file: &FileTask) -> bool {
-        file.spec() == self.spec && file.partition() == Some(&self.partition)
+    /// The partition that it is in.
+    pub fn part(&self) -> Part {
+        Part { spec: self.spec, values: Some(self.partition.clone()) }
     }
 
     /// Whether it applies to a data file.
@@ -100,8 +100,7 @@ impl Lake {
         only: Option<&str>,
     ) -> Result<Batches, LakeError> {
         let schema = schema(table)?;
-        let columns: Vec<String> =
-            schema.arrow().fields().iter().map(|field| field.name().clone()).collect();
+        let columns = schema.column_names();
         let mut task = task(deletes, &schema);
         if let Some(path) = only {
             let is_for = Reference::new(delete_file_path_field().name.clone());

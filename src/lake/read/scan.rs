@@ -1,8 +1,9 @@
 //! Reading: the live files of a snapshot, and the rows of files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{
     DataType, Date32Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
     TimestampMicrosecondType,
@@ -90,6 +91,18 @@ impl FileTask {
         self.0.record_count
     }
 
+    /// Path, bytes and rows: what says that a file is the one that an index has read.
+    pub fn identity(&self) -> (&str, u64, u64) {
+        (self.path(), self.bytes(), self.rows().unwrap_or_default())
+    }
+
+    /// Its rows, where an index may cover them: 32 bits number them, and none is deleted by its values, which no index
+    /// has.
+    pub fn indexable_rows(&self) -> Option<u64> {
+        let fits = self.rows().filter(|rows| *rows <= u64::from(u32::MAX));
+        fits.filter(|_| !self.has_equality_deletes())
+    }
+
     /// The id of the partition spec that it was written under.
     pub(in crate::lake) fn spec(&self) -> i32 {
         self.0.partition_spec.as_ref().map_or(0, |spec| spec.spec_id())
@@ -100,15 +113,28 @@ impl FileTask {
         self.0.partition.as_ref()
     }
 
-    /// Whether both are in the same partition of the same spec.
-    pub fn is_beside(&self, other: &Self) -> bool {
-        self.spec() == other.spec() && self.partition() == other.partition()
+    /// The partition that it is in.
+    pub fn part(&self) -> Part {
+        Part { spec: self.spec(), values: self.partition().cloned() }
     }
 
     /// Whether rows of it are deleted by delete files.
     pub fn has_deletes(&self) -> bool {
         !self.0.deletes.is_empty()
     }
+
+    /// The paths of the delete files that apply to it.
+    pub fn delete_paths(&self) -> BTreeSet<String> {
+        self.0.deletes.iter().map(|delete| delete.file_path.clone()).collect()
+    }
+}
+
+/// A partition of one of the specs of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Part {
+    pub(super) spec: i32,
+    /// None where the file belongs to no table yet.
+    pub(super) values: Option<Struct>,
 }
 
 /// A stream of batches.
@@ -123,6 +149,28 @@ pub struct Bounds {
     pub least: ArrayRef,
     /// Its greatest value.
     pub greatest: ArrayRef,
+}
+
+impl Bounds {
+    /// Of some texts; none of no text.
+    pub fn of_texts<'a>(
+        column: &str,
+        texts: impl Iterator<Item = &'a str> + Clone,
+    ) -> Option<Self> {
+        let value = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let (least, greatest) = texts.clone().min().zip(texts.max())?;
+        Some(Self { column: column.to_owned(), least: value(least), greatest: value(greatest) })
+    }
+
+    /// Of all times within some seconds; none of no second.
+    pub fn of_seconds(column: &str, seconds: impl Iterator<Item = i64> + Clone) -> Option<Self> {
+        let value = |second: i64| -> ArrayRef {
+            let micros = TimestampMicrosecondArray::from(vec![second * 1_000_000]);
+            Arc::new(micros.with_timezone("+00:00"))
+        };
+        let (first, last) = seconds.clone().min().zip(seconds.max())?;
+        Some(Self { column: column.to_owned(), least: value(first), greatest: value(last + 1) })
+    }
 }
 
 impl Lake {

@@ -3,6 +3,7 @@
 pub mod data;
 mod file_properties;
 mod file_ref;
+pub mod filtered;
 mod metrics;
 mod open_file;
 pub mod position_deletes;

@@ -12,14 +12,12 @@ use tokio::sync::mpsc::Receiver;
 use super::entry::Row;
 use super::error::IndexError;
 use crate::ambient::SharedAmbient;
-use crate::key_index::KeyIndexError;
-use crate::key_index::entry::{Entry, Hasher};
+use crate::key_index::entry::{Hasher, secret};
 use crate::key_index::folder::Index;
 use crate::key_index::header::{Column, Definition};
 use crate::key_index::run::Covered;
+use crate::key_index::{AFTER_FAILURE, KeyIndexError};
 
-/// How long a disk that failed is left alone: a full one would be filled again at each look-up.
-const AFTER_FAILURE: Duration = Duration::from_secs(3_600);
 /// How long an index is left alone that another process has.
 const WHILE_LOCKED: Duration = Duration::from_secs(60);
 /// Changes whenever the bytes of an attempt mean something else.
@@ -105,11 +103,6 @@ impl Disk {
     }
 }
 
-/// What hashes are keyed with.
-pub(super) fn secret(ambient: &SharedAmbient) -> String {
-    format!("{}{}", ambient.uuid(), ambient.snapshot_id())
-}
-
 fn definition(table: String) -> Definition {
     let column = |id: &str, kind: &str| Column { id: id.to_owned(), kind: kind.to_owned() };
     let keys = vec![column("source_uri", "Utf8"), column("source_version", "Utf8")];
@@ -139,11 +132,11 @@ impl OpenIndex {
             let expected = files.iter().map(|file| file.rows).sum();
             let mut sorter = index.sorter(expected, memory);
             let mut sorted = held.len() as u64;
-            sorter.push(&entries(&held))?;
+            sorter.push(held.iter().map(Row::entry))?;
             drop(held);
             while let Some(some) = read.blocking_recv() {
                 sorted += some.len() as u64;
-                sorter.push(&entries(&some))?;
+                sorter.push(some.iter().map(Row::entry))?;
             }
             if sorted != expected {
                 return Ok(false);
@@ -158,8 +151,4 @@ impl OpenIndex {
         })
         .await
     }
-}
-
-fn entries(rows: &[Row]) -> Vec<Entry> {
-    rows.iter().map(Row::entry).collect()
 }

@@ -68,10 +68,9 @@ impl Row {
 
     /// The row of an entry.
     pub(super) fn of(entry: &Entry) -> Self {
-        let (mut key, mut attempt) = ([0; 12], [0; ATTEMPT]);
-        key.copy_from_slice(&entry.bytes()[..12]);
+        let mut attempt = [0; ATTEMPT];
         attempt.copy_from_slice(&entry.value()[..ATTEMPT]);
-        Self { key, attempt, file: entry.file(), position: entry.position() }
+        Self { key: entry.key(), attempt, file: entry.file(), position: entry.position() }
     }
 
     /// As an index on disk has it.

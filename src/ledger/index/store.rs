@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use super::disk::{Disk, Learned, OpenIndex, secret};
+use super::disk::{Disk, Learned, OpenIndex};
 use super::entry::{Row, key};
 use super::error::IndexError;
 use super::held::{Held, weight};
 use super::reading::{Numbered, Readers};
 use super::{Files, IndexSettings};
 use crate::ambient::SharedAmbient;
-use crate::key_index::entry::{Hasher, KeyHash};
+use crate::key_index::entry::{Hasher, KeyHash, secret};
+use crate::key_index::folder::Index;
 use crate::key_index::run::Covered;
 use crate::lake::read::scan::FileTask;
 use crate::source::ObjectId;
@@ -129,7 +130,13 @@ impl Store {
     ) -> Result<Vec<Numbered>, IndexError> {
         let all: Vec<Described> = new.iter().map(described).collect();
         let covered = match disk {
-            Some(disk) => disk.run(move |index| Ok(index.numbered(all))).await?,
+            Some(disk) => {
+                let number = move |index: &mut Index| {
+                    let all = all.iter().map(|(path, bytes, rows)| (path.as_str(), *bytes, *rows));
+                    Ok(index.numbered(all))
+                };
+                disk.run(number).await?
+            }
             None => {
                 let first = self.next_file;
                 self.next_file = first.wrapping_add(all.len() as u32);

@@ -68,8 +68,7 @@ impl Rewriter {
     /// Writes the rows of a file that stay.
     async fn rest_of(&mut self, gone: &DeletedRows) -> Result<(), MergeError> {
         let Target { table, schema, rules } = &self.target;
-        let columns: Vec<String> =
-            schema.arrow().fields().iter().map(|f| f.name().clone()).collect();
+        let columns = schema.column_names();
         let mut rows = self.lake.read_rows(table, schema, &gone.file, &columns).await?;
         while let Some(rows) = rows.try_next().await? {
             let positions = rows.positions.values().iter();

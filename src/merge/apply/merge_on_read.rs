@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Applied, copy_on_write};
 use crate::lake::read::position_deletes::PositionDeletes;
-use crate::lake::read::scan::FileTask;
+use crate::lake::read::scan::{FileTask, Part};
 use crate::lake::write::data::DataWriter;
 use crate::lake::write::position_deletes::{DeleteFiles, DeletedRows};
 use crate::lake::{Lake, Table};
@@ -38,9 +38,10 @@ pub(super) async fn delete(
     let table = &target.table;
     let has_deletes = gone.iter().any(|gone| gone.file.has_deletes());
     let stored = if has_deletes { lake.position_deletes(table).await? } else { vec![] };
+    let stored = Stored::of(&stored);
     let groups = groups(gone);
     let shares = groups.iter().any(|group| group.len() > 1);
-    let all = match shares && stored.iter().any(|deletes| deletes.only.is_none()) {
+    let all = match shares && !stored.shared.is_empty() {
         true => lake.files_of(table, None, &[]).await?,
         false => vec![],
     };
@@ -48,18 +49,11 @@ pub(super) async fn delete(
     let (mut lost, mut folded, mut deletes) = (vec![], vec![], DeleteFiles::nothing(lake));
     for mut group in groups {
         let is_one_file = group.len() == 1;
-        for old in to_fold(&stored, &group) {
+        for old in stored.to_fold(&group) {
             fold(lake, table, old, &live, &mut group).await?;
             folded.push(old.path.clone());
         }
-        // Those of a data file alone are folded where it is the only one of its group.
-        let apart = |of: &DeletedRows| match is_one_file {
-            true => 0,
-            false => own(&stored, &of.file).map(|deletes| deletes.rows).sum::<u64>(),
-        };
-        let (named, rest): (Vec<_>, Vec<_>) = group
-            .into_values()
-            .partition(|of| keeps_enough(of.file.rows(), of.positions.len() + apart(of)));
+        let (named, rest) = stored.worth_keeping(group, is_one_file);
         lost.extend(rest);
         deletes.extend(lake.write_position_deletes(table, named).await?);
     }
@@ -70,39 +64,74 @@ pub(super) async fn delete(
 
 /// A group for each data file where these are few, otherwise one for each partition.
 fn groups(gone: Vec<DeletedRows>) -> Vec<Group> {
-    let few = gone.len() <= FEW;
+    let by_path = |of_file: DeletedRows| (of_file.file.path().to_owned(), of_file);
+    if gone.len() <= FEW {
+        return gone.into_iter().map(|of_file| Group::from([by_path(of_file)])).collect();
+    }
     let mut groups: Vec<Group> = Vec::new();
+    let mut of_part: HashMap<Part, usize> = HashMap::new();
     for of_file in gone {
-        let is_beside = |group: &&mut Group| {
-            let first = group.values().next();
-            !few && first.is_some_and(|first| first.file.is_beside(&of_file.file))
-        };
-        let path = of_file.file.path().to_owned();
-        match groups.iter_mut().find(is_beside) {
-            Some(group) => drop(group.insert(path, of_file)),
-            None => groups.push(Group::from([(path, of_file)])),
-        }
+        let group = *of_part.entry(of_file.file.part()).or_insert_with(|| {
+            groups.push(Group::new());
+            groups.len() - 1
+        });
+        groups[group].extend([by_path(of_file)]);
     }
     groups
 }
 
-/// The stored delete files that are folded into that of a group.
-fn to_fold<'a>(stored: &'a [PositionDeletes], group: &Group) -> Vec<&'a PositionDeletes> {
-    let Some(first) = group.values().next() else { return vec![] };
-    if group.len() == 1 {
-        return own(stored, &first.file).collect();
-    }
-    let shared = stored.iter().filter(|d| d.only.is_none() && d.is_beside(&first.file));
-    smaller(shared.collect(), group.values().map(|of_file| of_file.positions.len()).sum())
+/// The delete files of a table.
+#[derive(Default)]
+struct Stored<'a> {
+    /// Those for one data file, by its path.
+    own: HashMap<&'a str, Vec<&'a PositionDeletes>>,
+    /// The others, by their partition.
+    shared: HashMap<Part, Vec<&'a PositionDeletes>>,
 }
 
-/// The delete files for this data file alone.
-fn own<'a>(
-    stored: &'a [PositionDeletes],
-    file: &FileTask,
-) -> impl Iterator<Item = &'a PositionDeletes> {
-    let is_own = |deletes: &&PositionDeletes| deletes.only.as_deref() == Some(file.path());
-    stored.iter().filter(is_own).filter(|deletes| deletes.applies_to(file))
+impl<'a> Stored<'a> {
+    fn of(all: &'a [PositionDeletes]) -> Self {
+        let mut stored = Self::default();
+        for deletes in all {
+            match &deletes.only {
+                Some(path) => stored.own.entry(path).or_default().push(deletes),
+                None => stored.shared.entry(deletes.part()).or_default().push(deletes),
+            }
+        }
+        stored
+    }
+
+    /// Those that are folded into the delete file of a group.
+    fn to_fold(&self, group: &Group) -> Vec<&'a PositionDeletes> {
+        let Some(first) = group.values().next() else { return vec![] };
+        if group.len() == 1 {
+            return self.own(&first.file).collect();
+        }
+        let shared = self.shared.get(&first.file.part()).cloned().unwrap_or_default();
+        smaller(shared, group.values().map(|of_file| of_file.positions.len()).sum())
+    }
+
+    /// The files of a group that keep enough of their rows, and the others.
+    fn worth_keeping(
+        &self,
+        group: Group,
+        is_one_file: bool,
+    ) -> (Vec<DeletedRows>, Vec<DeletedRows>) {
+        // Those of a data file alone are folded where it is the only one of its group.
+        let apart = |of: &DeletedRows| match is_one_file {
+            true => 0,
+            false => self.own(&of.file).map(|deletes| deletes.rows).sum::<u64>(),
+        };
+        group
+            .into_values()
+            .partition(|of| keeps_enough(of.file.rows(), of.positions.len() + apart(of)))
+    }
+
+    /// Those for this data file alone.
+    fn own(&self, file: &FileTask) -> impl Iterator<Item = &'a PositionDeletes> {
+        let own = self.own.get(file.path()).into_iter().flatten().copied();
+        own.filter(|deletes| deletes.applies_to(file))
+    }
 }
 
 /// Whether a data file with that many deleted rows is worth reading.

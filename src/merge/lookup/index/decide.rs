@@ -46,8 +46,7 @@ pub(super) fn candidates(
     for (at, entry) in index.find(&hashes)? {
         let Some(file) = searched.get(&entry.file()) else { continue };
         let (key, winner) = winners[hashed[at].1];
-        let order = OrderValue::of(&entry.value());
-        let compared = order.compared(&prefix.value(hasher, &winner.order));
+        let compared = OrderValue(entry.value()).compared(&prefix.value(hasher, &winner.order));
         let at = RowAt { file: *file, position: u64::from(entry.position()) };
         found.push(Candidate { at, key: key.into(), compared });
     }

@@ -41,16 +41,14 @@ impl Learner<'_> {
         mut index: Index,
         files: &[FileTask],
     ) -> Result<Index, IndexError> {
-        let described =
-            files.iter().map(|f| (f.path().to_owned(), f.bytes(), f.rows().unwrap_or_default()));
-        let covered = index.numbered(described);
+        let covered = index.numbered(files.iter().map(FileTask::identity));
         let expected = covered.iter().map(|file| file.rows).sum();
         let mut sorter = index.sorter(expected, self.memory);
         let (sender, mut batches) = channel::<Vec<Entry>>(WAITING * self.threads);
         let readers = self.readers(&index, files, &covered, sender);
         let sorting = tokio::task::spawn_blocking(move || {
             while let Some(entries) = batches.blocking_recv() {
-                sorter.push(&entries)?;
+                sorter.push(entries)?;
             }
             Ok(sorter)
         });
@@ -129,12 +127,7 @@ impl Reader {
                 return Ok(());
             }
         }
-        let (file, expected) = (covered.path.clone(), covered.rows);
-        if rows == expected {
-            Ok(())
-        } else {
-            Err(IndexError::Rows { file, expected, found: rows })
-        }
+        Ok(covered.has_all(rows)?)
     }
 
     /// The entries of a batch that begins at a position.
@@ -150,16 +143,10 @@ impl Reader {
             (keys.encode(batch).map_err(arrow)?, orders.encode(batch).map_err(arrow)?);
         let mut entries = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
-            // More rows than the manifest says, which itself says what fits.
-            let found = first + row as u64;
-            let position = u32::try_from(found).map_err(|_| IndexError::Rows {
-                file: covered.path.clone(),
-                expected: covered.rows,
-                found,
-            })?;
+            let position = covered.position(first + row as u64)?;
             let key = self.hasher.key(keys.row(row).as_ref());
             let order = self.prefix.value(&self.hasher, orders.row(row).as_ref());
-            entries.push(Entry::new(&key, &order.bytes(), covered.id, position));
+            entries.push(Entry::new(&key, &order.0, covered.id, position));
         }
         Ok(entries)
     }

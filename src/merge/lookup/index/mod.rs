@@ -25,11 +25,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::scan::ScanLookup;
 use super::{Found, KeyLookup, Target};
+use crate::key_index::AFTER_FAILURE;
+use crate::key_index::entry::secret;
 use crate::key_index::folder::Index;
 use crate::key_index::header::{Column, Definition};
 use crate::lake::Lake;
@@ -70,9 +73,23 @@ pub struct IndexSettings {
     pub when: IndexUse,
 }
 
-/// The index of a table, while no look-up uses it.
-type Slot = Arc<AsyncMutex<Option<Index>>>;
-type Held = OwnedMutexGuard<Option<Index>>;
+/// The index of a table, which one look-up uses at a time.
+#[derive(Debug, Default)]
+struct Slot {
+    /// None before the first look-up, and after an error.
+    index: Option<Index>,
+    /// After a failure: when the index is opened again.
+    not_before: Option<DateTime<Utc>>,
+}
+
+impl Slot {
+    /// Records an error, which has closed the index. One that is lost is built again, and begins at once.
+    fn failed(&mut self, error: &IndexError, now: DateTime<Utc>) {
+        if matches!(error, IndexError::Index(error) if !error.is_lost()) {
+            self.not_before = Some(now + AFTER_FAILURE);
+        }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -81,7 +98,7 @@ pub(in crate::merge) struct IndexLookup {
     scan: ScanLookup,
     settings: IndexSettings,
     /// By the table's UUID.
-    slots: Mutex<HashMap<String, Slot>>,
+    slots: Mutex<HashMap<String, Arc<AsyncMutex<Slot>>>>,
 }
 
 #[async_trait]
@@ -96,7 +113,8 @@ impl KeyLookup for IndexLookup {
         let rows: u64 = files.iter().filter_map(FileTask::rows).sum();
         let reads = Reads { keys: newest.rows, rows };
         let table = &target.rules.table;
-        let why = match self.through_index(target, newest, &files, reads).await {
+        let request = Request { target, newest, files: &files, reads };
+        let why = match self.through_index(&request).await {
             Ok(Looked::Up { hits, learned }) => {
                 tracing::debug!(%table, ?reads, learned, hits = hits.len(), "keys: by the index");
                 return Ok(Found { files, hits });
@@ -113,10 +131,18 @@ impl KeyLookup for IndexLookup {
     }
 }
 
-/// What the index came to.
-enum Looked {
+/// What is looked up.
+struct Request<'a> {
+    target: &'a Target,
+    newest: &'a Arc<Newest>,
+    files: &'a [FileTask],
+    reads: Reads,
+}
+
+/// What a look-up came to.
+enum Looked<T> {
     Up {
-        hits: Vec<Hit>,
+        hits: T,
         learned: usize,
     },
     /// A scan is to be done, and why.
@@ -137,15 +163,15 @@ impl Files {
     fn of(index: &Index, files: &[FileTask]) -> Self {
         let mut all = Self::default();
         for (at, file) in files.iter().enumerate() {
-            match file.rows().filter(|rows| *rows <= u64::from(u32::MAX)) {
-                Some(0) => {}
-                Some(rows) if !file.has_equality_deletes() => {
-                    match index.covers(file.path(), file.bytes(), rows) {
-                        Some(number) => drop(all.covered.insert(number, at)),
-                        None => all.new.push(at),
-                    }
-                }
-                _ => all.scanned.push(at),
+            if file.rows() == Some(0) {
+                continue;
+            }
+            match file.indexable_rows() {
+                Some(rows) => match index.covers(file.path(), file.bytes(), rows) {
+                    Some(number) => drop(all.covered.insert(number, at)),
+                    None => all.new.push(at),
+                },
+                None => all.scanned.push(at),
             }
         }
         all
@@ -158,44 +184,65 @@ impl IndexLookup {
         Self { lake: lake.clone(), scan, settings, slots: Mutex::default() }
     }
 
-    async fn through_index(
-        &self,
-        target: &Target,
-        newest: &Arc<Newest>,
-        files: &[FileTask],
-        reads: Reads,
-    ) -> Result<Looked, IndexError> {
-        let always = self.settings.when == IndexUse::Always;
+    async fn through_index(&self, request: &Request<'_>) -> Result<Looked<Vec<Hit>>, IndexError> {
+        let Request { target, newest, files, reads } = *request;
         if let IndexUse::FromRows(few) = self.settings.when
             && let Some(why) = choice::scan(reads, few)
         {
             return Ok(Looked::Away(why));
         }
         let (definition, prefix) = definition(target)?;
-        let mut held = self.slot(&definition.table).lock_owned().await;
-        let Some(index) = self.opened(held.take(), definition, &target.rules).await? else {
+        let mut slot = self.slot(&definition.table).lock_owned().await;
+        let now = self.lake.ambient().now();
+        if slot.not_before.is_some_and(|time| now < time) {
+            return Ok(Looked::Away("the index failed a short time ago"));
+        }
+        let found = self.ask(&mut slot, definition, prefix, request).await;
+        if let Err(error) = &found {
+            slot.failed(error, self.lake.ambient().now());
+        }
+        let (candidates, scanned, learned) = match found? {
+            Looked::Up { hits: (candidates, scanned), learned } => (candidates, scanned, learned),
+            Looked::Away(why) => return Ok(Looked::Away(why)),
+        };
+        self.tidy_behind(slot, target);
+        let (lake, threads) = (&self.lake, self.scan.threads);
+        let decider = Decider { lake, target, newest, files, threads };
+        let mut hits = decider.hits(candidates).await?;
+        hits.extend(self.scan.hits_in(target, newest, files, &scanned).await?);
+        Ok(Looked::Up { hits, learned })
+    }
+
+    /// Asks the index, which covers all files then but for those that are to be scanned. After an error it is closed.
+    async fn ask(
+        &self,
+        slot: &mut Slot,
+        definition: Definition,
+        prefix: OrderPrefix,
+        request: &Request<'_>,
+    ) -> Result<Looked<(Vec<Candidate>, Vec<usize>)>, IndexError> {
+        let Request { target, newest, files, reads } = *request;
+        let Some(index) = self.opened(slot.index.take(), definition, &target.rules).await? else {
             return Ok(Looked::Away("another process has the index"));
         };
         let found = Files::of(&index, files);
         let (index, stay) = self.stay(index, target, files, &found, reads.rows).await?;
-        if !stay && !always {
-            *held = Some(index);
+        if !stay && self.settings.when != IndexUse::Always {
+            slot.index = Some(index);
             return Ok(Looked::Away("most files are new, and may be replaced again"));
         }
         let new: Vec<FileTask> = found.new.iter().map(|at| files[*at].clone()).collect();
         let (lake, threads, memory) = (&self.lake, self.scan.threads, self.settings.memory);
         let learner = Learner { lake, target, prefix: &prefix, threads, memory };
         let index = if new.is_empty() { index } else { learner.learn(index, &new).await? };
-        let searched = Files::of(&index, files).covered;
-        let (index, candidates) = self.candidates(index, target, newest, prefix, searched).await?;
-        self.keep(held, index, target);
-        let decider = Decider { lake, target, newest, files, threads };
-        let mut hits = decider.hits(candidates).await?;
-        hits.extend(self.scan.hits_in(target, newest, files, &found.scanned).await?);
-        Ok(Looked::Up { hits, learned: new.len() })
+        let (covered, newest) = (Files::of(&index, files).covered, newest.clone());
+        let search = move |index: &mut Index| candidates(index, &newest, &prefix, &covered);
+        let (index, candidates) = blocking::with(index, &target.rules, search).await?;
+        slot.index = Some(index);
+        Ok(Looked::Up { hits: (candidates, found.scanned), learned: new.len() })
     }
 
-    fn slot(&self, table: &str) -> Slot {
+    fn slot(&self, table: &str) -> Arc<AsyncMutex<Slot>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.entry(table.to_owned()).or_default().clone()
     }
@@ -211,7 +258,7 @@ impl IndexLookup {
             return Ok(Some(index));
         }
         let (folder, ambient) = (self.settings.folder.clone(), self.lake.ambient().clone());
-        let secret = format!("{}{}", ambient.uuid(), ambient.snapshot_id());
+        let secret = secret(&ambient);
         let opened = tokio::task::spawn_blocking(move || {
             Index::open(&folder, &definition, secret, ambient.now())
         });
@@ -242,25 +289,9 @@ impl IndexLookup {
         Ok((index, choice::will_stay(seen_rows, new_rows)))
     }
 
-    async fn candidates(
-        &self,
-        index: Index,
-        target: &Target,
-        newest: &Arc<Newest>,
-        prefix: OrderPrefix,
-        searched: HashMap<u32, usize>,
-    ) -> Result<(Index, Vec<Candidate>), IndexError> {
-        let newest = newest.clone();
-        let search = move |index: &mut Index| candidates(index, &newest, &prefix, &searched);
-        blocking::with(index, &target.rules, search).await
-    }
-
-    /// Keeps the index open for the next look-up, which waits while runs are merged.
-    fn keep(&self, mut held: Held, index: Index, target: &Target) {
-        if !index.is_due(rows_of(target)) {
-            *held = Some(index);
-            return;
-        }
+    /// Merges runs where that is due; the next look-up waits meanwhile.
+    fn tidy_behind(&self, mut slot: OwnedMutexGuard<Slot>, target: &Target) {
+        let Some(index) = slot.index.take_if(|index| index.is_due(rows_of(target))) else { return };
         let (lake, target) = (self.lake.clone(), target.clone());
         tokio::spawn(async move {
             let table = &target.rules.table;
@@ -268,9 +299,10 @@ impl IndexLookup {
                 Ok(index) => {
                     let (bytes, runs, entries) = index.size();
                     tracing::debug!(%table, bytes, runs, entries, "runs of the key index merged");
-                    *held = Some(index);
+                    slot.index = Some(index);
                 }
                 Err(error) => {
+                    slot.failed(&error, lake.ambient().now());
                     tracing::warn!(%table, %error, "runs of the key index were not merged");
                 }
             }

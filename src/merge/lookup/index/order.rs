@@ -16,35 +16,15 @@ use crate::key_index::entry::{Hasher, VALUE, Value};
 /// Bytes of an order that an entry has.
 const ORDER: usize = 16;
 
-/// What a winner's order is compared with.
+/// What an entry has of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OrderValue {
-    prefix: [u8; ORDER],
-    hash: [u8; VALUE - ORDER],
-}
+pub(super) struct OrderValue(pub(super) Value);
 
 impl OrderValue {
-    /// What an entry has of it.
-    pub(super) fn of(value: &Value) -> Self {
-        let mut order = Self { prefix: [0; ORDER], hash: [0; VALUE - ORDER] };
-        order.prefix.copy_from_slice(&value[..ORDER]);
-        order.hash.copy_from_slice(&value[ORDER..]);
-        order
-    }
-
-    /// For an entry.
-    pub(super) fn bytes(&self) -> Value {
-        let mut bytes = [0; VALUE];
-        bytes[..ORDER].copy_from_slice(&self.prefix);
-        bytes[ORDER..].copy_from_slice(&self.hash);
-        bytes
-    }
-
     /// How the orders compare; `None` where these bytes do not say it.
     pub(super) fn compared(&self, other: &Self) -> Option<Ordering> {
-        match self.prefix.cmp(&other.prefix) {
-            Ordering::Equal if self.hash == other.hash => Some(Ordering::Equal),
-            Ordering::Equal => None,
+        match self.0[..ORDER].cmp(&other.0[..ORDER]) {
+            Ordering::Equal => (self == other).then_some(Ordering::Equal),
             decided => Some(decided),
         }
     }
@@ -68,7 +48,10 @@ impl OrderPrefix {
 
     /// What an entry has of an order's comparable bytes.
     pub(super) fn value(&self, hasher: &Hasher, order: &[u8]) -> OrderValue {
-        OrderValue { prefix: self.of(order), hash: hasher.value(order) }
+        let mut value = [0; VALUE];
+        value[..ORDER].copy_from_slice(&self.of(order));
+        value[ORDER..].copy_from_slice(&hasher.value(order));
+        OrderValue(value)
     }
 
     fn of(&self, order: &[u8]) -> [u8; ORDER] {
@@ -158,6 +141,5 @@ mod tests {
         assert_eq!(values[0].compared(&values[1]), Some(Ordering::Less));
         assert_eq!(values[1].compared(&values[2]), None, "the text is not in the prefix");
         assert_eq!(values[2].compared(&values[3]), Some(Ordering::Equal));
-        assert_eq!(OrderValue::of(&values[2].bytes()), values[2], "an entry has all of it");
     }
 }
