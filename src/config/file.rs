@@ -230,7 +230,7 @@ pub struct SilverSection {
     /// Order columns.
     #[serde(default)]
     pub order_by: Vec<String>,
-    /// `copy-on-write`.
+    /// How a merge changes files.
     pub mode: Option<String>,
     /// Partition fields.
     pub partition_by: Option<Vec<String>>,

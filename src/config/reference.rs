@@ -522,9 +522,9 @@ const SILVER: &[Key] = &[
     ),
     key(
         "pipeline.silver.mode",
-        Form::OneOf(&["copy-on-write", "merge-on-read"]),
-        Absent::Value("\"copy-on-write\""),
-        "how a merge changes files; it may change at any time. `copy-on-write`: a file with a changed row is written again. `merge-on-read`: changed rows are named in small delete files, which readers apply",
+        Form::OneOf(&["merge-on-read", "copy-on-write"]),
+        Absent::Value("\"merge-on-read\""),
+        "how a merge changes files; it may change at any time. `merge-on-read`: changed rows are named in small delete files, which readers apply, so that a merge costs the same however large the table is. `copy-on-write`: a file with a changed row is written again, and readers have nothing to apply",
     ),
     key("pipeline.silver.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
     key(

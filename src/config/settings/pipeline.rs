@@ -257,8 +257,8 @@ fn silver(
         section.mode.as_deref(),
         MergeMode::default(),
         one_of(&[
-            ("copy-on-write", MergeMode::CopyOnWrite),
             ("merge-on-read", MergeMode::MergeOnRead),
+            ("copy-on-write", MergeMode::CopyOnWrite),
         ]),
     );
     let null_keys = resolver.parsed(
