@@ -128,7 +128,7 @@ impl Bronze {
     pub async fn prepare(&self) -> Result<(), BronzeError> {
         match self.lake.find(&self.settings.table).await? {
             Some(bronze) => {
-                bronze.check_writable()?;
+                self.lake.check_writable(&bronze)?;
                 self.ledger.publish(&bronze, &[]).await.map(drop)?;
             }
             None => self.ledger.open().await.map(drop)?,

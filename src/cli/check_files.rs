@@ -2,7 +2,6 @@
 //! says.
 
 use super::findings::Findings;
-use crate::config::settings::Location;
 use crate::error::chain;
 use crate::lake::Table;
 use crate::pipeline::{Pipeline, Wired};
@@ -16,28 +15,14 @@ pub(super) async fn files(wired: &Wired, pipeline: &Pipeline, findings: &mut Fin
         match wired.lake.find(&target.table).await {
             Ok(None) => {}
             Ok(Some(table)) => {
-                if let Err(error) = table.check_writable() {
+                if let Err(error) = wired.lake.check_writable(&table) {
                     findings.fail(what, chain(&error));
                     continue;
                 }
-                elsewhere(wired, &table, &what, findings);
                 missing(wired, &target, &table, &what, findings).await;
             }
             Err(error) => findings.fail(what, chain(&error)),
         }
-    }
-}
-
-/// A lake that was copied or moved has its files where they were: they would be written, too.
-fn elsewhere(wired: &Wired, table: &Table, what: &str, findings: &mut Findings) {
-    let Some(warehouse @ Location::Folder(_)) = &wired.settings.lake.warehouse else { return };
-    let location = table.location();
-    let path = location.strip_prefix("file://").unwrap_or(location);
-    if !path.starts_with(&format!("{warehouse}/")) {
-        findings.warn(
-            what,
-            format!("its files are in {location}, outside of the warehouse {warehouse}: if the lake was copied or moved, writing to it changes the original"),
-        );
     }
 }
 

@@ -42,7 +42,7 @@ impl Lake {
         partition_by: Option<&[PartitionField]>,
     ) -> Result<Table, LakeError> {
         if let Some(table) = self.find(name).await? {
-            table.check_writable()?;
+            self.check_writable(&table)?;
             return Ok(table);
         }
         let placed = self.catalog.place(name).await.doing(name, "place")?;

@@ -33,15 +33,25 @@ impl Lake {
             missing.remove(&normal(&file.path));
         }
         // Other programs put files elsewhere.
+        let gone = self.gone(table, missing.into_values().collect()).await?;
+        Ok(Some(gone.into_iter().map(str::to_owned).collect()))
+    }
+
+    /// Those of these files that do not exist: each is looked for.
+    pub async fn gone<'a>(
+        &self,
+        table: &Table,
+        paths: Vec<&'a str>,
+    ) -> Result<Vec<&'a str>, LakeError> {
         let look = |path| async move { (path, self.files.exists(path).await) };
-        let looks: Vec<_> = missing.into_values().map(look).collect();
+        let looks: Vec<_> = paths.into_iter().map(look).collect();
         let mut looks = futures::stream::iter(looks).buffered(LOOKS);
         let mut gone = Vec::new();
         while let Some((path, exists)) = looks.next().await {
             if !exists.doing(table.name(), "looking for a file")? {
-                gone.push(path.to_owned());
+                gone.push(path);
             }
         }
-        Ok(Some(gone))
+        Ok(gone)
     }
 }

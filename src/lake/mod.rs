@@ -12,6 +12,7 @@ pub mod catalog;
 mod change;
 mod commit;
 mod create;
+mod elsewhere;
 mod error;
 mod expire;
 mod files;

@@ -11,11 +11,8 @@ use super::{LakeError, Table};
 const ENCRYPTION_KEY: &str = "encryption.key-id";
 
 impl Table {
-    /// Whether silversmith may write this table.
-    ///
-    /// # Errors
-    /// [`LakeError::NotWritable`], with what to do.
-    pub fn check_writable(&self) -> Result<(), LakeError> {
+    /// Checks what the table is; [`Lake::check_writable`](super::Lake::check_writable) also checks where it is.
+    pub(super) fn check_writable(&self) -> Result<(), LakeError> {
         match obstacle(self.metadata(), &self.name().to_string()) {
             None => Ok(()),
             Some(why) => Err(LakeError::NotWritable { table: self.name().clone(), why }),

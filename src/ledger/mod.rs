@@ -35,7 +35,7 @@ use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    CommitProperties, Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, Uncommitted,
+    CommitProperties, DataFile, Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, Uncommitted,
     properties,
 };
 use crate::source::ObjectId;
@@ -128,6 +128,24 @@ impl Ledger {
         Ok(through)
     }
 
+    /// What is to be published of this state of bronze. Each file is looked for, unless it was `written` just now: there
+    /// is none in most cases, and one after a crash.
+    async fn unpublished(
+        &self,
+        bronze: &Table,
+        objects: &Table,
+        through: Option<&Position>,
+        written: &[DataFile],
+    ) -> Result<Unpublished, LakeError> {
+        let mut files = named_after(bronze, through)?;
+        let is_new = |file: &FileRef| written.iter().any(|new| new.file_path() == file.path);
+        let old = files.iter().filter(|file| !is_new(file)).map(|file| file.path.as_str());
+        let gone = self.lake.gone(objects, old.collect()).await?;
+        let gone: HashSet<String> = gone.into_iter().map(str::to_owned).collect();
+        files.retain(|file| !gone.contains(&file.path));
+        Ok(Unpublished { files, gone: gone.len() })
+    }
+
     /// Writes rows as a data file of the objects table, without adding it: the file, and how a snapshot property
     /// names it. There is none for no rows.
     pub async fn write(
@@ -168,7 +186,7 @@ impl Ledger {
                     tracing::warn!(%table, %snapshot, "bronze was rolled back behind what is published");
                     vec![]
                 }
-                through => unpublished(bronze, through?.as_ref())?,
+                through => self.unpublished(bronze, &objects, through?.as_ref(), &[]).await?.files,
             },
             None => vec![],
         };
@@ -178,8 +196,17 @@ impl Ledger {
     }
 }
 
+/// Ledger files that bronze names and the objects table does not have yet.
+#[derive(Debug)]
+struct Unpublished {
+    /// Those that exist, oldest first.
+    files: Vec<FileRef>,
+    /// How many are gone: a program that deletes what no table lists takes them, as only a property names them.
+    gone: usize,
+}
+
 /// Ledger files that bronze's snapshots after `through` name, oldest first.
-fn unpublished(bronze: &Table, through: Option<&Position>) -> Result<Vec<FileRef>, LakeError> {
+fn named_after(bronze: &Table, through: Option<&Position>) -> Result<Vec<FileRef>, LakeError> {
     let after = through.map_or(SequenceNumber::default(), |p| p.sequence);
     let line: Vec<Snapshot> = bronze.newer_than(after).collect();
     let mut files = Vec::new();

@@ -3,14 +3,14 @@
 //! All unpublished ones go in one commit, pinned to the state of the objects table that they were
 //! computed on, with the bronze position that they reach to; after a conflict they are computed
 //! again, so that no ledger file is added twice. Where snapshots have expired before they were
-//! published, their rows are rebuilt from what bronze says of itself (I3).
+//! published, or a ledger file is gone, their rows are rebuilt from what bronze says of itself (I3).
 
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
 
 use super::origin::Origins;
-use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES, unpublished};
+use super::{Ledger, ObjectOutcome, ObjectRow, PUBLISHED, READ_FILES, View};
 use crate::batch::BatchId;
 use crate::lake::position::{Position, Standing, standing};
 use crate::lake::read::scan::FileTask;
@@ -34,16 +34,20 @@ impl Ledger {
         loop {
             let mut adopted = Vec::new();
             let through = self.published_through(bronze, &objects).await?;
-            for file in unpublished(bronze, through.as_ref())? {
+            let unpublished = self.unpublished(bronze, &objects, through.as_ref(), written).await?;
+            for file in &unpublished.files {
                 let written = written.iter().find(|written| written.file_path() == file.path);
                 adopted.push(match written {
                     Some(written) => file.to_adopt_as(written.clone(), &objects)?,
                     None => file.to_adopt(&objects)?,
                 });
             }
-            let gap = gap(bronze, through.as_ref());
+            let gap = unpublished.gone > 0 || gap(bronze, through.as_ref());
             let lost = match gap {
-                true => self.lost_rows(bronze, through.as_ref()).await?,
+                true => {
+                    let view = self.view_of(objects.clone(), &unpublished.files);
+                    self.lost_rows(bronze, through.as_ref(), &view).await?
+                }
                 false => vec![],
             };
             let (rebuilt, _) = self.write(&objects, &lost).await?;
@@ -77,11 +81,12 @@ impl Ledger {
     }
 
     /// Rows for the objects that bronze's live files above the published position hold, and that are
-    /// not known otherwise.
+    /// known in no other way.
     async fn lost_rows(
         &self,
         bronze: &Table,
         through: Option<&Position>,
+        view: &View,
     ) -> Result<Vec<ObjectRow>, LakeError> {
         let diff = self
             .lake
@@ -90,7 +95,7 @@ impl Ledger {
         let files = diff.map(|step| step.added).unwrap_or_default();
         let mut counted = self.count_rows(bronze, files).await?;
         let wanted = counted.keys().cloned().collect();
-        let known = self.known(Some(bronze), &wanted).await?;
+        let known = view.known(&wanted).await?;
         counted
             .retain(|id, _| !known.get(id).is_some_and(|a| a.outcome == ObjectOutcome::Ingested));
         let now = self.lake.ambient().now();

@@ -8,8 +8,9 @@ use futures::TryStreamExt;
 
 use super::index::{Asked, Files, batches};
 use super::rows::{self, Rank};
-use super::{Attempt, Known, Ledger, ObjectOutcome, unpublished};
+use super::{Attempt, Known, Ledger, ObjectOutcome, Unpublished};
 use crate::lake::read::scan::{Bounds, FileTask};
+use crate::lake::write::FileRef;
 use crate::lake::{LakeError, Table};
 use crate::source::ObjectId;
 
@@ -27,16 +28,29 @@ impl Ledger {
     /// two loads move from bronze's snapshot properties to the objects table, and are seen there. In the
     /// other order they would be seen in neither.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
-        let objects = self.open().await?;
-        let unpublished = match bronze {
-            Some(bronze) => {
-                let through = self.published_through(bronze, &objects).await?;
-                unpublished(bronze, through.as_ref())?
+        let mut objects = self.open().await?;
+        let Some(bronze) = bronze else { return Ok(self.view_of(objects, &[])) };
+        loop {
+            let through = self.published_through(bronze, &objects).await?;
+            let Unpublished { files, gone } =
+                self.unpublished(bronze, &objects, through.as_ref(), &[]).await?;
+            if gone == 0 {
+                return Ok(self.view_of(objects, &files));
             }
-            None => vec![],
-        };
-        let unpublished = unpublished.iter().map(|f| f.to_task(&objects)).collect();
-        Ok(View { ledger: self.clone(), objects, unpublished })
+            tracing::warn!(
+                objects = %self.objects, gone,
+                "ledger files are gone that were not published yet: their rows are rebuilt from bronze"
+            );
+            // Then nothing of this state of bronze is unpublished.
+            Box::pin(self.publish(bronze, &[])).await?;
+            objects = self.open().await?;
+        }
+    }
+
+    /// With these files beside the objects table.
+    pub(super) fn view_of(&self, objects: Table, unpublished: &[FileRef]) -> View {
+        let unpublished = unpublished.iter().map(|file| file.to_task(&objects)).collect();
+        View { ledger: self.clone(), objects, unpublished }
     }
 }
 

@@ -80,16 +80,29 @@ fn a_lost_catalog_is_not_answered_with_a_second_lake() {
     assert!(seen.contains("restore the catalog"), "{seen}");
 }
 
-/// The files of a copy are where they were.
+/// The files of a copy are where they were: it is read, and never written.
 #[test]
-fn a_copied_lake_is_noticed() {
+fn a_copied_lake_does_not_write_into_the_original() {
     let folder = with_small_files();
     let copy = Folder::new(&Folder::config("settle = \"0s\"", ""));
     let from = folder.path().join("lake");
     let copied = std::process::Command::new("cp").arg("-r").arg(from).arg(copy.path()).status();
     assert!(copied.unwrap().success());
-    let seen = copy.seen(&["check"]);
-    assert!(seen.contains("outside of the warehouse"), "{seen}");
+    copy.write("raw/new.csv", "id,name,updated\n100,new,2026-02-01T10:00:00Z\n");
+    let rows = ["sql", "--format", "csv", "SELECT count(*) AS n FROM bronze.orders"];
+    for (args, exit) in [
+        (&["check"][..], "exit 1"),
+        (&["bronze"], "exit 2"),
+        (&["silver", "--rebuild"], "exit 2"),
+        (&["run", "--until-idle"], "exit 2"),
+        (&["maintain"], "exit 2"),
+    ] {
+        let seen = copy.seen(args);
+        assert!(seen.starts_with(exit), "{args:?}: {seen}");
+        assert!(seen.contains("outside of the warehouse"), "{args:?}: {seen}");
+    }
+    assert_eq!(copy.stdout(&rows), folder.stdout(&rows));
+    assert_eq!(folder.stdout(&rows), "n\n7\n");
     let own = folder.seen(&["check"]);
     assert!(!own.contains("outside of the warehouse"), "{own}");
 }

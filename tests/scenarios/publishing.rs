@@ -1,6 +1,7 @@
 //! Publishing the ledger comes after the bronze commit, which is durable: where it fails, nothing is lost (I3).
 
 use silversmith::bronze::{IngestedBatch, ObjectEnd};
+use silversmith::ledger::FILE;
 use silversmith::source::{Requested, all};
 
 use crate::support::faulty::Fate;
@@ -50,6 +51,28 @@ async fn a_ledger_that_was_not_published_is_published_with_the_next_batch() {
     assert_eq!(world.sql("SELECT id FROM bronze.customers ORDER BY 1").await, ["1", "2"]);
     assert_eq!(ingest_all(world).await.report.known, 2);
     assert_eq!(world.sql(OBJECTS).await, ["raw/1.csv", "raw/2.csv"], "each once");
+    assert_eq!(rivals.orphans().await, Vec::<String>::new());
+}
+
+/// Another program deletes what no table lists, and only a property of bronze names the ledger's file.
+#[tokio::test]
+async fn a_ledger_file_that_another_program_deleted_is_rebuilt_from_bronze() {
+    let rivals = unpublished().await;
+    let world = &rivals.world;
+    let bronze = world.table("bronze.customers").await;
+    let named = &bronze.current().unwrap().summary[FILE];
+    let named: serde_json::Value = serde_json::from_str(named).unwrap();
+    rivals.warehouse.files().delete(named["path"].as_str().unwrap()).await.unwrap();
+    assert_eq!(rivals.rival.sql(OBJECTS).await, Vec::<String>::new());
+    let (log, logging) = Log::open();
+    let report = rivals.rival.bronze().await;
+    drop(logging);
+    assert_eq!((report.listed, report.known, report.ingested), (1, 1, 0));
+    assert_eq!(log.lines_with("ledger files are gone").len(), 1);
+    let rebuilt = "SELECT source_uri, outcome, rows, batch_id FROM bronze.customers_objects";
+    assert_eq!(rivals.rival.sql(rebuilt).await, ["raw/1.csv|ingested|1|rebuilt"]);
+    assert_eq!(ingest_all(world).await.report.known, 1);
+    assert_eq!(world.sql("SELECT id FROM bronze.customers").await, ["1"]);
     assert_eq!(rivals.orphans().await, Vec::<String>::new());
 }
 

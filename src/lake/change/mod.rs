@@ -233,7 +233,7 @@ pub(in crate::lake) async fn prepare(
     expired: &[i64],
 ) -> Result<Prepared, LakeError> {
     let name = table.name();
-    table.check_writable()?;
+    lake.check_writable(table)?;
     let metadata = &*with_schema(table, change)?;
     let mut snapshot_id = lake.ambient.snapshot_id();
     while metadata.snapshot_by_id(snapshot_id).is_some() {

@@ -52,7 +52,7 @@ impl DataWriter {
     /// # Errors
     /// [`LakeError::NotWritable`]; a partition spec that this version does not understand.
     pub fn new(lake: &Lake, table: &Table, schema: &TableSchema) -> Result<Self, LakeError> {
-        table.check_writable()?;
+        lake.check_writable(table)?;
         let spec = table.metadata().default_partition_spec();
         let splitter = match spec.is_unpartitioned() {
             true => None,
