@@ -251,12 +251,11 @@ fn check_footer(at: &dyn ReadAt, size: u64) -> Result<(), FormatError> {
     }
 }
 
-/// Rows that are read at a time: as many as a batch may have, by the average of the file.
+/// Rows that are read at a time: as many as a batch may have, by the average of the row group with the largest rows.
 fn rows_at_once(metadata: &ArrowReaderMetadata) -> usize {
-    let groups = metadata.metadata().row_groups();
-    let bytes: i64 = groups.iter().map(|group| group.total_byte_size().max(0)).sum();
-    let rows: i64 = groups.iter().map(|group| group.num_rows().max(0)).sum();
-    let of_row = usize::try_from(bytes / rows.max(1)).unwrap_or(BATCH_BYTES);
+    let groups = metadata.metadata().row_groups().iter();
+    let of_row = groups.map(|group| group.total_byte_size().max(0) / group.num_rows().max(1)).max();
+    let of_row = usize::try_from(of_row.unwrap_or_default()).unwrap_or(BATCH_BYTES);
     (BATCH_BYTES / of_row.max(1)).clamp(1, BATCH_ROWS)
 }
 

@@ -246,7 +246,7 @@ impl Gold {
         let what = format!("gold table {}: its SQL", self.settings.table);
         let failed = |e| SqlError::of(&what, e);
         let context = session(self.settings.memory)?;
-        let rows = LakeTable::at(&self.lake, silver, Some(snapshot)).await?;
+        let rows = LakeTable::at(&self.lake, silver, Some(snapshot))?;
         context.register_table(SILVER, Arc::new(rows)).map_err(failed)?;
         let mut rows = query(&context, &what, &self.settings.sql)
             .await?

@@ -31,7 +31,8 @@ fn is_elsewhere(location: &str, warehouse: &str) -> bool {
     if location.starts_with(warehouse) {
         return false;
     }
-    let real = location.canonicalize().and_then(|location| Ok((location, warehouse.canonicalize()?)));
+    let real =
+        location.canonicalize().and_then(|location| Ok((location, warehouse.canonicalize()?)));
     !real.is_ok_and(|(location, warehouse)| location.starts_with(warehouse))
 }
 
@@ -52,7 +53,8 @@ mod tests {
         std::fs::create_dir_all(real.join("a")).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let (real, link) = (real.display().to_string(), link.display().to_string());
-        for location in [format!("{real}/a"), format!("file:{link}/a"), format!("file://{real}/b")] {
+        for location in [format!("{real}/a"), format!("file:{link}/a"), format!("file://{real}/b")]
+        {
             assert!(!is_elsewhere(&location, &real), "{location}");
         }
         assert!(!is_elsewhere(&format!("{real}/a"), &link));

@@ -35,8 +35,8 @@ use crate::lake::read::provider::LakeTable;
 use crate::lake::write::FileRef;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    CommitProperties, DataFile, Lake, LakeError, SequenceNumber, Snapshot, Table, TableName, Uncommitted,
-    properties,
+    CommitProperties, DataFile, Lake, LakeError, SequenceNumber, Snapshot, Table, TableName,
+    Uncommitted, properties,
 };
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;

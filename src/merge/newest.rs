@@ -291,8 +291,8 @@ impl Newest {
             if columns.is_empty() || columns.iter().any(|column| column.null_count() > 0) {
                 continue;
             }
-            let least = extreme(&columns, false)?;
-            let greatest = extreme(&columns, true)?;
+            let least = Some(extreme(&columns, false)?);
+            let greatest = Some(extreme(&columns, true)?);
             bounds.push(Bounds { column: name.clone(), least, greatest });
         }
         Ok(bounds)

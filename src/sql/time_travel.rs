@@ -235,7 +235,7 @@ async fn register(
     let failed = |e| SqlError::of(WHAT, e);
     let rows = match part {
         Part::Rows => {
-            let rows = LakeTable::at(lake, &table, snapshot).await?;
+            let rows = LakeTable::at(lake, &table, snapshot)?;
             context.register_table(&reference.registered, Arc::new(rows)).map_err(failed)?;
             return Ok(());
         }

@@ -83,7 +83,7 @@ impl Upkeep {
         let has_column = table.schema().arrow().field_with_name(column).is_ok();
         let files = match has_column {
             true => {
-                let (least, greatest) = (time(i64::MIN), time(until));
+                let (least, greatest) = (None, Some(time(until)));
                 let bounds = Bounds { column: column.to_owned(), least, greatest };
                 self.lake.files_of(table, None, &[bounds]).await?
             }

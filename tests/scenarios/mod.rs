@@ -7,6 +7,7 @@ mod columns;
 mod convergence;
 mod events;
 mod expiry;
+mod filters;
 mod foreign_deletes;
 mod gold;
 mod histories;

@@ -1,7 +1,7 @@
 //! Members of objects → columns of text, and JSON of what does not fit them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayBuilder, ArrayRef, BooleanArray, StringArray, StringBuilder};
@@ -28,7 +28,7 @@ pub(super) struct Cells {
     of_key: HashMap<String, usize>,
     misfits: Vec<(usize, Misfit)>,
     /// Rows of cells that are not believed, by column.
-    withdrawn: Vec<(usize, usize)>,
+    withdrawn: HashMap<usize, HashSet<usize>>,
     rows: usize,
     bytes: usize,
     misshapen: usize,
@@ -63,7 +63,7 @@ impl Cells {
             known: keys.len(),
             of_key: HashMap::new(),
             misfits: vec![],
-            withdrawn: vec![],
+            withdrawn: HashMap::new(),
             rows: 0,
             bytes: 0,
             misshapen: 0,
@@ -107,17 +107,20 @@ impl Cells {
             Err(why) => return self.odd(bytes, &format!("a key is {why}")),
         };
         self.bytes += bytes.len() + CELL * members.len();
-        let (row, mut odd) = (self.rows, Vec::new());
+        let (row, mut odd, mut repeats) = (self.rows, Vec::new(), false);
         for (at, (member, key)) in members.iter().zip(&keys).enumerate() {
             let index = self.column(key, at);
             if self.columns[index].texts.len() > row {
-                self.again(index, row, bytes, members, &keys, &mut odd);
+                repeats = true;
                 continue;
             }
             let written = &bytes[member.value.clone()];
             if let Err(why) = self.columns[index].push(row, written, member.kind) {
                 odd.push((why, index, value(written)));
             }
+        }
+        if repeats {
+            self.check_repeated(row, bytes, members, &keys, &mut odd);
         }
         self.rows += 1;
         if let Some((why, ..)) = odd.first() {
@@ -127,25 +130,26 @@ impl Cells {
         }
     }
 
-    /// A key that the object has already: none of its values is believed, unless they are the same.
-    fn again(
+    /// Of a key that the object has several times, no value is believed, unless they are the same.
+    fn check_repeated(
         &mut self,
-        index: usize,
         row: usize,
         bytes: &[u8],
         members: &[Member],
         keys: &[Cow<'_, str>],
         odd: &mut Vec<(&'static str, usize, Value)>,
     ) {
-        let column = &self.columns[index].key;
-        let same = members.iter().zip(keys).filter(|(_, key)| *key == column);
-        let written: Vec<&[u8]> = same.map(|(m, _)| &bytes[m.value.clone()]).collect();
-        let differ = written.windows(2).any(|pair| pair[0] != pair[1]);
-        if differ && !self.withdrawn.contains(&(index, row)) {
-            self.withdrawn.push((index, row));
-            odd.retain(|(_, other, _)| *other != index);
-            let values = written.into_iter().map(value).collect();
-            odd.push(("several values for one key", index, values));
+        let mut values: BTreeMap<usize, Vec<(Kind, &[u8])>> = BTreeMap::new();
+        for (at, (member, key)) in members.iter().zip(keys).enumerate() {
+            let written = (member.kind, &bytes[member.value.clone()]);
+            values.entry(self.column(key, at)).or_default().push(written);
+        }
+        values.retain(|_, written| written.windows(2).any(|pair| pair[0] != pair[1]));
+        odd.retain(|(_, index, _)| !values.contains_key(index));
+        for (index, written) in values {
+            self.withdrawn.entry(index).or_default().insert(row);
+            let written = written.into_iter().map(|(_, bytes)| value(bytes)).collect();
+            odd.push(("several values for one key", index, written));
         }
     }
 
@@ -177,9 +181,7 @@ impl Cells {
         let (mut columns, mut said, mut late) = (vec![], vec![], vec![]);
         for (index, mut column) in self.columns.into_iter().enumerate() {
             column.fill(rows);
-            let withdrawn = self.withdrawn.iter().filter(|(of, _)| *of == index);
-            let withdrawn: Vec<usize> = withdrawn.map(|(_, row)| *row).collect();
-            let values = without(Arc::new(column.texts.finish()), &withdrawn)?;
+            let values = without(Arc::new(column.texts.finish()), self.withdrawn.get(&index))?;
             let kinds = column.kinds.said();
             if index < known {
                 columns.push(values);
@@ -264,10 +266,8 @@ impl Kinds {
 }
 
 /// The same column with nulls in some rows.
-fn without(column: ArrayRef, rows: &[usize]) -> Result<ArrayRef, FormatError> {
-    if rows.is_empty() {
-        return Ok(column);
-    }
+fn without(column: ArrayRef, rows: Option<&HashSet<usize>>) -> Result<ArrayRef, FormatError> {
+    let Some(rows) = rows else { return Ok(column) };
     let withdrawn: BooleanArray = (0..column.len()).map(|row| Some(rows.contains(&row))).collect();
     Ok(nullif(&column, &withdrawn)?)
 }

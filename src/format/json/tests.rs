@@ -124,6 +124,7 @@ fn a_cell_that_is_no_text_is_rescued() {
         (br#"{"a":1,"b":"x\u0000"}"#, json!("x\\u0000"), "a NUL character"),
         (b"{\"a\":1,\"b\":\"\xFF\"}", json!({"base64": "/w=="}), "not UTF-8"),
         (b"{\"a\":1,\"b\":[\"\xFF\"]}", json!({"base64": "WyL/Il0="}), "not UTF-8"),
+        (b"{\"b\":1,\"a\":1,\"b\":\"1\"}", json!(["1", "1"]), "several values for one key"),
         (b"{\"b\":1,\"a\":1,\"b\":2}", json!(["1", "2"]), "several values for one key"),
         (
             b"{\"b\":null,\"a\":1,\"b\":2,\"b\":3}",
@@ -135,6 +136,15 @@ fn a_cell_that_is_no_text_is_rescued() {
         assert_eq!(rows(text), [expected], "{}", String::from_utf8_lossy(text));
     }
     assert_eq!(rows(r#"{"a":1,"a":1,"\u0061":1}"#), [json!({"a": "1"})], "the same value");
+}
+
+/// Such a line must not hold up the others: it takes the time of one pass over its members.
+#[test]
+fn a_key_that_an_object_has_very_often_costs_one_pass() {
+    const TIMES: usize = 200_000;
+    let members: Vec<String> = (0..TIMES).map(|n| format!("\"b\":{n}")).collect();
+    let rows = rows(format!("{{\"a\":1,{}}}", members.join(",")));
+    assert_eq!(rows[0]["_"]["b"].as_array().unwrap().len(), TIMES);
 }
 
 /// A row of text that is no object.

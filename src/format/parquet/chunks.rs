@@ -95,7 +95,7 @@ impl ChunkReader for Chunks {
     type T = FromOffset;
 
     fn get_read(&self, start: u64) -> Result<FromOffset> {
-        Ok(FromOffset { chunks: self.clone(), at: start })
+        Ok(FromOffset { chunks: self.clone(), at: start, rest: Bytes::new() })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -118,21 +118,22 @@ impl ChunkReader for Chunks {
     }
 }
 
-/// The bytes from an offset on.
+/// The bytes from an offset on. Headers are read byte by byte, so it keeps the rest of its block.
 pub(super) struct FromOffset {
     chunks: Chunks,
+    /// Where the next block begins that is read.
     at: u64,
+    rest: Bytes,
 }
 
 impl Read for FromOffset {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at >= self.chunks.size || buffer.is_empty() {
-            return Ok(0);
+        if self.rest.is_empty() && self.at < self.chunks.size {
+            self.rest = self.chunks.rest_of_block(self.at).map_err(std::io::Error::other)?;
+            self.at += self.rest.len() as u64;
         }
-        let rest = self.chunks.rest_of_block(self.at).map_err(std::io::Error::other)?;
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.at += length as u64;
+        let length = self.rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest.split_to(length));
         Ok(length)
     }
 }

@@ -9,5 +9,6 @@ pub(in crate::lake) mod plan;
 pub mod position_deletes;
 pub(in crate::lake) mod promoted;
 pub mod provider;
+mod pushdown;
 pub mod rows;
 pub mod scan;

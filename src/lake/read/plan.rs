@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::scan::FileScanTaskDeleteFile;
 use iceberg::spec::{
@@ -193,20 +194,29 @@ struct Filter {
     sure_from: i64,
 }
 
+/// A side without a value is open.
 struct Condition {
     id: i32,
-    least: Datum,
-    greatest: Datum,
+    least: Option<Datum>,
+    greatest: Option<Datum>,
 }
 
 struct PartitionRange {
     index: usize,
     kind: PrimitiveType,
-    least: PrimitiveLiteral,
-    greatest: PrimitiveLiteral,
+    least: Option<PrimitiveLiteral>,
+    greatest: Option<PrimitiveLiteral>,
 }
 
 impl PartitionRange {
+    /// Whether a value may be in it that is at most `upper` and at least `lower`, as far as these are known.
+    fn may_hold(&self, lower: Option<&PrimitiveLiteral>, upper: Option<&PrimitiveLiteral>) -> bool {
+        let below = upper.zip(self.least.as_ref()).is_some_and(|(upper, least)| upper < least);
+        let above =
+            lower.zip(self.greatest.as_ref()).is_some_and(|(lower, greatest)| lower > greatest);
+        !below && !above
+    }
+
     fn value(&self, bytes: Option<&Vec<u8>>) -> Option<Datum> {
         Datum::try_from_bytes(bytes?, self.kind.clone()).ok()
     }
@@ -219,7 +229,10 @@ impl Filter {
             .filter_map(|b| {
                 let id = table.schema().id_of(&b.column)?;
                 let kind = table.schema().iceberg().field_by_id(id)?.field_type.as_ref();
-                let of = |value| Some(as_column(datum(value)?, kind));
+                let of = |value: &Option<ArrayRef>| match value {
+                    Some(value) => datum(value).map(|value| Some(as_column(value, kind))),
+                    None => Some(None),
+                };
                 Some(Condition { id, least: of(&b.least)?, greatest: of(&b.greatest)? })
             })
             .collect();
@@ -242,9 +255,7 @@ impl Filter {
             let Some(summary) = summaries.get(range.index) else { return true };
             let upper = range.value(summary.upper_bound.as_deref());
             let lower = range.value(summary.lower_bound.as_deref());
-            let below = upper.is_some_and(|upper| *upper.literal() < range.least);
-            let above = lower.is_some_and(|lower| *lower.literal() > range.greatest);
-            !below && !above
+            range.may_hold(lower.as_ref().map(Datum::literal), upper.as_ref().map(Datum::literal))
         })
     }
 
@@ -253,7 +264,7 @@ impl Filter {
             match at.partition.fields().get(range.index) {
                 Some(Some(value)) => value
                     .as_primitive_literal()
-                    .is_none_or(|value| range.least <= value && value <= range.greatest),
+                    .is_none_or(|value| range.may_hold(Some(&value), Some(&value))),
                 // A null partition value: the column is null, which is in no range.
                 Some(None) => false,
                 None => true,
@@ -269,13 +280,16 @@ impl Filter {
         if values.is_some_and(|v| v > 0) && values == count(file.null_value_counts()) {
             return false;
         }
-        let text = matches!(least.data_type(), PrimitiveType::String | PrimitiveType::Binary);
+        let is_text =
+            |end: &Datum| matches!(end.data_type(), PrimitiveType::String | PrimitiveType::Binary);
+        let text = least.iter().chain(greatest).any(is_text);
         if text && has_groups(file) && written < self.sure_from {
             return true;
         }
-        let below = file.upper_bounds().get(id).is_some_and(|upper| upper < least);
-        let above = file.lower_bounds().get(id).is_some_and(|lower| lower > greatest);
-        !below && !above
+        let upper = file.upper_bounds().get(id).zip(least.as_ref());
+        let lower = file.lower_bounds().get(id).zip(greatest.as_ref());
+        !upper.is_some_and(|(upper, least)| upper < least)
+            && !lower.is_some_and(|(lower, greatest)| lower > greatest)
     }
 }
 
@@ -314,16 +328,13 @@ fn partition_ranges(
         let Some(Type::Primitive(kind)) = kind else { continue };
         let transform = create_transform_function(&field.transform).doing(name, DOING)?;
         for condition in conditions.iter().filter(|c| c.id == field.source_id) {
-            let at = |value: &Datum| transform.transform_literal(value).doing(name, DOING);
-            if let (Some(least), Some(greatest)) = (at(&condition.least)?, at(&condition.greatest)?)
-            {
-                ranges.push(PartitionRange {
-                    index,
-                    kind: kind.clone(),
-                    least: least.literal().clone(),
-                    greatest: greatest.literal().clone(),
-                });
-            }
+            let at = |value: &Option<Datum>| {
+                let value = value.as_ref().map(|value| transform.transform_literal(value));
+                let value = value.transpose().doing(name, DOING)?.flatten();
+                Ok::<_, LakeError>(value.map(|value| value.literal().clone()))
+            };
+            let (least, greatest) = (at(&condition.least)?, at(&condition.greatest)?);
+            ranges.push(PartitionRange { index, kind: kind.clone(), least, greatest });
         }
     }
     Ok(ranges)

@@ -1,5 +1,5 @@
-//! A table, pinned to a snapshot or to a list of files, as DataFusion reads it: columns are pruned,
-//! files are spread over partitions, rows are streamed.
+//! A table, pinned to a snapshot or to a list of files, as DataFusion reads it: columns are pruned, files and row groups
+//! are left out that a filter excludes, files are spread over partitions, rows are streamed.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,13 +10,17 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::TryStreamExt;
+use iceberg::expr::BoundPredicate;
+use iceberg::spec::SchemaRef as SchemaRefIceberg;
 
+use super::pushdown;
 use super::scan::FileTask;
+use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
 
 /// See the module.
@@ -25,30 +29,66 @@ pub struct LakeTable {
     lake: Lake,
     table: Table,
     schema: TableSchema,
-    files: Vec<FileTask>,
+    files: Files,
     /// The schema without field ids: plans compare schemas, and ids are of no interest there.
     plain: SchemaRef,
 }
 
+#[derive(Debug)]
+enum Files {
+    /// Those of a snapshot, or of the current one.
+    Of(Option<SnapshotId>),
+    These(Vec<FileTask>),
+}
+
 impl LakeTable {
     /// The table as of `snapshot`, with its schema then, or as of now.
-    pub async fn at(
-        lake: &Lake,
-        table: &Table,
-        snapshot: Option<SnapshotId>,
-    ) -> Result<Self, LakeError> {
+    pub fn at(lake: &Lake, table: &Table, snapshot: Option<SnapshotId>) -> Result<Self, LakeError> {
         let schema = match snapshot {
             Some(id) => lake.schema_at(table, id)?,
             None => table.schema().clone(),
         };
-        let files = lake.files_of(table, snapshot, &[]).await?;
-        Ok(Self::of_files(lake, table, schema, files))
+        Ok(Self::of(lake, table, schema, Files::Of(snapshot)))
     }
 
     /// These files only, under a schema.
     pub fn of_files(lake: &Lake, table: &Table, schema: TableSchema, files: Vec<FileTask>) -> Self {
+        Self::of(lake, table, schema, Files::These(files))
+    }
+
+    fn of(lake: &Lake, table: &Table, schema: TableSchema, files: Files) -> Self {
         let plain = plain(schema.arrow());
         Self { lake: lake.clone(), table: table.clone(), schema, files, plain }
+    }
+
+    /// The files that may hold a row of the result.
+    async fn files(&self, filters: &[Expr]) -> Result<Vec<FileTask>, LakeError> {
+        let snapshot = match &self.files {
+            Files::Of(snapshot) => *snapshot,
+            Files::These(files) => return Ok(files.clone()),
+        };
+        // Bounds are of the columns that have these names now: a name may have been another column's.
+        let now = self.table.schema();
+        let is_same = |name: &str| now.id_of(name) == self.schema.id_of(name);
+        let mut bounds = pushdown::bounds(filters);
+        bounds.retain(|bounds| is_same(&bounds.column));
+        self.lake.files_of(&self.table, snapshot, &bounds).await
+    }
+
+    /// What rows of the result meet, for the reader of the files. A column that was widened has other types in older
+    /// files, which the reader does not compare.
+    fn predicate(&self, filters: &[Expr]) -> Result<Option<BoundPredicate>, LakeError> {
+        let was_widened = |name: &str| {
+            let Some(id) = self.schema.id_of(name) else { return true };
+            let kind = |schema: &SchemaRefIceberg| {
+                schema.field_by_id(id).map(|field| field.field_type.as_ref().clone())
+            };
+            let own = kind(self.schema.iceberg());
+            self.table.metadata().schemas_iter().filter_map(kind).any(|kind| Some(kind) != own)
+        };
+        let predicate = pushdown::predicate(filters, |name| !was_widened(name));
+        let bound = predicate.map(|predicate| predicate.bind(self.schema.iceberg().clone(), true));
+        bound.transpose().doing(self.table.name(), "planning a scan")
     }
 }
 
@@ -75,21 +115,38 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
+    /// A filter that leaves out files, row groups or rows; DataFusion filters again.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match pushdown::is_usable(filter) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let external = |error: LakeError| DataFusionError::External(Box::new(error));
+        let mut files = self.files(filters).await.map_err(external)?;
+        if let Some(predicate) = self.predicate(filters).map_err(external)? {
+            files.iter_mut().for_each(|file| file.only(&predicate));
+        }
         let schema = match projection {
             Some(columns) => Arc::new(self.plain.project(columns)?),
             None => self.plain.clone(),
         };
-        let count = state.config().target_partitions().min(self.files.len()).max(1);
+        let count = state.config().target_partitions().min(files.len()).max(1);
         let mut shares = vec![Vec::new(); count];
-        for (index, file) in self.files.iter().enumerate() {
-            shares[index % count].push(file.clone());
+        for (index, file) in files.into_iter().enumerate() {
+            shares[index % count].push(file);
         }
         let partitions = shares
             .into_iter()

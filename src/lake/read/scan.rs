@@ -10,6 +10,7 @@ use arrow::datatypes::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use iceberg::expr::BoundPredicate;
 use iceberg::scan::{FileScanTask, FileScanTaskDeleteFile};
 use iceberg::spec::{DataContentType, DataFile, Datum, PartitionSpec, Struct};
 
@@ -123,6 +124,11 @@ impl FileTask {
         !self.0.deletes.is_empty()
     }
 
+    /// From now on only rows that meet a predicate are read of it: their positions are not known any more.
+    pub(super) fn only(&mut self, predicate: &BoundPredicate) {
+        self.0.predicate = Some(predicate.clone());
+    }
+
     /// The paths of the delete files that apply to it.
     pub fn delete_paths(&self) -> BTreeSet<String> {
         self.0.deletes.iter().map(|delete| delete.file_path.clone()).collect()
@@ -140,15 +146,15 @@ pub struct Part {
 /// A stream of batches.
 pub type Batches = BoxStream<'static, Result<RecordBatch, LakeError>>;
 
-/// The least and the greatest requested value of a column, each an array of one value.
+/// The least and the greatest requested value of a column, each an array of one value; none where a side is open.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// The column.
     pub column: String,
     /// Its least value.
-    pub least: ArrayRef,
+    pub least: Option<ArrayRef>,
     /// Its greatest value.
-    pub greatest: ArrayRef,
+    pub greatest: Option<ArrayRef>,
 }
 
 impl Bounds {
@@ -157,16 +163,17 @@ impl Bounds {
         column: &str,
         texts: impl Iterator<Item = &'a str> + Clone,
     ) -> Option<Self> {
-        let value = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let value =
+            |text: &str| -> Option<ArrayRef> { Some(Arc::new(StringArray::from(vec![text]))) };
         let (least, greatest) = texts.clone().min().zip(texts.max())?;
         Some(Self { column: column.to_owned(), least: value(least), greatest: value(greatest) })
     }
 
     /// Of all times within some seconds; none of no second.
     pub fn of_seconds(column: &str, seconds: impl Iterator<Item = i64> + Clone) -> Option<Self> {
-        let value = |second: i64| -> ArrayRef {
+        let value = |second: i64| -> Option<ArrayRef> {
             let micros = TimestampMicrosecondArray::from(vec![second * 1_000_000]);
-            Arc::new(micros.with_timezone("+00:00"))
+            Some(Arc::new(micros.with_timezone("+00:00")))
         };
         let (first, last) = seconds.clone().min().zip(seconds.max())?;
         Some(Self { column: column.to_owned(), least: value(first), greatest: value(last + 1) })
