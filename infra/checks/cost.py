@@ -23,6 +23,25 @@ ALONE = 5
 ROUND = 5
 # Not measured: what a round takes of a function of 1 GB. `first-hour.sh` times it.
 FUNCTION_SECONDS = 3
+
+# What S3 Tables charges for. A round leaves one small file each in bronze, ledger and silver, and each is compacted
+# once, as in the example on AWS's pricing page. Gold has one live file: there is nothing to join.
+SMALL_FILES = 3
+# Measured on a local disk, with 30 files of 100 kB, one in a round: orders of six columns, one of them a random UUID.
+# Bronze and silver, each as a share of the CSV.
+PARQUET = 2 * 0.52
+# What one snapshot adds to the metadata.json files of the four tables together.
+SNAPSHOT_BYTES = 3_900
+# A snapshot lives for a day, unless a thousand newer ones come before.
+SNAPSHOTS = 1000
+# Then its files go: days without a reference, and days as noncurrent. As infra/data.yaml sets them, and at the least.
+KEPT = 3 + 7
+KEPT_LEAST = 1 + 1
+
+# A stream of Auto Loader, without an end, on a cluster that takes so many DBU an hour. Without the machines.
+AUTO_LOADER_DBU = 1
+# A Glue job that starts so often, in minutes.
+EVERY = 5
 RATES = [("an hour", 1 / 3600), ("a minute", 1 / 60), ("10 a minute", 1 / 6), ("a second", 1), ("10 a second", 10), ("100 a second", 100)]
 KINDS = {
     "s3 put": ("PutObject", "ListObjectsV2", "ListMultipartUploads", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
@@ -69,32 +88,64 @@ class Model:
         # S3 sends each event, which is a request, too.
         self.object = {**own, "sqs": own["sqs"] + 1}
         self.idle = by_kind(of["a minute without any"], HOURS * 60)
+        self.commits = of["five objects, each alone"]["s3tables:UpdateTableMetadataLocation"] / ALONE
+        # Objects that a round adds to the table bucket: data, manifests, manifest lists, metadata.json.
+        self.files = of["five objects, each alone"]["s3:PutObject@table"] / ALONE
 
     def price(self, name):
         return self.prices[name]["dollars"] / self.prices[name]["per"]
 
+    def rounds(self, rate):
+        return min(rate * SECONDS, SECONDS / ROUND)
+
     def requests(self, rate):
-        objects = rate * SECONDS
-        rounds = min(objects, SECONDS / ROUND)
+        objects, rounds = rate * SECONDS, self.rounds(rate)
         # A worker that has rounds to do does not idle.
         idle = max(0, 1 - rounds * ROUND / SECONDS)
         return objects * dollars(self.object, self.prices) + rounds * dollars(self.round, self.prices) + idle * dollars(self.idle, self.prices)
 
+    def compaction(self, rate):
+        """By S3 Tables itself, which is on unless it is switched off."""
+        gigabytes = rate * SECONDS * SIZE / 1e9 * PARQUET
+        return self.rounds(rate) * SMALL_FILES * self.price("compaction object") + gigabytes * self.price("compaction")
+
+    def kept(self, rate, days=KEPT):
+        """Monitoring, and storage of old metadata.json files: of all that is in the table bucket at any time."""
+        daily = self.rounds(rate) / (SECONDS / 86_400)
+        if not daily:
+            return 0.0, 0.0
+        alive = min(1.0, SNAPSHOTS / daily)
+        there = daily * (alive + days)
+        gigabytes = there * SNAPSHOT_BYTES * min(SNAPSHOTS, daily) / 1e9
+        return there * self.files * self.price("monitoring"), gigabytes * self.price("table storage")
+
+    def s3_tables(self, rate):
+        return self.compaction(rate) + sum(self.kept(rate))
+
+    def watching(self, rate, metrics):
+        """So many metrics in the alarms of the templates. Silver's lag is a metric of its own, in hours with a merge."""
+        return metrics * self.price("alarm metric") + min(1.0, rate * 3600) * self.price("custom metric")
+
     def fargate(self, rate):
         worker = HOURS * (0.5 * self.price("fargate vcpu") + self.price("fargate memory") + self.price("address"))
-        alarms = 11 * self.price("alarm metric")
-        return self.requests(rate) + worker + alarms
+        return self.requests(rate) + self.s3_tables(rate) + worker + self.watching(rate, 10)
 
     def function(self, rate):
-        rounds = min(rate * SECONDS, SECONDS / ROUND)
+        rounds = self.rounds(rate)
         # Five pollers of Lambda, each of which asks every 20 s.
         polls = 5 * SECONDS / 20 * self.price("sqs")
         idle = dollars(self.idle, self.prices) * max(0, 1 - rounds * ROUND / SECONDS)
         compute = rounds * (FUNCTION_SECONDS * self.price("lambda") + self.price("lambda request"))
-        return self.requests(rate) - idle + polls + compute + 7 * self.price("alarm metric")
+        return self.requests(rate) - idle + self.s3_tables(rate) + polls + compute + self.watching(rate, 6)
 
-    def glue(self, minutes):
-        return SECONDS / 60 / minutes * 2 * self.price("glue job") / 60
+    def glue(self, minutes, price="glue 6 job"):
+        return SECONDS / 60 / minutes * 2 * self.price(price) / 60
+
+    def auto_loader(self):
+        return HOURS * AUTO_LOADER_DBU * self.price("databricks")
+
+    def others(self, rate):
+        return [self.glue(EVERY), self.auto_loader(), self.by_volume("firehose", rate), self.by_volume("snowpipe", rate)]
 
     def by_volume(self, name, rate):
         gigabytes = rate * SECONDS * SIZE / 1e9
@@ -133,33 +184,57 @@ def priced(model):
         yield f"| {unit} | {one['dollars']:.10f}".rstrip("0").rstrip(".") + f" | {one['source']} |"
 
 
+OTHERS = f"Glue 6, each {EVERY} min, at least | Auto Loader, {AUTO_LOADER_DBU} DBU an hour | Firehose | Snowpipe"
+
+
 def monthly(model):
-    yield "| objects | a month | silversmith on Fargate | silversmith on Lambda | Firehose | Snowpipe |"
-    yield "|---|---|---|---|---|---|"
-    for name, rate in RATES:
-        found = [model.fargate(rate), model.function(rate), model.by_volume("firehose", rate), model.by_volume("snowpipe", rate)]
+    yield f"| objects | a month | silversmith on Fargate | silversmith on Lambda | {OTHERS} |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, rate in [*RATES, ("none", 0)]:
+        found = [model.fargate(rate), model.function(rate), *model.others(rate)]
         yield f"| {name} | {rate * SECONDS:,.0f} | {' | '.join(money(one) for one in found)} |"
-    yield f"| none | 0 | {money(model.fargate(0))} | {money(model.function(0))} | 0.00 | 0.00 |"
 
 
 def per_million(model):
-    yield "| objects | silversmith on Fargate | of which requests | silversmith on Lambda |"
-    yield "|---|---|---|---|"
+    yield f"| objects | silversmith on Fargate | of which requests | of which S3 Tables | silversmith on Lambda | {OTHERS} |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, rate in RATES:
         million = rate * SECONDS / 1e6
-        found = [model.fargate(rate), model.requests(rate), model.function(rate)]
-        yield f"| {name} | {' | '.join(money(one / million) for one in found)} |"
+        own = [model.fargate(rate), model.requests(rate), model.s3_tables(rate), model.function(rate)]
+        yield f"| {name} | {' | '.join(money(one / million) for one in [*own, *model.others(rate)])} |"
+
+
+def s3_tables(model):
+    yield "| objects | rounds a month | compaction | monitoring | old metadata | Fargate with all three | without compaction | and kept shorter |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, rate in RATES:
+        found = [model.compaction(rate), *model.kept(rate), model.fargate(rate)]
+        without = model.fargate(rate) - model.compaction(rate)
+        found += [without, without - sum(model.kept(rate)) + sum(model.kept(rate, KEPT_LEAST))]
+        yield f"| {name} | {model.rounds(rate):,.0f} | {' | '.join(money(one) for one in found)} |"
+
+
+def split(model):
+    yield "| requests on S3 Tables | PUT, LIST | GET | SQS | events | dollars a million |"
+    yield "|---|---|---|---|---|---|"
+    commit = {name: count / model.commits for name, count in model.round.items()}
+    rows = [("an object", model.object), (f"a round, of {model.commits:.0f} commits", model.round), ("a commit", commit)]
+    for what, counts in rows:
+        cells = [f"{counts.get(one, 0):.1f}" for one in ("s3 put", "s3 get", "sqs", "events")]
+        yield f"| {what} | {' | '.join(cells)} | {money(1e6 * dollars(counts, model.prices))} |"
 
 
 def timers(model):
-    yield "| a job of 2 DPU each | runs a month | dollars a month, at least |"
-    yield "|---|---|---|"
+    yield "| a job of 2 DPU each | runs a month | dollars a month, at least, to Glue 5.1 | by Glue 6.0 |"
+    yield "|---|---|---|---|"
     for name, minutes in (("minute", 1), ("5 minutes", 5), ("15 minutes", 15), ("hour", 60)):
-        yield f"| {name} | {SECONDS / 60 / minutes:,.0f} | {money(model.glue(minutes))} |"
+        found = [model.glue(minutes, "glue job"), model.glue(minutes)]
+        yield f"| {name} | {SECONDS / 60 / minutes:,.0f} | {' | '.join(money(one) for one in found)} |"
 
 
 def tables(model):
-    return {"counted": counted, "monthly": monthly, "per million": per_million, "timers": timers, "priced": priced}
+    made = {"monthly": monthly, "per million": per_million, "s3 tables": s3_tables, "timers": timers}
+    return {**made, "split": split, "counted": counted, "priced": priced}
 
 
 # --- the plot -------------------------------------------------------------------
@@ -181,7 +256,8 @@ def plot(model):
     lines = [
         ("Fargate", "#b3541e", model.fargate),
         ("Lambda", "#e0a526", model.function),
-        ("Glue, each 5 min, at least", "#6b7280", lambda _: model.glue(5)),
+        (f"Glue 6, each {EVERY} min, at least", "#6b7280", lambda _: model.glue(EVERY)),
+        (f"Auto Loader, {AUTO_LOADER_DBU} DBU an hour", "#8b5fbf", lambda _: model.auto_loader()),
         ("Firehose, 100 kB each", "#2563a8", lambda rate: model.by_volume("firehose", rate)),
         ("Snowpipe, 100 kB each", "#2f8f6b", lambda rate: model.by_volume("snowpipe", rate)),
     ]
@@ -224,9 +300,13 @@ def main():
     model = Model(json.loads((HERE / "calls.json").read_text()), json.loads((HERE / "prices.json").read_text()))
     text, drawn = PAGE.read_text(), "\n".join(plot(model)) + "\n"
     if sys.argv[1:] == ["--test"]:
-        model.prices["s3 put"]["dollars"] = 6.0
-        if made(text, model) == text or "\n".join(plot(model)) + "\n" == PLOT.read_text():
-            sys.exit("cost.py: a price that changed changes nothing")
+        for name in ("s3 put", "compaction object", "compaction", "monitoring", "table storage", "glue 6 job", "databricks"):
+            before = [*monthly(model), *per_million(model), drawn]
+            model.prices[name]["dollars"] *= 1.5
+            after = [*monthly(model), *per_million(model), "\n".join(plot(model)) + "\n"]
+            if before[-1] == after[-1] or before[:-1] == after[:-1] or made(text, model) == text:
+                sys.exit(f"cost.py: the price of {name} changed, and that changes nothing")
+            drawn = after[-1]
         return
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(made(text, model))

@@ -123,7 +123,8 @@ resource "aws_s3tables_table_bucket" "lake" {
   count = local.new_table_bucket ? 1 : 0
   name  = "${var.name}-lake"
 
-  # Files that no snapshot names: left by a killed worker. A commit takes seconds, so three days endanger none.
+  # Files that no snapshot names: of expired snapshots, or of a killed worker. A commit takes seconds, so three days
+  # endanger none.
   maintenance_configuration = {
     iceberg_unreferenced_file_removal = {
       status = "enabled"

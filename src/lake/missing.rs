@@ -37,7 +37,7 @@ impl Lake {
         Ok(Some(gone.into_iter().map(str::to_owned).collect()))
     }
 
-    /// Those of these files that do not exist: each is looked for.
+    /// Those of these files that do not exist, by a request for each.
     pub async fn gone<'a>(
         &self,
         table: &Table,

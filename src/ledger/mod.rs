@@ -128,8 +128,8 @@ impl Ledger {
         Ok(through)
     }
 
-    /// What is to be published of this state of bronze. Each file is looked for, unless it was `written` just now: there
-    /// is none in most cases, and one after a crash.
+    /// What is to be published of this state of bronze. That a file exists is checked, unless it was `written` just
+    /// now: there is none in most cases, and one after a crash.
     async fn unpublished(
         &self,
         bronze: &Table,

@@ -37,11 +37,7 @@ impl Ledger {
             if gone == 0 {
                 return Ok(self.view_of(objects, &files));
             }
-            tracing::warn!(
-                objects = %self.objects, gone,
-                "ledger files are gone that were not published yet: their rows are rebuilt from bronze"
-            );
-            // Then nothing of this state of bronze is unpublished.
+            // It rebuilds their rows; then nothing of this state of bronze is unpublished.
             Box::pin(self.publish(bronze, &[])).await?;
             objects = self.open().await?;
         }

@@ -266,7 +266,7 @@ async fn text_bounds_of_older_files_are_not_trusted() {
     world.remove_property("metrics.table", "silversmith.sure-bounds-from-sequence-number").await;
     let table = world.table("metrics.table").await;
     let requested = |column: &str, value: ArrayRef| {
-        [Bounds { column: column.to_owned(), least: value.clone(), greatest: value }]
+        [Bounds { column: column.to_owned(), least: Some(value.clone()), greatest: Some(value) }]
     };
     let text = || Arc::new(StringArray::from(vec![long.clone()])) as ArrayRef;
     let found = world.lake().files_of(&table, None, &requested("text", text())).await.unwrap();

@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::TryStreamExt;
-use iceberg::expr::BoundPredicate;
+use iceberg::expr::{Bind, BoundPredicate};
 use iceberg::spec::SchemaRef as SchemaRefIceberg;
 
 use super::pushdown;

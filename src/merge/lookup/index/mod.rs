@@ -131,7 +131,7 @@ impl KeyLookup for IndexLookup {
     }
 }
 
-/// What is looked up.
+/// What a look-up asks for.
 struct Request<'a> {
     target: &'a Target,
     newest: &'a Arc<Newest>,
