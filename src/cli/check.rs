@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 
 use super::check_files::files;
@@ -14,6 +15,7 @@ use crate::config::Settings;
 use crate::config::settings::{Location, SourceSettings};
 use crate::error::chain;
 use crate::lake::LakeError;
+use crate::merge::{History, MergeError, history};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::silver::{SilverCheckpoint, SilverSettings};
 use crate::source::Listing;
@@ -237,7 +239,10 @@ async fn silver(
     context.register_table(BRONZE, Arc::new(empty))?;
     let (kept, exact) = (settings.rules.kept(), &settings.rules.exact);
     match settings.rules.rows.query(&context, &schema, &kept, exact).await {
-        Ok(_) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
+        Ok(rows) => match check_names(settings, &rows) {
+            Ok(()) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
+            Err(error) => findings.fail(&what, chain(&error)),
+        },
         Err(error) => findings.fail(&what, chain(&error)),
     }
     if let Some(silver) = wired.lake.find(&settings.rules.table).await? {
@@ -261,6 +266,17 @@ async fn silver(
         }
     }
     Ok(())
+}
+
+/// Whether the rows leave the names free that a history needs.
+fn check_names(settings: &SilverSettings, rows: &DataFrame) -> Result<(), MergeError> {
+    match settings.rules.history {
+        History::None => Ok(()),
+        History::Scd2 => {
+            let fields = rows.schema().fields().iter();
+            history::check_free(&settings.rules, fields.map(|field| field.name()))
+        }
+    }
 }
 
 async fn gold(

@@ -232,6 +232,8 @@ pub struct SilverSection {
     pub order_by: Vec<String>,
     /// How a merge changes files.
     pub mode: Option<String>,
+    /// `none` or `scd2`.
+    pub history: Option<String>,
     /// Partition fields.
     pub partition_by: Option<Vec<String>>,
     /// A row-wise SELECT from bronze.

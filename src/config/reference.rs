@@ -526,6 +526,12 @@ const SILVER: &[Key] = &[
         Absent::Value("\"merge-on-read\""),
         "how a merge changes files; it may change at any time. `merge-on-read`: changed rows are named in small delete files, which readers apply, so that a merge costs the same however large the table is. `copy-on-write`: a file with a changed row is written again, and readers have nothing to apply",
     ),
+    key(
+        "pipeline.silver.history",
+        Form::OneOf(&["none", "scd2"]),
+        Absent::Value("\"none\""),
+        "`none`: the newest row of each key. `scd2`: [every version of it](tables.md#history), with `valid_from`, `valid_to` and `is_current`. Another value needs another table, or `silver --rebuild`",
+    ),
     key("pipeline.silver.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
     key(
         "pipeline.silver.select",

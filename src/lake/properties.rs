@@ -17,6 +17,8 @@ pub const FORMAT: &str = "silversmith.format-version";
 pub const PIPELINE: &str = "silversmith.pipeline";
 /// A hash of the configuration that a table was computed under.
 pub const CONFIGURATION: &str = "silversmith.configuration-hash";
+/// Of that configuration, which rows of a key the table keeps: beside it, where that is not the newest alone, or was not.
+pub const HISTORY: &str = "silversmith.history";
 
 /// How many sources of rows were read again: the rows of before went in the commit that brought the new ones. Of the
 /// snapshot alone.
@@ -138,7 +140,8 @@ impl Table {
                 };
                 standing.extend(newest(key)?.into_iter().filter(|(key, _)| is_part(key)));
             } else if key == CONFIGURATION {
-                standing.extend(newest(key)?.into_iter().filter(|(key, _)| key == CONFIGURATION));
+                let is_part = |key: &str| [CONFIGURATION, HISTORY].contains(&key);
+                standing.extend(newest(key)?.into_iter().filter(|(key, _)| is_part(key)));
             }
         }
         let live = self.current().and_then(|snapshot| snapshot.summary.get(LIVE_ROWS).cloned());

@@ -12,12 +12,12 @@ use super::apply::{Applied, Changes};
 use super::lookup::index::{IndexLookup, IndexSettings};
 use super::lookup::scan::ScanLookup;
 use super::lookup::{Found, KeyLookup, Target};
-use super::newest::Newest;
 use super::output::arrow_error;
 use super::parts::Parts;
 use super::plan::plan;
+use super::spill::Part;
 use super::tombstones::{TombstoneWriter, buried};
-use super::{Counts, MergeEngine, MergeError, MergeRules, MergeTask, Merged};
+use super::{Counts, History, MergeEngine, MergeError, MergeRules, MergeTask, Merged, history};
 use crate::lake::read::provider::{LakeTable, plain};
 use crate::lake::read::scan::BATCH_ROWS;
 use crate::lake::{Lake, storable};
@@ -74,7 +74,10 @@ impl LocalEngine {
             .iter()
             .filter(|f| ![DELETED, MISFIT].contains(&f.name().as_str()))
             .cloned();
-        let schema = Schema::new(output.collect::<Vec<_>>());
+        let mut schema = Schema::new(output.collect::<Vec<_>>());
+        if task.rules.history == History::Scd2 {
+            schema = history::with_history(&task.rules, &schema)?;
+        }
         Ok((Arc::new(storable(&schema)), rows))
     }
 
@@ -82,12 +85,17 @@ impl LocalEngine {
     async fn merge_part(
         &self,
         (task, target): (&MergeTask, &Target),
-        mut newest: Newest,
+        part: Part,
         changes: &mut Changes,
         tombstones: &mut Option<TombstoneWriter>,
         counts: &mut Counts,
     ) -> Result<(), MergeError> {
         let rules = &task.rules;
+        if rules.history == History::Scd2 {
+            let (reader, of) = ((&self.lake, self.threads), (task, target));
+            return history::merge_part(reader, of, part, (changes, tombstones), counts).await;
+        }
+        let mut newest = part.newest;
         let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
         let newest = Arc::new(newest);
         let (mut found, mut buried) = (Found::default(), BTreeSet::new());
@@ -141,6 +149,9 @@ impl MergeEngine for LocalEngine {
         };
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
         let table = self.lake.partitioned(table, partition_by, &schema).await?;
+        if rules.history == History::Scd2 {
+            history::check_target(&rules, &table, &schema, task.from_nothing)?;
+        }
         let target = Target { table, schema, rules };
         let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
         let mut parts = Parts::read(&task.rules, target.schema.arrow(), rows).await?;
@@ -152,9 +163,9 @@ impl MergeEngine for LocalEngine {
             ..Counts::default()
         };
         let mut changes = Changes::new(&self.lake, &target, self.threads)?;
-        while let Some(newest) = parts.next().await? {
+        while let Some(part) = parts.next().await? {
             let of = (&task, &target);
-            self.merge_part(of, newest, &mut changes, &mut tombstones, &mut counts).await?;
+            self.merge_part(of, part, &mut changes, &mut tombstones, &mut counts).await?;
         }
         let applied = changes.finish().await?;
         let tombstones = match tombstones {

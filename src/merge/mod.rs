@@ -1,4 +1,4 @@
-//! Merging: the newest row of each key of a source, into a target.
+//! Merging: the newest row of each key of a source, or every version of it, into a target.
 //!
 //! A merge is data: a target state, files of the source, and rules. An engine plans it in rows: which rows of
 //! the target go, by file and position, and which rows come. Then it writes the files. It commits nothing.
@@ -10,11 +10,13 @@
 //! - `repeated.rs`: texts that many rows have, held once
 //! - [`lookup`]: finding the target's rows of those keys
 //! - `plan.rs`: the decisions, pure
+//! - `history/`: the same for targets that keep every version of a key
 //! - `apply/`: the files that carry out the plans
 //! - `tombstones.rs`: the table of deleted keys
 
 mod apply;
 mod error;
+pub mod history;
 mod local;
 pub mod lookup;
 pub mod newest;
@@ -35,7 +37,7 @@ use async_trait::async_trait;
 pub use error::MergeError;
 pub use local::LocalEngine;
 pub use lookup::index::{IndexSettings, IndexUse};
-pub use rules::{MergeMode, MergeRules, NullKeys};
+pub use rules::{History, MergeMode, MergeRules, NullKeys};
 
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;
@@ -94,20 +96,21 @@ pub struct Tombstones {
     pub add: Uncommitted,
 }
 
-/// The rows of a merge, counted.
+/// The rows of a merge, counted. With a history each version of a key counts, not the key.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Source rows that `select` returned.
     pub source: u64,
-    /// Keys that are new in the target.
+    /// Keys that are new in the target. With a history: versions that are.
     pub inserted: u64,
-    /// Keys whose row is replaced by a newer one.
+    /// Keys whose row is replaced by a newer one. With a history: versions of the target that end at another time now.
     pub updated: u64,
-    /// Keys deleted from the target.
+    /// Keys deleted from the target. With a history: deletes that end a version; its row stays.
     pub deleted: u64,
-    /// Keys whose row in the target, or whose delete, is newer than the source's row: late rows.
+    /// Keys whose row in the target, or whose delete, is newer than the source's row: late rows. With a history: those
+    /// inserted and deleted of which the target has a newer version or delete.
     pub late: u64,
-    /// Keys whose row the target has already.
+    /// Keys whose row the target has already. With a history: versions that it has, and deletes that end none.
     pub unchanged: u64,
     /// Rows with a null in their key, which are not merged.
     pub null_keys: u64,

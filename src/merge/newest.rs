@@ -1,5 +1,5 @@
-//! The newest row of each key among the rows that are pushed: a reduction whose result does not depend on
-//! their order (I5).
+//! The newest row of each key among the rows that are pushed, or each version of it once: a reduction whose result does
+//! not depend on their order (I5).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 
 use super::order::Encoder;
 use super::repeated::compact;
-use super::{MergeRules, NullKeys};
+use super::{History, MergeRules, NullKeys};
 use crate::lake::read::scan::Bounds;
 use crate::sql::select::DELETED;
 
@@ -40,6 +40,8 @@ pub struct Reduction {
     pub order: Vec<String>,
     /// See [`NullKeys`].
     pub null_keys: NullKeys,
+    /// Whether each version of a key is held once, not only the newest: rows of one key that differ in their order.
+    pub versions: bool,
 }
 
 impl Reduction {
@@ -62,7 +64,17 @@ impl Reduction {
             keys: rules.keys.clone(),
             order: rules.order.clone(),
             null_keys: rules.null_keys,
+            versions: rules.history == History::Scd2,
         }
+    }
+
+    /// The columns of which each value is held once.
+    pub(super) fn identity(&self) -> Vec<String> {
+        let mut identity = self.keys.clone();
+        if self.versions {
+            identity.extend(self.order.iter().cloned());
+        }
+        identity
     }
 
     /// The schema with a last column that says which rows delete their key.
@@ -78,16 +90,19 @@ impl Reduction {
 pub struct Newest {
     schema: SchemaRef,
     schema_with_deleted: SchemaRef,
+    identity: Encoder,
     keys: Encoder,
     key_columns: Vec<String>,
     order: Encoder,
     null_keys: NullKeys,
+    versions: bool,
+    /// By the bytes of the identity: of the key, or of key and order.
     by_key: HashMap<Box<[u8]>, Winner>,
     batches: Vec<RecordBatch>,
     held_rows: usize,
     /// Bytes of the batches.
     held_bytes: usize,
-    /// Bytes of keys, twice as a merge copies those that it finds, and of orders.
+    /// Bytes of keys, as often as a merge may copy them, and of orders.
     key_bytes: usize,
     /// Rows that were pushed.
     pub rows: u64,
@@ -108,14 +123,16 @@ const KEPT_ROWS: usize = 8 * 1024;
 impl Newest {
     /// No rows yet.
     pub fn new(reduction: &Reduction) -> Result<Self, ArrowError> {
-        let Reduction { schema, keys, order, null_keys } = reduction;
+        let Reduction { schema, keys, order, null_keys, versions } = reduction;
         Ok(Self {
             schema: schema.clone(),
             schema_with_deleted: reduction.with_deleted(),
+            identity: Encoder::new(schema, &reduction.identity())?,
             keys: Encoder::new(schema, keys)?,
             key_columns: keys.clone(),
             order: Encoder::new(schema, order)?,
             null_keys: *null_keys,
+            versions: *versions,
             by_key: HashMap::new(),
             batches: vec![],
             held_rows: 0,
@@ -128,12 +145,12 @@ impl Newest {
 
     /// Adds rows. `deleted` says which of them delete their key.
     pub fn push(&mut self, batch: RecordBatch, deleted: &BooleanArray) -> Result<(), ArrowError> {
-        let (keys, orders) = (self.keys.encode(&batch)?, self.order.encode(&batch)?);
+        let (keys, orders) = (self.identity.encode(&batch)?, self.order.encode(&batch)?);
         let nulls = match self.null_keys {
             NullKeys::Skip => self.keys.has_null(&batch)?,
             NullKeys::Equal => vec![],
         };
-        let index = self.batches.len() as u32;
+        let (index, copies) = (self.batches.len() as u32, self.copies());
         // The rows that are held: those that were newest when they came.
         let mut won: Vec<u32> = Vec::new();
         for row in 0..batch.num_rows() {
@@ -152,7 +169,7 @@ impl Newest {
             };
             match self.by_key.entry(key.as_ref().into()) {
                 Entry::Vacant(entry) => {
-                    self.key_bytes += 2 * entry.key().len() + order.as_ref().len();
+                    self.key_bytes += copies * entry.key().len() + order.as_ref().len();
                     entry.insert(winner());
                 }
                 Entry::Occupied(mut entry) if order.as_ref() > &*entry.get().order => {
@@ -187,9 +204,14 @@ impl Newest {
         Ok(())
     }
 
+    /// How often a merge may hold a key: those that it finds, too. Of a version, the orders of its neighbours.
+    fn copies(&self) -> usize {
+        if self.versions { 4 } else { 2 }
+    }
+
     /// About how many bytes it takes, with what a merge holds of each row beside it.
     pub fn memory(&self) -> usize {
-        self.held_bytes + self.key_bytes + self.by_key.len() * WINNER
+        self.held_bytes + self.key_bytes + self.by_key.len() * WINNER * self.copies() / 2
     }
 
     /// Whether it takes `bytes`, without most of the rows that lost.
@@ -247,6 +269,20 @@ impl Newest {
         all
     }
 
+    /// All versions, sorted by key and order, each with its key. The bytes of its identity end with those of its order.
+    pub(super) fn sorted_versions(&self) -> Vec<(&[u8], &Winner)> {
+        let all = self.sorted().into_iter();
+        all.map(|(identity, winner)| (key_of(identity, winner), winner)).collect()
+    }
+
+    /// The last version, where there is one; and whether its key has another.
+    pub(super) fn last_version(&self) -> Option<(&Winner, bool)> {
+        let (identity, last) = self.by_key.iter().max_by(|a, b| a.0.cmp(b.0))?;
+        let key = key_of(identity, last);
+        let of_key = self.by_key.iter().filter(|(other, winner)| key_of(other, winner) == key);
+        Some((last, of_key.take(2).count() > 1))
+    }
+
     /// The rows of winners, in the order given.
     pub fn rows_of(&self, winners: &[&Winner]) -> Result<RecordBatch, ArrowError> {
         let rows: Vec<_> = winners.iter().map(|w| (w.batch, w.row)).collect();
@@ -297,6 +333,11 @@ impl Newest {
         }
         Ok(bounds)
     }
+}
+
+/// The key in the identity of a version.
+fn key_of<'a>(identity: &'a [u8], version: &Winner) -> &'a [u8] {
+    &identity[..identity.len() - version.order.len()]
 }
 
 /// The least, or the greatest, value of a column in several parts.

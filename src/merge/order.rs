@@ -37,6 +37,18 @@ impl Encoder {
         self.converter.convert_columns(&self.values(batch)?)
     }
 
+    /// The values of the first column of rows, of which these are the bytes.
+    pub(super) fn first_column<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let parser = self.converter.parser();
+        let rows = rows.into_iter().map(|bytes| parser.parse(bytes));
+        let columns = self.converter.convert_rows(rows)?;
+        let none = || ArrowError::InvalidArgumentError("rows of no column".to_owned());
+        columns.into_iter().next().ok_or_else(none)
+    }
+
     /// Whether any of the columns is null in a row.
     pub fn has_null(&self, batch: &RecordBatch) -> Result<Vec<bool>, ArrowError> {
         let values = self.values(batch)?;
@@ -57,7 +69,7 @@ impl Encoder {
 }
 
 /// Floats with one NaN and one zero; everything else as it is.
-fn normal(values: &ArrayRef) -> ArrayRef {
+pub(super) fn normal(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float32 => {
             let values = values.as_primitive::<Float32Type>();
@@ -75,7 +87,33 @@ fn normal(values: &ArrayRef) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Int64Array, StringArray};
+
     use super::*;
+
+    /// A version is identified by its key and order together, and ends at the first column of the next one's order.
+    #[test]
+    fn the_bytes_of_several_columns_are_those_of_each_and_are_read_back() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("")]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(-7), Some(1 << 40), None]));
+        let columns = [("t", texts.clone(), true), ("n", numbers, true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let encoder = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Encoder::new(&batch.schema(), &names).unwrap()
+        };
+        let (both, first, second) = (encoder(&["t", "n"]), encoder(&["t"]), encoder(&["n"]));
+        let rows = both.encode(&batch).unwrap();
+        let (texts_of, numbers_of) =
+            (first.encode(&batch).unwrap(), second.encode(&batch).unwrap());
+        for row in 0..batch.num_rows() {
+            let apart = [texts_of.row(row).data(), numbers_of.row(row).data()].concat();
+            assert_eq!(rows.row(row).data(), apart);
+        }
+        let bytes: Vec<&[u8]> = (0..batch.num_rows()).map(|row| rows.row(row).data()).collect();
+        assert_eq!(&both.first_column(bytes).unwrap(), &texts);
+        assert_eq!(both.first_column([]).unwrap().len(), 0);
+    }
 
     #[test]
     fn nulls_are_oldest_and_floats_are_normal() {

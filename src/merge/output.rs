@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::newest::{Newest, Winner};
@@ -24,16 +24,24 @@ pub(super) async fn write_winners(
 ) -> Result<(), MergeError> {
     for share in winners.chunks(WRITE_ROWS) {
         let rows = newest.rows_of(share).map_err(|e| arrow_error(rules, e))?;
-        for field in schema.fields().iter().filter(|f| !f.is_nullable()) {
-            if rows.column_by_name(field.name()).is_some_and(|c| c.null_count() > 0) {
-                let why =
-                    format!("column `{}` is required, and a row has no value for it", field.name());
-                return Err(MergeError::Columns { table: rules.table.clone(), why });
-            }
-        }
-        writer.write(&conform(&rules.table, rows, schema)?).await?;
+        writer.write(&shaped(rows, (rules, schema))?).await?;
     }
     Ok(())
+}
+
+/// Rows of the source in the shape of the target.
+pub(super) fn shaped(
+    rows: RecordBatch,
+    (rules, schema): (&MergeRules, &SchemaRef),
+) -> Result<RecordBatch, MergeError> {
+    for field in schema.fields().iter().filter(|f| !f.is_nullable()) {
+        if rows.column_by_name(field.name()).is_some_and(|c| c.null_count() > 0) {
+            let why =
+                format!("column `{}` is required, and a row has no value for it", field.name());
+            return Err(MergeError::Columns { table: rules.table.clone(), why });
+        }
+    }
+    Ok(conform(&rules.table, rows, schema)?)
 }
 
 pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {

@@ -1,4 +1,5 @@
-//! The source of a merge, read once: the newest row of each key, as much as fits into memory at a time (I7).
+//! The source of a merge, read once: the newest row of each key, or its versions, as much as fits into memory at a
+//! time (I7).
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
@@ -10,13 +11,13 @@ use futures::{FutureExt, TryStreamExt};
 
 use super::newest::{Newest, Reduction};
 use super::output::{arrow_error, nullable};
-use super::spill::{Merging, Runs};
+use super::spill::{Merging, Part, Runs};
 use super::{MergeError, MergeRules};
 use crate::lake::read::arrow::conform;
 use crate::sql::SqlError;
 use crate::sql::select::{DELETED, MISFIT};
 
-/// The newest rows of a source, in parts: ranges of keys, in the order of the keys.
+/// The newest rows, or the versions, of a source, in parts: ranges of keys, in the order of the keys.
 pub(super) struct Parts {
     rest: Rest,
     rules: MergeRules,
@@ -33,7 +34,7 @@ enum Rest {
     Nothing,
     Whole(Box<Newest>),
     /// The next part is made while the one before is merged.
-    Spilled(BoxFuture<'static, Result<(Merging, Option<Newest>), MergeError>>),
+    Spilled(BoxFuture<'static, Result<(Merging, Option<Part>), MergeError>>),
 }
 
 impl Parts {
@@ -59,10 +60,11 @@ impl Parts {
     }
 
     /// The next part; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Newest>, MergeError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Part>, MergeError> {
         match std::mem::replace(&mut self.rest, Rest::Nothing) {
             Rest::Nothing => Ok(None),
-            Rest::Whole(newest) => Ok(Some(*newest).filter(|newest| !newest.is_empty())),
+            Rest::Whole(newest) if newest.is_empty() => Ok(None),
+            Rest::Whole(newest) => Ok(Some(Part::whole(*newest))),
             Rest::Spilled(coming) => {
                 let (merging, part) = coming.await?;
                 if part.is_some() {
@@ -98,10 +100,10 @@ fn fitting(batch: RecordBatch, misfits: &mut u64) -> Result<RecordBatch, ArrowEr
 fn next_part(
     rules: &MergeRules,
     mut merging: Merging,
-) -> BoxFuture<'static, Result<(Merging, Option<Newest>), MergeError>> {
+) -> BoxFuture<'static, Result<(Merging, Option<Part>), MergeError>> {
     let half = rules.memory / 2;
     blocking(rules, move || {
-        let part = merging.next(half)?;
+        let part = merging.next_part(half)?;
         Ok((merging, part))
     })
 }

@@ -137,6 +137,7 @@ mod tests {
             keys: columns("k"),
             order: columns("o"),
             null_keys: NullKeys::Skip,
+            versions: false,
         })
         .unwrap();
         let deleted: BooleanArray = rows.iter().map(|r| Some(r.2)).collect();

@@ -29,6 +29,26 @@ pub enum MergeMode {
     MergeOnRead,
 }
 
+/// What the target keeps of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum History {
+    /// Its newest row.
+    #[default]
+    None,
+    /// Each of its rows, with when it began and when the next one ended it: a slowly changing dimension of type 2.
+    Scd2,
+}
+
+impl History {
+    /// As the configuration and the snapshot properties name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Scd2 => "scd2",
+        }
+    }
+}
+
 /// The rules of a merge.
 #[derive(Debug, Clone)]
 pub struct MergeRules {
@@ -51,6 +71,8 @@ pub struct MergeRules {
     pub partition_by: Option<Vec<PartitionField>>,
     /// See [`MergeMode`].
     pub mode: MergeMode,
+    /// See [`History`].
+    pub history: History,
     /// Text columns of which many rows have the same value.
     pub repeated: Vec<String>,
     /// What a merge may hold of its source, in bytes; the rest waits on disk (I7).

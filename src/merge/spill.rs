@@ -4,11 +4,14 @@
 //! at a time, each a range of keys with all rows of it. Where there are many runs, eight of a level become one of the
 //! next: a row is written once for each level, of which there are few however large the source is. The files have no
 //! names: they go with the process, however it ends.
+//!
+//! Where every version of a key counts, a key may have more of them than fit into a part. Then a part ends with the
+//! version that the next one begins with, so that each version is seen beside the one after it.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -104,11 +107,35 @@ impl RunWriter {
     }
 }
 
+/// The newest rows, or the versions, of a range of keys.
+pub(super) struct Part {
+    pub(super) newest: Newest,
+    /// Whether its first version is also the last of the part before, which has another version of that key.
+    pub(super) continues: bool,
+    /// Whether its last version is also the first of the next part, which decides about it.
+    pub(super) goes_on: bool,
+}
+
+impl Part {
+    /// All of a source.
+    pub(super) fn whole(newest: Newest) -> Self {
+        Self { newest, continues: false, goes_on: false }
+    }
+}
+
+/// The last version of a part, for the next one.
+struct Carried {
+    rows: RecordBatch,
+    deleted: bool,
+    continues: bool,
+}
+
 /// Runs that are read side by side.
 pub(super) struct Merging {
     reduction: Reduction,
     schema: SchemaRef,
     cursors: Vec<Cursor>,
+    carried: Option<Carried>,
 }
 
 impl Merging {
@@ -117,12 +144,36 @@ impl Merging {
         for file in files {
             cursors.extend(Cursor::open(reduction, file)?);
         }
-        Ok(Self { reduction: reduction.clone(), schema: reduction.with_deleted(), cursors })
+        let (reduction, schema) = (reduction.clone(), reduction.with_deleted());
+        Ok(Self { reduction, schema, cursors, carried: None })
     }
 
     /// The next part, of about `bytes`; none at the end.
-    pub(super) fn next(&mut self, bytes: usize) -> Result<Option<Newest>, ArrowError> {
+    pub(super) fn next_part(&mut self, bytes: usize) -> Result<Option<Part>, ArrowError> {
         let mut newest = Newest::new(&self.reduction)?;
+        let mut continues = false;
+        if let Some(carried) = self.carried.take() {
+            continues = carried.continues;
+            newest.push(carried.rows, &BooleanArray::from(vec![carried.deleted]))?;
+        }
+        self.fill(&mut newest, bytes)?;
+        let goes_on = self.reduction.versions && !self.cursors.is_empty();
+        if goes_on && let Some((last, continues)) = newest.last_version() {
+            let rows = newest.rows_of(&[last])?;
+            self.carried = Some(Carried { rows, deleted: last.deleted, continues });
+        }
+        let part = Part { newest, continues, goes_on };
+        Ok(Some(part).filter(|part| !part.newest.is_empty()))
+    }
+
+    /// The rows of the next keys, about `bytes` of them; none at the end.
+    fn next(&mut self, bytes: usize) -> Result<Option<Newest>, ArrowError> {
+        let mut newest = Newest::new(&self.reduction)?;
+        self.fill(&mut newest, bytes)?;
+        Ok(Some(newest).filter(|newest| !newest.is_empty()))
+    }
+
+    fn fill(&mut self, newest: &mut Newest, bytes: usize) -> Result<(), ArrowError> {
         while let Some(rows) = self.next_rows()? {
             let deleted = rows.column(rows.num_columns() - 1).as_boolean().clone();
             let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
@@ -131,7 +182,7 @@ impl Merging {
                 break;
             }
         }
-        Ok(Some(newest).filter(|newest| !newest.is_empty()))
+        Ok(())
     }
 
     /// All rows of the next keys, whatever run they are in.
@@ -161,7 +212,7 @@ impl Cursor {
     /// None: the run is empty.
     fn open(reduction: &Reduction, file: File) -> Result<Option<Self>, ArrowError> {
         let mut reader = StreamReader::try_new(BufReader::new(file), None)?;
-        let encoder = Encoder::new(&reduction.schema, &reduction.keys)?;
+        let encoder = Encoder::new(&reduction.schema, &reduction.identity())?;
         let Some(batch) = reader.next().transpose()? else { return Ok(None) };
         let keys = encoder.encode(&batch)?;
         Ok(Some(Self { reader, encoder, batch, keys, at: 0 }))

@@ -8,7 +8,7 @@ use crate::lake::{
     Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, Uncommitted,
     properties,
 };
-use crate::merge::{Counts, MergeTask, Merged, Tombstones};
+use crate::merge::{Counts, History, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
 /// Rows that were not merged since silver was built, as a cell of their key or order does not fit: a table property.
@@ -87,9 +87,14 @@ impl Silver {
         }
     }
 
-    fn own_properties(&self) -> Properties {
+    fn own_properties(&self, table: &Table) -> Properties {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(properties::CONFIGURATION.to_owned(), self.settings.hash());
+        // Tables without a history do not say so, but those that had one.
+        let history = self.settings.rules.history;
+        if history != History::None || table.property(properties::HISTORY).is_some() {
+            own.insert(properties::HISTORY.to_owned(), history.as_str().to_owned());
+        }
         own
     }
 
@@ -109,7 +114,7 @@ impl Silver {
         end: &Position,
         (target, rebuild): (&Table, bool),
     ) -> CommitProperties {
-        let mut table = self.own_properties();
+        let mut table = self.own_properties(target);
         properties::set_position(&mut table, MERGED, end);
         let mut summary = table.clone();
         summary.extend(counts.properties());
@@ -138,7 +143,7 @@ impl Silver {
         if add.is_empty() && !rebuild {
             return Ok(Remembered::Yes(Some(Box::new(table))));
         }
-        let properties = CommitProperties::of_both(Layer::Silver, self.own_properties());
+        let properties = CommitProperties::of_both(Layer::Silver, self.own_properties(&table));
         if !rebuild {
             let (table, _) = self.lake.append_until_in(table, add, schema, properties).await?;
             return Ok(Remembered::Yes(Some(Box::new(table))));

@@ -24,6 +24,18 @@ pub enum SilverError {
         "silver table {0} was merged with other keys, order_by, select, delete_when or null_keys than the configuration has now; put them back, or run `silversmith silver --rebuild`"
     )]
     OtherConfiguration(TableName),
+    /// The table was merged with another history.
+    #[error(
+        "silver table {table} was merged with history = \"{was}\", and the configuration says \"{now}\"; put it back, name another table, or run `silversmith silver --rebuild`, which computes all rows of this one anew"
+    )]
+    OtherHistory {
+        /// The table.
+        table: TableName,
+        /// What it was merged with.
+        was: String,
+        /// What the configuration says.
+        now: &'static str,
+    },
     /// Bronze was rolled back behind what silver has merged.
     #[error(
         "bronze table {bronze} was rolled back or replaced: silver table {silver} has merged snapshot {snapshot}, which is not in its history; set bronze to that snapshot again, or run `silversmith repair`"
@@ -83,7 +95,9 @@ impl SilverError {
             Self::Lake(error) => error.kind(),
             Self::Merge(error) => error.kind(),
             Self::Checkpoint(error) => error.kind(),
-            Self::OtherConfiguration(_) | Self::BronzeDeleted { .. } => Kind::Configuration,
+            Self::OtherConfiguration(_)
+            | Self::OtherHistory { .. }
+            | Self::BronzeDeleted { .. } => Kind::Configuration,
             Self::BronzeRolledBack { .. } | Self::RebuildRemoves { .. } => Kind::Corrupt,
             Self::Contended { .. } => Kind::Retry,
         }

@@ -1,4 +1,4 @@
-//! Silver: the newest row of each key, merged from what bronze gained (I4, I5).
+//! Silver: the newest row of each key, or every version of it, merged from what bronze gained (I4, I5).
 //!
 //! - this file: the step, and the rebuild
 //! - `range.rs`: where the merge starts and ends
@@ -23,8 +23,8 @@ use tracing::Instrument;
 
 use crate::checkpoint::CheckpointStore;
 use crate::lake::position::{Position, consumed, has_same_rows};
-use crate::lake::{Lake, SequenceNumber, SnapshotId, Table, properties};
-use crate::merge::{Counts, MergeEngine, MergeTask};
+use crate::lake::{Lake, Properties, SequenceNumber, SnapshotId, Table, properties};
+use crate::merge::{Counts, History, MergeEngine, MergeTask};
 use range::{Range, Way};
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
@@ -215,7 +215,7 @@ impl Silver {
     /// Whether silver, if it is there, was merged under this configuration.
     ///
     /// # Errors
-    /// [`SilverError::OtherConfiguration`] when it was not.
+    /// [`SilverError::OtherConfiguration`] or [`SilverError::OtherHistory`] when it was not.
     pub async fn check_configuration(&self) -> Result<(), SilverError> {
         let silver = self.lake.find(&self.settings.rules.table).await?;
         let tombstones = self.lake.find(&self.settings.rules.tombstones).await?;
@@ -253,6 +253,18 @@ impl Silver {
         })
     }
 
+    /// What differs from the configuration that a table was merged under. Tables of before there were any have no
+    /// history.
+    fn other_configuration(&self, merged: &Properties) -> SilverError {
+        let (table, now) =
+            (self.settings.rules.table.clone(), self.settings.rules.history.as_str());
+        let was = merged.get(properties::HISTORY).map_or(History::None.as_str(), String::as_str);
+        match was == now {
+            true => SilverError::OtherConfiguration(table),
+            false => SilverError::OtherHistory { table, was: was.to_owned(), now },
+        }
+    }
+
     /// Silver's position, after a check that silver was merged under this configuration.
     fn position(
         &self,
@@ -261,10 +273,10 @@ impl Silver {
     ) -> Result<Option<Position>, SilverError> {
         let Some(silver) = silver else { return Ok(None) };
         for table in [Some(silver), tombstones].into_iter().flatten() {
-            let newest = table.newest_properties(properties::CONFIGURATION)?;
-            let hash = newest.and_then(|p| p.get(properties::CONFIGURATION).cloned());
-            if hash.is_some_and(|hash| hash != self.settings.hash()) {
-                return Err(SilverError::OtherConfiguration(self.settings.rules.table.clone()));
+            let newest = table.newest_properties(properties::CONFIGURATION)?.unwrap_or_default();
+            let hash = newest.get(properties::CONFIGURATION);
+            if hash.is_some_and(|hash| *hash != self.settings.hash()) {
+                return Err(self.other_configuration(&newest));
             }
         }
         Ok(silver.position(MERGED)?)

@@ -27,7 +27,7 @@ pub struct SilverSettings {
     pub bronze: TableName,
     /// The silver table, its keys, order, `select` and `delete_when`.
     pub rules: MergeRules,
-    /// The text that is hashed for the configuration property: keys, order, select, delete_when, null keys.
+    /// The text that is hashed for the configuration property: keys, order, select, delete_when, null keys, history.
     pub identity: String,
     /// See [`OnBronzeDelete`].
     pub on_bronze_delete: OnBronzeDelete,

@@ -46,6 +46,34 @@ fn unknown_keys_and_keys_of_later_features_are_refused_by_name() {
 }
 
 #[test]
+fn a_history_needs_its_columns() {
+    let silver = |more: &str| {
+        let key = "keys     = [\"id\"]";
+        let config = Folder::config("settle = \"0s\"", "max_objects = 1");
+        config.replace(key, &format!("{key}\n{more}"))
+    };
+    let config = silver("history = \"type 2\"");
+    redacted().bind(|| {
+        insta::assert_snapshot!("history_unknown", Folder::new(&config).seen(&["run"]));
+    });
+    let config = silver("history = \"scd2\"");
+    let config = config
+        .replace("[\"id\"]", "[\"id\", \"is_current\"]")
+        .replace("[\"updated\"]", "[\"valid_from\"]");
+    redacted().bind(|| {
+        insta::assert_snapshot!("history_names", Folder::new(&config).seen(&["run"]));
+    });
+    // What only the files show, `check` finds before silver is merged.
+    let folder = Folder::new(&silver("history = \"scd2\""));
+    folder.write("raw/1.csv", "id,valid_to,updated\n1,x,2026-01-31T10:00:00Z\n");
+    folder.run(&["bronze"]);
+    let seen = folder.seen(&["check"]);
+    let why =
+        "its rows have a column `valid_to`, and history = \"scd2\" makes a column of that name";
+    assert!(seen.starts_with("exit 1") && seen.contains(why), "{seen}");
+}
+
+#[test]
 fn a_missing_or_broken_file_says_what_to_do() {
     let folder = Folder::new("[lake\n");
     redacted().bind(|| {

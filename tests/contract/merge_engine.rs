@@ -19,8 +19,8 @@ use silversmith::lake::{
     Change, CommitOutcome, Removed, Table, TableName, TableSchema, Uncommitted,
 };
 use silversmith::merge::{
-    Counts, IndexSettings, IndexUse, LocalEngine, MergeEngine, MergeMode, MergeRules, MergeTask,
-    Merged, NullKeys, Tombstones,
+    Counts, History, IndexSettings, IndexUse, LocalEngine, MergeEngine, MergeMode, MergeRules,
+    MergeTask, Merged, NullKeys, Tombstones,
 };
 use silversmith::source::MemoryStore;
 use tempfile::TempDir;
@@ -299,6 +299,56 @@ async fn the_same_rows_in_any_order_and_files_give_the_same_result() {
             assert_eq!(ground.deletes().await, ["2|2", "6|1", "7|0"], "{case}");
             // Of the six keys: 5 comes, 1 is replaced, 2 goes, 3 is late, 6 and 7 were not there.
             assert_eq!(numbers(&counts), [9, 1, 1, 1, 1, 2, 1], "{case}");
+        }
+    }
+}
+
+/// The same of every version of a key, whether the rows fit into memory or not; its key is found by a scan.
+#[tokio::test]
+async fn the_same_rows_in_any_order_and_files_give_the_same_history() {
+    const VERSIONS: &str = "SELECT id, name, valid_from, valid_to, is_current FROM silver.customers
+      ORDER BY id, updated, _source_row";
+    for kind in KINDS {
+        let mut random = StdRng::seed_from_u64(7);
+        for (parts, memory) in [(1, 1 << 20), (2, 1), (3, 1 << 20), (NEW.len(), 1)] {
+            let mut ground = Ground::new(kind);
+            (ground.rules.history, ground.rules.memory) = (History::Scd2, memory);
+            ground.merge(&[&OLD]).await;
+            let mut rows = NEW;
+            rows.shuffle(&mut random);
+            let files: Vec<&[Row]> = rows.chunks(NEW.len().div_ceil(parts)).collect();
+            let counts = ground.merge(&files).await;
+            let case = format!("{}: {files:?}", kind.name);
+            let versions = [
+                "1|a|1|2|false",
+                "1|a2|2|2|false",
+                "1|tie|2|null|true",
+                "2|b|1|2|false",
+                "3|late|4|5|false",
+                "3|c|5|null|true",
+                "4|d|1|null|true",
+                "5|e|1|null|true",
+                "7|no order|null|0|false",
+            ];
+            assert_eq!(ground.world.sql(VERSIONS).await, versions, "{case}");
+            assert_eq!(ground.deletes().await, ["2|2", "6|1", "7|0"], "{case}");
+            // Five come, a and b end now, 2 and 7 are deleted, 3 is late, and 6 was not there.
+            let expected = Counts {
+                source: 9,
+                inserted: 5,
+                updated: 2,
+                deleted: 2,
+                late: 1,
+                unchanged: 1,
+                null_keys: 1,
+                gone: 2,
+                ..Counts::default()
+            };
+            assert_eq!(counts, expected, "{case}");
+            let again = ground.merge(&files).await;
+            let expected = Counts { source: 9, unchanged: 8, null_keys: 1, ..Counts::default() };
+            assert_eq!(again, expected, "{case}");
+            assert_eq!(ground.world.sql(VERSIONS).await, versions, "{case}");
         }
     }
 }

@@ -173,6 +173,55 @@ fn pyiceberg_and_duckdb_apply_the_deletes_of_merges_in_either_mode() {
     }
 }
 
+/// Every version of a key, in either mode and in parts by what changes: the same in all three.
+#[test]
+fn pyiceberg_and_duckdb_read_the_same_history() {
+    let config = |mode: &str| {
+        let key = "keys     = [\"id\"]";
+        let more = format!(
+            "history = \"scd2\"\nmode = \"{mode}\"\ndelete_when = \"name = '-'\"\npartition_by = [\"is_current\"]"
+        );
+        Folder::config("settle = \"0s\"", "").replace(key, &format!("{key}\n{more}"))
+    };
+    let folder = Folder::new(&config("merge-on-read"));
+    for number in 1..=5_i64 {
+        let mode = if number == 3 { "copy-on-write" } else { "merge-on-read" };
+        folder.write("silversmith.toml", &config(mode));
+        // A later file brings older rows, too.
+        let rows = (0..300_i64).filter(|id| id % 7 != number).map(|id| {
+            let name = if id % 11 == number { "-".to_owned() } else { format!("n{number}") };
+            format!("{id},{name},{}\n", 100 + number * (id % 5 - 2))
+        });
+        folder.write(
+            &format!("raw/{number}.csv"),
+            &format!("id,name,updated\n{}", rows.collect::<String>()),
+        );
+        folder.run(&["run", "--until-idle"]);
+        let verified: Value =
+            serde_json::from_str(&check(&folder, &["verify-manifests", "silver.orders"])).unwrap();
+        assert_eq!(verified["violations"], serde_json::json!([]), "merge {number}");
+        let found = read(&folder, &["silver.orders"]);
+        let columns: Vec<&str> =
+            found["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let at = ["id", "name", "valid_from", "valid_to", "is_current"]
+            .map(|name| columns.iter().position(|column| *column == name).unwrap());
+        let found = found["rows"].as_array().unwrap().iter();
+        let mut rows: Vec<Vec<Value>> =
+            found.map(|row| at.iter().map(|at| row[*at].clone()).collect()).collect();
+        for row in rows.iter_mut().filter(|row| row[3].is_null()) {
+            row[3] = "null".into();
+        }
+        rows.sort_by_key(|row| format!("{row:?}"));
+        let sql = "SELECT CAST(id AS string) AS a, name AS b, CAST(valid_from AS string) AS c,
+          coalesce(CAST(valid_to AS string), 'null') AS d, CAST(is_current AS string) AS e
+          FROM silver.orders";
+        assert_eq!(rows, own_rows(&folder, sql), "merge {number}");
+        let current =
+            "SELECT count(*) - count(DISTINCT id) AS n FROM silver.orders WHERE is_current";
+        assert_eq!(folder.stdout(&["sql", "--format", "csv", current]), "n\n0\n");
+    }
+}
+
 #[test]
 fn pyiceberg_appends_between_silversmiths_commits_and_expires_and_nothing_breaks() {
     let folder = Folder::new(&Folder::config("settle = \"0s\"", ""));

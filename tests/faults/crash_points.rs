@@ -12,9 +12,22 @@ use silversmith::source::MemoryStore;
 use crate::support::faulty::{Fuse, FusedCatalog, FusedCheckpoints, FusedFiles};
 use crate::support::{CUSTOMERS, World};
 
-fn pipeline(mode: &str) -> String {
+/// How merges go: the mode, and whether every version of a key is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Merges {
+    mode: &'static str,
+    history: &'static str,
+}
+
+impl Merges {
+    pub(super) const COPY_ON_WRITE: Self = Self { mode: "copy-on-write", history: "none" };
+    const ON_READ: Self = Self { mode: "merge-on-read", history: "none" };
+}
+
+fn pipeline(Merges { mode, history }: Merges) -> String {
     let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
-    let silver = format!("mode = \"{mode}\"\ndelete_when = \"op = 'D'\"\n");
+    let silver =
+        format!("mode = \"{mode}\"\nhistory = \"{history}\"\ndelete_when = \"op = 'D'\"\n");
     format!("{CUSTOMERS}{silver}[[pipeline.gold]]\n{gold}")
 }
 
@@ -25,14 +38,14 @@ pub(super) struct Remains {
     pub(super) raw: Arc<MemoryStore>,
     checkpoints: Arc<dyn CheckpointStore>,
     pub(super) ambient: Arc<silversmith::ambient::ManualAmbient>,
-    mode: &'static str,
+    merges: Merges,
 }
 
 impl Remains {
-    /// Nothing yet; merges change files in this mode.
-    pub(super) fn of(mode: &'static str) -> Self {
+    /// Nothing yet; merges go like this.
+    pub(super) fn of(merges: Merges) -> Self {
         Self {
-            mode,
+            merges,
             catalog: Arc::new(MemoryCatalog::new()),
             files: FusedFiles::default(),
             raw: Arc::new(MemoryStore::new()),
@@ -43,7 +56,7 @@ impl Remains {
 
     /// A process on what remains, behind a fuse.
     pub(super) fn process(&self, fuse: &Arc<Fuse>) -> World {
-        self.process_as(&pipeline(self.mode), fuse)
+        self.process_as(&pipeline(self.merges), fuse)
     }
 
     /// The same, under another configuration.
@@ -94,8 +107,24 @@ async fn ends_right(remains: &Remains, case: &str) {
     let world = remains.process(&Fuse::counting());
     all_steps(&world).await;
     all_steps(&world).await;
-    let silver = world.sql("SELECT id, name, extra FROM silver.customers ORDER BY id").await;
-    assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null", "5|e|null"], "{case}");
+    let gold = if remains.merges.history == "scd2" {
+        let sql = "SELECT id, name, extra, valid_from, valid_to, is_current FROM silver.customers
+          ORDER BY id, valid_from";
+        let rows = [
+            "1|a|null|1|null|true",
+            "2|b|null|1|2|false",
+            "2|new|x|2|null|true",
+            "3|c|null|1|2|false",
+            "4|d|null|1|null|true",
+            "5|e|null|1|null|true",
+        ];
+        assert_eq!(world.sql(sql).await, rows, "{case}");
+        "6"
+    } else {
+        let silver = world.sql("SELECT id, name, extra FROM silver.customers ORDER BY id").await;
+        assert_eq!(silver, ["1|a|null", "2|new|x", "4|d|null", "5|e|null"], "{case}");
+        "4"
+    };
     let bronze =
         world.sql("SELECT _source_uri, count(*) FROM bronze.customers GROUP BY 1 ORDER BY 1").await;
     assert_eq!(bronze, ["raw/1.csv|4", "raw/2.csv|3"], "{case}");
@@ -107,22 +136,32 @@ async fn ends_right(remains: &Remains, case: &str) {
         .sql("SELECT DISTINCT source_uri, outcome FROM bronze.customers_objects WHERE rows = 0 ORDER BY 1")
         .await;
     assert_eq!(others, ["raw/bad.csv|rejected", "raw/empty.csv|ingested"], "{case}");
-    assert_eq!(world.sql("SELECT n FROM gold.count").await, ["4"], "{case}");
+    assert_eq!(world.sql("SELECT n FROM gold.count").await, [gold], "{case}");
 }
 
 #[tokio::test]
 async fn a_crash_at_any_effect_is_harmless() {
-    crashes("copy-on-write").await;
+    crashes(Merges::COPY_ON_WRITE).await;
 }
 
 #[tokio::test]
 async fn a_crash_at_any_effect_is_harmless_with_merge_on_read() {
-    crashes("merge-on-read").await;
+    crashes(Merges::ON_READ).await;
 }
 
-async fn crashes(mode: &'static str) {
+#[tokio::test]
+async fn a_crash_at_any_effect_is_harmless_with_a_history() {
+    crashes(Merges { history: "scd2", ..Merges::COPY_ON_WRITE }).await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_effect_is_harmless_with_a_history_and_merge_on_read() {
+    crashes(Merges { history: "scd2", ..Merges::ON_READ }).await;
+}
+
+async fn crashes(merges: Merges) {
     // The effects of each of the two rounds, counted.
-    let counted = Remains::of(mode);
+    let counted = Remains::of(merges);
     put_first(&counted);
     let first = Fuse::counting();
     life(&counted, &first).await;
@@ -135,7 +174,7 @@ async fn crashes(mode: &'static str) {
 
     for done in [false, true] {
         for effect in 0..first {
-            let remains = Remains::of(mode);
+            let remains = Remains::of(merges);
             put_first(&remains);
             life(&remains, &Fuse::blowing(effect, done)).await;
             put_second(&remains);
@@ -143,7 +182,7 @@ async fn crashes(mode: &'static str) {
                 .await;
         }
         for effect in 0..second {
-            let remains = Remains::of(mode);
+            let remains = Remains::of(merges);
             put_first(&remains);
             life(&remains, &Fuse::counting()).await;
             put_second(&remains);

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use serde_json::Value;
 use silversmith::queue::{EventQueue, Outgoing};
 
-use super::crash_points::Remains;
+use super::crash_points::{Merges, Remains};
 use crate::support::World;
 use crate::support::faulty::Fuse;
 use crate::support::queued::{CUSTOMERS, MemoryQueues, QueuedWorld, event};
@@ -30,7 +30,7 @@ const NO_EVENT: &str = "no event";
 
 impl Zone {
     async fn new() -> Self {
-        let remains = Remains::of("copy-on-write");
+        let remains = Remains::of(Merges::COPY_ON_WRITE);
         let queues = MemoryQueues::new(&remains.ambient);
         for (name, text) in [
             ("1.csv", "id,name,updated\n1,a,1\n2,b,1\n"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use globset::{Glob, GlobSet};
 
-use super::crash_points::Remains;
+use super::crash_points::{Merges, Remains};
 use crate::support::faulty::Fuse;
 use crate::support::{CUSTOMERS, World};
 
@@ -20,7 +20,7 @@ fn corrected() -> String {
 
 /// An object that was misread, and another beside it, in bronze and in silver.
 async fn misread() -> Remains {
-    let remains = Remains::of("copy-on-write");
+    let remains = Remains::of(Merges::COPY_ON_WRITE);
     let put = |name: &str, text: &str, minute| {
         remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
     };

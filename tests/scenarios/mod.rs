@@ -28,6 +28,7 @@ mod publishing;
 mod raw_data;
 mod reingest;
 mod rivals;
+mod scd2;
 mod schema;
 mod silver;
 mod time_travel;

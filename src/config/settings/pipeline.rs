@@ -18,7 +18,7 @@ use crate::format::{Format, FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
 use crate::ledger::IndexSettings;
-use crate::merge::{MergeMode, MergeRules, NullKeys};
+use crate::merge::{History, MergeMode, MergeRules, NullKeys, history};
 use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 use crate::sql::select::Rowwise;
 
@@ -261,6 +261,22 @@ fn silver(
             ("copy-on-write", MergeMode::CopyOnWrite),
         ]),
     );
+    let history = resolver.parsed(
+        &key("history"),
+        section.history.as_deref(),
+        History::default(),
+        one_of(&[("none", History::None), ("scd2", History::Scd2)]),
+    );
+    if history == History::Scd2 {
+        for (list, columns) in [("keys", &section.keys), ("order_by", &section.order_by)] {
+            if let Some(name) = columns.iter().find(|name| history::taken(name).is_some()) {
+                let why = format!(
+                    "history = \"scd2\" makes a column `{name}`; give this one another name in `select`"
+                );
+                resolver.say(key(list), why);
+            }
+        }
+    }
     let null_keys = resolver.parsed(
         &key("null_keys"),
         section.null_keys.as_deref(),
@@ -294,10 +310,14 @@ fn silver(
         && rows(key("delete_when"), None, delete_when).is_some();
     let rows = parsed.then(|| rows(key("select"), select, delete_when)).flatten();
     let rows = rows.or_else(|| Rowwise::parse(&what, None, None).ok());
-    let identity = serde_json::json!({
+    let mut identity = serde_json::json!({
         "keys": section.keys, "order_by": section.order_by, "select": select,
         "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
     });
+    // Without a history it is what it was before there were any.
+    if history != History::None {
+        identity["history"] = history.as_str().into();
+    }
     let table = resolver.table(&key("table"), &section.table);
     let partition_by = resolver.partition_by(&key("partition_by"), section.partition_by.as_deref());
     SilverSettings {
@@ -312,6 +332,7 @@ fn silver(
             rows: rows.unwrap_or_default(),
             null_keys,
             mode,
+            history,
             partition_by,
             repeated: REPEATED.map(str::to_owned).to_vec(),
             memory: memory.merge(),

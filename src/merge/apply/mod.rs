@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::lookup::Target;
 use super::newest::Newest;
 use super::output::write_winners;
-use super::plan::Plan;
+use super::plan::{Plan, RowAt};
 use super::{MergeError, MergeMode};
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
@@ -51,7 +51,19 @@ impl Changes {
         files: &[FileTask],
         plan: &Plan<'_>,
     ) -> Result<(), MergeError> {
-        for of_file in plan.gone.chunk_by(|a, b| a.file == b.file) {
+        self.take_out(files, &plan.gone);
+        let schema = self.target.schema.arrow();
+        write_winners(&mut self.new, newest, &plan.written, (&self.target.rules, schema)).await
+    }
+
+    /// Where rows that come are written.
+    pub(super) fn new_rows(&mut self) -> &mut DataWriter {
+        &mut self.new
+    }
+
+    /// Notes rows that go, sorted by file and position, in these files.
+    pub(super) fn take_out(&mut self, files: &[FileTask], gone: &[RowAt]) {
+        for of_file in gone.chunk_by(|a, b| a.file == b.file) {
             let Some(file) = of_file.first().and_then(|at| files.get(at.file)) else { continue };
             let positions = of_file.iter().map(|at| at.position);
             match self.gone.get_mut(file.path()) {
@@ -62,8 +74,6 @@ impl Changes {
                 }
             }
         }
-        let schema = self.target.schema.arrow();
-        write_winners(&mut self.new, newest, &plan.written, (&self.target.rules, schema)).await
     }
 
     /// Changes the files.
