@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::config::settings::{PipelineSettings, QueueSettings};
 use crate::gold::Gold;
 use crate::lake::{Lake, TableName};
+use crate::merge::QUARANTINE_BOUNDS;
 use crate::queue::EventQueue;
 use crate::silver::Silver;
 use crate::source::RawStore;
@@ -33,7 +34,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Its tables, for upkeep: bronze and its ledger, silver and its deleted keys, gold.
+    /// Its tables, for upkeep: bronze and its ledger, silver, its deleted keys and its quarantine, gold.
     pub fn targets(&self) -> Vec<Target> {
         let PipelineSettings { name, bronze, silver, gold, .. } = &self.settings;
         let target = |layer, table: &TableName, sort: Vec<String>, bounds: Vec<String>| Target {
@@ -56,6 +57,8 @@ impl Pipeline {
             let deleted = target(Layer::Silver, deleted, rules.keys.clone(), kept);
             let forget = silver.tombstone_retention.map(Forget::by_event_time);
             targets.push(Target { forget, ..deleted });
+            let bounds = QUARANTINE_BOUNDS.map(str::to_owned).to_vec();
+            targets.push(target(Layer::Silver, &rules.quarantine, vec![], bounds));
         }
         let of_gold = gold.iter().map(|gold| target(Layer::Gold, &gold.table, vec![], vec![]));
         targets.extend(of_gold);
@@ -119,6 +122,9 @@ impl Wired {
                 (NoticeKind::ObjectRejected, pipeline.bronze.ledger().table().clone()),
             ];
             tables.extend(silver.iter().map(|s| (NoticeKind::SilverMerged, s.rules.table.clone())));
+            tables.extend(
+                silver.iter().map(|s| (NoticeKind::RowQuarantined, s.rules.quarantine.clone())),
+            );
             tables.extend(gold.iter().map(|g| (NoticeKind::GoldRefreshed, g.table.clone())));
             pipeline.announcer = Some(Announcer::new(
                 &self.lake,

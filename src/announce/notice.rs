@@ -12,6 +12,7 @@ use crate::lake::position::Position;
 use crate::lake::{Snapshot, Table, properties};
 use crate::ledger::ObjectRow;
 use crate::reason::Reason;
+use crate::silver::BY_RULE;
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
@@ -29,6 +30,8 @@ pub enum NoticeKind {
     GoldRefreshed,
     /// An object was not ingested.
     ObjectRejected,
+    /// Rows of bronze were not merged into silver.
+    RowQuarantined,
 }
 
 impl NoticeKind {
@@ -39,6 +42,7 @@ impl NoticeKind {
             Self::SilverMerged => "silver.merged",
             Self::GoldRefreshed => "gold.refreshed",
             Self::ObjectRejected => "object.rejected",
+            Self::RowQuarantined => "row.quarantined",
         }
     }
 }
@@ -107,6 +111,16 @@ impl NoticeBuilder<'_> {
                 "silver": position(crate::gold::COMPUTED)?,
                 "rows": number("total-records"),
             }),
+            // Other commits take rows out of quarantine.
+            NoticeKind::RowQuarantined => {
+                let by_rule: Value = serde_json::from_str(summary.get(BY_RULE)?).ok()?;
+                let bronze = position(crate::silver::JUDGED)?;
+                let mut said = Map::from_iter([("bronze".to_owned(), bronze)]);
+                said.insert("rows".to_owned(), rows("quarantined").into());
+                said.insert("by_rule".to_owned(), by_rule);
+                said.extend(snapshot.rows().map(|total| ("total".to_owned(), total.into())));
+                Value::Object(said)
+            }
             NoticeKind::ObjectRejected => return None,
         };
         let at = Position::of(table, snapshot);

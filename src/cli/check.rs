@@ -240,7 +240,8 @@ async fn silver(
     let (kept, exact) = (settings.rules.kept(), &settings.rules.exact);
     match settings.rules.rows.query(&context, &schema, &kept, exact).await {
         Ok(rows) => match check_names(settings, &rows) {
-            Ok(()) => findings.ok(&what, "keys, order_by, select and delete_when fit bronze"),
+            Ok(()) => findings
+                .ok(&what, "keys, order_by, select, delete_when and expectations fit bronze"),
             Err(error) => findings.fail(&what, chain(&error)),
         },
         Err(error) => findings.fail(&what, chain(&error)),

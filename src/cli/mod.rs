@@ -16,6 +16,7 @@ mod look;
 mod maintain;
 mod output;
 mod progress;
+mod quarantine;
 mod reingest;
 mod repair;
 mod sql;
@@ -178,6 +179,9 @@ enum Command {
     /// List, inspect, replay or purge dead letters
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// List, inspect, replay or purge the rows that silver refused
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Write a first silversmith.toml from a sample CSV file
     Init(init::InitArgs),
     #[command(
@@ -274,6 +278,9 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         }
         Command::Dlq(command) => {
             dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
+        }
+        Command::Quarantine(command) => {
+            quarantine::run(&existing(settings().await?).await?, ambient, command).await
         }
         Command::Silver { only, rebuild, force } => {
             let wired = wire(settings().await?, Missing::Make).await?;

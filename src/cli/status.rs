@@ -26,10 +26,8 @@ struct Standing {
     silver: Option<Snapshot>,
     /// Bronze snapshots that silver has not merged.
     behind: Option<i64>,
-    /// Rows that silver passed over, because a cell of their key or order was rescued.
-    misfits: Option<i64>,
-    /// Rows that silver passed over, because its SQL failed on them.
-    silver_failed: Option<i64>,
+    /// Rows that silver refused.
+    quarantined: Option<i64>,
     gold_up_to_date: Option<bool>,
 }
 
@@ -105,12 +103,19 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
             _ => None,
         },
-        misfits: silver.as_ref().and_then(crate::silver::misfits).map(|rows| rows as i64),
-        silver_failed: silver.as_ref().and_then(crate::silver::failed).map(|rows| rows as i64),
+        quarantined: quarantined(wired, pipeline).await?,
         bronze: bronze.and_then(|t| t.current()),
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
     })
+}
+
+/// The rows in quarantine; none where there is no silver, or where another program's deletes make it unknown.
+async fn quarantined(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Option<i64>> {
+    let Some(silver) = &pipeline.settings.silver else { return Ok(None) };
+    let table = wired.lake.find(&silver.rules.quarantine).await?;
+    let rows = table.map_or(Some(0), |table| crate::silver::quarantined(&table));
+    Ok(rows.map(|rows| rows as i64))
 }
 
 /// What the ledger knows of the listed objects. Where something is wrong with it, that is a warning: the
@@ -173,8 +178,7 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
         ("silver_rows", numbers(&|s| total(&s.silver)), true),
         ("silver_merged_at", times(&|s| s.silver.as_ref()), true),
         ("silver_snapshots_behind", numbers(&|s| s.behind), true),
-        ("silver_misfits", numbers(&|s| s.misfits), true),
-        ("silver_rows_failed", numbers(&|s| s.silver_failed), true),
+        ("quarantined_rows", numbers(&|s| s.quarantined), true),
         ("gold_up_to_date", Arc::new(gold), true),
     ])?)
 }

@@ -246,6 +246,20 @@ pub struct SilverSection {
     pub on_bronze_delete: Option<String>,
     /// A duration.
     pub tombstone_retention: Option<String>,
+    /// What is expected of rows.
+    #[serde(default)]
+    pub expect: Vec<ExpectSection>,
+}
+
+/// See [`crate::sql::expect::Expectation`].
+#[derive(Debug, Deserialize)]
+pub struct ExpectSection {
+    /// Its name.
+    pub name: String,
+    /// A condition.
+    pub sql: String,
+    /// `quarantine`, `fail` or `warn`.
+    pub on_fail: Option<String>,
 }
 
 /// See [`crate::gold::GoldSettings`].

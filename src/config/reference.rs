@@ -106,8 +106,13 @@ pub const SECTIONS: &[Section] = &[
     Section { header: "[pipeline.bronze]", about: "The table with every row.", keys: BRONZE },
     Section {
         header: "[pipeline.silver]",
-        about: "Optional: the table with the newest row of each key.",
+        about: "Optional: the table with the newest row of each key, or with every version of it.",
         keys: SILVER,
+    },
+    Section {
+        header: "[[pipeline.silver.expect]]",
+        about: "Optional, any number: what is expected of each row. See [quality](quality.md).",
+        keys: EXPECT,
     },
     Section {
         header: "[[pipeline.gold]]",
@@ -511,7 +516,7 @@ const SILVER: &[Key] = &[
         "pipeline.silver.table",
         Form::TableName,
         Absent::Required,
-        "the table; deleted keys are remembered in `<table>_deletes`",
+        "the table; deleted keys are remembered in `<table>_deletes`, refused rows are in `<table>_quarantine`",
     ),
     key("pipeline.silver.keys", Form::Texts, Absent::Required, "the columns that identify a row"),
     key(
@@ -537,7 +542,7 @@ const SILVER: &[Key] = &[
         "pipeline.silver.select",
         Form::Text,
         Absent::Depends("all columns of the CSV"),
-        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. A row on which it fails is left out, counted and warned of; `try_cast` makes such a cell null",
+        "a `SELECT … FROM bronze [WHERE …]`, row by row: projection, filter, immutable functions. A row that the filter drops replaces nothing. A row on which it fails goes to [quarantine](quality.md); `try_cast` makes such a cell null",
     ),
     key(
         "pipeline.silver.delete_when",
@@ -562,6 +567,27 @@ const SILVER: &[Key] = &[
         Form::Duration,
         Absent::Depends("deletes are remembered for ever"),
         "how long deleted keys are remembered, by the time of the file that deleted them. [Upkeep](upkeep.md) forgets older ones: an older row of such a key that comes after that brings the key back",
+    ),
+];
+
+const EXPECT: &[Key] = &[
+    key(
+        "pipeline.silver.expect.name",
+        Form::Text,
+        Absent::Required,
+        "what is expected; it is the rule in quarantine, in the log and in metrics",
+    ),
+    key(
+        "pipeline.silver.expect.sql",
+        Form::Text,
+        Absent::Required,
+        "a condition, row by row. A name is a column that `select` makes, or else one of bronze. A row meets it unless it is false, or fails; deletes are not judged",
+    ),
+    key(
+        "pipeline.silver.expect.on_fail",
+        Form::OneOf(&["quarantine", "fail", "warn"]),
+        Absent::Value("\"quarantine\""),
+        "`quarantine`: the row is not merged, and is in `<table>_quarantine`. `fail`: nothing is merged until the rows or the rule change. `warn`: the row is merged, and counted",
     ),
 ];
 

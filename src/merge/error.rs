@@ -21,6 +21,20 @@ pub enum MergeError {
         /// What is wrong.
         why: String,
     },
+    /// Rows do not meet an expectation that holds up the merge.
+    #[error(
+        "silver table {table}: {rows} of the rows to merge do not meet the expectation `{name}`, the first is {first}; nothing was merged. Correct the rows or the rule, or set its on_fail to \"quarantine\" or \"warn\""
+    )]
+    Unmet {
+        /// The table.
+        table: TableName,
+        /// The expectation.
+        name: String,
+        /// How many rows.
+        rows: u64,
+        /// One of them, by its file and its number there.
+        first: String,
+    },
     /// The disk for rows that do not fit into memory.
     #[error(
         "table {table}: rows that do not fit into memory could not be kept in the temporary folder; free disk space there, or set TMPDIR to a larger disk"
@@ -48,6 +62,7 @@ impl MergeError {
             Self::Lake(error) => error.kind(),
             Self::Sql(error) => error.kind(),
             Self::Columns { .. } => Kind::Configuration,
+            Self::Unmet { .. } => Kind::Look,
             Self::Spill { .. } => Kind::Look,
             Self::Panicked { .. } => Kind::Bug,
         }

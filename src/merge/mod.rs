@@ -13,10 +13,13 @@
 //! - `history/`: the same for targets that keep every version of a key
 //! - `apply/`: the files that carry out the plans
 //! - `tombstones.rs`: the table of deleted keys
+//! - `judge.rs`: which rows come in, pure; `known.rs`, `quarantine.rs`: the table of those that do not
 
 mod apply;
 mod error;
 pub mod history;
+mod judge;
+mod known;
 mod local;
 pub mod lookup;
 pub mod newest;
@@ -24,6 +27,7 @@ pub mod order;
 mod output;
 mod parts;
 mod plan;
+mod quarantine;
 mod repeated;
 mod rules;
 mod spill;
@@ -35,16 +39,18 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use error::MergeError;
+pub use judge::{NO_ORDER, RESCUED, SQL};
 pub use local::LocalEngine;
 pub use lookup::index::{IndexSettings, IndexUse};
+pub use quarantine::{BOUNDS as QUARANTINE_BOUNDS, Quarantined, Scope};
 pub use rules::{History, MergeMode, MergeRules, NullKeys};
 
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::position_deletes::DeleteFiles;
-use crate::lake::{Properties, Table, TableSchema, Uncommitted};
+use crate::lake::{Properties, SnapshotId, Table, TableSchema, Uncommitted};
 
 /// The prefix of the snapshot properties that count rows: inserted, updated, deleted, late, null-keys,
-/// misfits, failed.
+/// misfits, failed; and quarantined and warned, where there are any.
 pub const ROWS: &str = "silversmith.rows";
 
 /// A merge to be done.
@@ -58,7 +64,13 @@ pub struct MergeTask {
     pub target: Option<Table>,
     /// The table of deleted keys, where it exists.
     pub tombstones: Option<Table>,
-    /// Keys, order, select, delete_when.
+    /// The table of refused rows, where it exists.
+    pub quarantine: Option<Table>,
+    /// Which rows are compared with it.
+    pub quarantine_scope: Scope,
+    /// The snapshot of the source up to which its rows are merged, which refused rows are stored with.
+    pub source_snapshot: Option<SnapshotId>,
+    /// Keys, order, select, delete_when, expectations.
     pub rules: MergeRules,
     /// Whether the target counts as empty: the result replaces its rows.
     pub from_nothing: bool,
@@ -81,6 +93,8 @@ pub struct Merged {
     pub remove: BTreeSet<String>,
     /// Deleted keys to remember, where the rules delete.
     pub tombstones: Option<Tombstones>,
+    /// What changes in the table of refused rows, where something does.
+    pub quarantine: Option<Quarantined>,
     /// Its rows, counted.
     pub counts: Counts,
 }
@@ -118,6 +132,12 @@ pub struct Counts {
     pub misfits: u64,
     /// Rows on which `select` or `delete_when` fails, which are not merged.
     pub failed: u64,
+    /// Rows that delete their key and have no order, which are not merged.
+    pub unordered: u64,
+    /// Rows that do not meet an expectation, which are not merged.
+    pub unmet: u64,
+    /// How often a row did not meet an expectation and is merged all the same.
+    pub warned: u64,
     /// Rows of the target that went: those of a key that is there twice, both. So many fewer it has, beside those
     /// inserted and updated.
     pub gone: u64,
@@ -135,12 +155,20 @@ impl Counts {
         self.null_keys += other.null_keys;
         self.misfits += other.misfits;
         self.failed += other.failed;
+        self.unordered += other.unordered;
+        self.unmet += other.unmet;
+        self.warned += other.warned;
         self.gone += other.gone;
+    }
+
+    /// Rows that are not merged, and are in quarantine.
+    pub fn refused(&self) -> u64 {
+        self.misfits + self.failed + self.unordered + self.unmet
     }
 
     /// As snapshot properties.
     pub fn properties(&self) -> Properties {
-        [
+        let always = [
             ("inserted", self.inserted),
             ("updated", self.updated),
             ("deleted", self.deleted),
@@ -148,9 +176,11 @@ impl Counts {
             ("null-keys", self.null_keys),
             ("misfits", self.misfits),
             ("failed", self.failed),
-        ]
-        .map(|(name, count)| (format!("{}-{name}", ROWS), count.to_string()))
-        .into()
+        ];
+        let some = [("quarantined", self.refused()), ("warned", self.warned)];
+        let some = some.into_iter().filter(|(_, count)| *count > 0);
+        let all = always.into_iter().chain(some);
+        all.map(|(name, count)| (format!("{ROWS}-{name}"), count.to_string())).collect()
     }
 }
 
@@ -159,7 +189,7 @@ impl Counts {
 /// # Contract
 /// - The result is a function of the target state, the *set* of rows in the files, and the settings.
 /// - On success every file of the result is written and complete, and no table has changed, but for two things. A
-///   target or a table of deleted keys that was missing was created, empty. A target whose partitioning is not that
+///   target, a table of deleted keys or one of refused rows that was missing was created, empty. A target whose partitioning is not that
 ///   of the rules has it now, without a snapshot.
 /// - On failure what was written is deleted.
 /// - It may be repeated. A result that is dropped deletes its files.

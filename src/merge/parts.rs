@@ -2,20 +2,20 @@
 //! time (I7).
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
+use super::judge::Screen;
 use super::newest::{Newest, Reduction};
 use super::output::{arrow_error, nullable};
 use super::spill::{Merging, Part, Runs};
 use super::{MergeError, MergeRules};
 use crate::lake::read::arrow::conform;
 use crate::sql::SqlError;
-use crate::sql::select::{DELETED, MISFIT};
+use crate::sql::select::DELETED;
 
 /// The newest rows, or the versions, of a source, in parts: ranges of keys, in the order of the keys.
 pub(super) struct Parts {
@@ -25,8 +25,6 @@ pub(super) struct Parts {
     pub(super) rows: u64,
     /// Rows skipped because of a null in their key.
     pub(super) null_key_rows: u64,
-    /// Rows skipped because a cell of their key or order was rescued.
-    pub(super) misfit_rows: u64,
 }
 
 /// What is left of them.
@@ -38,11 +36,12 @@ enum Rest {
 }
 
 impl Parts {
-    /// Reads the source, as rows of `schema`.
+    /// Reads the source, as rows of `schema`: those that the screen lets in.
     pub(super) async fn read(
         rules: &MergeRules,
         schema: &SchemaRef,
         mut rows: SendableRecordBatchStream,
+        screen: &mut Screen<'_>,
     ) -> Result<Self, MergeError> {
         // A null may come where the target allows none: see `write_winners`.
         let reduction = Reduction::of(rules, &nullable(schema));
@@ -50,7 +49,7 @@ impl Parts {
         let failed = |e| SqlError::of(&format!("silver table {}: its SQL", rules.table), e);
         let mut gathering = Gathering::new(rules, reduction)?;
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
-            let batch = fitting(batch, &mut gathering.misfit_rows).map_err(arrow)?;
+            let batch = screen.pass(batch).map_err(arrow)?;
             let deleted = flags(&batch, DELETED);
             let batch = conform(&rules.table, batch, &gathering.reduction.schema)?;
             gathering.newest.push(batch, &deleted).map_err(arrow)?;
@@ -81,18 +80,6 @@ fn flags(batch: &RecordBatch, name: &str) -> BooleanArray {
     match batch.column_by_name(name) {
         Some(flags) => flags.as_boolean().clone(),
         None => BooleanArray::from(vec![false; batch.num_rows()]),
-    }
-}
-
-/// The rows whose key and order are what their file said. The others are counted.
-fn fitting(batch: RecordBatch, misfits: &mut u64) -> Result<RecordBatch, ArrowError> {
-    let misfit = flags(&batch, MISFIT);
-    match misfit.true_count() {
-        0 => Ok(batch),
-        found => {
-            *misfits += found as u64;
-            filter_record_batch(&batch, &not(&misfit)?)
-        }
     }
 }
 
@@ -132,21 +119,12 @@ struct Gathering<'a> {
     spilled: Option<BoxFuture<'static, Result<Runs, MergeError>>>,
     rows: u64,
     null_key_rows: u64,
-    misfit_rows: u64,
 }
 
 impl<'a> Gathering<'a> {
     fn new(rules: &'a MergeRules, reduction: Reduction) -> Result<Self, MergeError> {
         let newest = Newest::new(&reduction).map_err(|e| arrow_error(rules, e))?;
-        Ok(Self {
-            rules,
-            reduction,
-            newest,
-            spilled: None,
-            rows: 0,
-            null_key_rows: 0,
-            misfit_rows: 0,
-        })
+        Ok(Self { rules, reduction, newest, spilled: None, rows: 0, null_key_rows: 0 })
     }
 
     async fn spill_if_full(&mut self) -> Result<(), MergeError> {
@@ -201,7 +179,6 @@ impl<'a> Gathering<'a> {
                 Rest::Spilled(next_part(self.rules, merging))
             }
         };
-        let misfit_rows = self.misfit_rows;
-        Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows, misfit_rows })
+        Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows })
     }
 }

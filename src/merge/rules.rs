@@ -56,6 +56,8 @@ pub struct MergeRules {
     pub table: TableName,
     /// The table of deleted keys.
     pub tombstones: TableName,
+    /// The table of refused rows.
+    pub quarantine: TableName,
     /// The columns that make a key.
     pub keys: Vec<String>,
     /// The columns that say which row is newer, the most important first. The order that they make is

@@ -1,23 +1,16 @@
 //! The merge's files → one commit with its position (I4).
 
 use super::range::{Range, Way};
-use super::{MERGED, Silver, SilverError, Tables};
+use super::{MERGED, REBUILD, Silver, SilverError, Tables};
 use crate::lake::position::Position;
-use crate::lake::write::position_deletes::DeleteFiles;
 use crate::lake::{
-    Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, Uncommitted,
-    properties,
+    Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, properties,
 };
 use crate::merge::{Counts, History, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
-/// Rows that were not merged since silver was built, as a cell of their key or order does not fit: a table property.
-const MISFITS: &str = "silversmith.misfits";
-/// Rows that were not merged since silver was built, as the SQL failed on them: a table property.
-const FAILED: &str = "silversmith.failed";
-
 /// What happened to the deleted keys of a merge.
-enum Remembered {
+pub(super) enum Remembered {
     /// They are in their table, if there were any; this is its newest state.
     Yes(Option<Box<Table>>),
     /// A rebuild empties the table first, and another writer added keys meanwhile, which must not be lost.
@@ -38,53 +31,81 @@ impl Silver {
             table = %self.settings.rules.table, bronze_snapshots = range.snapshots,
             files = task.files.len(), "merging"
         );
-        let Merged { target, schema, add, deletes, remove, tombstones, counts } =
-            self.engine.merge(task).await?;
+        let mut merged = self.engine.merge(task).await?;
         // The state that the engine made, or that came with the last pass, may hold another writer's merge: the
         // plan is void then, and the position would go back (I4).
         if range.way != Way::Rebuilt
-            && self.position(Some(&target), tables.tombstones.as_ref())? != range.from
+            && self.position(Some(&merged.target), tables.tombstones.as_ref())? != range.from
         {
-            discard(add, deletes).await;
-            if let Some(tombstones) = tombstones {
-                tombstones.add.discard().await;
-            }
+            discard(merged).await;
             return Ok(None);
         }
         // Deleted keys are stored first: they follow from bronze alone, whatever happens to silver.
-        match self.remember(tombstones, rebuild).await? {
+        match self.remember(merged.tombstones.take(), rebuild).await? {
             Remembered::Yes(newest) => {
                 tables.tombstones = newest.map(|table| *table).or(tables.tombstones.take());
             }
             Remembered::Overtaken => {
-                discard(add, deletes).await;
+                discard(merged).await;
                 return Ok(None);
             }
         }
-        let properties = self.properties(&counts, &range.end, (&target, rebuild));
-        self.warn_of_misfits(&counts);
+        // So are refused rows: after a crash here the range is merged again, and finds them stored.
+        let of_rebuild = match (rebuild, &merged.quarantine) {
+            (false, _) => None,
+            (true, Some(_)) => Some(self.lake.ambient().uuid().to_string()),
+            // Quarantine is what this rebuild makes of it.
+            (true, None) => rebuild_of(tables.quarantine.as_ref()).map(str::to_owned),
+        };
+        if let Some(refused) = merged.quarantine.take() {
+            let stored = self.store(refused, Some(&range.end), of_rebuild.as_deref()).await?;
+            let Some(stored) = stored else {
+                discard(merged).await;
+                return Ok(None);
+            };
+            tables.quarantine = Some(stored);
+        }
+        let mut properties = self.properties(&merged.counts, &range.end, (&merged.target, rebuild));
+        properties.table.extend(of_rebuild.map(|id| (REBUILD.to_owned(), id)));
+        let counts = merged.counts.clone();
+        let Some((table, snapshot)) = self.commit_rows(merged, rebuild, properties).await? else {
+            return Ok(None);
+        };
+        self.log(&counts, snapshot, range);
+        tables.silver = Some(table);
+        Ok(Some((snapshot, counts)))
+    }
+
+    /// Commits what a merge has written to silver. None: another commit came first.
+    pub(super) async fn commit_rows(
+        &self,
+        merged: Merged,
+        rebuild: bool,
+        properties: CommitProperties,
+    ) -> Result<Option<(Table, SnapshotId)>, SilverError> {
+        let Merged { target, schema, add, deletes, remove, .. } = merged;
         let change = match rebuild {
             true => Change::overwrite(add, Removed::All, properties),
             false => Change::row_delta(add, deletes, remove, properties),
         };
         match self.lake.commit(&target, change.with_schema(schema)).await? {
-            CommitOutcome::Committed { table, snapshot } => {
-                tracing::info!(
-                    table = %self.settings.rules.table, snapshot = snapshot.0,
-                    bronze_snapshot = range.end.snapshot.0, inserted = counts.inserted,
-                    updated = counts.updated, deleted = counts.deleted, late = counts.late,
-                    null_keys = counts.null_keys, misfits = counts.misfits,
-                    failed = counts.failed, "silver merged"
-                );
-                tables.silver = Some(table);
-                Ok(Some((snapshot, counts)))
-            }
+            CommitOutcome::Committed { table, snapshot } => Ok(Some((table, snapshot))),
             CommitOutcome::Conflict { files, .. } => {
                 files.discard().await;
                 Ok(None)
             }
             CommitOutcome::Unknown(unknown) => Err(SilverError::Lake(unknown.into())),
         }
+    }
+
+    fn log(&self, counts: &Counts, snapshot: SnapshotId, range: &Range) {
+        tracing::info!(
+            table = %self.settings.rules.table, snapshot = snapshot.0,
+            bronze_snapshot = range.end.snapshot.0, inserted = counts.inserted,
+            updated = counts.updated, deleted = counts.deleted, late = counts.late,
+            null_keys = counts.null_keys, misfits = counts.misfits,
+            failed = counts.failed, quarantined = counts.refused(), "silver merged"
+        );
     }
 
     fn own_properties(&self, table: &Table) -> Properties {
@@ -96,15 +117,6 @@ impl Silver {
             own.insert(properties::HISTORY.to_owned(), history.as_str().to_owned());
         }
         own
-    }
-
-    fn warn_of_misfits(&self, counts: &Counts) {
-        if counts.misfits > 0 {
-            tracing::warn!(
-                table = %self.settings.rules.table, bronze = %self.settings.bronze, rows = counts.misfits,
-                "rows are not merged: a cell of their key or order_by does not fit its type and is in _rescued; declare the type that fits, or fix the files"
-            );
-        }
     }
 
     /// Of the table, whether it is rebuilt: what it counts begins anew then.
@@ -121,18 +133,11 @@ impl Silver {
         let before = target.current().filter(|_| !rebuild);
         let added = counts.inserted + counts.updated;
         summary.extend(properties::live_rows(before.as_ref(), added, counts.gone));
-        for (name, more) in [(MISFITS, counts.misfits), (FAILED, counts.failed)] {
-            let before = counted(target, name);
-            let count = before.filter(|_| !rebuild).unwrap_or_default() + more;
-            if before.is_some() || count > 0 {
-                table.insert(name.to_owned(), count.to_string());
-            }
-        }
         CommitProperties { layer: Layer::Silver, summary, table }
     }
 
     /// Adds deleted keys to their table; a rebuild empties it first.
-    async fn remember(
+    pub(super) async fn remember(
         &self,
         tombstones: Option<Tombstones>,
         rebuild: bool,
@@ -160,23 +165,20 @@ impl Silver {
     }
 }
 
-async fn discard(add: Uncommitted, deletes: DeleteFiles) {
+/// The newest rebuild that a table is of.
+pub(super) fn rebuild_of(table: Option<&Table>) -> Option<&str> {
+    table.and_then(|table| table.property(REBUILD))
+}
+
+/// Deletes what a merge has written and no commit takes.
+pub(super) async fn discard(merged: Merged) {
+    let Merged { add, deletes, tombstones, quarantine, .. } = merged;
     add.discard().await;
     deletes.into_files().discard().await;
-}
-
-/// The rows of bronze that were not merged into this silver table, because a cell of their key or order was
-/// rescued; none where no merge has counted them.
-pub fn misfits(silver: &Table) -> Option<u64> {
-    counted(silver, MISFITS)
-}
-
-/// The rows of bronze that were not merged into this silver table, because its SQL failed on them; none where no merge
-/// has counted them.
-pub fn failed(silver: &Table) -> Option<u64> {
-    counted(silver, FAILED)
-}
-
-fn counted(silver: &Table, name: &str) -> Option<u64> {
-    silver.property(name)?.parse().ok()
+    if let Some(tombstones) = tombstones {
+        tombstones.add.discard().await;
+    }
+    if let Some(refused) = quarantine {
+        refused.add.discard().await;
+    }
 }

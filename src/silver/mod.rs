@@ -3,6 +3,7 @@
 //! - this file: the step, and the rebuild
 //! - `range.rs`: where the merge starts and ends
 //! - `commit.rs`: the merge's files → one commit with its position
+//! - `quarantine.rs`: the rows that silver refuses: storing them, and judging them again
 //! - `checkpoint.rs`: the JSON that follows the position
 //! - `repair.rs`: what a rebuild would lose, and how silver goes on after bronze was set back
 //! - `settings.rs`, `error.rs`: what the pipeline says, and what can go wrong
@@ -12,6 +13,7 @@ mod checkpoint;
 mod commit;
 mod error;
 mod lag;
+mod quarantine;
 mod range;
 mod repair;
 mod settings;
@@ -24,17 +26,19 @@ use tracing::Instrument;
 use crate::checkpoint::CheckpointStore;
 use crate::lake::position::{Position, consumed, has_same_rows};
 use crate::lake::{Lake, Properties, SequenceNumber, SnapshotId, Table, properties};
-use crate::merge::{Counts, History, MergeEngine, MergeTask};
+use crate::merge::{Counts, History, MergeEngine, MergeTask, Scope};
 use range::{Range, Way};
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
-pub use commit::{failed, misfits};
 pub use error::SilverError;
+pub use quarantine::{BY_RULE, JUDGED, ReplayReport, quarantined};
 pub use repair::Bereft;
 pub use settings::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 
 /// The prefix of silver's position in bronze: how far bronze is merged.
 pub const MERGED: &str = "silversmith.bronze";
+/// The newest rebuild of silver, as a property of it and of quarantine. They differ while a rebuild is not complete.
+const REBUILD: &str = "silversmith.rebuild";
 
 /// What a step did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -74,6 +78,7 @@ pub struct Silver {
 struct Tables {
     silver: Option<Table>,
     tombstones: Option<Table>,
+    quarantine: Option<Table>,
     bronze: Option<Table>,
 }
 
@@ -96,6 +101,7 @@ impl Silver {
     async fn load(&self) -> Result<Tables, SilverError> {
         let silver = self.lake.find(&self.settings.rules.table).await?;
         let tombstones = self.lake.find(&self.settings.rules.tombstones).await?;
+        let quarantine = self.lake.find(&self.settings.rules.quarantine).await?;
         let bronze = match self.lake.find(&self.settings.bronze).await? {
             Some(bronze) => {
                 let merged = silver.as_ref().map(|silver| silver.position(MERGED)).transpose()?;
@@ -103,7 +109,7 @@ impl Silver {
             }
             None => None,
         };
-        Ok(Tables { silver, tombstones, bronze })
+        Ok(Tables { silver, tombstones, quarantine, bronze })
     }
 
     /// Merges the rows that bronze has gained since silver's position. Nothing to merge is a success.
@@ -139,7 +145,8 @@ impl Silver {
             *since = since.or_else(|| {
                 tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))
             });
-            let Some(task) = self.task(&tables, &range) else {
+            let scope = self.scope(&tables, &range)?;
+            let Some(task) = self.task(&tables, &range, scope) else {
                 return Ok(SilverStep { report, ..SilverStep::default() });
             };
             if let Some((snapshot, counts)) =
@@ -198,7 +205,7 @@ impl Silver {
                 way: Way::Rebuilt,
                 from: None,
             };
-            let Some(task) = self.task(&tables, &range) else { return Ok(report) };
+            let Some(task) = self.task(&tables, &range, Scope::All) else { return Ok(report) };
             let merged = Box::pin(self.merge(task, &mut tables, &range)).await?;
             if let Some((snapshot, counts)) = merged {
                 report.bronze_snapshots = range.snapshots;
@@ -241,12 +248,15 @@ impl Silver {
         Ok(consumed(bronze, merged.as_ref()))
     }
 
-    fn task(&self, tables: &Tables, range: &Range) -> Option<MergeTask> {
+    fn task(&self, tables: &Tables, range: &Range, scope: Scope) -> Option<MergeTask> {
         Some(MergeTask {
             source: tables.bronze.clone()?,
             files: range.files.clone(),
             target: tables.silver.clone(),
             tombstones: tables.tombstones.clone(),
+            quarantine: tables.quarantine.clone(),
+            quarantine_scope: scope,
+            source_snapshot: Some(range.end.snapshot),
             rules: self.settings.rules.clone(),
             from_nothing: matches!(range.way, Way::Anew | Way::Rebuilt),
             refresh_equal: range.way != Way::Onward,

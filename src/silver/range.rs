@@ -76,6 +76,12 @@ impl Silver {
                 snapshot: position.snapshot,
             });
         }
+        if let (true, Some(tip)) = (Self::rebuild_is_incomplete(tables), bronze.current()) {
+            let mut range = Range::empty(Position::of(bronze, &tip));
+            range.snapshots = bronze.history_length();
+            range.files = self.lake.files_of(bronze, None, &[]).await?;
+            return Ok(Some(Range { from: position, way: Way::Anew, ..range }));
+        }
         let merged = position.as_ref().is_some_and(|position| has_same_rows(bronze, position));
         if rewind.is_none() && merged {
             return Ok(None);

@@ -76,10 +76,26 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
             Arc::new(all.iter().map(|s| Some(s.operation.as_str())).collect::<StringArray>()),
         ),
         ("added_rows", numbers("added-records")),
-        ("removed_rows", numbers("deleted-records")),
+        ("removed_rows", Arc::new(all.iter().map(|s| removed(s, all)).collect::<Int64Array>())),
         ("total_rows", Arc::new(rows.collect::<Int64Array>())),
         ("marks", Arc::new(StringArray::from_iter_values(own))),
     ])
+}
+
+/// The rows that a snapshot removed: those of before and the added ones that it does not have. Delete files name rows,
+/// and a file that is written again loses only some of its rows, so the summary says it only where nothing else does.
+fn removed(snapshot: &Snapshot, all: &[Snapshot]) -> Option<i64> {
+    let number = |name: &str| -> i64 {
+        snapshot.summary.get(name).and_then(|n| n.parse().ok()).unwrap_or_default()
+    };
+    let before = match snapshot.parent {
+        Some(parent) => all.iter().find(|s| s.id == parent).and_then(Snapshot::rows),
+        None => Some(0),
+    };
+    let removed = before
+        .zip(snapshot.rows())
+        .map(|(before, after)| before as i64 + number("added-records") - after as i64);
+    removed.filter(|removed| *removed >= 0).or_else(|| Some(number("deleted-records")))
 }
 
 pub(super) async fn files(

@@ -2,10 +2,13 @@
 //! time travel.
 
 pub mod changes;
+pub mod expect;
 pub mod metadata_tables;
+mod parse;
 pub mod select;
 pub mod session;
 pub mod time_travel;
+pub mod times;
 pub mod tolerant;
 
 use datafusion::error::DataFusionError;

@@ -9,27 +9,37 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::prelude::{DataFrame, SessionContext};
-use datafusion::sql::parser::{DFParser, Statement as DfStatement};
+use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, GroupByExpr, Ident, SelectItem, SetExpr, Statement, TableFactor,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use super::SqlError;
+use super::expect::{Expectation, Outputs};
+use super::parse::{expression, quoted, statement};
 
 /// The name under which the rows are selected from.
 pub const BRONZE: &str = "bronze";
+/// What the names of the columns begin with that a query adds, and no table has.
+pub const ADDED: &str = "__silversmith_";
 /// The column that says whether a row deletes its key.
 pub const DELETED: &str = "__silversmith_deleted";
-
 /// The column that says whether a cell of a key or of the order was rescued.
 pub const MISFIT: &str = "__silversmith_misfit";
+/// The column that says whether a row deletes its key and has no order.
+pub const UNORDERED: &str = "__silversmith_unordered";
+/// What the names of the columns begin with that say whether a row meets an expectation; its number follows.
+pub const MEETS: &str = "__silversmith_meets_";
+/// What the names of the columns begin with that hold the bronze row; the name of its column follows.
+pub const SOURCE: &str = "__silversmith_bronze_";
 /// The bronze column with what did not fit, as JSON.
 const RESCUED: &str = "_rescued";
 
 /// The bronze column with the sequence of an object's uploads. Bronze tables of before do not have it.
 pub const SEQUENCE: &str = "_source_sequence";
+
+/// The rule of DataFusion that computes what several columns of a row share once.
+const SHARED_PARTS: &str = "common_sub_expression_eliminate";
 
 /// Bronze columns that a silver table without a `select` does not have: they describe the ingestion, not the
 /// row.
@@ -41,6 +51,8 @@ pub struct Rowwise {
     what: String,
     select: Option<Statement>,
     delete_when: Option<SqlExpr>,
+    ordered_by: Vec<String>,
+    expectations: Vec<Expectation>,
 }
 
 impl Rowwise {
@@ -55,7 +67,23 @@ impl Rowwise {
             check_shape(what, statement)?;
         }
         let delete_when = delete_when.map(|sql| expression(what, sql)).transpose()?;
-        Ok(Self { what: what.to_owned(), select, delete_when })
+        let (ordered_by, expectations) = (vec![], vec![]);
+        Ok(Self { what: what.to_owned(), select, delete_when, ordered_by, expectations })
+    }
+
+    /// The same, for rows that these columns order: a delete of which all are null has no order.
+    pub fn ordered_by(self, columns: &[String]) -> Self {
+        Self { ordered_by: columns.to_vec(), ..self }
+    }
+
+    /// The same, with what is expected of its rows.
+    pub fn expecting(self, expectations: Vec<Expectation>) -> Self {
+        Self { expectations, ..self }
+    }
+
+    /// What is expected of its rows.
+    pub fn expectations(&self) -> &[Expectation] {
+        &self.expectations
     }
 
     /// Whether rows can delete their key.
@@ -64,8 +92,8 @@ impl Rowwise {
     }
 
     /// The query over the table registered as `bronze`: what `select` says, then those of `kept`
-    /// that it leaves out, then [`DELETED`] and [`MISFIT`]. Of `kept`, those in `exact` must be what the file
-    /// said.
+    /// that it leaves out, then [`DELETED`], [`MISFIT`], [`UNORDERED`] and one column [`MEETS`] for each expectation.
+    /// Of `kept`, those in `exact` must be what the file said.
     pub async fn query(
         &self,
         context: &SessionContext,
@@ -73,34 +101,102 @@ impl Rowwise {
         kept: &[String],
         exact: &[String],
     ) -> Result<DataFrame, SqlError> {
+        self.query_and(context, bronze, (kept, exact), vec![]).await
+    }
+
+    /// The same, and then the row of bronze itself, in columns [`SOURCE`].
+    pub async fn query_with_source(
+        &self,
+        context: &SessionContext,
+        bronze: &SchemaRef,
+        kept: &[String],
+        exact: &[String],
+    ) -> Result<DataFrame, SqlError> {
+        let names = bronze.fields().iter().map(|field| field.name());
+        let source = names.map(|name| (quoted(name), format!("{SOURCE}{name}")));
+        self.query_and(context, bronze, (kept, exact), source.collect()).await
+    }
+
+    async fn query_and(
+        &self,
+        context: &SessionContext,
+        bronze: &SchemaRef,
+        (kept, exact): (&[String], &[String]),
+        more: Vec<(String, String)>,
+    ) -> Result<DataFrame, SqlError> {
+        // An expectation that fails on a row must not share a part with the columns of the row.
+        if !self.expectations.is_empty() {
+            context.remove_optimizer_rule(SHARED_PARTS);
+        }
         let statement = match &self.select {
             Some(statement) => statement.clone(),
             None => statement(&self.what, &default_select(bronze))?,
         };
         let selected = self.plan(context, statement.clone()).await?;
-        let names: Vec<String> =
-            selected.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let mut missing = Vec::new();
-        for column in kept {
-            if !names.contains(column) {
-                let is_there = bronze.field_with_name(column).is_ok();
-                if !is_there && column == SEQUENCE {
-                    missing.push(("CAST(NULL AS VARCHAR)".to_owned(), column.clone()));
-                    continue;
-                }
-                if !is_there {
-                    return Err(self.not_allowed(format!(
-                        "bronze has no column `{column}`; its columns are {}",
-                        list(bronze)
-                    )));
-                }
-                missing.push((format!("\"{}\"", column.replace('"', "\"\"")), column.clone()));
-            }
-        }
+        let mut added = self.missing(&selected, bronze, kept)?;
         let misfit = misfit(bronze, &sources(selected.logical_plan(), exact));
-        let plan = self.plan(context, self.with_columns(statement, &missing, &misfit)?).await?;
+        added.extend(self.verdicts(&Outputs::of(&statement), misfit));
+        added.extend(more);
+        let plan = self.plan(context, self.with_columns(statement, &added)?).await?;
         self.check_functions(plan.logical_plan())?;
         Ok(plan)
+    }
+
+    /// Those of `kept` that the query leaves out: SQL and name.
+    fn missing(
+        &self,
+        selected: &DataFrame,
+        bronze: &SchemaRef,
+        kept: &[String],
+    ) -> Result<Vec<(String, String)>, SqlError> {
+        let fields = selected.schema().fields();
+        let is_selected = |column: &String| fields.iter().any(|field| field.name() == column);
+        let mut missing = Vec::new();
+        for column in kept.iter().filter(|column| !is_selected(column)) {
+            let is_there = bronze.field_with_name(column).is_ok();
+            if !is_there && column != SEQUENCE {
+                return Err(self.not_allowed(format!(
+                    "bronze has no column `{column}`; its columns are {}",
+                    list(bronze)
+                )));
+            }
+            let sql = match is_there {
+                true => quoted(column),
+                false => "CAST(NULL AS VARCHAR)".to_owned(),
+            };
+            missing.push((sql, column.clone()));
+        }
+        Ok(missing)
+    }
+
+    /// What becomes of each row: SQL and name.
+    fn verdicts(&self, outputs: &Outputs, misfit: String) -> Vec<(String, String)> {
+        let deleted = self.deleted();
+        let nulls = self.ordered_by.iter().map(|c| format!("({}) IS NULL", outputs.column(c)));
+        let nulls: Vec<String> = nulls.collect();
+        let unordered = match self.deletes() && !nulls.is_empty() {
+            true => format!("{deleted} AND {}", nulls.join(" AND ")),
+            false => "false".to_owned(),
+        };
+        let mut verdicts = vec![
+            (deleted.clone(), DELETED.to_owned()),
+            (misfit, MISFIT.to_owned()),
+            (unordered, UNORDERED.to_owned()),
+        ];
+        // A delete brings no row that anything could be expected of.
+        let meets = self.expectations.iter().enumerate().map(|(number, expectation)| {
+            let sql = format!("coalesce({deleted} OR ({}), true)", outputs.in_bronze(expectation));
+            (sql, format!("{MEETS}{number}"))
+        });
+        verdicts.extend(meets);
+        verdicts
+    }
+
+    fn deleted(&self) -> String {
+        match &self.delete_when {
+            Some(expression) => format!("coalesce(({expression}), false)"),
+            None => "false".to_owned(),
+        }
     }
 
     async fn plan(
@@ -120,22 +216,15 @@ impl Rowwise {
     fn with_columns(
         &self,
         mut statement: Statement,
-        missing: &[(String, String)],
-        misfit: &str,
+        added: &[(String, String)],
     ) -> Result<Statement, SqlError> {
-        let deleted = match &self.delete_when {
-            Some(expression) => format!("coalesce(({expression}), false)"),
-            None => "false".to_owned(),
-        };
         if let Some(select) = select_of(&mut statement) {
             // A row that deletes its key passes, whatever the filter says.
-            if let (Some(filter), Some(delete_when)) = (&select.selection, &self.delete_when) {
-                let either = format!("({filter}) OR coalesce(({delete_when}), false)");
+            if let (Some(filter), Some(_)) = (&select.selection, &self.delete_when) {
+                let either = format!("({filter}) OR {}", self.deleted());
                 select.selection = Some(expression(&self.what, &either)?);
             }
-            let flags = [(deleted.as_str(), DELETED), (misfit, MISFIT)];
-            let missing = missing.iter().map(|(sql, name)| (sql.as_str(), name.as_str()));
-            for (sql, alias) in missing.chain(flags) {
+            for (sql, alias) in added {
                 let expr = expression(&self.what, sql)?;
                 let alias = Ident::with_quote('"', alias);
                 select.projection.push(SelectItem::ExprWithAlias { expr, alias });
@@ -213,11 +302,10 @@ fn misfit(bronze: &SchemaRef, sources: &BTreeSet<String>) -> String {
     let has = |name: &str| bronze.field_with_name(name).is_ok();
     let mut conditions = Vec::new();
     for source in sources.iter().filter(|source| has(RESCUED) && has(source)) {
-        let column = source.replace('"', "\"\"");
         let key = source.replace('\'', "''").replace('_', "\\_");
         conditions.push(format!("{RESCUED} LIKE '%\"{key}\":%'"));
         let whole = ["record", "text"].map(|key| format!("{RESCUED} LIKE '%\"\\_{key}\":%'"));
-        conditions.push(format!("(\"{column}\" IS NULL AND ({}))", whole.join(" OR ")));
+        conditions.push(format!("({} IS NULL AND ({}))", quoted(source), whole.join(" OR ")));
     }
     match conditions.is_empty() {
         true => "false".to_owned(),
@@ -235,28 +323,9 @@ fn default_select(bronze: &SchemaRef) -> String {
         .fields()
         .iter()
         .filter(|f| !NOT_SELECTED.contains(&f.name().as_str()))
-        .map(|f| format!("\"{}\"", f.name().replace('"', "\"\"")))
+        .map(|f| quoted(f.name()))
         .collect();
     format!("SELECT {} FROM {BRONZE}", columns.join(", "))
-}
-
-fn statement(what: &str, sql: &str) -> Result<Statement, SqlError> {
-    let mut statements = DFParser::parse_sql(sql).map_err(|e| SqlError::of(what, e))?;
-    match (statements.pop_front(), statements.is_empty()) {
-        (Some(DfStatement::Statement(statement)), true) => Ok(*statement),
-        _ => {
-            Err(SqlError::NotAllowed { what: what.to_owned(), why: "write one SELECT".to_owned() })
-        }
-    }
-}
-
-fn expression(what: &str, sql: &str) -> Result<SqlExpr, SqlError> {
-    let parsed = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| {
-        let expr = parser.parse_expr()?;
-        parser.expect_token(&datafusion::sql::sqlparser::tokenizer::Token::EOF)?;
-        Ok(expr)
-    });
-    parsed.map_err(|e| SqlError::of(what, e.into()))
 }
 
 fn select_of(statement: &mut Statement) -> Option<&mut datafusion::sql::sqlparser::ast::Select> {

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
@@ -28,12 +28,19 @@ use datafusion::physical_plan::{
 use datafusion::prelude::DataFrame;
 use futures::{StreamExt, stream};
 
+use super::select::MEETS;
+use super::times::Times;
+
 /// Rows that are named; more are only counted.
 const NAMED: usize = 5;
 
 /// The rows on which a query failed.
 #[derive(Debug, Clone, Default)]
-pub struct SetAside(Arc<Mutex<FailedRows>>);
+pub struct SetAside {
+    rows: Arc<Mutex<FailedRows>>,
+    /// Those that were not taken yet, where they are asked for.
+    whole: Option<Arc<Mutex<Vec<FailedRow>>>>,
+}
 
 /// See [`SetAside`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,17 +49,47 @@ pub struct FailedRows {
     pub count: u64,
     /// Some of them: file, row, and what failed, without the text of a cell.
     pub named: Vec<String>,
+    /// When the objects that they come from were modified.
+    pub times: Times,
+}
+
+/// A row on which a query failed.
+#[derive(Debug, Clone)]
+pub struct FailedRow {
+    /// The row, as the query reads it.
+    pub row: RecordBatch,
+    /// What failed.
+    pub why: String,
 }
 
 impl SetAside {
+    /// What is set aside is kept until it is taken. For each batch that is read one is delivered then, perhaps an empty
+    /// one: between two, no more rows are kept than a batch has.
+    pub fn keeping() -> Self {
+        Self { whole: Some(Arc::default()), ..Self::default() }
+    }
+
+    /// What was set aside since it was last taken, where it is kept.
+    pub fn take(&self) -> Vec<FailedRow> {
+        let Some(whole) = &self.whole else { return vec![] };
+        std::mem::take(&mut *whole.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What was set aside so far.
     pub fn rows(&self) -> FailedRows {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn add(&self, row: &RecordBatch, error: &DataFusionError) {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(whole) = &self.whole {
+            let why = error.find_root().to_string();
+            let why = why.lines().next().unwrap_or_default().to_owned();
+            let failed = FailedRow { row: row.clone(), why };
+            whole.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+        }
+        let mut failed = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         failed.count += 1;
+        failed.times.add(row, 0);
         if failed.named.len() < NAMED {
             let uri = row.column_by_name("_source_uri").and_then(|c| c.as_string_opt::<i32>());
             let number =
@@ -82,7 +119,7 @@ pub async fn execute(query: DataFrame, aside: &SetAside) -> Result<SendableRecor
     let plan = match Tolerant::of(&plan, aside) {
         Some(tolerant) => {
             // An error in a constant is nothing that a row could be blamed for.
-            tolerant.run(RecordBatch::new_empty(tolerant.source.schema()))?;
+            tolerant.run(RecordBatch::new_empty(tolerant.source.schema()), false)?;
             Arc::new(tolerant)
         }
         None => plan,
@@ -98,7 +135,8 @@ enum Step {
 }
 
 impl Step {
-    fn run(&self, batch: RecordBatch) -> Result<RecordBatch> {
+    /// `forgiving`: a row on which an expectation fails does not meet it.
+    fn run(&self, batch: RecordBatch, forgiving: bool) -> Result<RecordBatch> {
         match self {
             Self::Filter { predicate, columns } => {
                 let kept = batch_filter(&batch, predicate)?;
@@ -111,7 +149,15 @@ impl Step {
                 let rows = batch.num_rows();
                 let values = columns
                     .iter()
-                    .map(|column| column.expr.evaluate(&batch)?.into_array(rows))
+                    .map(|column| {
+                        let value = column.expr.evaluate(&batch);
+                        match value.and_then(|value| value.into_array(rows)) {
+                            Err(_) if forgiving && column.alias.starts_with(MEETS) => {
+                                Ok(Arc::new(BooleanArray::from(vec![false; rows])) as ArrayRef)
+                            }
+                            value => value,
+                        }
+                    })
                     .collect::<Result<Vec<_>>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
                 Ok(RecordBatch::try_new_with_options(schema.clone(), values, &options)?)
@@ -174,15 +220,20 @@ impl Tolerant {
         Self { source, steps, aside, properties: Arc::new(properties) }
     }
 
-    fn run(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        self.steps.iter().try_fold(batch, |batch, step| step.run(batch))
+    fn run(&self, batch: RecordBatch, forgiving: bool) -> Result<RecordBatch> {
+        self.steps.iter().try_fold(batch, |batch, step| step.run(batch, forgiving))
     }
 
     /// The query's rows of a batch, in parts; what fails is set aside.
     fn rows(&self, batch: RecordBatch, rows: &mut Vec<Result<RecordBatch>>) {
-        match self.run(batch.clone()) {
+        let alone = batch.num_rows() == 1;
+        let mut done = self.run(batch.clone(), false);
+        if alone && done.is_err() {
+            done = self.run(batch.clone(), true);
+        }
+        match done {
             Err(error) if !is_of_a_row(&error) => rows.push(Err(error)),
-            Err(error) if batch.num_rows() == 1 => self.aside.add(&batch, &error),
+            Err(error) if alone => self.aside.add(&batch, &error),
             Err(_) => {
                 let half = batch.num_rows() / 2;
                 self.rows(batch.slice(0, half), rows);
@@ -253,6 +304,9 @@ impl ExecutionPlan for Tolerant {
             match batch {
                 Ok(batch) => this.rows(batch, &mut rows),
                 Err(error) => rows.push(Err(error)),
+            }
+            if rows.is_empty() && this.aside.whole.is_some() {
+                rows.push(Ok(RecordBatch::new_empty(this.schema())));
             }
             stream::iter(rows)
         });

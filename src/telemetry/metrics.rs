@@ -20,6 +20,7 @@ struct Metrics {
     objects: Counter<u64>,
     rows: Counter<u64>,
     rescued: Counter<u64>,
+    quarantined: Counter<u64>,
     commits: Counter<u64>,
     steps: Histogram<f64>,
     latency: Histogram<f64>,
@@ -42,6 +43,7 @@ impl Metrics {
             objects: counter("silversmith.objects", "Objects, by outcome"),
             rows: counter("silversmith.rows", "Rows appended to bronze, rows changed in silver"),
             rescued: counter("silversmith.rescued_rows", "Rows with a rescued value"),
+            quarantined: counter("silversmith.quarantined_rows", "Rows refused by silver, by rule"),
             commits: counter("silversmith.commits", "Commits, by outcome"),
             steps: seconds("silversmith.step.duration", "Duration of a batch, a merge, a refresh"),
             latency: seconds("silversmith.latency", "Time from LastModified to the bronze commit"),
@@ -104,6 +106,11 @@ pub fn rows(pipeline: &str, layer: Layer, count: u64) {
 /// Rows with a rescued value.
 pub fn rescued(pipeline: &str, count: u64) {
     METRICS.rescued.add(count, &[label("pipeline", pipeline)]);
+}
+
+/// Rows that silver refused, by the rule that refused them.
+pub fn quarantined(pipeline: &str, rule: &str, count: u64) {
+    METRICS.quarantined.add(count, &[label("pipeline", pipeline), label("rule", rule)]);
 }
 
 /// A commit that was `committed`, met a `conflict`, was refused (`failed`) or whose outcome is `unknown`.

@@ -15,7 +15,7 @@ use crate::gold::{GoldError, GoldReport};
 use crate::lake::position::Position;
 use crate::lake::{LakeError, Table};
 use crate::pipeline::Pipeline;
-use crate::silver::{Bereft, Silver, SilverError, SilverReport};
+use crate::silver::{Bereft, ReplayReport, Silver, SilverError, SilverReport};
 
 /// The pause after the lock was found held for the first time, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -124,6 +124,26 @@ impl Merger {
         };
         let rebuilt = self.lock.hold(held, Box::pin(rebuild)).await;
         rebuilt.map(Some).map_err(|error| silver_error(&self.pipeline, error))
+    }
+
+    /// Judges the rows in quarantine again, those that `rule` refused or all, once the lock is free. `None`: the
+    /// pipeline has no silver table.
+    pub async fn replay(
+        &mut self,
+        rule: Option<&str>,
+    ) -> Result<Option<ReplayReport>, WorkerError> {
+        let Some(silver) = self.pipeline.silver.clone() else { return Ok(None) };
+        let held = self.acquire_patiently().await?;
+        let replayed = self.lock.hold(held, Box::pin(silver.replay(rule))).await;
+        replayed.map(Some).map_err(|error| silver_error(&self.pipeline, error))
+    }
+
+    /// Deletes rows from quarantine, once the lock is free. Returns how many; with `dry_run` it only counts them.
+    pub async fn purge(&mut self, rule: Option<&str>, dry_run: bool) -> Result<u64, WorkerError> {
+        let Some(silver) = self.pipeline.silver.clone() else { return Ok(0) };
+        let held = self.acquire_patiently().await?;
+        let purged = self.lock.hold(held, Box::pin(silver.purge(rule, dry_run))).await;
+        purged.map_err(|error| silver_error(&self.pipeline, error))
     }
 
     /// What was lost with a rollback of bronze; none where the ledger and silver agree with bronze.

@@ -42,8 +42,8 @@ pub(crate) fn silver_line(pipeline: &str, report: &SilverReport) -> String {
         (counts.late, "late and older than what is there"),
         (counts.unchanged, "there already"),
         (counts.null_keys, "rows with a null key left in bronze"),
-        (counts.misfits, "rows not merged: a cell of their key or order_by does not fit its type"),
-        (counts.failed, "rows on which the SQL fails left in bronze"),
+        (counts.refused(), "rows in quarantine (see `silversmith quarantine list`)"),
+        (counts.warned, "warnings of expectations"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

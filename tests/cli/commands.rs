@@ -155,6 +155,60 @@ fn objects_are_read_again() {
     assert_eq!(folder.stdout(&["sql", "--format", "csv", rows]), "id,name\n1,John\n2,Zoe\n");
 }
 
+/// Rows that silver refuses: found by rule, merged under other rules, purged.
+#[test]
+fn refused_rows_are_in_quarantine() {
+    let config = |least: i32| {
+        let expect = format!("name = \"enough\"\nsql = \"amount >= {least}\"\n");
+        let gold = "[[pipeline.gold]]";
+        Folder::config("settle = \"0s\"", "")
+            .replace(gold, &format!("[[pipeline.silver.expect]]\n{expect}{gold}"))
+    };
+    let folder = Folder::new(&config(10));
+    let good = "id,amount,updated\n1,10,2026-01-31T10:00:00Z\n";
+    folder.write("raw/1.csv", good);
+    folder.run(&["run", "--until-idle"]);
+    let rows = "2,3,2026-01-31T10:00:00Z\n3,-1,2026-01-31T10:00:00Z\nx,20,2026-01-31T10:00:00Z\n";
+    folder.write("raw/2.csv", &format!("id,amount,updated\n{rows}"));
+    redacted().bind(|| {
+        insta::assert_snapshot!("quarantine_none", folder.seen(&["quarantine", "list", "orders"]));
+        folder.run(&["bronze"]);
+        insta::assert_snapshot!("quarantine_silver", folder.seen(&["silver"]));
+        insta::assert_snapshot!("quarantine_status", folder.seen(&["status"]));
+        insta::assert_snapshot!("quarantine_list", folder.seen(&["quarantine", "list", "orders"]));
+        let one = ["quarantine", "list", "orders", "--rule", "rescued", "--format", "json"];
+        insta::assert_snapshot!("quarantine_list_json", folder.seen(&one));
+        let row = ["quarantine", "show", "orders", "raw/2.csv", "--row", "3"];
+        insta::assert_snapshot!("quarantine_show", folder.seen(&row));
+        let none = ["quarantine", "show", "orders", "raw/1.csv"];
+        insta::assert_snapshot!("quarantine_show_none", folder.seen(&none));
+        let stay = ["quarantine", "replay", "orders"];
+        insta::assert_snapshot!("quarantine_replay_stays", folder.seen(&stay));
+        folder.write("silversmith.toml", &config(3));
+        let some = ["quarantine", "replay", "orders", "--rule", "enough"];
+        insta::assert_snapshot!("quarantine_replay", folder.seen(&some));
+        insta::assert_snapshot!("quarantine_replay_all", folder.seen(&stay));
+        let all = ["quarantine", "purge", "orders"];
+        insta::assert_snapshot!("quarantine_purge_what", folder.seen(&all));
+        let dry = ["quarantine", "purge", "orders", "--dry-run"];
+        insta::assert_snapshot!("quarantine_purge_dry", folder.seen(&dry));
+        let rule = ["quarantine", "purge", "orders", "--rule", "rescued"];
+        insta::assert_snapshot!("quarantine_purge", folder.seen(&rule));
+        let elsewhere = ["quarantine", "list", "order"];
+        insta::assert_snapshot!("quarantine_no_pipeline", folder.seen(&elsewhere));
+    });
+    let silver =
+        folder.stdout(&["sql", "--format", "csv", "SELECT id FROM silver.orders ORDER BY id"]);
+    assert_eq!(silver, "id\n1\n2\n");
+    let strict = config(100).replace("sql = \"amount", "on_fail = \"fail\"\nsql = \"amount");
+    folder.write("silversmith.toml", &strict);
+    folder.write("raw/3.csv", &good.replace("\n1,", "\n4,"));
+    redacted().bind(|| {
+        folder.run(&["bronze"]);
+        insta::assert_snapshot!("quarantine_fail", folder.seen(&["silver"]));
+    });
+}
+
 #[test]
 fn errors_say_what_to_do_next() {
     let folder = with_orders();

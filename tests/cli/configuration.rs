@@ -119,6 +119,25 @@ fn what_does_not_fit_a_catalog_is_reported() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_expectations_is_reported() {
+    let expect =
+        |name: &str, more: &str| format!("[[pipeline.silver.expect]]\nname = \"{name}\"\n{more}\n");
+    let all = [
+        expect("sql", "sql = \"id > 0\""),
+        expect("positive", "sql = \"id >\""),
+        expect("small", "sql = \"id < 9\"\non_fail = \"skip\""),
+        expect("small", "sql = \"id < 8\""),
+        expect(" ", "sql = \"id < 8\"\nonfail = \"warn\""),
+    ];
+    let gold = "[[pipeline.gold]]";
+    let config = Folder::config("", "").replace(gold, &format!("{}{gold}", all.concat()));
+    let folder = Folder::new(&config);
+    redacted().bind(|| insta::assert_snapshot!("expectations", folder.seen(&["check"])));
+    let folder = Folder::new(&config.replace("onfail", "on_fail"));
+    redacted().bind(|| insta::assert_snapshot!("expectations_values", folder.seen(&["check"])));
+}
+
 /// On Lambda, `worker.memory` is three quarters of the function's memory, unless the file sets it.
 #[test]
 fn a_functions_memory_is_its_default() {

@@ -20,9 +20,10 @@ use silversmith::lake::{
 };
 use silversmith::merge::{
     Counts, History, IndexSettings, IndexUse, LocalEngine, MergeEngine, MergeMode, MergeRules,
-    MergeTask, Merged, NullKeys, Tombstones,
+    MergeTask, Merged, NullKeys, Quarantined, Scope, Tombstones,
 };
 use silversmith::source::MemoryStore;
+use silversmith::sql::expect::{Expectation, OnFail};
 use tempfile::TempDir;
 
 use crate::support::warehouse::Warehouse;
@@ -208,6 +209,9 @@ impl Ground {
             source: self.find(&name).await.unwrap(),
             target: self.find(&self.rules.table).await,
             tombstones: self.find(&self.rules.tombstones).await,
+            quarantine: self.find(&self.rules.quarantine).await,
+            quarantine_scope: Scope::New,
+            source_snapshot: None,
             rules: self.rules.clone(),
             from_nothing: false,
             refresh_equal: false,
@@ -220,7 +224,9 @@ impl Ground {
 
     /// Commits what a merge came to, as its caller does.
     pub(super) async fn take(&self, merged: Merged, everything: bool) -> Counts {
-        let Merged { target, schema, add, deletes, remove, tombstones, counts } = merged;
+        let Merged { target, schema, add, deletes, remove, tombstones, quarantine, counts } =
+            merged;
+        assert!(quarantine.is_none(), "no row of these sources is refused");
         if let Some(Tombstones { table, schema, add }) = tombstones {
             self.commit(&table, Change::append(add, unsaid()).with_schema(schema)).await;
         }
@@ -349,6 +355,42 @@ async fn the_same_rows_in_any_order_and_files_give_the_same_history() {
             let expected = Counts { source: 9, unchanged: 8, null_keys: 1, ..Counts::default() };
             assert_eq!(again, expected, "{case}");
             assert_eq!(ground.world.sql(VERSIONS).await, versions, "{case}");
+        }
+    }
+}
+
+/// Rows that a rule refuses are handed over for quarantine once, whatever is merged again; under other rules they go.
+#[tokio::test]
+async fn refused_rows_are_for_quarantine_once() {
+    for kind in KINDS {
+        let name = kind.name;
+        let mut ground = Ground::new(kind);
+        let rows = ground.rules.rows.clone();
+        let expectation = Expectation::parse("no b", "name <> 'b'", OnFail::Quarantine).unwrap();
+        ground.rules.rows = rows.clone().expecting(vec![expectation]);
+        let task = ground.task(&[&OLD]).await;
+        let merged = ground.run(&task).await;
+        assert_eq!((merged.counts.inserted, merged.counts.unmet), (3, 1), "{name}");
+        let Quarantined { table, add, refused, gone, .. } = merged.quarantine.unwrap();
+        assert_eq!((refused, gone), (BTreeMap::from([("no b".to_owned(), 1)]), 0), "{name}");
+        let quarantine = ground.commit(&table, Change::append(add, unsaid())).await;
+        let files = ground.world.lake().files_of(&quarantine, None, &[]).await.unwrap();
+        let files = files.iter().map(|file| file.path().to_owned()).collect();
+        let replayed = Scope::Quarantined { files, rule: Some("no b".to_owned()) };
+        for (scope, merges) in [(Scope::New, 3), (Scope::All, 3), (replayed, 0)] {
+            let quarantine = Some(quarantine.clone());
+            let mut again =
+                MergeTask { quarantine, quarantine_scope: scope.clone(), ..task.clone() };
+            let merged = ground.run(&again).await;
+            assert_eq!(merged.counts.inserted, merges, "{name}, {scope:?}");
+            assert!(merged.quarantine.is_none(), "{name}, {scope:?}: it is there already");
+            again.rules.rows = rows.clone();
+            let merged = ground.run(&again).await;
+            assert_eq!(merged.counts.inserted, merges + 1, "{name}, {scope:?}");
+            let gone = merged.quarantine.map(|changes| (changes.gone, changes.refused.len()));
+            // Where nothing is compared but what is refused, nothing goes.
+            let expected = (scope != Scope::New).then_some((1, 0));
+            assert_eq!(gone, expected, "{name}, {scope:?}");
         }
     }
 }

@@ -134,6 +134,8 @@ fn base(source: &[(&'static str, &'static str)], catalog: &'static str) -> Setti
         ("pipeline.bronze.table", "\"bronze.orders\""),
         ("pipeline.silver.table", "\"silver.orders\""),
         ("pipeline.silver.keys", "[\"id\"]"),
+        ("pipeline.silver.expect.name", "\"positive\""),
+        ("pipeline.silver.expect.sql", "\"id > 0\""),
         ("pipeline.gold.table", "\"gold.orders\""),
         ("pipeline.gold.sql", "\"SELECT count(*) AS n FROM silver\""),
     ];

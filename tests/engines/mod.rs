@@ -134,6 +134,42 @@ fn pyiceberg_and_duckdb_read_every_table_and_agree() {
     assert_eq!(rows, own);
 }
 
+/// Quarantine is a table like any other: a rule, and the row as JSON.
+#[test]
+fn pyiceberg_and_duckdb_read_quarantine() {
+    let gold = "[[pipeline.gold]]";
+    let expect = "[[pipeline.silver.expect]]\nname = \"small\"\nsql = \"id < 3\"\n";
+    let config = Folder::config("settle = \"0s\"", "").replace(gold, &format!("{expect}{gold}"));
+    let folder = Folder::new(&config);
+    let rows =
+        "1,a,2026-01-31T10:00:00Z\n3,\"b\"\"ö\",2026-01-31T10:00:00Z\nx,c,2026-01-31T10:00:00Z\n";
+    folder.write("raw/0.csv", "id,name,updated\n2,z,2026-01-31T09:00:00Z\n");
+    folder.run(&["run", "--until-idle"]);
+    folder.write("raw/1.csv", &format!("id,name,updated\n{rows}"));
+    folder.run(&["run", "--until-idle"]);
+    let table = "silver.orders_quarantine";
+    let verified: Value =
+        serde_json::from_str(&check(&folder, &["verify-manifests", table])).unwrap();
+    assert_eq!(verified["violations"], serde_json::json!([]));
+    let found = read(&folder, &[table]);
+    let columns = found["columns"].as_array().unwrap();
+    let index = |name: &str| columns.iter().position(|c| c == name).unwrap();
+    let (rule, row, number) = (index("rule"), index("bronze_row"), index("_source_row"));
+    let mut rows: Vec<(String, String, Value)> = found["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cells| {
+            let bronze: Value = serde_json::from_str(cells[row].as_str().unwrap()).unwrap();
+            (cells[number].to_string(), cells[rule].to_string(), bronze["name"].clone())
+        })
+        .collect();
+    rows.sort_by_key(|(number, ..)| number.clone());
+    let names: Vec<&str> = rows.iter().map(|(.., name)| name.as_str().unwrap()).collect();
+    assert_eq!(names, ["b\"ö", "c"]);
+    assert!(rows[0].1.contains("small") && rows[1].1.contains("rescued"), "{rows:?}");
+}
+
 /// After any history of merges in either mode all three read the same rows, and the manifests are as they should be.
 #[test]
 fn pyiceberg_and_duckdb_apply_the_deletes_of_merges_in_either_mode() {

@@ -28,7 +28,8 @@ fn pipeline(Merges { mode, history }: Merges) -> String {
     let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
     let silver =
         format!("mode = \"{mode}\"\nhistory = \"{history}\"\ndelete_when = \"op = 'D'\"\n");
-    format!("{CUSTOMERS}{silver}[[pipeline.gold]]\n{gold}")
+    let expect = "[[pipeline.silver.expect]]\nname = \"good\"\nsql = \"name <> 'bad'\"\n";
+    format!("{CUSTOMERS}{silver}{expect}[[pipeline.gold]]\n{gold}")
 }
 
 /// What outlives a process.
@@ -76,7 +77,7 @@ fn put_first(remains: &Remains) {
     let put = |name: &str, text: &str, minute| {
         remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
     };
-    put("1", "id,name,op,updated\n1,a,U,1\n2,b,U,1\n3,c,U,1\n5,e,U,1\n", 0);
+    put("1", "id,name,op,updated\n1,a,U,1\n2,b,U,1\n3,c,U,1\n5,e,U,1\n1,bad,U,9\n", 0);
     put("bad", "id\0", 1);
 }
 
@@ -84,7 +85,7 @@ fn put_second(remains: &Remains) {
     let put = |name: &str, text: &str, minute| {
         remains.raw.put(&format!("raw/{name}.csv"), text, crate::support::at(11, minute));
     };
-    put("2", "id,name,op,updated,extra\n2,new,U,2,x\n3,,D,2,\n4,d,U,1,\n", 2);
+    put("2", "id,name,op,updated,extra\n2,new,U,2,x\n3,,D,2,\n4,d,U,1,\n6,bad,U,1,\nx,f,U,1,\n", 2);
     put("empty", "", 3);
 }
 
@@ -127,7 +128,9 @@ async fn ends_right(remains: &Remains, case: &str) {
     };
     let bronze =
         world.sql("SELECT _source_uri, count(*) FROM bronze.customers GROUP BY 1 ORDER BY 1").await;
-    assert_eq!(bronze, ["raw/1.csv|4", "raw/2.csv|3"], "{case}");
+    assert_eq!(bronze, ["raw/1.csv|5", "raw/2.csv|5"], "{case}");
+    let refused = ["good|raw/1.csv|5", "good|raw/2.csv|4", "rescued|raw/2.csv|5"];
+    assert_eq!(world.quarantine().await, refused, "{case}");
     let ingested = world
         .sql("SELECT source_uri, count(*) FROM bronze.customers_objects WHERE outcome = 'ingested' AND rows > 0 GROUP BY 1 ORDER BY 1")
         .await;

@@ -2,5 +2,6 @@
 
 mod crash_points;
 mod kill;
+mod quarantine_crash_points;
 mod queue_crash_points;
 mod reingest_crash_points;

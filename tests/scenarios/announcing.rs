@@ -125,6 +125,32 @@ async fn every_commit_is_announced_once_as_documented() {
     );
 }
 
+/// Rows that silver refuses are announced by the commit that stores them; a purge is not.
+#[tokio::test]
+async fn refused_rows_are_announced_once() {
+    let expect =
+        "[[pipeline.silver.expect]]\nname = \"small\"\nsql = \"id < 5\"\n[[pipeline.gold]]";
+    let world = World::new(&ORDERS.replace("[[pipeline.gold]]", expect));
+    let bus = Arc::new(MemoryBus::new());
+    let wired = announcing(&world, &bus);
+    let rows = "1,2026-01-01\n7,2026-01-01\n8,2026-01-01\nx,2026-01-01\n";
+    world.put("1.csv", "id,updated\n1,2026-01-01\n", 1);
+    steps(&wired).await;
+    world.put("2.csv", &format!("id,updated\n{rows}"), 2);
+    steps(&wired).await;
+    let silver = wired.pipelines[0].silver.as_ref().unwrap();
+    assert_eq!(silver.purge(Some("small"), false).await.unwrap(), 2);
+    steps(&wired).await;
+    let published = bus.published();
+    let of = |notice: &&Notice| notice.kind == NoticeKind::RowQuarantined;
+    let refused: Vec<&Notice> = published.iter().filter(of).collect();
+    let [Notice { detail, .. }] = refused[..] else { panic!("{refused:?}") };
+    assert_documented("row.quarantined", detail);
+    assert_eq!(detail["by_rule"], serde_json::json!({"rescued": 1, "small": 2}));
+    assert_eq!((&detail["rows"], &detail["total"]), (&3.into(), &3.into()));
+    assert_eq!(detail["table"], "silver.orders_quarantine");
+}
+
 /// Another program's delete files: how many rows are left is not known, and not announced.
 #[tokio::test]
 async fn a_total_that_is_not_known_is_not_announced() {

@@ -1,5 +1,6 @@
 //! I5: silver is a function of the *set* of bronze rows. Any shuffling, splitting and repeating of the same rows,
-//! deletes included, gives the same silver: that of a model of a few lines.
+//! deletes included, gives the same silver: that of a model of a few lines. A row that a rule refuses is in quarantine
+//! once, and to silver it is as if it were not there.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,22 @@ use crate::support::{CUSTOMERS, World};
 
 fn deleting() -> String {
     let declared = "id = \"long\"\nname = \"string\"\nop = \"string\"\nupdated = \"long\"\n";
-    format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n[pipeline.csv.columns]\n{declared}")
+    let expected = "name = \"no fives\"\nsql = \"CAST(substr(name, 2) AS int) % 5 <> 0\"\n";
+    let expect = format!("[[pipeline.silver.expect]]\n{expected}");
+    format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n{expect}[pipeline.csv.columns]\n{declared}")
+}
+
+/// A key that does not fit its column.
+const MISFIT: u8 = 6;
+
+/// The rule that refuses a row.
+fn refused((key, order, name, deletes): &Row) -> Option<&'static str> {
+    match (key, order, deletes) {
+        (Some(MISFIT), ..) => Some("rescued"),
+        (_, None, true) => Some("delete-without-order"),
+        (_, _, false) if name % 5 == 0 => Some("no fives"),
+        _ => None,
+    }
 }
 
 /// (order, file, row)
@@ -22,7 +38,7 @@ type Row = (Option<u8>, Option<u8>, u8, bool);
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let row = (
-        proptest::option::weighted(0.95, 0..6_u8),
+        proptest::option::weighted(0.95, 0..=MISFIT),
         proptest::option::weighted(0.9, 0..5_u8),
         any::<u8>(),
         proptest::bool::weighted(0.25),
@@ -64,11 +80,22 @@ fn case() -> impl Strategy<Value = (Vec<Vec<Row>>, Way, Way)> {
     })
 }
 
-/// The model: for each key the newest row by (order, file, row); none where that row deletes.
+/// The model of quarantine: every row that a rule refuses.
+fn model_of_quarantine(files: &[Vec<Row>]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (file, rows) in files.iter().enumerate() {
+        let rules = rows.iter().enumerate().filter_map(|(row, of)| Some((row, refused(of)?)));
+        all.extend(rules.map(|(row, rule)| format!("{rule}|raw/{file}.csv|{}", row + 1)));
+    }
+    all
+}
+
+/// The model: of the rows that no rule refuses, for each key the newest by (order, file, row); none where that deletes.
 fn model(files: &[Vec<Row>]) -> Vec<String> {
     let mut newest: BTreeMap<u8, (Rank, u8, bool)> = BTreeMap::new();
     for (file, rows) in files.iter().enumerate() {
-        for (number, (key, order, name, deletes)) in rows.iter().enumerate() {
+        let rows = rows.iter().enumerate().filter(|(_, row)| refused(row).is_none());
+        for (number, (key, order, name, deletes)) in rows {
             let Some(key) = key else { continue };
             let rank = (*order, file, number);
             if newest.get(key).is_none_or(|(best, ..)| rank > *best) {
@@ -85,12 +112,14 @@ fn csv(rows: &[Row]) -> String {
     let cell = |value: &Option<u8>| value.map(|v| v.to_string()).unwrap_or_default();
     for (key, order, name, deletes) in rows {
         let op = if *deletes { "D" } else { "U" };
-        text.push_str(&format!("{},n{name},{op},{}\n", cell(key), cell(order)));
+        let key = if *key == Some(MISFIT) { "six".to_owned() } else { cell(key) };
+        text.push_str(&format!("{key},n{name},{op},{}\n", cell(order)));
     }
     text
 }
 
-async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
+/// Silver and quarantine.
+async fn silver_by(files: &[Vec<Row>], way: &Way) -> (Vec<String>, Vec<String>) {
     let mut world = World::new(&deleting());
     for (position, file) in way.order.iter().enumerate() {
         // The file's own time is part of the row's order, whenever the file arrives.
@@ -121,7 +150,8 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
         .unwrap();
         world.silver().await;
     }
-    world.sql("SELECT id, name FROM silver.customers ORDER BY id").await
+    let silver = world.sql("SELECT id, name FROM silver.customers ORDER BY id").await;
+    (silver, world.quarantine().await)
 }
 
 #[test]
@@ -131,7 +161,7 @@ fn silver_is_a_function_of_the_set_of_bronze_rows() {
         TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
     runner
         .run(&case(), |(files, one, other)| {
-            let expected = model(&files);
+            let expected = (model(&files), model_of_quarantine(&files));
             prop_assert_eq!(&runtime.block_on(silver_by(&files, &one)), &expected);
             prop_assert_eq!(&runtime.block_on(silver_by(&files, &other)), &expected);
             Ok(())

@@ -47,8 +47,8 @@ enum Step {
     ForeignDelete(u8),
 }
 
-/// Whether tables are in parts, and what happens.
-fn steps() -> impl Strategy<Value = (bool, Vec<Step>)> {
+/// Whether tables are in parts, whether silver keeps every version of a key, and what happens.
+fn steps() -> impl Strategy<Value = (bool, bool, Vec<Step>)> {
     let keys = || proptest::collection::vec(0..12_u8, 1..5);
     let common = move || {
         prop_oneof![
@@ -70,21 +70,40 @@ fn steps() -> impl Strategy<Value = (bool, Vec<Step>)> {
     ];
     let deleting = prop_oneof![5 => common(), 2 => (0..12_u8).prop_map(Step::ForeignDelete)];
     prop_oneof![
-        (any::<bool>(), proptest::collection::vec(expiring, 4..20)),
-        (Just(false), proptest::collection::vec(deleting, 4..20)),
+        (any::<bool>(), any::<bool>(), proptest::collection::vec(expiring, 4..20)),
+        (Just(false), any::<bool>(), proptest::collection::vec(deleting, 4..20)),
     ]
 }
 
-/// What silver holds: by key, the name of the newest row and its order. And how many rows of bronze are merged.
+/// What silver holds: the names of the versions by key and order. And how many rows of bronze are merged.
 #[derive(Debug, Clone, Default)]
 struct Silver {
-    rows: BTreeMap<u8, (i64, String)>,
+    rows: BTreeMap<(u8, i64), String>,
     merged: usize,
+}
+
+impl Silver {
+    /// Each version with when it ends; without a history, those that are current.
+    fn lines(&self, keeps_versions: bool) -> Vec<String> {
+        let next = self.rows.keys().skip(1).map(Some).chain([None]);
+        let versions = self.rows.iter().zip(next).map(|(((key, order), name), next)| {
+            let end = next.filter(|(of, _)| of == key).map(|(_, end)| *end);
+            (key, order, name, end)
+        });
+        let kept = versions.filter(|(.., end)| keeps_versions || end.is_none());
+        kept.map(|(key, order, name, end)| match (keeps_versions, end) {
+            (false, _) => format!("{key}|{name}"),
+            (true, Some(end)) => format!("{key}|{name}|{order}|{end}|false"),
+            (true, None) => format!("{key}|{name}|{order}|null|true"),
+        })
+        .collect()
+    }
 }
 
 struct History {
     world: World,
     warehouse: Warehouse,
+    keeps_versions: bool,
     /// All rows that came: key, order, name.
     rows: Vec<(u8, i64, String)>,
     silver: Silver,
@@ -94,12 +113,16 @@ struct History {
 }
 
 impl History {
-    /// With tables in parts by key, or not.
-    async fn begin(partitioned: bool) -> Self {
+    /// With tables in parts by key, or not; with every version of a key, or the newest.
+    async fn begin(partitioned: bool, keeps_versions: bool) -> Self {
         const FIELD: &str = "\"bucket(2, id)\"";
         let pipeline = match partitioned {
             true => partitions::partitioned(FIELD, FIELD),
             false => CUSTOMERS.to_owned(),
+        };
+        let pipeline = match keeps_versions {
+            true => pipeline.replace("order_by =", "history = \"scd2\"\norder_by ="),
+            false => pipeline,
         };
         let (warehouse, raw) = (Warehouse::default(), Arc::new(MemoryStore::new()));
         let ambient = Arc::new(ManualAmbient::at(SystemAmbient.now()));
@@ -113,7 +136,8 @@ impl History {
         );
         world.lake().list_by(Arc::new(warehouse.clone()));
         let (silver, past) = (Silver::default(), BTreeMap::new());
-        let mut history = Self { world, warehouse, rows: vec![], silver, past, files: 0 };
+        let mut history =
+            Self { world, warehouse, keeps_versions, rows: vec![], silver, past, files: 0 };
         history.ingest(&[1, 2, 3]).await;
         history.merge().await;
         for table in TABLES {
@@ -136,10 +160,7 @@ impl History {
     async fn merge(&mut self) {
         self.world.silver().await;
         for (key, order, name) in &self.rows[self.silver.merged..] {
-            let newer = self.silver.rows.get(key).is_none_or(|(have, _)| order > have);
-            if newer {
-                self.silver.rows.insert(*key, (*order, name.clone()));
-            }
+            self.silver.rows.insert((*key, *order), name.clone());
         }
         self.silver.merged = self.rows.len();
     }
@@ -176,7 +197,7 @@ impl History {
             Step::ForeignDelete(key) => {
                 let ids = Arc::new(Int64Array::from(vec![i64::from(*key)]));
                 self.world.delete_equal(SILVER, &[("id", ids)]).await;
-                self.silver.rows.remove(key);
+                self.silver.rows.retain(|(of, _), _| of != key);
             }
         }
     }
@@ -201,10 +222,10 @@ impl History {
         let rows: Vec<String> =
             self.rows.iter().map(|(key, _, name)| format!("{key}|{name}")).collect();
         assert_eq!(bronze, rows, "bronze after {step:?}");
-        let silver = world.sql("SELECT id, name FROM silver.customers ORDER BY id").await;
-        let rows = self.silver.rows.iter();
-        let rows: Vec<String> = rows.map(|(key, (_, name))| format!("{key}|{name}")).collect();
-        assert_eq!(silver, rows, "silver after {step:?}");
+        let columns = if self.keeps_versions { ", valid_from, valid_to, is_current" } else { "" };
+        let silver = format!("SELECT id, name{columns} FROM silver.customers ORDER BY id, updated");
+        let rows = self.silver.lines(self.keeps_versions);
+        assert_eq!(world.sql(&silver).await, rows, "silver after {step:?}");
         let known = "SELECT count(DISTINCT source_uri) FROM bronze.customers_objects";
         assert_eq!(world.sql(known).await, [self.files.to_string()], "ledger after {step:?}");
         let current = world.table(SILVER).await.current().unwrap().id;
@@ -213,8 +234,8 @@ impl History {
     }
 }
 
-async fn live(partitioned: bool, steps: &[Step]) {
-    let mut history = History::begin(partitioned).await;
+async fn live(partitioned: bool, keeps_versions: bool, steps: &[Step]) {
+    let mut history = History::begin(partitioned, keeps_versions).await;
     history.check(&Step::Merge).await;
     for step in steps {
         history.take(step).await;
@@ -234,8 +255,8 @@ fn any_history_ends_with_the_rows_of_the_model() {
         ..Config::default()
     };
     let mut runner = TestRunner::new(config);
-    let ran = runner.run(&steps(), |(partitioned, steps)| {
-        runtime.block_on(live(partitioned, &steps));
+    let ran = runner.run(&steps(), |(partitioned, keeps_versions, steps)| {
+        runtime.block_on(live(partitioned, keeps_versions, &steps));
         Ok(())
     });
     ran.unwrap();

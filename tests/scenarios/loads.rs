@@ -70,7 +70,8 @@ async fn a_merge_without_conflict_loads_each_table_at_most_twice() {
             continue;
         }
         let loads = catalog.loads.lock().unwrap().clone();
-        assert_eq!(loads.len(), 4, "bronze, silver, deleted keys, gold: {loads:?}");
+        assert_eq!(loads.len(), 5, "bronze, silver, deleted keys, quarantine, gold: {loads:?}");
+        assert_eq!(loads["silver.customers_quarantine"], 1, "it is not there");
         assert!(loads.values().all(|count| *count <= 2), "{loads:?}");
     }
 }

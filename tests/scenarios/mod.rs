@@ -25,6 +25,7 @@ mod other_writers;
 mod parquet;
 mod partitions;
 mod publishing;
+mod quarantine;
 mod raw_data;
 mod reingest;
 mod rivals;

@@ -202,6 +202,15 @@ impl World {
         own.map(|field| format!("{} {}", field.name(), type_name(field.data_type()))).collect()
     }
 
+    /// The rows in quarantine: rule, file, row.
+    pub async fn quarantine(&self) -> Vec<String> {
+        let name = "silver.customers_quarantine";
+        if self.lake().find(&name.parse().unwrap()).await.unwrap().is_none() {
+            return vec![];
+        }
+        self.sql(&format!("SELECT rule, _source_uri, _source_row FROM {name} ORDER BY 2, 3")).await
+    }
+
     /// The rows of a query, each as `a|b|c`, in the order of the query.
     pub async fn sql(&self, sql: &str) -> Vec<String> {
         let context = session(64 * 1024 * 1024).unwrap();

@@ -302,6 +302,7 @@ fn tables(pipelines: &[PipelineSettings]) -> Vec<(usize, String, TableName)> {
         if let Some(silver) = &pipeline.silver {
             used.push(("silver.table".to_owned(), silver.rules.table.clone()));
             used.push(("silver.table".to_owned(), silver.rules.tombstones.clone()));
+            used.push(("silver.table".to_owned(), silver.rules.quarantine.clone()));
         }
         for (number, gold) in pipeline.gold.iter().enumerate() {
             used.push((format!("gold[{number}].table"), gold.table.clone()));

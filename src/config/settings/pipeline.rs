@@ -8,7 +8,7 @@ use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
 use crate::bronze::{BronzeSettings, OnMissing};
 use crate::config::file::{
-    BatchSection, BronzeSection, GoldSection, PipelineSection, SilverSection,
+    BatchSection, BronzeSection, ExpectSection, GoldSection, PipelineSection, SilverSection,
 };
 use crate::config::memory::Memory;
 use crate::format::csv::Dialect;
@@ -18,8 +18,9 @@ use crate::format::{Format, FormatSettings, Limits};
 use crate::gold::GoldSettings;
 use crate::lake::TableName;
 use crate::ledger::IndexSettings;
-use crate::merge::{History, MergeMode, MergeRules, NullKeys, history};
+use crate::merge::{self, History, MergeMode, MergeRules, NullKeys, history};
 use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
+use crate::sql::expect::{Expectation, OnFail};
 use crate::sql::select::Rowwise;
 
 /// What pipelines have in common.
@@ -310,6 +311,8 @@ fn silver(
         && rows(key("delete_when"), None, delete_when).is_some();
     let rows = parsed.then(|| rows(key("select"), select, delete_when)).flatten();
     let rows = rows.or_else(|| Rowwise::parse(&what, None, None).ok());
+    let expectations = expectations(resolver, &key("expect"), &section.expect);
+    let rows = rows.unwrap_or_default().ordered_by(&section.order_by).expecting(expectations);
     let mut identity = serde_json::json!({
         "keys": section.keys, "order_by": section.order_by, "select": select,
         "delete_when": delete_when, "null_keys": section.null_keys.as_deref().unwrap_or("skip"),
@@ -325,11 +328,12 @@ fn silver(
         bronze: bronze.clone(),
         rules: MergeRules {
             tombstones: table.with_suffix("_deletes"),
+            quarantine: table.with_suffix("_quarantine"),
             table,
             keys: section.keys.clone(),
             order: whole_order(&section.order_by),
             exact: section.keys.iter().chain(&section.order_by).cloned().collect(),
-            rows: rows.unwrap_or_default(),
+            rows,
             null_keys,
             mode,
             history,
@@ -343,6 +347,41 @@ fn silver(
         tombstone_retention,
         memory: memory.queries(),
     }
+}
+
+/// What is expected of rows. A name is a rule of quarantine, and is used once.
+fn expectations(
+    resolver: &mut Resolver,
+    key: &str,
+    sections: &[ExpectSection],
+) -> Vec<Expectation> {
+    let mut expectations: Vec<Expectation> = Vec::new();
+    for (number, section) in sections.iter().enumerate() {
+        let key = |rest: &str| format!("{key}[{number}].{rest}");
+        let name = section.name.as_str();
+        if name.trim().is_empty() {
+            resolver.say(key("name"), "it is empty: say what is expected");
+        } else if [merge::SQL, merge::RESCUED, merge::NO_ORDER].contains(&name) {
+            resolver.say(key("name"), format!("`{name}` is a rule of silversmith: choose another"));
+        } else if expectations.iter().any(|other| other.name == name) {
+            resolver.say(key("name"), format!("`{name}` is the name of two expectations"));
+        }
+        let on_fail = resolver.parsed(
+            &key("on_fail"),
+            section.on_fail.as_deref(),
+            OnFail::default(),
+            one_of(&[
+                ("quarantine", OnFail::Quarantine),
+                ("fail", OnFail::Fail),
+                ("warn", OnFail::Warn),
+            ]),
+        );
+        match Expectation::parse(name, &section.sql, on_fail) {
+            Ok(expectation) => expectations.push(expectation),
+            Err(error) => resolver.say(key("sql"), crate::error::chain(&error)),
+        }
+    }
+    expectations
 }
 
 fn gold(
