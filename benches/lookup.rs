@@ -90,17 +90,15 @@ fn key(number: u64) -> [u8; 9] {
 }
 
 fn build(index: &mut Index, count: u64) {
-    let files = index.numbered([("s3://bucket/file.parquet".to_owned(), 1, count)]);
+    let files = index.numbered([("s3://bucket/file.parquet", 1, count)]);
     let mut sorter = index.sorter(count, MEMORY);
     let hasher = index.hasher().clone();
     for first in (0..count).step_by(BATCH as usize) {
-        let entries: Vec<Entry> = (first..count.min(first + BATCH))
-            .map(|number| {
-                let order = value(number, hasher.value(&[key(number), key(1)].concat()));
-                Entry::new(&hasher.key(&key(number)), &order, files[0].id, number as u32)
-            })
-            .collect();
-        sorter.push(&entries).unwrap();
+        let entries = (first..count.min(first + BATCH)).map(|number| {
+            let order = value(number, hasher.value(&[key(number), key(1)].concat()));
+            Entry::new(&hasher.key(&key(number)), &order, files[0].id, number as u32)
+        });
+        sorter.push(entries).unwrap();
     }
     index.learn(sorter, &files, Utc::now()).unwrap();
 }

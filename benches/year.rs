@@ -10,6 +10,7 @@
 #![allow(
     missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a benchmark measures real time, and stops where it cannot go on"
@@ -53,6 +54,7 @@ table = "bronze.orders"
 table = "silver.orders"
 keys = ["id"]
 order_by = ["updated"]
+mode = "merge-on-read"
 [[pipeline.gold]]
 table = "gold.orders"
 sql = "SELECT count(*) AS keys, sum(updated) AS sum FROM silver"

@@ -307,7 +307,8 @@ fn a_first_create_that_fails_can_be_repeated() {
     assert_eq!(stack.buckets(), 2);
 }
 
-/// From each compute to each other, as far as ministack has them; and never without what it needs.
+/// From Lambda to Fargate and back, from zip to image, and never without what it needs. ministack does not know the
+/// activity that Compute=external has.
 #[test]
 fn one_compute_follows_another() {
     let folder = tempfile::tempdir().unwrap();

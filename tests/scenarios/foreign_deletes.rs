@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, StringArray};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
+use silversmith::merge::MergeMode;
 
 use crate::support::deletes::Scope;
 use crate::support::{CUSTOMERS, World};
@@ -82,7 +83,8 @@ async fn a_deleted_key_that_comes_again_is_inserted_and_the_others_are_kept() {
 #[tokio::test]
 async fn the_deletes_of_a_file_go_when_it_is_written_again() {
     for (way, left) in [("position, of a file", 1), ("position, by path", 2), ("equality", 2)] {
-        let world = silver().await;
+        let mut world = silver().await;
+        world.merge_by(MergeMode::CopyOnWrite);
         delete(&world, way, 2, 1).await;
         delete(&world, way, 4, 0).await;
         assert_eq!(world.delete_files(TABLE).await.len(), 2, "{way}");

@@ -1,5 +1,7 @@
 //! Partitions: rows share files by the fields that the configuration names, and files that exist stay.
 
+use silversmith::merge::MergeMode;
+
 use crate::support::{CUSTOMERS, World};
 
 /// The customers with these partition fields on bronze and on silver.
@@ -69,7 +71,9 @@ async fn another_partitioning_begins_with_new_files() {
     before.silver().await;
     assert_eq!(folders(&before, "silver.customers").await, [""]);
 
-    let world = before.reconfigured(&partitioned("\"hour(_event_time)\"", "\"truncate(1, city)\""));
+    let mut world =
+        before.reconfigured(&partitioned("\"hour(_event_time)\"", "\"truncate(1, city)\""));
+    world.merge_by(MergeMode::CopyOnWrite);
     world.put("2.csv", "id,city,updated\n3,Paris,2026-01-02\n", 2);
     world.bronze().await;
     world.silver().await;

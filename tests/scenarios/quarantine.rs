@@ -228,3 +228,23 @@ async fn upkeep_changes_no_row_of_quarantine() {
     let report = world.pipeline().silver.as_ref().unwrap().replay(None).await.unwrap();
     assert_eq!((report.tried, report.merged), (5, 0));
 }
+
+/// A version that is refused is not in the history of its key; when it passes, it comes in like any late row.
+#[tokio::test]
+async fn a_replayed_version_is_slotted_into_the_history() {
+    let with = |amount: i32| {
+        at_least(amount).replace(CUSTOMERS, &format!("{CUSTOMERS}history = \"scd2\"\n"))
+    };
+    let world = World::new(&with(10));
+    ingest(&world, "1.csv", "1,10,1\n", 0).await;
+    ingest(&world, "2.csv", "1,5,2\n", 1).await;
+    ingest(&world, "3.csv", "1,30,3\n", 2).await;
+    world.silver().await;
+    let chain = "SELECT amount, valid_from, valid_to, is_current FROM silver.customers ORDER BY 2";
+    assert_eq!(world.sql(chain).await, ["10|1|3|false", "30|3|null|true"]);
+    let world = world.reconfigured(&with(5));
+    let report = world.pipeline().silver.as_ref().unwrap().replay(None).await.unwrap();
+    assert_eq!((report.tried, report.merged), (1, 1));
+    assert_eq!(world.sql(chain).await, ["10|1|2|false", "5|2|3|false", "30|3|null|true"]);
+    assert_eq!(world.quarantine().await, Vec::<String>::new());
+}

@@ -288,6 +288,10 @@ fn model(files: &[Vec<Row>]) -> Vec<String> {
     let mut chains: BTreeMap<u8, BTreeMap<Rank, (u8, bool)>> = BTreeMap::new();
     for (file, rows) in files.iter().enumerate() {
         for (number, (key, order, name, deletes)) in rows.iter().enumerate() {
+            if *deletes && order.is_none() {
+                // It goes to quarantine.
+                continue;
+            }
             let chain = chains.entry(*key).or_default();
             chain.insert((*order, file, number), (*name, *deletes));
         }
