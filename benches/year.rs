@@ -90,15 +90,15 @@ fn main() {
 impl Year {
     /// Feeds the worker until all objects are in silver, and kills it now and then. Returns how often.
     fn work(&mut self) -> usize {
-        let (mut put, mut kills) = (0, 0);
+        let (mut put, mut done, mut kills) = (0, 0, 0);
         let mut worker = self.program(&["run"]);
         let (mut killed, mut kept_up) = (Instant::now(), Instant::now());
         let mut upkeep: Option<Child> = None;
         let mut lives = self.life();
         let (mut said, mut looked) = (0, None);
-        while put < self.commits {
+        while done < self.commits {
             if looked.is_none_or(|looked: Instant| looked.elapsed() > LOOK_EVERY) {
-                let done = self.ingested();
+                done = self.ingested();
                 while put < self.commits.min(done + AHEAD) {
                     self.put(put);
                     put += 1;

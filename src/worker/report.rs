@@ -42,7 +42,7 @@ pub(crate) fn silver_line(pipeline: &str, report: &SilverReport) -> String {
         (counts.late, "late and older than what is there"),
         (counts.unchanged, "there already"),
         (counts.null_keys, "rows with a null key left in bronze"),
-        (counts.refused(), "rows in quarantine (see `silversmith quarantine list`)"),
+        (counts.refused(), "in quarantine (see `silversmith quarantine list`)"),
         (counts.warned, "warnings of expectations"),
     ] {
         if count > 0 {
