@@ -93,7 +93,7 @@ impl Bronze {
                 self.taken(staged).discard().await;
                 return Ok(Appended::SchemaMoved);
             };
-            let view = self.ledger.view(Some(&base)).await?;
+            let view = self.ledger.whole_view(Some(&base)).await?;
             let (known, again) = staged.known(view.known(&ids).await?);
             self.drop_known(&base, staged, &known).await?;
             let old = self.superseded(&base, &again, &mut found).await?;

@@ -39,7 +39,7 @@ impl Bronze {
         columns: &BTreeSet<String>,
     ) -> Result<ReadBatch, BronzeError> {
         let table = self.lake.find(&self.settings.table).await?;
-        let view = Arc::new(self.ledger.view(table.as_ref()).await?);
+        let view = Arc::new(self.ledger.whole_view(table.as_ref()).await?);
         let growing = Arc::new(Mutex::new(Growing::of(table, columns)));
         let mut gathering = Gathering::new(self, batch_id);
         let parsed = self.parsed(batch, &view, &growing);

@@ -139,11 +139,14 @@ impl Bronze {
             let Some(InFile { positions, live, .. }) = found.files.get(file.path()) else {
                 continue;
             };
+            if positions.is_empty() {
+                continue;
+            }
             superseded.rows += positions.len();
             if positions.len() < *live {
                 let rows = vec![DeletedRows { file, positions: positions.clone() }];
                 superseded.deletes.extend(self.lake.write_position_deletes(base, rows).await?);
-            } else if !positions.is_empty() {
+            } else {
                 superseded.removed.insert(file.path().to_owned());
             }
         }

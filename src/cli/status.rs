@@ -114,7 +114,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
 async fn quarantined(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Option<i64>> {
     let Some(silver) = &pipeline.settings.silver else { return Ok(None) };
     let table = wired.lake.find(&silver.rules.quarantine).await?;
-    let rows = table.map_or(Some(0), |table| crate::silver::quarantined(&table));
+    let rows = table.map_or(Some(0), |table| table.rows());
     Ok(rows.map(|rows| rows as i64))
 }
 

@@ -13,8 +13,8 @@ use crate::lake::read::arrow::conform;
 use crate::lake::read::provider::LakeTable;
 use crate::lake::write::data::DataWriter;
 use crate::lake::{
-    Change, CommitOutcome, CommitProperties, DataFile, Lake, LakeError, PartitionField, Removed,
-    SnapshotId, Table, TableName, TableSchema, Uncommitted, properties, storable,
+    Change, CommitProperties, DataFile, Lake, LakeError, PartitionField, Removed, SnapshotId,
+    Table, TableName, TableSchema, Uncommitted, properties, storable,
 };
 use crate::sql::SqlError;
 use crate::sql::session::{query, session};
@@ -215,18 +215,10 @@ impl Gold {
         let Computed { target, schema, files } = computed;
         let rows = files.files().iter().map(DataFile::record_count).sum();
         let change = self.change(files, from).with_schema(schema);
-        match self.lake.commit(&target, change).await? {
-            CommitOutcome::Committed { snapshot, .. } => {
-                let table = &self.settings.table;
-                tracing::info!(%table, snapshot = snapshot.0, rows, "gold refreshed");
-                Ok(Some(GoldReport::Refreshed { snapshot, rows }))
-            }
-            CommitOutcome::Conflict { files, .. } => {
-                files.discard().await;
-                Ok(None)
-            }
-            CommitOutcome::Unknown(unknown) => Err(LakeError::from(unknown).into()),
-        }
+        let committed = self.lake.commit(&target, change).await?.or_discard().await?;
+        let Some((_, snapshot)) = committed else { return Ok(None) };
+        tracing::info!(table = %self.settings.table, snapshot = snapshot.0, rows, "gold refreshed");
+        Ok(Some(GoldReport::Refreshed { snapshot, rows }))
     }
 
     fn change(&self, files: Uncommitted, from: &Position) -> Change {

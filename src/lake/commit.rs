@@ -49,6 +49,23 @@ pub enum CommitOutcome {
     Unknown(Box<UnknownCommit>),
 }
 
+impl CommitOutcome {
+    /// The table and the snapshot; none where another commit came first: then the files are discarded.
+    ///
+    /// # Errors
+    /// No answer says whether the change is in the table.
+    pub async fn or_discard(self) -> Result<Option<(Table, SnapshotId)>, LakeError> {
+        match self {
+            Self::Committed { table, snapshot } => Ok(Some((table, snapshot))),
+            Self::Conflict { files, .. } => {
+                files.discard().await;
+                Ok(None)
+            }
+            Self::Unknown(unknown) => Err(unknown.into()),
+        }
+    }
+}
+
 /// The pauses between the checks of an unanswered swap; after the last one the commit is unknown.
 fn patience() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()

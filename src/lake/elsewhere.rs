@@ -5,13 +5,18 @@ use std::path::Path;
 use super::{Lake, LakeError, Table};
 
 impl Lake {
-    /// Checks that silversmith may write a table of this lake. Iceberg metadata holds absolute paths: the files of a lake
-    /// that was copied or moved are still the original's, and a write would change it.
+    /// Checks that silversmith may write a table of this lake: that it knows how, and that the table is in it.
     ///
     /// # Errors
     /// [`LakeError::NotWritable`].
     pub fn check_writable(&self, table: &Table) -> Result<(), LakeError> {
         table.check_writable()?;
+        self.check_place(table)
+    }
+
+    /// Checks where a table is. Iceberg metadata holds absolute paths: the files of a lake that was copied or moved are
+    /// still the original's, and a write would change it.
+    pub(super) fn check_place(&self, table: &Table) -> Result<(), LakeError> {
         let (location, warehouse) = (table.location(), &*self.warehouse);
         if !is_elsewhere(location, warehouse) {
             return Ok(());

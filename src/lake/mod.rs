@@ -59,6 +59,7 @@ use futures::future::join_all;
 use iceberg::MetadataLocation;
 use iceberg::spec::TableMetadata;
 use moka::sync::Cache;
+use read::manifests::KeptManifests;
 
 use crate::ambient::SharedAmbient;
 
@@ -71,6 +72,7 @@ pub struct Lake {
     ambient: SharedAmbient,
     /// Metadata by the location of its file, which never changes.
     metadata: Arc<Cache<String, Arc<TableMetadata>>>,
+    manifests: KeptManifests,
     expiring: Arc<OnceLock<Expiring>>,
     listing: Arc<OnceLock<Arc<dyn FileListing>>>,
 }
@@ -98,6 +100,7 @@ impl Lake {
             warehouse,
             ambient,
             metadata: Arc::new(metadata),
+            manifests: KeptManifests::default(),
             expiring: Arc::default(),
             listing: Arc::default(),
         }

@@ -20,7 +20,8 @@ use super::files::{FileListing, Listed, ListingError};
 use super::{DELETES, Lake, LakeError, Table, TableName};
 
 /// The folders of a table in which it keeps files: metadata first, which says whose they are.
-const FOLDERS: [&str; 2] = ["metadata", "data"];
+const FOLDERS: [&str; 2] = [METADATA_FOLDER, "data"];
+const METADATA_FOLDER: &str = "metadata";
 /// The ending of metadata files.
 const METADATA: &str = ".metadata.json";
 /// The endings of files that may be orphans.
@@ -88,6 +89,7 @@ impl Lake {
     pub async fn orphans(&self, name: &TableName, age: Duration) -> Result<Orphans, LakeError> {
         let listing = self.listing(name)?;
         let before = self.load(name).await?;
+        self.check_place(&before)?;
         self.check_folder(&before).await?;
         let mut named = Named::default();
         self.name(&before, &mut named).await?;
@@ -95,7 +97,8 @@ impl Lake {
         let (mut found, mut metadata) = (Vec::new(), Vec::new());
         for folder in FOLDERS {
             let mut files = listing.list(&format!("{}/{folder}", before.location()));
-            while found.len() < MOST
+            // What metadata says must be known of all of it.
+            while (found.len() < MOST || folder == METADATA_FOLDER)
                 && let Some(file) = files.try_next().await?
             {
                 let Listed { path, bytes, modified } = file;
@@ -107,7 +110,7 @@ impl Lake {
                 if path.ends_with(METADATA) {
                     metadata.push((path.clone(), is_old));
                 }
-                if is_old {
+                if is_old && found.len() < MOST {
                     found.push(Orphan { path, bytes });
                 }
             }
@@ -201,9 +204,11 @@ impl Lake {
                 Err(_) if !is_old => continue,
                 Err(error) => return Err(error).doing(name, "reading an orphan"),
             };
+            // A commit that is under way, and was listed before the table was loaded, is one ahead at most.
+            let under_way = i64::from(!is_old);
             let why = if metadata.uuid() != table.metadata().uuid() {
                 format!("its folder holds the metadata of another table, {path}")
-            } else if is_old && metadata.last_sequence_number() > table.last_sequence().0 {
+            } else if metadata.last_sequence_number() > table.last_sequence().0 + under_way {
                 format!("its folder holds a later state than the catalog, {path}")
             } else {
                 continue;
@@ -247,7 +252,7 @@ impl Lake {
             }
         }
         let mut manifests = futures::stream::iter(manifests)
-            .map(|manifest| async move { self.manifest(table, &manifest).await })
+            .map(|manifest| async move { self.stored_manifest(table, &manifest).await })
             .buffer_unordered(READS);
         while let Some(manifest) = manifests.try_next().await? {
             let alive = manifest.entries().iter().filter(|entry| entry.is_alive());

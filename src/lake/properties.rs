@@ -74,6 +74,11 @@ pub fn live_rows(before: Option<&Snapshot>, added: u64, gone: u64) -> Option<(St
 }
 
 impl Table {
+    /// The rows that it has, where its current snapshot says so: see [`Snapshot::rows`].
+    pub fn rows(&self) -> Option<u64> {
+        self.current().map_or(Some(0), |snapshot| snapshot.rows())
+    }
+
     /// The newest properties that hold `key`.
     ///
     /// # Errors

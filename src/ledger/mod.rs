@@ -143,6 +143,12 @@ impl Ledger {
         let gone = self.lake.gone(objects, old.collect()).await?;
         let gone: HashSet<String> = gone.into_iter().map(str::to_owned).collect();
         files.retain(|file| !gone.contains(&file.path));
+        if !gone.is_empty() {
+            tracing::warn!(
+                objects = %self.objects, files = gone.len(),
+                "ledger files are gone that were not published yet: the next batch rebuilds their rows from bronze"
+            );
+        }
         Ok(Unpublished { files, gone: gone.len() })
     }
 
@@ -197,7 +203,7 @@ impl Ledger {
 }
 
 /// Ledger files that bronze names and the objects table does not have yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Unpublished {
     /// Those that exist, oldest first.
     files: Vec<FileRef>,

@@ -27,11 +27,19 @@ impl<'a> Origins<'a> {
 
     /// None where the batch lacks one of these columns.
     pub fn of(batch: &'a RecordBatch) -> Option<Self> {
+        Self::named(batch, Self::COLUMNS)
+    }
+
+    /// The same in columns of other names.
+    pub(super) fn named(
+        batch: &'a RecordBatch,
+        [uri, version, modified]: [&str; 3],
+    ) -> Option<Self> {
         let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
-        let modified = batch.column_by_name(MODIFIED)?;
+        let modified = batch.column_by_name(modified)?;
         Some(Self {
-            uri: text(URI)?,
-            version: text(VERSION)?,
+            uri: text(uri)?,
+            version: text(version)?,
             modified: modified.as_primitive_opt::<TimestampMicrosecondType>()?,
         })
     }

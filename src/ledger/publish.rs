@@ -42,12 +42,6 @@ impl Ledger {
                     None => file.to_adopt(&objects)?,
                 });
             }
-            if unpublished.gone > 0 {
-                tracing::warn!(
-                    objects = %self.objects, files = unpublished.gone,
-                    "ledger files are gone that were not published yet: their rows are rebuilt from bronze"
-                );
-            }
             let gap = unpublished.gone > 0 || gap(bronze, through.as_ref());
             let lost = match gap {
                 true => {

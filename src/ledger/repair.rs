@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
@@ -71,7 +71,8 @@ impl Ledger {
             self.lake.read_files(bronze, bronze.schema(), files, &columns, READ_FILES);
         let mut held = HashSet::new();
         while let Some(batch) = batches.try_next().await? {
-            held.extend(prints(batch.column(0), batch.column(1), batch.column(2)));
+            let Some(origins) = Origins::of(&batch) else { continue };
+            held.extend((0..batch.num_rows()).filter_map(|row| origins.at(row)).map(print));
         }
         Ok(held)
     }
@@ -85,32 +86,26 @@ fn stays(batch: &RecordBatch, held: &HashSet<Print>) -> BooleanArray {
     let column = |name: &str| batch.column_by_name(name);
     let outcome = column(OUTCOME).and_then(|c| c.as_string_opt::<i32>());
     let count = column(ROWS).and_then(|c| c.as_primitive_opt::<Int64Type>());
-    let (Some(uri), Some(version), Some(time), Some(outcome), Some(count)) =
-        (column(SOURCE_URI), column(SOURCE_VERSION), column(LAST_MODIFIED), outcome, count)
-    else {
+    let origins = Origins::named(batch, [SOURCE_URI, SOURCE_VERSION, LAST_MODIFIED]);
+    let (Some(origins), Some(outcome), Some(count)) = (origins, outcome, count) else {
         return BooleanArray::from(vec![true; batch.num_rows()]);
     };
     let ingested = ObjectOutcome::Ingested.as_str();
     let has_rows =
         |row: usize| outcome.value(row) == ingested && count.is_valid(row) && count.value(row) > 0;
-    let prints = prints(uri, version, time).enumerate();
-    prints.map(|(row, print)| Some(!has_rows(row) || held.contains(&print))).collect()
+    let is_held = |row| origins.at(row).is_none_or(|version| held.contains(&print(version)));
+    (0..batch.num_rows()).map(|row| Some(!has_rows(row) || is_held(row))).collect()
 }
 
-/// The prints of object versions: of their URI, their version and the second of their LastModified.
-fn prints(uri: &ArrayRef, version: &ArrayRef, time: &ArrayRef) -> impl Iterator<Item = Print> {
-    let (uri, version) = (uri.as_string::<i32>(), version.as_string::<i32>());
-    let micros = time.as_primitive::<TimestampMicrosecondType>();
-    (0..uri.len()).map(move |row| {
-        let second = micros.value(row).div_euclid(1_000_000);
-        let mut digest = Sha256::new();
-        for text in [uri.value(row), version.value(row)] {
-            digest.update((text.len() as u64).to_le_bytes());
-            digest.update(text);
-        }
-        digest.update(second.to_le_bytes());
-        let mut print = [0; 16];
-        print.copy_from_slice(&digest.finalize()[..16]);
-        print
-    })
+/// The print of an object version: of its URI, its version and the second of its LastModified.
+fn print((uri, version, second): (&str, &str, i64)) -> Print {
+    let mut digest = Sha256::new();
+    for text in [uri, version] {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    }
+    digest.update(second.to_le_bytes());
+    let mut print = [0; 16];
+    print.copy_from_slice(&digest.finalize()[..16]);
+    print
 }

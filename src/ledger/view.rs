@@ -27,20 +27,35 @@ impl Ledger {
     /// See [`View`]. SUBTLE: bronze must be loaded before this call. Rows that are published between the
     /// two loads move from bronze's snapshot properties to the objects table, and are seen there. In the
     /// other order they would be seen in neither.
+    ///
+    /// Rows whose file is gone before it was published are not in it.
     pub async fn view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
-        let mut objects = self.open().await?;
-        let Some(bronze) = bronze else { return Ok(self.view_of(objects, &[])) };
-        loop {
-            let through = self.published_through(bronze, &objects).await?;
-            let Unpublished { files, gone } =
-                self.unpublished(bronze, &objects, through.as_ref(), &[]).await?;
-            if gone == 0 {
-                return Ok(self.view_of(objects, &files));
+        let (objects, unpublished) = self.look(bronze).await?;
+        Ok(self.view_of(objects, &unpublished.files))
+    }
+
+    /// The same with all rows, for a batch: those whose file is gone are rebuilt, and published, first.
+    pub async fn whole_view(&self, bronze: Option<&Table>) -> Result<View, LakeError> {
+        let (objects, unpublished) = self.look(bronze).await?;
+        match bronze.filter(|_| unpublished.gone > 0) {
+            Some(bronze) => {
+                Box::pin(self.publish(bronze, &[])).await?;
+                self.view(Some(bronze)).await
             }
-            // It rebuilds their rows; then nothing of this state of bronze is unpublished.
-            Box::pin(self.publish(bronze, &[])).await?;
-            objects = self.open().await?;
+            None => Ok(self.view_of(objects, &unpublished.files)),
         }
+    }
+
+    async fn look(&self, bronze: Option<&Table>) -> Result<(Table, Unpublished), LakeError> {
+        let objects = self.open().await?;
+        let unpublished = match bronze {
+            Some(bronze) => {
+                let through = self.published_through(bronze, &objects).await?;
+                self.unpublished(bronze, &objects, through.as_ref(), &[]).await?
+            }
+            None => Unpublished::default(),
+        };
+        Ok((objects, unpublished))
     }
 
     /// With these files beside the objects table.

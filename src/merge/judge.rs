@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 
 use super::known::Known;
@@ -15,6 +14,7 @@ use super::{Counts, MergeError, MergeRules};
 use crate::sql::expect::{Expectation, OnFail};
 use crate::sql::select::{MEETS, MISFIT, SOURCE, UNORDERED};
 use crate::sql::times::Times;
+use crate::sql::tolerant::named;
 
 /// The rule that refuses a row on which the SQL fails.
 pub const SQL: &str = "sql";
@@ -182,15 +182,6 @@ impl<'a> Screen<'a> {
         let unmet = unmet.filter(|(e, rows)| e.on_fail == OnFail::Warn && **rows > 0);
         unmet.map(|(expectation, rows)| (expectation.name.as_str(), *rows))
     }
-}
-
-/// A row by its file and its number there.
-fn named(batch: &RecordBatch, row: usize) -> String {
-    let uri = batch.column_by_name("_source_uri").and_then(|c| c.as_string_opt::<i32>());
-    let number = batch.column_by_name("_source_row");
-    let number = number.and_then(|c| c.as_primitive_opt::<Int64Type>());
-    let uri = uri.map_or("an unknown file", |uri| uri.value(row));
-    format!("{uri} row {}", number.map(|number| number.value(row)).unwrap_or_default())
 }
 
 #[cfg(test)]

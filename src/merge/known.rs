@@ -1,6 +1,6 @@
 //! Rows in quarantine, as a merge compares its rows with them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use arrow::array::{
     Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -95,9 +95,14 @@ impl Known {
         }
     }
 
-    /// What goes from quarantine.
-    pub(super) fn going(self) -> BTreeSet<Print> {
-        self.0.into_iter().filter(|(_, entry)| entry.goes).map(|(print, _)| print).collect()
+    /// Those that go from quarantine.
+    pub(super) fn going(mut self) -> Self {
+        self.0.retain(|_, entry| entry.goes);
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -101,7 +101,7 @@ impl LocalEngine {
         let schema = changed.clone().unwrap_or_else(|| table.schema().clone());
         let table = self.lake.partitioned(table, partition_by, &schema).await?;
         if rules.history == History::Scd2 {
-            history::check_target(&rules, &table, &schema, task.from_nothing)?;
+            history::check_types(&rules, &schema)?;
         }
         Ok((Target { table, schema, rules }, changed))
     }
@@ -138,16 +138,13 @@ impl LocalEngine {
         any_refused: bool,
         known: Option<(Vec<FileTask>, Known)>,
     ) -> Result<Option<Quarantined>, MergeError> {
-        let stored = task.quarantine.as_ref().filter(|table| {
-            table.current().is_some_and(|snapshot| snapshot.rows().is_none_or(|rows| rows > 0))
-        });
-        let compares = task.quarantine_scope != Scope::New && !task.from_nothing;
+        let stored = task.quarantine.as_ref().filter(|table| table.rows() != Some(0));
         match stored {
             Some(table) if !any_refused && task.from_nothing => {
                 let nothing = Uncommitted::nothing(&self.lake);
                 return Ok(Some(replaced(table.clone(), nothing, BTreeMap::new())));
             }
-            Some(_) if compares => {}
+            Some(_) if task.compares() => {}
             _ if any_refused => {}
             _ => return Ok(None),
         }
@@ -257,7 +254,7 @@ impl MergeEngine for LocalEngine {
         };
         screen.count(&task.rules, &mut counts)?;
         warn_of(&task.rules, &screen, &failed);
-        let refused = (screen.times.and(failed.times), counts.refused() > 0);
+        let times = screen.times.and(failed.times);
         let mut changes = Changes::new(&self.lake, &target, self.threads)?;
         while let Some(part) = parts.next().await? {
             let of = (&task, &target);
@@ -268,8 +265,8 @@ impl MergeEngine for LocalEngine {
             Some(tombstones) => Some(tombstones.close().await?),
             None => None,
         };
-        let (times, any) = refused;
-        let quarantine = Box::pin(self.quarantine(&task, times, any, known)).await?;
+        let refused = counts.refused() > 0;
+        let quarantine = Box::pin(self.quarantine(&task, times, refused, known)).await?;
         let Applied { add, deletes, remove } = applied;
         Ok(Merged {
             target: target.table,

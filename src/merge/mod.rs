@@ -78,6 +78,13 @@ pub struct MergeTask {
     pub refresh_equal: bool,
 }
 
+impl MergeTask {
+    /// Whether rows that are not refused are compared with quarantine, too.
+    fn compares(&self) -> bool {
+        self.quarantine_scope != Scope::New && !self.from_nothing
+    }
+}
+
 /// A merge done, not committed.
 #[derive(Debug)]
 pub struct Merged {

@@ -90,7 +90,6 @@ impl Reduction {
 pub struct Newest {
     schema: SchemaRef,
     schema_with_deleted: SchemaRef,
-    identity: Encoder,
     keys: Encoder,
     key_columns: Vec<String>,
     order: Encoder,
@@ -127,7 +126,6 @@ impl Newest {
         Ok(Self {
             schema: schema.clone(),
             schema_with_deleted: reduction.with_deleted(),
-            identity: Encoder::new(schema, &reduction.identity())?,
             keys: Encoder::new(schema, keys)?,
             key_columns: keys.clone(),
             order: Encoder::new(schema, order)?,
@@ -145,7 +143,7 @@ impl Newest {
 
     /// Adds rows. `deleted` says which of them delete their key.
     pub fn push(&mut self, batch: RecordBatch, deleted: &BooleanArray) -> Result<(), ArrowError> {
-        let (keys, orders) = (self.identity.encode(&batch)?, self.order.encode(&batch)?);
+        let (keys, orders) = (self.keys.encode(&batch)?, self.order.encode(&batch)?);
         let nulls = match self.null_keys {
             NullKeys::Skip => self.keys.has_null(&batch)?,
             NullKeys::Equal => vec![],
@@ -154,27 +152,27 @@ impl Newest {
         // The rows that are held: those that were newest when they came.
         let mut won: Vec<u32> = Vec::new();
         for row in 0..batch.num_rows() {
-            let key = keys.row(row);
             self.rows += 1;
             if nulls.get(row).copied().unwrap_or(false) {
                 self.null_key_rows += 1;
                 continue;
             }
-            let order = orders.row(row);
+            let (key, order) = (keys.row(row).data(), orders.row(row).data());
+            let identity = if self.versions { [key, order].concat().into() } else { key.into() };
             let winner = || Winner {
-                order: order.as_ref().into(),
+                order: order.into(),
                 deleted: deleted.value(row),
                 batch: index,
                 row: won.len() as u32,
             };
-            match self.by_key.entry(key.as_ref().into()) {
+            match self.by_key.entry(identity) {
                 Entry::Vacant(entry) => {
-                    self.key_bytes += copies * entry.key().len() + order.as_ref().len();
+                    self.key_bytes += copies * entry.key().len() + order.len();
                     entry.insert(winner());
                 }
-                Entry::Occupied(mut entry) if order.as_ref() > &*entry.get().order => {
+                Entry::Occupied(mut entry) if order > &*entry.get().order => {
                     let before = entry.insert(winner());
-                    self.key_bytes += order.as_ref().len();
+                    self.key_bytes += order.len();
                     self.key_bytes -= before.order.len();
                 }
                 Entry::Occupied(_) => continue,

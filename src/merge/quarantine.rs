@@ -20,13 +20,13 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
 use super::judge::{SQL, judge};
-use super::known::{CONTENT, IDENTITY, Known, Print, Standing, prints};
+use super::known::{CONTENT, IDENTITY, Known, Standing, prints};
 use super::output::arrow_error;
 use super::{MergeError, MergeTask};
 use crate::lake::read::arrow::conform;
 use crate::lake::read::scan::FileTask;
 use crate::lake::write::data::DataWriter;
-use crate::lake::write::filtered::Staying;
+use crate::lake::write::filtered::{Filtered, Staying};
 use crate::lake::{Lake, LakeError, Removed, Table, Uncommitted};
 use crate::sql::SqlError;
 use crate::sql::select::SOURCE;
@@ -65,7 +65,7 @@ pub struct Quarantined {
     pub refused: BTreeMap<String, u64>,
     /// Rows that were there, and are written again: with another reason, or another content.
     pub changed: u64,
-    /// Rows that go, those that are written again among them.
+    /// Rows that go, those that are written again among them; none are counted where all of it is replaced.
     pub gone: u64,
 }
 
@@ -144,7 +144,7 @@ impl<'a> QuarantineWriter<'a> {
     async fn judged(&mut self, batch: &RecordBatch) -> Result<(), MergeError> {
         let expectations = self.task.rules.rows.expectations();
         let judged = judge(batch, expectations);
-        if self.task.quarantine_scope != Scope::New {
+        if self.task.compares() {
             for (row, print) in prints(batch, SOURCE).into_iter().enumerate() {
                 if let (Some(print), false) = (print, judged.refused.contains_key(&row)) {
                     self.known.passed(&print);
@@ -259,8 +259,7 @@ pub(super) fn replaced(
     add: Uncommitted,
     refused: BTreeMap<String, u64>,
 ) -> Quarantined {
-    let gone = table.current().and_then(|snapshot| snapshot.rows()).unwrap_or_default();
-    Quarantined { table, add, removed: Removed::All, refused, changed: 0, gone }
+    Quarantined { table, add, removed: Removed::All, refused, changed: 0, gone: 0 }
 }
 
 /// Files of quarantine again, without these rows.
@@ -268,11 +267,10 @@ async fn without(
     lake: &Lake,
     table: &Table,
     files: Vec<FileTask>,
-    going: &BTreeSet<Print>,
-) -> Result<crate::lake::write::filtered::Filtered, LakeError> {
+    going: &Known,
+) -> Result<Filtered, LakeError> {
     let stays = |batch: &RecordBatch| -> BooleanArray {
-        let goes = |print: Option<Print>| print.is_some_and(|print| going.contains(&print));
-        prints(batch, "").into_iter().map(|print| Some(!goes(print))).collect()
+        going.among(batch, "").iter().map(|goes| goes.map(|goes| !goes)).collect()
     };
     let bounds = BOUNDS.map(str::to_owned);
     let staying = Staying { columns: &IDENTITY, stays: &stays, bounds: &bounds };

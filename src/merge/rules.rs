@@ -8,6 +8,15 @@ use super::order::Encoder;
 use crate::lake::{PartitionField, Table, TableName};
 use crate::sql::select::Rowwise;
 
+/// When a version begins: the first column of the order.
+pub(super) const VALID_FROM: &str = "valid_from";
+/// When it ends: where the next version, or a delete, begins. Null where there is none.
+pub(super) const VALID_TO: &str = "valid_to";
+/// Whether it is the newest version of its key, and the key is not deleted.
+pub(super) const IS_CURRENT: &str = "is_current";
+/// The columns of a history.
+pub(super) const COLUMNS: [&str; 3] = [VALID_FROM, VALID_TO, IS_CURRENT];
+
 /// What happens to rows with a null in their key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NullKeys {
@@ -88,13 +97,21 @@ impl MergeRules {
     /// [`MergeError::Columns`]: another program has made the target without a key column, or has dropped it.
     pub(super) fn check_target(&self, target: &Table) -> Result<(), MergeError> {
         let columns = target.schema().arrow();
-        let missing = self.keys.iter().find(|key| columns.field_with_name(key).is_err());
+        let of_keys = self.keys.iter().map(|key| (key.as_str(), "a key of the merge"));
+        let of_history = match self.history {
+            History::None => &[][..],
+            History::Scd2 => &COLUMNS,
+        };
+        let of_history =
+            of_history.iter().map(|column| (*column, "which history = \"scd2\" needs"));
+        let missing =
+            of_keys.chain(of_history).find(|(column, _)| columns.field_with_name(column).is_err());
         match missing.filter(|_| target.current().is_some()) {
             None => Ok(()),
-            Some(key) => Err(MergeError::Columns {
+            Some((column, what)) => Err(MergeError::Columns {
                 table: self.table.clone(),
                 why: format!(
-                    "it has rows and no column `{key}`, a key of the merge; name another table in the configuration, or run `silversmith silver --rebuild`, which replaces all its rows"
+                    "it has rows and no column `{column}`, {what}; name another table in the configuration, or run `silversmith silver --rebuild`, which replaces all its rows"
                 ),
             }),
         }

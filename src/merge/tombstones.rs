@@ -91,23 +91,37 @@ pub(super) async fn buried(
     bounds: &[Bounds],
     threads: usize,
 ) -> Result<BTreeSet<Key>, MergeError> {
-    let files = lake.files_of(&deletes.table, None, bounds).await?;
-    let schema = deletes.schema.arrow();
-    let arrow = |e| arrow_error(rules, e);
-    let (keys, order) = rules.encoders(schema).map_err(arrow)?;
-    let columns = deletes.schema.column_names();
     let mut buried = BTreeSet::new();
-    let mut rows = lake.read_files(&deletes.table, &deletes.schema, files, &columns, threads);
-    while let Some(batch) = rows.try_next().await? {
-        let (keys, orders) =
-            (keys.encode(&batch).map_err(arrow)?, order.encode(&batch).map_err(arrow)?);
-        for row in 0..batch.num_rows() {
-            let key = keys.row(row);
-            let winner = newest.get(key.as_ref());
-            if winner.is_some_and(|w| orders.row(row).as_ref() >= &*w.order) {
-                buried.insert(key.as_ref().into());
+    let mut found = |key: &[u8], order: &[u8]| {
+        if newest.get(key).is_some_and(|winner| order >= &*winner.order) {
+            buried.insert(key.into());
+        }
+    };
+    deletes.each((lake, threads), rules, bounds, &mut found).await?;
+    Ok(buried)
+}
+
+impl TombstoneTable {
+    /// Calls `found` with the key and the order of each stored delete within bounds, as comparable bytes.
+    pub(super) async fn each(
+        &self,
+        (lake, threads): (&Lake, usize),
+        rules: &MergeRules,
+        bounds: &[Bounds],
+        found: &mut (dyn FnMut(&[u8], &[u8]) + Send),
+    ) -> Result<(), MergeError> {
+        let arrow = |e| arrow_error(rules, e);
+        let files = lake.files_of(&self.table, None, bounds).await?;
+        let (keys, order) = rules.encoders(self.schema.arrow()).map_err(arrow)?;
+        let columns = self.schema.column_names();
+        let mut rows = lake.read_files(&self.table, &self.schema, files, &columns, threads);
+        while let Some(batch) = rows.try_next().await? {
+            let keys = keys.encode(&batch).map_err(arrow)?;
+            let orders = order.encode(&batch).map_err(arrow)?;
+            for row in 0..batch.num_rows() {
+                found(keys.row(row).data(), orders.row(row).data());
             }
         }
+        Ok(())
     }
-    Ok(buried)
 }

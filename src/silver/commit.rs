@@ -3,9 +3,7 @@
 use super::range::{Range, Way};
 use super::{MERGED, REBUILD, Silver, SilverError, Tables};
 use crate::lake::position::Position;
-use crate::lake::{
-    Change, CommitOutcome, CommitProperties, Properties, Removed, SnapshotId, Table, properties,
-};
+use crate::lake::{Change, CommitProperties, Properties, Removed, SnapshotId, Table, properties};
 use crate::merge::{Counts, History, MergeTask, Merged, Tombstones};
 use crate::telemetry::metrics::Layer;
 
@@ -88,14 +86,8 @@ impl Silver {
             true => Change::overwrite(add, Removed::All, properties),
             false => Change::row_delta(add, deletes, remove, properties),
         };
-        match self.lake.commit(&target, change.with_schema(schema)).await? {
-            CommitOutcome::Committed { table, snapshot } => Ok(Some((table, snapshot))),
-            CommitOutcome::Conflict { files, .. } => {
-                files.discard().await;
-                Ok(None)
-            }
-            CommitOutcome::Unknown(unknown) => Err(SilverError::Lake(unknown.into())),
-        }
+        let committed = self.lake.commit(&target, change.with_schema(schema)).await?;
+        Ok(committed.or_discard().await?)
     }
 
     fn log(&self, counts: &Counts, snapshot: SnapshotId, range: &Range) {
@@ -154,14 +146,10 @@ impl Silver {
             return Ok(Remembered::Yes(Some(Box::new(table))));
         }
         let change = Change::overwrite(add, Removed::All, properties).with_schema(schema);
-        match self.lake.commit(&table, change).await? {
-            CommitOutcome::Committed { table, .. } => Ok(Remembered::Yes(Some(Box::new(table)))),
-            CommitOutcome::Conflict { files, .. } => {
-                files.discard().await;
-                Ok(Remembered::Overtaken)
-            }
-            CommitOutcome::Unknown(unknown) => Err(SilverError::Lake(unknown.into())),
-        }
+        Ok(match self.lake.commit(&table, change).await?.or_discard().await? {
+            Some((table, _)) => Remembered::Yes(Some(Box::new(table))),
+            None => Remembered::Overtaken,
+        })
     }
 }
 

@@ -31,7 +31,7 @@ use range::{Range, Way};
 
 pub use checkpoint::{Rewind, SilverCheckpoint};
 pub use error::SilverError;
-pub use quarantine::{BY_RULE, JUDGED, ReplayReport, quarantined};
+pub use quarantine::{BY_RULE, JUDGED, ReplayReport};
 pub use repair::Bereft;
 pub use settings::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 

@@ -14,9 +14,7 @@ use super::range::{Range, Way};
 use super::{REBUILD, Silver, SilverError, Tables};
 use crate::lake::position::Position;
 use crate::lake::write::filtered::{Filtered, Staying};
-use crate::lake::{
-    Change, CommitOutcome, CommitProperties, LakeError, Removed, SnapshotId, Table, properties,
-};
+use crate::lake::{Change, CommitProperties, LakeError, Removed, SnapshotId, Table, properties};
 use crate::merge::{Counts, QUARANTINE_BOUNDS, Quarantined, ROWS, Scope};
 use crate::sql::times::Times;
 use crate::telemetry::metrics::{self, Layer};
@@ -39,11 +37,6 @@ pub struct ReplayReport {
     pub counts: Counts,
     /// Silver snapshots committed.
     pub snapshots: Vec<SnapshotId>,
-}
-
-/// The rows in a quarantine table.
-pub fn quarantined(quarantine: &Table) -> Option<u64> {
-    quarantine.current().map_or(Some(0), |snapshot| snapshot.rows())
 }
 
 impl Silver {
@@ -78,7 +71,6 @@ impl Silver {
         }
         let mut summary = own.clone();
         let before = table.current().filter(|_| removed != Removed::All);
-        let gone = before.as_ref().map_or(0, |_| gone);
         summary.extend(properties::live_rows(before.as_ref(), came + changed, gone));
         if came > 0 {
             summary.insert(format!("{ROWS}-quarantined"), came.to_string());
@@ -90,7 +82,8 @@ impl Silver {
             Removed::Files(files) if files.is_empty() => Change::append(add, properties),
             _ => Change::overwrite(add, removed, properties),
         };
-        let Some(table) = self.committed(&table, change).await? else { return Ok(None) };
+        let committed = self.lake.commit(&table, change).await?.or_discard().await?;
+        let Some((table, _)) = committed else { return Ok(None) };
         for (rule, rows) in &refused {
             metrics::quarantined(&self.settings.pipeline, rule, *rows);
         }
@@ -101,17 +94,6 @@ impl Silver {
             );
         }
         Ok(Some(table))
-    }
-
-    async fn committed(&self, base: &Table, change: Change) -> Result<Option<Table>, SilverError> {
-        match self.lake.commit(base, change).await? {
-            CommitOutcome::Committed { table, .. } => Ok(Some(table)),
-            CommitOutcome::Conflict { files, .. } => {
-                files.discard().await;
-                Ok(None)
-            }
-            CommitOutcome::Unknown(unknown) => Err(SilverError::Lake(unknown.into())),
-        }
     }
 
     /// Judges the rows in quarantine again, those that `rule` refused or all: what passes is merged, and goes from

@@ -115,15 +115,17 @@ impl Silver {
         start: Option<&Position>,
     ) -> Result<Option<Range>, SilverError> {
         let above = start.map_or(SequenceNumber::default(), |position| position.sequence);
-        let newer: Vec<Snapshot> =
-            bronze.ancestors().take_while(|snapshot| snapshot.sequence > above).collect();
-        let Some(first) = newer.iter().rposition(Snapshot::supersedes) else { return Ok(None) };
+        let newer: Vec<Snapshot> = bronze.newer_than(above).collect();
+        let first = newer.iter().rposition(Snapshot::supersedes);
+        if first.is_none() && (start.is_none() || !bronze.superseded_before_history(above)) {
+            return Ok(None);
+        }
         let Some(tip) = bronze.current() else { return Ok(None) };
         for snapshot in newer.iter().filter(|snapshot| !snapshot.supersedes()) {
             let did = Did::parse(&snapshot.operation);
             self.check_removal(bronze, &did, snapshot.id)?;
         }
-        let before = newer.get(first + 1).map(|snapshot| snapshot.id);
+        let before = first.and_then(|first| newer.get(first + 1)).map(|snapshot| snapshot.id);
         let before = before.or(start.map(|position| position.snapshot));
         let mut range = Range::empty(Position::of(bronze, &tip));
         range.snapshots = newer.len();

@@ -1,6 +1,6 @@
 //! The metadata tables `t.history`, `t.snapshots` and `t.files`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -50,6 +50,7 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
         Arc::new(all.iter().map(|s| number(s, key)).collect::<Int64Array>())
     };
     let rows = all.iter().map(|s| s.rows().map(|rows| rows as i64));
+    let by_id: HashMap<SnapshotId, &Snapshot> = all.iter().map(|s| (s.id, s)).collect();
     let own = all.iter().map(|s| {
         let own: serde_json::Map<_, _> = s
             .summary
@@ -76,7 +77,7 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
             Arc::new(all.iter().map(|s| Some(s.operation.as_str())).collect::<StringArray>()),
         ),
         ("added_rows", numbers("added-records")),
-        ("removed_rows", Arc::new(all.iter().map(|s| removed(s, all)).collect::<Int64Array>())),
+        ("removed_rows", Arc::new(all.iter().map(|s| removed(s, &by_id)).collect::<Int64Array>())),
         ("total_rows", Arc::new(rows.collect::<Int64Array>())),
         ("marks", Arc::new(StringArray::from_iter_values(own))),
     ])
@@ -84,12 +85,12 @@ pub fn snapshots(all: &[Snapshot]) -> Rows {
 
 /// The rows that a snapshot removed: those of before and the added ones that it does not have. Delete files name rows,
 /// and a file that is written again loses only some of its rows, so the summary says it only where nothing else does.
-fn removed(snapshot: &Snapshot, all: &[Snapshot]) -> Option<i64> {
+fn removed(snapshot: &Snapshot, by_id: &HashMap<SnapshotId, &Snapshot>) -> Option<i64> {
     let number = |name: &str| -> i64 {
         snapshot.summary.get(name).and_then(|n| n.parse().ok()).unwrap_or_default()
     };
     let before = match snapshot.parent {
-        Some(parent) => all.iter().find(|s| s.id == parent).and_then(Snapshot::rows),
+        Some(parent) => by_id.get(&parent).and_then(|before| before.rows()),
         None => Some(0),
     };
     let removed = before

@@ -91,15 +91,19 @@ impl SetAside {
         failed.count += 1;
         failed.times.add(row, 0);
         if failed.named.len() < NAMED {
-            let uri = row.column_by_name("_source_uri").and_then(|c| c.as_string_opt::<i32>());
-            let number =
-                row.column_by_name("_source_row").and_then(|c| c.as_primitive_opt::<Int64Type>());
-            let uri = uri.map_or("an unknown file", |uri| uri.value(0));
-            let number = number.map(|number| number.value(0)).unwrap_or_default();
             let why = without_values(&error.find_root().to_string());
-            failed.named.push(format!("{uri} row {number}: {why}"));
+            failed.named.push(format!("{}: {why}", named(row, 0)));
         }
     }
+}
+
+/// A row by its file and its number there.
+pub fn named(batch: &RecordBatch, row: usize) -> String {
+    let uri = batch.column_by_name("_source_uri").and_then(|c| c.as_string_opt::<i32>());
+    let number = batch.column_by_name("_source_row");
+    let number = number.and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let uri = uri.map_or("an unknown file", |uri| uri.value(row));
+    format!("{uri} row {}", number.map(|number| number.value(row)).unwrap_or_default())
 }
 
 /// An error's text without what is in quotes: that is the text of a cell.
@@ -228,7 +232,7 @@ impl Tolerant {
     fn rows(&self, batch: RecordBatch, rows: &mut Vec<Result<RecordBatch>>) {
         let alone = batch.num_rows() == 1;
         let mut done = self.run(batch.clone(), false);
-        if alone && done.is_err() {
+        if alone && done.as_ref().is_err_and(is_of_a_row) {
             done = self.run(batch.clone(), true);
         }
         match done {

@@ -45,8 +45,7 @@ impl Upkeep {
         let mut table = self.lake.load(&target.table).await?;
         let mut done = Done::unchanged(target, Step::DeletedKeys, 0, 0);
         for conflicts in 1..=MAX_CONFLICTS {
-            let rows = table.current().and_then(|snapshot| snapshot.rows());
-            done.items_before = rows.unwrap_or_default() as usize;
+            done.items_before = table.rows().unwrap_or_default() as usize;
             let Filtered { gone, mut removed, files } =
                 self.rest(target, &table, (&forget.column, until), dry_run).await?;
             done.items_after = done.items_before.saturating_sub(gone as usize);

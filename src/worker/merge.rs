@@ -141,8 +141,13 @@ impl Merger {
     /// Deletes rows from quarantine, once the lock is free. Returns how many; with `dry_run` it only counts them.
     pub async fn purge(&mut self, rule: Option<&str>, dry_run: bool) -> Result<u64, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(0) };
-        let held = self.acquire_patiently().await?;
-        let purged = self.lock.hold(held, Box::pin(silver.purge(rule, dry_run))).await;
+        let purged = match dry_run {
+            true => silver.purge(rule, true).await,
+            false => {
+                let held = self.acquire_patiently().await?;
+                self.lock.hold(held, Box::pin(silver.purge(rule, false))).await
+            }
+        };
         purged.map_err(|error| silver_error(&self.pipeline, error))
     }
 

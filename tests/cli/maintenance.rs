@@ -105,4 +105,8 @@ fn a_copied_lake_does_not_write_into_the_original() {
     assert_eq!(folder.stdout(&rows), "n\n7\n");
     let own = folder.seen(&["check"]);
     assert!(!own.contains("outside of the warehouse"), "{own}");
+    // Where nothing is left to rewrite, no orphan of the original is looked for either.
+    folder.run(&["maintain"]);
+    let seen = copy.seen(&["maintain"]);
+    assert!(seen.starts_with("exit 2") && seen.contains("outside of the warehouse"), "{seen}");
 }

@@ -12,7 +12,7 @@ use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{Change, Removed};
 use silversmith::merge::{Counts, MergeEngine, MergeTask};
 
-use super::merge_engine::{CHOOSING, Ground, INDEXED, Row, SCANNING, row};
+use super::ground::{CHOOSING, Ground, INDEXED, Row, SCANNING, row};
 use crate::support::deletes::Scope;
 use crate::support::unsaid;
 

@@ -9,6 +9,7 @@ mod deadline;
 mod denied;
 mod event_bus;
 mod files;
+mod ground;
 mod jdbc;
 mod key_lookup;
 mod lock;

@@ -41,6 +41,19 @@ fn read(folder: &Folder, args: &[&str]) -> Value {
     serde_json::from_str(&check(folder, &[&["read"], args].concat())).unwrap()
 }
 
+/// Some cells of each row that both engines read; the manifests are as Iceberg's specification has them.
+fn cells(folder: &Folder, table: &str, columns: &[&str]) -> Vec<Vec<Value>> {
+    let verified: Value =
+        serde_json::from_str(&check(folder, &["verify-manifests", table])).unwrap();
+    assert_eq!(verified["violations"], serde_json::json!([]), "{table}");
+    let found = read(folder, &[table]);
+    let names = found["columns"].as_array().unwrap();
+    let at = columns.iter().map(|column| names.iter().position(|name| name == column).unwrap());
+    let at: Vec<usize> = at.collect();
+    let rows = found["rows"].as_array().unwrap().iter();
+    rows.map(|row| at.iter().map(|at| row[*at].clone()).collect()).collect()
+}
+
 /// The rows that silversmith reads, in the form of the script's rows: cells as text, rows sorted.
 fn own_rows(folder: &Folder, sql: &str) -> Vec<Vec<Value>> {
     let json = folder.stdout(&["sql", "--format", "json", sql]);
@@ -148,20 +161,11 @@ fn pyiceberg_and_duckdb_read_quarantine() {
     folder.write("raw/1.csv", &format!("id,name,updated\n{rows}"));
     folder.run(&["run", "--until-idle"]);
     let table = "silver.orders_quarantine";
-    let verified: Value =
-        serde_json::from_str(&check(&folder, &["verify-manifests", table])).unwrap();
-    assert_eq!(verified["violations"], serde_json::json!([]));
-    let found = read(&folder, &[table]);
-    let columns = found["columns"].as_array().unwrap();
-    let index = |name: &str| columns.iter().position(|c| c == name).unwrap();
-    let (rule, row, number) = (index("rule"), index("bronze_row"), index("_source_row"));
-    let mut rows: Vec<(String, String, Value)> = found["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let rows = cells(&folder, table, &["rule", "bronze_row", "_source_row"]).into_iter();
+    let mut rows: Vec<(String, String, Value)> = rows
         .map(|cells| {
-            let bronze: Value = serde_json::from_str(cells[row].as_str().unwrap()).unwrap();
-            (cells[number].to_string(), cells[rule].to_string(), bronze["name"].clone())
+            let bronze: Value = serde_json::from_str(cells[1].as_str().unwrap()).unwrap();
+            (cells[2].to_string(), cells[0].to_string(), bronze["name"].clone())
         })
         .collect();
     rows.sort_by_key(|(number, ..)| number.clone());
@@ -190,17 +194,7 @@ fn pyiceberg_and_duckdb_apply_the_deletes_of_merges_in_either_mode() {
         let mut some = (0..2_200).filter(|id| id % 31 == number);
         folder.write(&format!("raw/{number}.csv"), &rows(&mut some, &format!("n{number}"), number));
         folder.run(&["run", "--until-idle"]);
-        let verified: Value =
-            serde_json::from_str(&check(&folder, &["verify-manifests", "silver.orders"])).unwrap();
-        assert_eq!(verified["violations"], serde_json::json!([]), "merge {number}");
-        let found = read(&folder, &["silver.orders"]);
-        let columns: Vec<&str> =
-            found["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-        let index = |name: &str| columns.iter().position(|c| *c == name).unwrap();
-        let (id, name) = (index("id"), index("name"));
-        let found = found["rows"].as_array().unwrap().iter();
-        let mut rows: Vec<Vec<Value>> =
-            found.map(|row| vec![row[id].clone(), row[name].clone()]).collect();
+        let mut rows = cells(&folder, "silver.orders", &["id", "name"]);
         rows.sort_by_key(|row| format!("{row:?}"));
         let sql = "SELECT CAST(id AS string) AS a, name AS b FROM silver.orders";
         assert_eq!(rows, own_rows(&folder, sql), "merge {number}");
@@ -233,17 +227,8 @@ fn pyiceberg_and_duckdb_read_the_same_history() {
             &format!("id,name,updated\n{}", rows.collect::<String>()),
         );
         folder.run(&["run", "--until-idle"]);
-        let verified: Value =
-            serde_json::from_str(&check(&folder, &["verify-manifests", "silver.orders"])).unwrap();
-        assert_eq!(verified["violations"], serde_json::json!([]), "merge {number}");
-        let found = read(&folder, &["silver.orders"]);
-        let columns: Vec<&str> =
-            found["columns"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-        let at = ["id", "name", "valid_from", "valid_to", "is_current"]
-            .map(|name| columns.iter().position(|column| *column == name).unwrap());
-        let found = found["rows"].as_array().unwrap().iter();
-        let mut rows: Vec<Vec<Value>> =
-            found.map(|row| at.iter().map(|at| row[*at].clone()).collect()).collect();
+        let columns = ["id", "name", "valid_from", "valid_to", "is_current"];
+        let mut rows = cells(&folder, "silver.orders", &columns);
         for row in rows.iter_mut().filter(|row| row[3].is_null()) {
             row[3] = "null".into();
         }

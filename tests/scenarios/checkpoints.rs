@@ -5,7 +5,7 @@ use std::sync::Arc;
 use silversmith::bronze::BronzeCheckpoint;
 use silversmith::checkpoint::{self, MemoryCheckpoints};
 use silversmith::pipeline::Intake;
-use silversmith::silver::{Rewind, SilverCheckpoint};
+use silversmith::silver::SilverCheckpoint;
 
 use crate::support::{CUSTOMERS, LAKE, ORDERS, World, at, queued, settings, settings_of};
 
@@ -62,16 +62,6 @@ async fn only_the_third_snapshot_is_merged() {
     assert_eq!(world.silver().await.snapshots, Vec::new(), "nothing to merge, nothing committed");
 }
 
-async fn request_rewind(world: &World, after: Option<i64>) {
-    let (store, ambient) = (&*world.checkpoints, &*world.ambient);
-    checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
-        let rewind = Some(Rewind { after_snapshot_id: after });
-        Some(SilverCheckpoint { rewind, ..stored.unwrap() })
-    })
-    .await
-    .unwrap();
-}
-
 /// A rewind merges again, once, writes the rows again, and the position does not go back.
 #[tokio::test]
 async fn a_rewind_merges_again_once_and_the_position_stays() {
@@ -89,14 +79,14 @@ async fn a_rewind_merges_again_once_and_the_position_stays() {
     let before = world.sql("SELECT * FROM silver.customers ORDER BY id").await;
     let properties = world.table("silver.customers").await.own_properties();
 
-    request_rewind(&world, Some(first.0)).await;
+    world.rewind(Some(first.0)).await;
     let report = world.silver().await;
     assert_eq!((report.bronze_snapshots, report.counts.updated), (2, 2));
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
     assert_eq!(world.table("silver.customers").await.own_properties(), properties);
     assert_eq!(world.silver().await.snapshots, Vec::new(), "once");
 
-    request_rewind(&world, None).await;
+    world.rewind(None).await;
     assert_eq!(world.silver().await.bronze_snapshots, 3);
     assert_eq!(world.sql("SELECT * FROM silver.customers ORDER BY id").await, before);
 }

@@ -137,17 +137,7 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> (Vec<String>, Vec<String>) 
         world.expire_all_but_current("bronze.customers").await;
     }
     if way.rewind {
-        silversmith::checkpoint::update::<silversmith::silver::SilverCheckpoint>(
-            &*world.checkpoints,
-            &*world.ambient,
-            "customers",
-            |stored| {
-                let rewind = Some(silversmith::silver::Rewind { after_snapshot_id: None });
-                Some(silversmith::silver::SilverCheckpoint { rewind, ..stored.unwrap() })
-            },
-        )
-        .await
-        .unwrap();
+        world.rewind(None).await;
         world.silver().await;
     }
     let silver = world.sql("SELECT id, name FROM silver.customers ORDER BY id").await;

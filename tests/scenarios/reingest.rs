@@ -6,12 +6,10 @@ use std::time::Duration;
 use globset::{Glob, GlobSet};
 use silversmith::ambient::{Ambient, SharedAmbient};
 use silversmith::bronze::BronzeReport;
-use silversmith::checkpoint;
 use silversmith::dead_letters::queued::Action;
 use silversmith::dead_letters::{self, Filter};
 use silversmith::event::{ObjectEvent, parse};
 use silversmith::queue::{EventQueue, Outgoing};
-use silversmith::silver::{Rewind, SilverCheckpoint};
 use silversmith::source::{RawObject, Requested, Reread, all};
 
 use crate::support::deletes::Scope;
@@ -129,17 +127,21 @@ async fn silver_that_is_behind_never_merges_superseded_rows() {
     world.silver().await;
     assert_eq!(world.sql(SILVER).await, ["1|a", "2|null", "3|c"]);
     // Nor does a merge that was asked to start before it.
-    let (store, ambient) = (&*world.checkpoints, &*world.ambient);
-    checkpoint::update::<SilverCheckpoint>(store, ambient, "customers", |stored| {
-        Some(SilverCheckpoint {
-            rewind: Some(Rewind { after_snapshot_id: None }),
-            ..stored.unwrap()
-        })
-    })
-    .await
-    .unwrap();
+    world.rewind(None).await;
     assert_eq!(world.silver().await.snapshots.len(), 1);
     assert_eq!(world.sql(SILVER).await, ["1|a", "2|null", "3|c"]);
+}
+
+/// Another program expires the snapshot that superseded rows before silver has merged it.
+#[tokio::test]
+async fn rows_are_superseded_even_where_the_snapshot_that_says_so_has_expired() {
+    let world = misread().await;
+    again(&world, "raw/1.csv").await;
+    world.ingest("3.csv", "id,name,updated\n4,d,2\n", 3).await;
+    world.expire_all_but_current("bronze.customers").await;
+    world.silver().await;
+    assert_eq!(world.sql(SILVER).await, ["1|a", "2|null", "3|c", "4|d"]);
+    assert_eq!(world.silver().await.snapshots, []);
 }
 
 /// An object without a row now: what it gave goes all the same.

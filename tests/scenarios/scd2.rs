@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use silversmith::checkpoint;
 use silversmith::merge::MergeMode;
-use silversmith::silver::{Rewind, SilverCheckpoint, SilverError};
+use silversmith::silver::SilverError;
 use silversmith::upkeep::Work;
 
 use crate::support::{CUSTOMERS, World};
@@ -32,21 +31,6 @@ async fn merge(world: &World, number: u32, rows: &str) {
     let text = format!("id,name,op,updated\n{rows}");
     world.ingest(&format!("{number}.csv"), &text, number).await;
     assert_eq!(world.silver().await.snapshots.len(), 1, "one commit");
-}
-
-/// The next merge begins at the first row of bronze.
-async fn rewind(world: &World) {
-    checkpoint::update::<SilverCheckpoint>(
-        &*world.checkpoints,
-        &*world.ambient,
-        "customers",
-        |stored| {
-            let rewind = Some(Rewind { after_snapshot_id: None });
-            Some(SilverCheckpoint { rewind, ..stored.unwrap() })
-        },
-    )
-    .await
-    .unwrap();
 }
 
 #[tokio::test]
@@ -82,7 +66,7 @@ async fn every_version_is_kept_a_late_one_is_slotted_in_and_a_delete_ends_one() 
         assert_eq!(world.sql(ROWS).await[3..], of_bob, "{mode:?}");
 
         let all = world.sql(ROWS).await;
-        rewind(&world).await;
+        world.rewind(None).await;
         assert_eq!(world.silver().await.counts.inserted, 0);
         assert_eq!(world.sql(ROWS).await, all, "{mode:?}: merged again");
         world.pipeline().silver.as_ref().unwrap().rebuild().await.unwrap();
@@ -325,7 +309,7 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
         if *merges {
             world.silver().await;
             if *again {
-                rewind(&world).await;
+                world.rewind(None).await;
             }
         }
     }
@@ -334,7 +318,7 @@ async fn silver_by(files: &[Vec<Row>], way: &Way) -> Vec<String> {
     }
     world.silver().await;
     let before = world.sql(ROWS).await;
-    rewind(&world).await;
+    world.rewind(None).await;
     world.silver().await;
     let current = world.table("silver.customers").await.current().unwrap();
     assert_eq!(current.rows(), Some(before.len() as u64), "the rows are counted");

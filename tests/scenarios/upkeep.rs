@@ -12,7 +12,6 @@ use silversmith::lake::read::scan::FileTask;
 use silversmith::lake::{LakeError, Table};
 use silversmith::silver::MERGED;
 use silversmith::upkeep::{Done, Limits, Step, UpkeepError, Work};
-use silversmith::worker::Merger;
 
 use super::partitions;
 use crate::support::deletes::Scope;
@@ -20,14 +19,15 @@ use crate::support::faulty::Fate;
 use crate::support::rivals::Rivals;
 use crate::support::{CUSTOMERS, World};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 pub(super) const COMPACT: Work =
     Work { compact: true, expire: false, orphans: None, dry_run: false };
-const ALL: Work = Work { compact: true, expire: true, orphans: Some(DAY), dry_run: false };
+pub(super) const ALL: Work =
+    Work { compact: true, expire: true, orphans: Some(DAY), dry_run: false };
 const LEAST: Limits = Limits { least_files: 2, ..Limits::COMMAND };
 const ROUNDS: i64 = 8;
 const BRONZE: &str = "SELECT id, name, _source_uri FROM bronze.customers ORDER BY id, name";
-const SILVER: &str = "SELECT id, name FROM silver.customers ORDER BY id";
+pub(super) const SILVER: &str = "SELECT id, name FROM silver.customers ORDER BY id";
 const TABLES: [&str; 5] = [
     "bronze.customers",
     "bronze.customers_objects",
@@ -36,7 +36,7 @@ const TABLES: [&str; 5] = [
     "gold.count",
 ];
 
-fn pipeline() -> String {
+pub(super) fn pipeline() -> String {
     let gold = "table = \"gold.count\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
     format!("{CUSTOMERS}delete_when = \"op = 'D'\"\n[[pipeline.gold]]\n{gold}")
 }
@@ -58,7 +58,7 @@ impl World {
 }
 
 /// Rounds in which two keys come and one is deleted: every fourth time one that is there.
-async fn rounds(world: &World, numbers: std::ops::Range<i64>) {
+pub(super) async fn rounds(world: &World, numbers: std::ops::Range<i64>) {
     for n in numbers {
         let (other, deleted) = (1_000 - n, if n % 4 == 0 { n - 1 } else { 5_000 + n });
         let rows = format!("{other},a{n},U,{n}\n{n},b{n},U,{n}\n{deleted},,D,{n}\n");
@@ -309,163 +309,6 @@ async fn expiry_by_itself_deletes_what_was_replaced() {
     assert!(world.upkeep(ALL).await.iter().all(Done::is_nothing));
 }
 
-/// Only what nothing names is deleted.
-#[tokio::test]
-async fn orphans_are_what_nothing_names() {
-    let rivals = Rivals::new(&pipeline(), "no.table", &[], |_, _| async {});
-    let world = &rivals.world;
-    rounds(world, 1..4).await;
-    world.tag_oldest("silver.customers").await;
-    // A batch that is committed and not published: its ledger file is named by bronze alone.
-    let orphans = ["bronze/customers/data/x.parquet", "silver/customers/metadata/y.avro"]
-        .map(|path| format!("memory:/warehouse/{path}"));
-    let others = ["bronze/customers/data/_SUCCESS", "bronze/customers/notes/z.parquet"]
-        .map(|path| format!("memory:/warehouse/{path}"));
-    for path in orphans.iter().chain(&others) {
-        world.files.new_output(path).unwrap().write("x".into()).await.unwrap();
-    }
-    let before = rivals.warehouse.list().await;
-    let found = world.upkeep(Work { compact: false, ..ALL }).await;
-    assert!(
-        found.iter().all(|done| done.items_before == 0 || done.step == Step::Snapshots),
-        "they are young"
-    );
-    world.ambient.advance(2 * DAY);
-    let dry = Work { compact: false, expire: false, orphans: Some(DAY), dry_run: true };
-    let found: usize = world.upkeep(dry).await.iter().map(|done| done.items_before).sum();
-    assert_eq!(found, orphans.len());
-    assert_eq!(rivals.warehouse.list().await, before, "a dry run deletes nothing");
-    world.upkeep(Work { dry_run: false, ..dry }).await;
-    let gone: Vec<String> = before.difference(&rivals.warehouse.list().await).cloned().collect();
-    assert_eq!(gone, orphans);
-}
-
-#[tokio::test]
-async fn a_batch_that_is_not_published_keeps_its_ledger_file() {
-    let rivals = Rivals::new(&pipeline(), "no.table", &[], |_, _| async {});
-    let world = &rivals.world;
-    rounds(world, 1..2).await;
-    let objects = world.table("bronze.customers_objects").await;
-    let pointer = world.catalog.load(objects.name()).await.unwrap().unwrap().pointer;
-    rounds(world, 2..3).await;
-    // As if the worker had died before it published.
-    let now = world.catalog.load(objects.name()).await.unwrap().unwrap().pointer;
-    world.point(objects.name(), &now, &pointer.metadata_location).await;
-    world.files.delete(&now.metadata_location).await.unwrap();
-    world.ambient.advance(2 * DAY);
-    let before = data_of(&rivals, "customers_objects").await;
-    world.upkeep(Work { compact: false, ..ALL }).await;
-    assert_eq!(data_of(&rivals, "customers_objects").await, before);
-    rounds(world, 3..4).await;
-    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers_objects").await, ["3"]);
-}
-
-async fn data_of(rivals: &Rivals, table: &str) -> Vec<String> {
-    let part = format!("/{table}/data/");
-    rivals.warehouse.list().await.into_iter().filter(|path| path.contains(&part)).collect()
-}
-
-/// Where it is not sure whose a file is, it stays.
-#[tokio::test]
-async fn files_that_may_be_others_stay() {
-    let rivals = Rivals::new(&pipeline(), "no.table", &[], |_, _| async {});
-    let world = &rivals.world;
-    rounds(world, 1..2).await;
-    world.ambient.advance(2 * DAY);
-    let name = "bronze.customers".parse().unwrap();
-    let keeps_from = async |age: Duration, why: &str| match world.lake().orphans(&name, age).await {
-        Err(LakeError::KeepsAll { why: said, .. }) => assert!(said.contains(why), "{said}"),
-        found => panic!("{found:?}"),
-    };
-    let keeps = async |why: &str| keeps_from(DAY, why).await;
-    world.set_property("bronze.customers", "gc.enabled", "false").await;
-    keeps("gc.enabled").await;
-    world.remove_property("bronze.customers", "gc.enabled").await;
-
-    // The metadata of another table, which a lost catalog has known.
-    let other = world.table("silver.customers").await.metadata_location().to_owned();
-    let bytes = world.files.new_input(&other).unwrap().read().await.unwrap();
-    let foreign = "memory:/warehouse/bronze/customers/metadata/00001-x.metadata.json";
-    world.files.new_output(foreign).unwrap().write(bytes).await.unwrap();
-    keeps("another table").await;
-    // However young it is: that table's data may be older.
-    keeps_from(100 * DAY, "another table").await;
-    world.files.delete(foreign).await.unwrap();
-
-    // A catalog that was restored from a backup: the table has gone on since.
-    let backup = world.catalog.load(&name).await.unwrap().unwrap().pointer;
-    rounds(world, 2..3).await;
-    let now = world.catalog.load(&name).await.unwrap().unwrap().pointer;
-    world.point(&name, &now, &backup.metadata_location).await;
-    keeps("a later state").await;
-    let restored = world.catalog.load(&name).await.unwrap().unwrap().pointer;
-    world.point(&name, &restored, &now.metadata_location).await;
-    assert_eq!(world.lake().orphans(&name, DAY).await.unwrap().0, []);
-
-    // What cannot be read may name any file.
-    let list = rivals.warehouse.list().await;
-    let manifest = list.iter().find(|p| p.contains("bronze/customers/") && p.ends_with("-m.avro"));
-    world.files.delete(manifest.unwrap()).await.unwrap();
-    assert!(world.lake().orphans(&name, DAY).await.is_err());
-}
-
-/// What came after the rollback is merged, whatever had passed by before it.
-#[tokio::test]
-async fn a_repair_passes_over_no_commit_after_the_rollback() {
-    let pipeline = format!("{CUSTOMERS}on_bronze_delete = \"ignore\"\n");
-    let world = World::new(&pipeline);
-    world.ingest("1.csv", "id,name,updated\n1,a,1\n2,a,1\n", 1).await;
-    world.silver().await;
-    let table = world.table("bronze.customers").await;
-    let (before, files) = (table.current().unwrap().id, world.lake().files_of(&table, None, &[]));
-    let file = files.await.unwrap()[0].path().to_owned();
-    world.delete_positions("bronze.customers", &file, &[0], Scope::File).await;
-    world.silver().await;
-    world.roll_back("bronze.customers", before).await;
-    // The ledger has published only what is still there: bronze goes on.
-    world.ingest("2.csv", "id,name,updated\n3,b,2\n", 2).await;
-    assert!(world.pipeline().silver.as_ref().unwrap().step().await.is_err());
-    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
-    assert_eq!(merger.accept_rollback().await.unwrap(), 0);
-    world.silver().await;
-    assert_eq!(world.sql(SILVER).await, ["1|a", "2|a", "3|b"]);
-}
-
-/// A file that was uploaded again unchanged is another version by its time, for a repair, too.
-#[tokio::test]
-async fn a_repair_forgets_the_second_upload_of_the_same_bytes() {
-    let world = World::new(CUSTOMERS);
-    let rows = "id,name,updated\n1,a,1\n";
-    world.ingest("1.csv", rows, 1).await;
-    let first = world.table("bronze.customers").await.current().unwrap().id;
-    world.ingest("1.csv", rows, 2).await;
-    world.roll_back("bronze.customers", first).await;
-    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
-    assert_eq!(merger.accept_rollback().await.unwrap(), 1);
-    let root = world.pipeline().settings.bronze.root.clone();
-    assert_eq!(world.pipeline().bronze.backfill(&root, |_| {}).await.unwrap().ingested, 1);
-}
-
-/// A catalog that was lost is not answered with a second table among the files of the first.
-#[tokio::test]
-async fn a_table_is_not_made_where_another_ones_files_are() {
-    let rivals = Rivals::new(&pipeline(), "no.table", &[], |_, _| async {});
-    rounds(&rivals.world, 1..3).await;
-    let before = rivals.warehouse.list().await;
-    let lost = World::on(
-        &pipeline(),
-        Arc::new(silversmith::lake::catalog::MemoryCatalog::new()),
-        rivals.warehouse.files(),
-        rivals.world.raw.clone(),
-        rivals.world.checkpoints.clone(),
-    );
-    lost.lake().list_by(Arc::new(rivals.warehouse.clone()));
-    let error = lost.pipeline().bronze.step().await.unwrap_err();
-    let said = silversmith::error::chain(&error);
-    assert!(said.contains("restore the catalog"), "{said}");
-    assert_eq!(rivals.warehouse.list().await, before, "nothing was written");
-}
-
 /// Small manifests become one, and each file keeps its sequence numbers.
 #[tokio::test]
 async fn small_manifests_are_merged() {
@@ -567,54 +410,4 @@ async fn large_files_stay_unless_many_of_their_rows_are_deleted() {
     assert_eq!(files.len(), 3);
     assert!(files.iter().all(|now| now.path() != file), "it alone was written again");
     assert_eq!(files.iter().filter_map(|file| file.rows()).sum::<u64>(), 29);
-}
-
-/// A rebuild does not remove rows for good, unless it must.
-#[tokio::test]
-async fn a_rebuild_after_a_rollback_counts_what_it_would_remove() {
-    let world = World::new(CUSTOMERS);
-    for n in 0..3 {
-        let rows = format!("id,name,updated\n{n},a,1\n{},b,1\n", n + 10);
-        world.ingest(&format!("{n}.csv"), &rows, n).await;
-        world.silver().await;
-    }
-    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
-    assert_eq!(merger.rolled_back().await.unwrap(), None);
-    assert_eq!(merger.rebuild(false).await.unwrap().unwrap().counts.inserted, 6);
-
-    let first = world.table("bronze.customers").await.snapshots()[0].id;
-    world.roll_back("bronze.customers", first).await;
-    let error = silversmith::error::chain(&merger.rebuild(false).await.unwrap_err());
-    assert!(error.contains("would remove 4 of its 6 rows"), "{error}");
-    assert_eq!(world.sql(SILVER).await.len(), 6);
-    assert_eq!(merger.rebuild(true).await.unwrap().unwrap().counts.inserted, 2);
-    assert_eq!(world.sql(SILVER).await, ["0|a", "10|b"]);
-}
-
-#[tokio::test]
-async fn after_a_repair_ledger_and_silver_go_on_from_what_bronze_has() {
-    let world = World::new(CUSTOMERS);
-    for n in 0..3 {
-        let rows = format!("id,name,updated\n{n},a,1\n{},b,1\n", n + 10);
-        world.ingest(&format!("{n}.csv"), &rows, n).await;
-        world.silver().await;
-    }
-    let rows = world.sql(SILVER).await;
-    let first = world.table("bronze.customers").await.snapshots()[0].id;
-    world.roll_back("bronze.customers", first).await;
-    let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
-    let found = merger.rolled_back().await.unwrap().unwrap();
-    assert_eq!((found.objects, found.silver.unwrap().rows), (2, 4));
-    assert!(world.pipeline().bronze.step().await.is_err(), "looking changes nothing");
-
-    assert_eq!(merger.accept_rollback().await.unwrap(), 2);
-    assert_eq!(merger.rolled_back().await.unwrap(), None);
-    assert_eq!(world.sql(SILVER).await, rows, "no row of silver is gone");
-    let root = world.pipeline().settings.bronze.root.clone();
-    let again = world.pipeline().bronze.backfill(&root, |_| {}).await.unwrap();
-    assert_eq!((again.ingested, again.known), (2, 1));
-    let counts = world.silver().await.counts;
-    assert_eq!((counts.inserted, counts.updated, counts.source), (0, 0, 4));
-    assert_eq!(world.sql(SILVER).await, rows);
-    assert_eq!(world.sql("SELECT count(*) FROM bronze.customers").await, ["6"]);
 }

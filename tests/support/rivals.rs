@@ -9,7 +9,7 @@ use silversmith::checkpoint::MemoryCheckpoints;
 use silversmith::lake::catalog::{Catalog, MemoryCatalog};
 use silversmith::merge::{MergeMode, MergeRules};
 use silversmith::pipeline::Intake;
-use silversmith::silver::MERGED;
+use silversmith::silver::{MERGED, Rewind};
 use silversmith::source::MemoryStore;
 
 use super::faulty::{FailingCatalog, Fate};
@@ -87,6 +87,12 @@ impl World {
         }
         let source = self.raw.clone();
         self.rewire(settings, source, Intake::Directory);
+    }
+
+    /// The next merge begins after this snapshot of bronze, or at its first row.
+    pub async fn rewind(&self, after_snapshot_id: Option<i64>) {
+        let silver = self.pipeline().silver.as_ref().unwrap();
+        silver.request_rewind(Rewind { after_snapshot_id }).await.unwrap();
     }
 
     /// An object in the raw zone, ingested.

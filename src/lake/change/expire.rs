@@ -14,6 +14,7 @@ pub(in crate::lake) async fn prepare(
     table: &Table,
     expired: &[i64],
 ) -> Result<Prepared, LakeError> {
+    lake.check_writable(table)?;
     let location = lake.next_metadata_location(table)?;
     let old = Some(table.metadata_location().to_owned());
     let builder = table.metadata().clone().into_builder(old);

@@ -355,7 +355,7 @@ impl<'a> Manifests<'a> {
 }
 
 /// A manifest, and how a list names it.
-type Loaded = (Manifest, ManifestFile);
+type Loaded = (Arc<Manifest>, ManifestFile);
 
 fn keep(writer: &mut ManifestWriter, entry: &ManifestEntry) -> Result<(), iceberg::Error> {
     writer.add_existing_file(

@@ -5,6 +5,7 @@ pub mod deleted_rows;
 mod deletes;
 pub mod diff;
 pub mod live;
+pub(in crate::lake) mod manifests;
 pub(in crate::lake) mod plan;
 pub mod position_deletes;
 pub(in crate::lake) mod promoted;

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::scan::FileScanTaskDeleteFile;
 use iceberg::spec::{
     DataContentType, DataFile, Datum, Manifest, ManifestContentType, ManifestFile, PartitionSpec,
-    PrimitiveLiteral, PrimitiveType, SnapshotRef, Struct, Transform, Type,
+    PrimitiveLiteral, PrimitiveType, Struct, Transform, Type,
 };
 use iceberg::transform::create_transform_function;
 
@@ -56,7 +56,7 @@ impl Lake {
             match manifest.content {
                 _ if !live => {}
                 ManifestContentType::Deletes => {
-                    deletes.add(table, &self.manifest(table, &manifest).await?, &manifest)
+                    deletes.add(table, &*self.manifest(table, &manifest).await?, &manifest)
                 }
                 ManifestContentType::Data if filter.may_hold_manifest(&manifest) => {
                     data.push(manifest)
@@ -64,7 +64,7 @@ impl Lake {
                 ManifestContentType::Data => {}
             }
         }
-        let loaded: Vec<(Manifest, ManifestFile)> = futures::stream::iter(data)
+        let loaded: Vec<(Arc<Manifest>, ManifestFile)> = futures::stream::iter(data)
             .map(|manifest| async move {
                 Ok::<_, LakeError>((self.manifest(table, &manifest).await?, manifest))
             })
@@ -94,27 +94,6 @@ impl Lake {
         }
         files.sort_by(|a, b| a.path().cmp(b.path()));
         Ok(files)
-    }
-
-    /// The manifests that a snapshot lists.
-    pub(in crate::lake) async fn manifests_of(
-        &self,
-        table: &Table,
-        snapshot: &SnapshotRef,
-    ) -> Result<Vec<ManifestFile>, LakeError> {
-        let list = table.inner().manifest_list_reader(snapshot).load().await;
-        let list = list.doing(table.name(), "reading a manifest list")?;
-        // Collected, because the iterator cannot move between threads.
-        Ok(list.consume_entries().into_iter().collect())
-    }
-
-    /// The entries of a manifest.
-    pub(in crate::lake) async fn manifest(
-        &self,
-        table: &Table,
-        file: &ManifestFile,
-    ) -> Result<Manifest, LakeError> {
-        file.load_manifest(&self.files).await.doing(table.name(), "reading a manifest")
     }
 }
 

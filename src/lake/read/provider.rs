@@ -16,9 +16,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::TryStreamExt;
 use iceberg::expr::{Bind, BoundPredicate};
-use iceberg::spec::SchemaRef as SchemaRefIceberg;
+use iceberg::spec::{PrimitiveType, SchemaRef as SchemaRefIceberg, Transform, Type};
 
-use super::pushdown;
+use super::pushdown::{self, Condition};
 use super::scan::FileTask;
 use crate::lake::error::Doing;
 use crate::lake::{Lake, LakeError, SnapshotId, Table, TableSchema};
@@ -62,7 +62,7 @@ impl LakeTable {
     }
 
     /// The files that may hold a row of the result.
-    async fn files(&self, filters: &[Expr]) -> Result<Vec<FileTask>, LakeError> {
+    async fn files(&self, conditions: &[Condition]) -> Result<Vec<FileTask>, LakeError> {
         let snapshot = match &self.files {
             Files::Of(snapshot) => *snapshot,
             Files::These(files) => return Ok(files.clone()),
@@ -70,25 +70,36 @@ impl LakeTable {
         // Bounds are of the columns that have these names now: a name may have been another column's.
         let now = self.table.schema();
         let is_same = |name: &str| now.id_of(name) == self.schema.id_of(name);
-        let mut bounds = pushdown::bounds(filters);
+        let mut bounds = pushdown::bounds(conditions);
         bounds.retain(|bounds| is_same(&bounds.column));
         self.lake.files_of(&self.table, snapshot, &bounds).await
     }
 
-    /// What rows of the result meet, for the reader of the files. A column that was widened has other types in older
-    /// files, which the reader does not compare.
-    fn predicate(&self, filters: &[Expr]) -> Result<Option<BoundPredicate>, LakeError> {
-        let was_widened = |name: &str| {
-            let Some(id) = self.schema.id_of(name) else { return true };
-            let kind = |schema: &SchemaRefIceberg| {
-                schema.field_by_id(id).map(|field| field.field_type.as_ref().clone())
-            };
-            let own = kind(self.schema.iceberg());
-            self.table.metadata().schemas_iter().filter_map(kind).any(|kind| Some(kind) != own)
-        };
-        let predicate = pushdown::predicate(filters, |name| !was_widened(name));
+    /// What rows of the result meet, for the reader of the files.
+    fn predicate(&self, conditions: &[Condition]) -> Result<Option<BoundPredicate>, LakeError> {
+        let predicate = pushdown::predicate(conditions, |name| self.is_in_files(name));
         let bound = predicate.map(|predicate| predicate.bind(self.schema.iceberg().clone(), true));
         bound.transpose().doing(self.table.name(), "planning a scan")
+    }
+
+    /// Whether the reader compares a column with what files say in it. It does not widen what older files have, and
+    /// takes a column that a file lacks for null, where the table takes the value of a partition, or a default.
+    fn is_in_files(&self, name: &str) -> bool {
+        let metadata = self.table.metadata();
+        let Some(id) = self.schema.id_of(name) else { return false };
+        let kind = |schema: &SchemaRefIceberg| {
+            schema.field_by_id(id).map(|field| field.field_type.as_ref().clone())
+        };
+        let Some(field) = self.schema.iceberg().field_by_id(id) else { return false };
+        let is_long = *field.field_type == Type::Primitive(PrimitiveType::Long);
+        // Another program may have removed the schema that says that it was widened.
+        let knows_all = metadata.schemas_iter().count() > metadata.current_schema_id() as usize;
+        let own = Some(field.field_type.as_ref().clone());
+        let mut specs = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+        (knows_all || !is_long)
+            && metadata.schemas_iter().filter_map(kind).all(|kind| Some(kind) == own)
+            && field.initial_default.is_none()
+            && !specs.any(|of| of.source_id == id && of.transform == Transform::Identity)
     }
 }
 
@@ -135,8 +146,9 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let external = |error: LakeError| DataFusionError::External(Box::new(error));
-        let mut files = self.files(filters).await.map_err(external)?;
-        if let Some(predicate) = self.predicate(filters).map_err(external)? {
+        let conditions = pushdown::conditions(filters);
+        let mut files = self.files(&conditions).await.map_err(external)?;
+        if let Some(predicate) = self.predicate(&conditions).map_err(external)? {
             files.iter_mut().for_each(|file| file.only(&predicate));
         }
         let schema = match projection {

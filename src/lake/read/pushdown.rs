@@ -12,27 +12,38 @@ use iceberg::spec::Datum;
 
 use super::scan::{Bounds, datum};
 
+/// Terms inside of each other that are read: a filter with more is left to the query, which bounds its stack itself.
+const DEPTH: usize = 64;
+/// Values of which a row is compared with each; beyond them with the least and the greatest.
+const VALUES: usize = 20;
+
 /// Whether a scan can use a filter.
 pub(super) fn is_usable(filter: &Expr) -> bool {
-    condition(filter).is_some()
+    condition(filter, DEPTH).is_some()
 }
 
-/// The bounds of all of these filters.
-pub(super) fn bounds(filters: &[Expr]) -> Vec<Bounds> {
-    filters.iter().filter_map(condition).flat_map(|condition| condition.bounds()).collect()
+/// What a scan can use of filters.
+pub(super) fn conditions(filters: &[Expr]) -> Vec<Condition> {
+    filters.iter().filter_map(|filter| condition(filter, DEPTH)).collect()
 }
 
-/// A predicate that every row of the result meets; none of filters that are not usable. `is_sure` says for a column
-/// whether all files have it in its type of now.
-pub(super) fn predicate(filters: &[Expr], is_sure: impl Fn(&str) -> bool) -> Option<Predicate> {
-    let conditions = filters.iter().filter_map(condition);
-    let sure =
-        conditions.filter(|condition| condition.columns().iter().all(|column| is_sure(column)));
-    sure.map(|condition| condition.predicate()).reduce(Predicate::and)
+/// What bounds the rows that meet all of these conditions.
+pub(super) fn bounds(conditions: &[Condition]) -> Vec<Bounds> {
+    conditions.iter().flat_map(Condition::bounds).collect()
+}
+
+/// A predicate that every row of the result meets; none without conditions. `is_sure` says for a column whether the
+/// reader of files finds in each what the table has in it now.
+pub(super) fn predicate(
+    conditions: &[Condition],
+    is_sure: impl Fn(&str) -> bool,
+) -> Option<Predicate> {
+    let sure = conditions.iter().filter(|c| c.columns().iter().all(|column| is_sure(column)));
+    sure.map(Condition::predicate).reduce(Predicate::and)
 }
 
 /// What rows have to meet, of columns without casts.
-enum Condition {
+pub(super) enum Condition {
     /// A value between two, which may be open. A null is in no range.
     Range {
         column: String,
@@ -48,14 +59,15 @@ enum Condition {
     Any(Vec<Condition>),
 }
 
-fn condition(filter: &Expr) -> Option<Condition> {
+fn condition(filter: &Expr, depth: usize) -> Option<Condition> {
+    let depth = depth.checked_sub(1)?;
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, op, &**right) {
             (left, Operator::And, right) => {
-                Some(Condition::All(vec![condition(left)?, condition(right)?]))
+                Some(Condition::All(vec![condition(left, depth)?, condition(right, depth)?]))
             }
             (left, Operator::Or, right) => {
-                Some(Condition::Any(vec![condition(left)?, condition(right)?]))
+                Some(Condition::Any(vec![condition(left, depth)?, condition(right, depth)?]))
             }
             (Expr::Column(column), op, Expr::Literal(value, _)) => {
                 compared(&column.name, *op, value)
@@ -129,15 +141,13 @@ impl Condition {
                 least: least.as_ref().and_then(array),
                 greatest: greatest.as_ref().and_then(array),
             }],
-            Self::OneOf { column, values } => hull(column, values.iter()).into_iter().collect(),
-            Self::All(some) => some.iter().flat_map(Self::bounds).collect(),
-            // Of one column, from its least to its greatest value; what is open has no bounds.
-            Self::Any(some) => match self.any_of() {
-                Some((column, values)) if some.len() > 1 => {
-                    hull(column, values.into_iter()).into_iter().collect()
-                }
-                _ => vec![],
-            },
+            Self::All(some) => bounds(some),
+            // From the least to the greatest of the values of one column; what is open has no bounds.
+            Self::OneOf { .. } | Self::Any(_) => {
+                let choice = self.any_of();
+                let hull = choice.and_then(|(column, values)| hull(column, values.into_iter()));
+                hull.into_iter().collect()
+            }
         }
     }
 
@@ -162,29 +172,34 @@ impl Condition {
     }
 
     fn predicate(&self) -> Predicate {
-        let of = |column: &String| Reference::new(column.clone());
+        let all = |some: &[Self], with: fn(Predicate, Predicate) -> Predicate| {
+            some.iter().map(Self::predicate).reduce(with).unwrap_or(Predicate::AlwaysTrue)
+        };
         match self {
             Self::Range { column, least, greatest } => {
-                let least = least.as_ref().and_then(value_of);
-                let greatest = greatest.as_ref().and_then(value_of);
-                let above = least.map(|least| of(column).greater_than_or_equal_to(least));
-                let below = greatest.map(|greatest| of(column).less_than_or_equal_to(greatest));
-                let ends = above.into_iter().chain(below);
-                ends.reduce(Predicate::and).unwrap_or(Predicate::AlwaysTrue)
+                let end = |end: &Option<ScalarValue>| end.as_ref().and_then(value_of);
+                within(column, end(least), end(greatest))
             }
-            Self::OneOf { column, values } => of(column).is_in(values.iter().filter_map(value_of)),
-            Self::All(some) => some
-                .iter()
-                .map(Self::predicate)
-                .reduce(Predicate::and)
-                .unwrap_or(Predicate::AlwaysTrue),
-            Self::Any(some) => some
-                .iter()
-                .map(Self::predicate)
-                .reduce(Predicate::or)
-                .unwrap_or(Predicate::AlwaysTrue),
+            Self::OneOf { column, values } if values.len() > VALUES => {
+                let hull = hull(column, values.iter());
+                let (least, greatest) = hull.map_or((None, None), |b| (b.least, b.greatest));
+                let end = |end: Option<ArrayRef>| end.as_ref().and_then(datum);
+                within(column, end(least), end(greatest))
+            }
+            Self::OneOf { column, values } => {
+                Reference::new(column.clone()).is_in(values.iter().filter_map(value_of))
+            }
+            Self::All(some) => all(some, Predicate::and),
+            Self::Any(some) => all(some, Predicate::or),
         }
     }
+}
+
+fn within(column: &str, least: Option<Datum>, greatest: Option<Datum>) -> Predicate {
+    let of = || Reference::new(column.to_owned());
+    let above = least.map(|least| of().greater_than_or_equal_to(least));
+    let below = greatest.map(|greatest| of().less_than_or_equal_to(greatest));
+    above.into_iter().chain(below).reduce(Predicate::and).unwrap_or(Predicate::AlwaysTrue)
 }
 
 fn hull<'a>(column: &str, values: impl Iterator<Item = &'a ScalarValue> + Clone) -> Option<Bounds> {
@@ -203,7 +218,7 @@ mod tests {
 
     fn ends(filters: &[Expr]) -> Vec<(String, Option<i64>, Option<i64>)> {
         let number = |end: &ArrayRef| end.as_primitive::<Int64Type>().value(0);
-        bounds(filters)
+        bounds(&conditions(filters))
             .into_iter()
             .map(|b| (b.column, b.least.as_ref().map(number), b.greatest.as_ref().map(number)))
             .collect()
@@ -225,7 +240,7 @@ mod tests {
         ] {
             assert!(is_usable(&filter), "{filter}");
             assert_eq!(ends(std::slice::from_ref(&filter)), expected, "{filter}");
-            assert!(predicate(&[filter], |_| true).is_some());
+            assert!(predicate(&conditions(&[filter]), |_| true).is_some());
         }
         let both = a().gt_eq(lit(1_i64)).and(col("b").lt(lit(2_i64)));
         assert_eq!(
@@ -247,8 +262,21 @@ mod tests {
             (col("a") + lit(1_i64)).eq(lit(1_i64)),
         ] {
             assert!(!is_usable(&filter), "{filter}");
-            assert!(predicate(&[filter], |_| true).is_none());
+            assert!(predicate(&conditions(&[filter]), |_| true).is_none());
         }
-        assert!(predicate(&[col("a").eq(lit(1_i64))], |column| column != "a").is_none());
+        let of_a = conditions(&[col("a").eq(lit(1_i64))]);
+        assert!(predicate(&of_a, |column| column != "a").is_none());
+    }
+
+    #[test]
+    fn long_filters_cost_little() {
+        let many = |count: i64| col("a").in_list((0..count).map(lit).collect(), false);
+        let shown = |filter| predicate(&conditions(&[filter]), |_| true).unwrap().to_string();
+        assert_eq!(shown(many(10_000)), "(a >= 0) AND (a <= 9999)");
+        assert!(shown(many(20)).contains("IN"), "few values are each compared");
+        let term = |n: i64| col("a").eq(lit(n));
+        let chain = |count: i64| (1..count).map(term).fold(term(0), Expr::or);
+        assert!(is_usable(&chain(60)));
+        assert!(!is_usable(&chain(5_000)), "the stack is bounded");
     }
 }

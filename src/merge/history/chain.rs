@@ -58,8 +58,6 @@ pub(super) struct Seen {
     gaps: HashMap<usize, Gap>,
     /// By the index of the version that the target has, too.
     same: HashMap<usize, Same>,
-    /// The newest, by group.
-    newest: HashMap<usize, Order>,
 }
 
 /// What the target has between two versions of the source.
@@ -103,8 +101,9 @@ impl Chains {
     ) -> Self {
         let (keys, groups, versions) = (HashMap::new(), vec![], vec![]);
         let mut chains = Self { keys, groups, versions, continues, goes_on };
+        let mut last = None;
         for (key, version) in sorted {
-            match chains.keys.get(key).and_then(|group| chains.groups.get_mut(*group)) {
+            match chains.groups.last_mut().filter(|_| last == Some(key)) {
                 Some(group) => group.count += 1,
                 None => {
                     chains.keys.insert(key.into(), chains.groups.len());
@@ -112,20 +111,19 @@ impl Chains {
                 }
             }
             chains.versions.push(version);
+            last = Some(key);
         }
         chains
     }
 
-    /// Whether the source has this key.
-    pub(super) fn has(&self, key: &[u8]) -> bool {
-        self.keys.contains_key(key)
+    /// The versions of a key, if the source has it.
+    pub(super) fn of(&self, key: &[u8]) -> Option<usize> {
+        self.keys.get(key).copied()
     }
 
-    /// Takes note of a row of the target; of a stored delete, where it is none.
-    pub(super) fn see(&self, key: &[u8], order: &[u8], stored: Option<Stored>, seen: &mut Seen) {
-        let Some(index) = self.keys.get(key).copied() else { return };
+    /// Takes note of a row of the target, of the key that has these versions; of a stored delete, where it is none.
+    pub(super) fn see(&self, index: usize, order: &[u8], stored: Option<Stored>, seen: &mut Seen) {
         let Group { first, count } = self.groups[index];
-        raise(seen.newest.entry(index).or_default(), order);
         let of_key = &self.versions[first..first + count];
         match of_key.binary_search_by(|version| (*version.order).cmp(order)) {
             Ok(at) => {
@@ -137,7 +135,7 @@ impl Chains {
                 let gap = seen.gaps.entry(first + index + at).or_default();
                 gap.see_first(order);
                 match stored {
-                    Some(stored) => gap.see_version(order, vec![stored]),
+                    Some(stored) => gap.see_version(order, stored),
                     None => gap.see_delete(order),
                 }
             }
@@ -151,14 +149,15 @@ impl Chains {
         refresh_equal: bool,
         counts: &mut Counts,
     ) -> Plan<'a> {
-        let mut planning =
-            Planning { chains: self, seen, refresh_equal, counts, plan: Plan::default() };
+        let (late_below, plan) = (0, Plan::default());
+        let mut planning = Planning { chains: self, seen, refresh_equal, counts, late_below, plan };
         for (index, group) in self.groups.iter().enumerate() {
             let goes_on = self.goes_on && index + 1 == self.groups.len();
             let decided = group.count - usize::from(goes_on);
             if decided == 0 {
                 continue;
             }
+            planning.late_below = planning.newest_of(index);
             // Otherwise the part before has planned it.
             if index > 0 || !self.continues {
                 planning.gap(index, 0);
@@ -172,38 +171,6 @@ impl Chains {
     }
 }
 
-impl Seen {
-    /// Adds what was seen elsewhere.
-    pub(super) fn absorb(&mut self, other: Self) {
-        for (index, order) in other.newest {
-            raise(self.newest.entry(index).or_default(), &order);
-        }
-        for (index, same) in other.same {
-            let own = self.same.entry(index).or_default();
-            own.deleted |= same.deleted;
-            own.stored.extend(same.stored);
-        }
-        for (index, other) in other.gaps {
-            let gap = self.gaps.entry(index).or_default();
-            if let Some(first) = other.first {
-                gap.see_first(&first);
-            }
-            if let Some((order, stored)) = other.version {
-                gap.see_version(&order, stored);
-            }
-            if let Some(delete) = other.delete {
-                gap.see_delete(&delete);
-            }
-        }
-    }
-}
-
-fn raise(newest: &mut Order, order: &[u8]) {
-    if **newest < *order {
-        *newest = order.into();
-    }
-}
-
 impl Gap {
     fn see_first(&mut self, order: &[u8]) {
         if self.first.as_deref().is_none_or(|first| order < first) {
@@ -211,11 +178,11 @@ impl Gap {
         }
     }
 
-    fn see_version(&mut self, order: &[u8], stored: Vec<Stored>) {
+    fn see_version(&mut self, order: &[u8], stored: Stored) {
         match &mut self.version {
-            Some((last, rows)) if **last == *order => rows.extend(stored),
+            Some((last, rows)) if **last == *order => rows.push(stored),
             Some((last, _)) if **last > *order => {}
-            last => *last = Some((order.into(), stored)),
+            last => *last = Some((order.into(), vec![stored])),
         }
     }
 
@@ -232,6 +199,8 @@ struct Planning<'a, 'c> {
     seen: &'a Seen,
     refresh_equal: bool,
     counts: &'c mut Counts,
+    /// Of the versions of the group, those before this one are late: the target has something newer of the key.
+    late_below: usize,
     plan: Plan<'a>,
 }
 
@@ -249,10 +218,17 @@ impl<'a> Planning<'a, '_> {
         self.seen.same.get(&version).is_some_and(|same| same.deleted)
     }
 
-    /// Whether the target has something newer of the key.
-    fn is_late(&self, group: usize, version: usize) -> bool {
-        let newest = self.seen.newest.get(&group);
-        newest.is_some_and(|newest| *newest > self.chains.versions[version].order)
+    /// The version of a group at or before which the newest is that the target has of the key.
+    fn newest_of(&self, group: usize) -> usize {
+        let Group { first, count } = self.chains.groups[group];
+        let is_there = |at: &usize| {
+            self.gap_at(group, *at).is_some() || self.seen.same.contains_key(&(first + at))
+        };
+        // Behind the last version is no other version of this key.
+        if self.gap_at(group, count).is_some() {
+            return count;
+        }
+        (0..count).rev().find(is_there).unwrap_or(0)
     }
 
     /// What follows a version of the source.
@@ -298,7 +274,7 @@ impl<'a> Planning<'a, '_> {
             match follows_version && (has_ended || !self.is_remembered(next)) {
                 true => {
                     self.counts.deleted += 1;
-                    self.counts.late += u64::from(self.is_late(group, next));
+                    self.counts.late += u64::from(at < self.late_below);
                 }
                 false => self.counts.unchanged += 1,
             }
@@ -321,7 +297,7 @@ impl<'a> Planning<'a, '_> {
         let next = self.after(group, at);
         if stored.is_empty() {
             self.counts.inserted += 1;
-            self.counts.late += u64::from(self.is_late(group, index));
+            self.counts.late += u64::from(at < self.late_below);
             self.plan.written.push((index, next));
         } else if self.refresh_equal {
             self.counts.updated += 1;

@@ -44,19 +44,20 @@ const WHOLE: Way = Way { part: usize::MAX, refresh: false, dies: false };
 
 impl Table {
     fn seen(&self, chains: &Chains) -> Seen {
-        // By two threads.
-        let (mut one, mut other) = (Seen::default(), Seen::default());
+        let mut seen = Seen::default();
+        let mut see = |key: u8, order: &[u8], stored| {
+            if let Some(versions) = chains.of(&[key]) {
+                chains.see(versions, order, stored, &mut seen);
+            }
+        };
         for (position, (key, order, end)) in (0..).zip(&self.rows) {
-            let seen = if position % 2 == 0 { &mut one } else { &mut other };
             let at = RowAt { file: 0, position };
-            let end = end.map(|end| [end].into());
-            chains.see(&[*key], order, Some(Stored { at, end }), seen);
+            see(*key, order, Some(Stored { at, end: end.map(|end| [end].into()) }));
         }
         for (key, order) in &self.deletes {
-            chains.see(&[*key], order, None, &mut other);
+            see(*key, order, None);
         }
-        one.absorb(other);
-        one
+        seen
     }
 
     fn merge(&mut self, source: &[Row], way: Way) -> Counts {

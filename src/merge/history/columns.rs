@@ -4,17 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
-use crate::lake::{Table, TableSchema};
-use crate::merge::{MergeError, MergeRules};
-
-/// When a version begins: the first column of the order.
-pub const VALID_FROM: &str = "valid_from";
-/// When it ends: where the next version, or a delete, begins. Null where there is none.
-pub const VALID_TO: &str = "valid_to";
-/// Whether it is the newest version of its key, and the key is not deleted.
-pub const IS_CURRENT: &str = "is_current";
-/// All of them.
-pub const COLUMNS: [&str; 3] = [VALID_FROM, VALID_TO, IS_CURRENT];
+use crate::lake::TableSchema;
+use crate::merge::MergeError;
+use crate::merge::rules::{COLUMNS, IS_CURRENT, MergeRules, VALID_FROM, VALID_TO};
 
 /// The column of a history that has this name, whatever its case: other engines do not distinguish them.
 pub fn taken(name: &str) -> Option<&'static str> {
@@ -57,37 +49,25 @@ pub(in crate::merge) fn with_history(
     Ok(Schema::new(fields))
 }
 
-/// Checks that the rows of a target say when they end, in the type of the order.
+/// Checks that the rows of a target say when they begin and end in the type of their order.
 ///
 /// # Errors
 /// [`MergeError::Columns`] when they do not.
-pub(in crate::merge) fn check_target(
+pub(in crate::merge) fn check_types(
     rules: &MergeRules,
-    target: &Table,
     schema: &TableSchema,
-    from_nothing: bool,
 ) -> Result<(), MergeError> {
-    let kind = |schema: &TableSchema, name: &str| {
+    let kind = |name: &str| {
         schema.arrow().field_with_name(name).map(|field| field.data_type().clone()).ok()
     };
-    let has_rows = !from_nothing && target.current().is_some();
-    let missing = COLUMNS.into_iter().find(|name| kind(target.schema(), name).is_none());
-    let why = if let Some(name) = missing.filter(|_| has_rows) {
-        format!("it has rows and no column `{name}`, which history = \"scd2\" needs")
-    } else {
-        let of_order = rules.order.first().and_then(|first| kind(schema, first));
-        match [VALID_FROM, VALID_TO].into_iter().find(|name| kind(schema, name) != of_order) {
-            None => return Ok(()),
-            Some(name) => format!(
-                "its column `{name}` has another type than `{}`",
-                rules.order.first().map_or("", String::as_str)
+    let first = rules.order.first().map_or("", String::as_str);
+    match [VALID_FROM, VALID_TO].into_iter().find(|name| kind(name) != kind(first)) {
+        None => Ok(()),
+        Some(name) => Err(MergeError::Columns {
+            table: rules.table.clone(),
+            why: format!(
+                "its column `{name}` has another type than `{first}`; name another table in the configuration, or run `silversmith silver --rebuild`, which replaces all its rows"
             ),
-        }
-    };
-    Err(MergeError::Columns {
-        table: rules.table.clone(),
-        why: format!(
-            "{why}; name another table in the configuration, or run `silversmith silver --rebuild`, which replaces all its rows"
-        ),
-    })
+        }),
+    }
 }

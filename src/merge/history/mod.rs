@@ -15,14 +15,13 @@ use std::sync::Arc;
 use chain::{Chains, Plan, Seen, Version};
 use scan::Scan;
 
-pub use columns::{COLUMNS, IS_CURRENT, VALID_FROM, VALID_TO, check_free, taken};
-pub(super) use columns::{check_target, with_history};
+pub use columns::{check_free, taken};
+pub(super) use columns::{check_types, with_history};
 
 use super::apply::Changes;
 use super::lookup::Target;
 use super::newest::Winner;
 use super::output::arrow_error;
-use super::plan::RowAt;
 use super::spill::Part;
 use super::tombstones::TombstoneWriter;
 use super::{Counts, MergeError, MergeTask};
@@ -46,10 +45,11 @@ pub(super) async fn merge_part(
     let (mut files, mut seen) = (vec![], Seen::default());
     if !task.from_nothing {
         let scan = Scan::new(reader, target, &chains);
-        (files, seen) = scan.versions(&bounds).await?;
+        files = scan.versions(&bounds).await?;
         if let Some(tombstones) = &tombstones {
-            scan.deletes(&tombstones.target, &bounds, &mut seen).await?;
+            scan.deletes(&tombstones.target, &bounds).await?;
         }
+        seen = std::mem::take(&mut *scan.seen());
     }
     let Plan { written, ended, mut gone, deletes } = chains.plan(&seen, task.refresh_equal, counts);
     let winner = |index: usize| -> &Winner { sorted[index].1 };
@@ -57,7 +57,7 @@ pub(super) async fn merge_part(
     write::write_versions(changes.new_rows(), target, &newest, &written).await?;
     write::write_ended(changes.new_rows(), reader, target, &files, &ended).await?;
     gone.extend(ended.iter().map(|(at, _)| *at));
-    gone.sort_unstable_by_key(|RowAt { file, position }| (*file, *position));
+    gone.sort_unstable();
     changes.take_out(&files, &gone);
     if let Some(tombstones) = tombstones {
         let deletes: Vec<&Winner> = deletes.into_iter().map(winner).collect();

@@ -2,13 +2,12 @@
 //!
 //! The key index is not asked: it knows where a key is, and not which of its versions are neighbours.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, AsArray};
 use futures::TryStreamExt;
 
 use super::chain::{Chains, Seen, Stored};
-use super::columns::{IS_CURRENT, VALID_TO};
 use crate::lake::Lake;
 use crate::lake::read::rows::Rows;
 use crate::lake::read::scan::{Bounds, FileTask};
@@ -17,6 +16,7 @@ use crate::merge::lookup::Target;
 use crate::merge::order::Encoder;
 use crate::merge::output::{arrow_error, divided, joined};
 use crate::merge::plan::RowAt;
+use crate::merge::rules::{IS_CURRENT, VALID_TO};
 use crate::merge::tombstones::TombstoneTable;
 
 /// Reads the target of a merge.
@@ -26,6 +26,8 @@ pub(super) struct Scan {
     target: Target,
     threads: usize,
     chains: Arc<Chains>,
+    /// Of all threads: what is held follows the source, not them (I7).
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// What encodes rows of the target.
@@ -42,31 +44,30 @@ impl Scan {
         chains: &Arc<Chains>,
     ) -> Self {
         let (lake, target) = (lake.clone(), target.clone());
-        Self { lake, target, threads, chains: chains.clone() }
+        Self { lake, target, threads, chains: chains.clone(), seen: Arc::default() }
     }
 
-    /// The versions of the target, in the files that may have some.
-    pub(super) async fn versions(
-        &self,
-        bounds: &[Bounds],
-    ) -> Result<(Vec<FileTask>, Seen), MergeError> {
+    /// What was seen so far.
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for the versions of the target, in the files that may have some: these.
+    pub(super) async fn versions(&self, bounds: &[Bounds]) -> Result<Vec<FileTask>, MergeError> {
         let files = self.lake.files_of(&self.target.table, None, bounds).await?;
         let mut running = tokio::task::JoinSet::new();
         for share in divided(&files, self.threads) {
             let scan = self.clone();
             running.spawn(async move {
-                let (encoders, mut seen) = (scan.encoders()?, Seen::default());
+                let encoders = scan.encoders()?;
                 for (index, file) in share {
-                    scan.file(index, &file, &encoders, &mut seen).await?;
+                    scan.file(index, &file, &encoders).await?;
                 }
-                Ok::<_, MergeError>(seen)
+                Ok::<_, MergeError>(())
             });
         }
-        let mut all = Seen::default();
-        for seen in joined(running, &self.target.rules).await? {
-            all.absorb(seen);
-        }
-        Ok((files, all))
+        joined(running, &self.target.rules).await?;
+        Ok(files)
     }
 
     fn encoders(&self) -> Result<Encoders, MergeError> {
@@ -82,29 +83,22 @@ impl Scan {
         index: usize,
         file: &FileTask,
         encoders: &Encoders,
-        seen: &mut Seen,
     ) -> Result<(), MergeError> {
         let Target { table, schema, rules } = &self.target;
         let mut columns = rules.kept();
         columns.extend([VALID_TO, IS_CURRENT].map(str::to_owned));
         let mut rows = self.lake.read_rows(table, schema, file, &columns).await?;
         while let Some(rows) = rows.try_next().await? {
-            self.see(index, &rows, encoders, seen)?;
+            self.see(index, &rows, encoders)?;
         }
         Ok(())
     }
 
-    fn see(
-        &self,
-        file: usize,
-        rows: &Rows,
-        encoders: &Encoders,
-        seen: &mut Seen,
-    ) -> Result<(), MergeError> {
+    fn see(&self, file: usize, rows: &Rows, encoders: &Encoders) -> Result<(), MergeError> {
         let arrow = |e| arrow_error(&self.target.rules, e);
         let keys = encoders.keys.encode(&rows.batch).map_err(arrow)?;
-        let found: Vec<usize> =
-            (0..keys.num_rows()).filter(|row| self.chains.has(keys.row(*row).data())).collect();
+        let of = |row| Some((row, self.chains.of(keys.row(row).data())?));
+        let found: Vec<(usize, usize)> = (0..keys.num_rows()).filter_map(of).collect();
         // Orders are long; most batches have no such key.
         if found.is_empty() {
             return Ok(());
@@ -113,7 +107,8 @@ impl Scan {
         let ends = encoders.end.encode(&rows.batch).map_err(arrow)?;
         let ended = rows.batch.column_by_name(VALID_TO);
         let current = rows.batch.column_by_name(IS_CURRENT).and_then(|c| c.as_boolean_opt());
-        for row in found {
+        let mut seen = self.seen();
+        for (row, versions) in found {
             let is_current = match current.filter(|current| current.is_valid(row)) {
                 Some(current) => current.value(row),
                 // Another program wrote it.
@@ -121,33 +116,23 @@ impl Scan {
             };
             let at = RowAt { file, position: rows.positions.value(row) };
             let end = (!is_current).then(|| ends.row(row).data().into());
-            let (key, order) = (keys.row(row), orders.row(row));
-            self.chains.see(key.data(), order.data(), Some(Stored { at, end }), seen);
+            self.chains.see(versions, orders.row(row).data(), Some(Stored { at, end }), &mut seen);
         }
         Ok(())
     }
 
-    /// The stored deletes.
+    /// Looks for the stored deletes.
     pub(super) async fn deletes(
         &self,
         deletes: &TombstoneTable,
         bounds: &[Bounds],
-        seen: &mut Seen,
     ) -> Result<(), MergeError> {
-        let TombstoneTable { table, schema, .. } = deletes;
-        let rules = &self.target.rules;
-        let arrow = |e| arrow_error(rules, e);
-        let files = self.lake.files_of(table, None, bounds).await?;
-        let (keys, order) = rules.encoders(schema.arrow()).map_err(arrow)?;
-        let mut rows = self.lake.read_files(table, schema, files, &rules.kept(), self.threads);
-        while let Some(batch) = rows.try_next().await? {
-            let keys = keys.encode(&batch).map_err(arrow)?;
-            let orders = order.encode(&batch).map_err(arrow)?;
-            for row in 0..batch.num_rows() {
-                let (key, order) = (keys.row(row), orders.row(row));
-                self.chains.see(key.data(), order.data(), None, seen);
+        let mut found = |key: &[u8], order: &[u8]| {
+            if let Some(versions) = self.chains.of(key) {
+                self.chains.see(versions, order, None, &mut self.seen());
             }
-        }
-        Ok(())
+        };
+        let reader = (&self.lake, self.threads);
+        deletes.each(reader, &self.target.rules, bounds, &mut found).await
     }
 }

@@ -1,6 +1,7 @@
 //! The rows of a history: new versions, and rows of the target that end otherwise than they say.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -8,7 +9,6 @@ use arrow::compute::{take, take_record_batch};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 
-use super::columns::{IS_CURRENT, VALID_FROM, VALID_TO};
 use crate::lake::Lake;
 use crate::lake::read::rows::Rows;
 use crate::lake::read::scan::FileTask;
@@ -18,6 +18,7 @@ use crate::merge::newest::{Newest, Winner};
 use crate::merge::order::{Encoder, normal};
 use crate::merge::output::{WRITE_ROWS, arrow_error, shaped};
 use crate::merge::plan::RowAt;
+use crate::merge::rules::{IS_CURRENT, VALID_FROM, VALID_TO};
 use crate::merge::{MergeError, MergeRules};
 
 /// What ends the rows of a file that end otherwise, by their position: the order of the next row.
@@ -61,13 +62,23 @@ pub(super) async fn write_ended(
         let Target { table, schema, .. } = target;
         async move {
             let rows = lake.read_rows(table, schema, file, &schema.column_names()).await?;
+            let last = ends.last_key_value().map(|(position, _)| *position);
+            // Behind the last one nothing is read.
+            let rows = rows.try_take_while(move |rows| {
+                let first = rows.positions.values().first().copied();
+                ready(Ok(first.is_none_or(|first| Some(first) <= last)))
+            });
             Ok::<_, MergeError>(rows.err_into::<MergeError>().map_ok(move |rows| (rows, ends)))
         }
     });
-    let mut read = reading.buffered(threads.max(1)).try_flatten().boxed();
+    // In which order they come does not matter.
+    let threads = threads.max(1);
+    let mut read = reading.buffer_unordered(threads).try_flatten_unordered(threads).boxed();
     while let Some((rows, ends)) = read.try_next().await? {
         let rows = otherwise_ended(&rows, ends, &order);
-        writer.write(&rows.map_err(|e| arrow_error(&target.rules, e))?).await?;
+        if let Some(rows) = rows.map_err(|e| arrow_error(&target.rules, e))? {
+            writer.write(&rows).await?;
+        }
     }
     Ok(())
 }
@@ -77,12 +88,12 @@ fn order(target: &Target) -> Result<Encoder, MergeError> {
     Encoder::new(schema.arrow(), &rules.order).map_err(|e| arrow_error(rules, e))
 }
 
-/// The rows of a batch that end otherwise, with their new end.
+/// The rows of a batch that end otherwise, with their new end; none where there are none.
 fn otherwise_ended(
     rows: &Rows,
     of_file: &Ends<'_>,
     order: &Encoder,
-) -> Result<RecordBatch, ArrowError> {
+) -> Result<Option<RecordBatch>, ArrowError> {
     let (mut indexes, mut ends) = (vec![], vec![]);
     for (index, position) in (0..).zip(rows.positions.values()) {
         if let Some(end) = of_file.get(position) {
@@ -90,8 +101,11 @@ fn otherwise_ended(
             ends.push(Some(*end));
         }
     }
+    if indexes.is_empty() {
+        return Ok(None);
+    }
     let some = take_record_batch(&rows.batch, &UInt32Array::from(indexes))?;
-    ended(some, &ends, order)
+    ended(some, &ends, order).map(Some)
 }
 
 /// Rows with when they begin: with the first column of their order, as what ends other rows is written.
