@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -14,11 +16,12 @@ use super::known::Known;
 use super::lookup::index::{IndexLookup, IndexSettings};
 use super::lookup::scan::ScanLookup;
 use super::lookup::{Found, KeyLookup, Target};
+use super::newest::Newest;
 use super::output::arrow_error;
-use super::parts::Parts;
+use super::parts::{Parts, Piece};
 use super::plan::plan;
 use super::quarantine::{QuarantineWriter, Quarantined, Scope, replaced, schema};
-use super::spill::Part;
+use super::spill::apart;
 use super::tombstones::{TombstoneWriter, buried};
 use super::{Counts, History, MergeEngine, MergeError, MergeRules, MergeTask, Merged, history};
 use crate::lake::read::provider::{LakeTable, plain};
@@ -164,21 +167,37 @@ impl LocalEngine {
         writer.close().await
     }
 
-    /// Merges one part of the source: a range of keys.
-    async fn merge_part(
+    /// Merges one piece of the source: a range of keys.
+    async fn merge_piece(
         &self,
         (task, target): (&MergeTask, &Target),
-        part: Part,
+        piece: Piece,
         changes: &mut Changes,
         tombstones: &mut Option<TombstoneWriter>,
         counts: &mut Counts,
     ) -> Result<(), MergeError> {
-        let rules = &task.rules;
-        if rules.history == History::Scd2 {
+        let part = match piece {
+            Piece::Sorted(rows) => {
+                return write_sorted(&task.rules, &rows, (changes, tombstones), counts).await;
+            }
+            Piece::Part(part) => *part,
+        };
+        if task.rules.history == History::Scd2 {
             let (reader, of) = ((&self.lake, self.threads), (task, target));
             return history::merge_part(reader, of, part, (changes, tombstones), counts).await;
         }
-        let mut newest = part.newest;
+        self.merge_newest((task, target), part.newest, (changes, tombstones), counts).await
+    }
+
+    /// Merges the newest rows of a range of keys.
+    async fn merge_newest(
+        &self,
+        (task, target): (&MergeTask, &Target),
+        mut newest: Newest,
+        (changes, tombstones): (&mut Changes, &mut Option<TombstoneWriter>),
+        counts: &mut Counts,
+    ) -> Result<(), MergeError> {
+        let rules = &task.rules;
         let bounds = newest.bounds().map_err(|e| arrow_error(rules, e))?;
         let newest = Arc::new(newest);
         let (mut found, mut buried) = (Found::default(), BTreeSet::new());
@@ -198,6 +217,34 @@ impl LocalEngine {
         }
         Ok(())
     }
+}
+
+/// Writes a piece of a source to a target without rows.
+async fn write_sorted(
+    rules: &MergeRules,
+    rows: &RecordBatch,
+    (changes, tombstones): (&mut Changes, &mut Option<TombstoneWriter>),
+    counts: &mut Counts,
+) -> Result<(), MergeError> {
+    let arrow = |e| arrow_error(rules, e);
+    let (rows, deleted) = apart(rows).map_err(arrow)?;
+    let (deletes, written) = match deleted.has_true() {
+        false => (None, rows),
+        true => {
+            let deletes = filter_record_batch(&rows, &deleted).map_err(arrow)?;
+            let others = not(&deleted).and_then(|others| filter_record_batch(&rows, &others));
+            (Some(deletes), others.map_err(arrow)?)
+        }
+    };
+    counts.inserted += written.num_rows() as u64;
+    changes.insert(written).await?;
+    if let Some(deletes) = deletes {
+        counts.unchanged += deletes.num_rows() as u64;
+        if let Some(tombstones) = tombstones {
+            tombstones.write_rows(deletes).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The columns that a query makes for the target.
@@ -243,7 +290,8 @@ impl MergeEngine for LocalEngine {
         let mut tombstones = TombstoneWriter::open(&self.lake, &task, &target.schema).await?;
         let mut screen = Screen::new(&task.rules, known.as_ref().map(|(_, known)| known));
         let schema = target.schema.arrow();
-        let mut parts = Parts::read(&task.rules, schema, rows, &mut screen).await?;
+        let how = (&task.rules, task.from_nothing);
+        let mut parts = Parts::read(how, schema, rows, &mut screen).await?;
         // Of rows that are judged again, only those in quarantine count.
         let failed = if known.is_none() { aside.rows() } else { FailedRows::default() };
         let mut counts = Counts {
@@ -256,9 +304,9 @@ impl MergeEngine for LocalEngine {
         warn_of(&task.rules, &screen, &failed);
         let times = screen.times.and(failed.times);
         let mut changes = Changes::new(&self.lake, &target, self.threads)?;
-        while let Some(part) = parts.next().await? {
+        while let Some(piece) = parts.next().await? {
             let of = (&task, &target);
-            self.merge_part(of, part, &mut changes, &mut tombstones, &mut counts).await?;
+            self.merge_piece(of, piece, &mut changes, &mut tombstones, &mut counts).await?;
         }
         let applied = changes.finish().await?;
         let tombstones = match tombstones {

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{
     SortOptions, concat, interleave_record_batch, sort_to_indices, take, take_record_batch,
 };
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::order::Encoder;
-use super::repeated::compact;
+use super::repeated::Repeated;
 use super::{History, MergeRules, NullKeys};
 use crate::lake::read::scan::Bounds;
 use crate::sql::select::DELETED;
@@ -42,29 +42,24 @@ pub struct Reduction {
     pub null_keys: NullKeys,
     /// Whether each version of a key is held once, not only the newest: rows of one key that differ in their order.
     pub versions: bool,
+    /// The columns whose texts many rows have: each text is held once.
+    pub repeated: Vec<String>,
 }
 
 impl Reduction {
-    /// By the rules of a merge, of rows of this schema. A text that many rows have is held once.
+    /// By the rules of a merge, of rows of this schema.
     pub(super) fn of(rules: &MergeRules, schema: &SchemaRef) -> Self {
-        let once = |field: &FieldRef| {
-            let repeats =
-                rules.repeated.contains(field.name()) && !rules.keys.contains(field.name());
-            match *field.data_type() == DataType::Utf8 && repeats {
-                true => {
-                    let kind =
-                        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-                    Arc::new(field.as_ref().clone().with_data_type(kind))
-                }
-                false => field.clone(),
-            }
+        let repeats = |name: &&String| {
+            let field = schema.field_with_name(name);
+            !rules.keys.contains(name) && field.is_ok_and(|f| *f.data_type() == DataType::Utf8)
         };
         Self {
-            schema: Arc::new(Schema::new(schema.fields().iter().map(once).collect::<Vec<_>>())),
+            schema: schema.clone(),
             keys: rules.keys.clone(),
             order: rules.order.clone(),
             null_keys: rules.null_keys,
             versions: rules.history == History::Scd2,
+            repeated: rules.repeated.iter().filter(repeats).cloned().collect(),
         }
     }
 
@@ -90,13 +85,17 @@ impl Reduction {
 pub struct Newest {
     schema: SchemaRef,
     schema_with_deleted: SchemaRef,
+    /// That of the batches: numbers in place of repeated texts.
+    held: SchemaRef,
+    /// The texts of repeated columns, by the index of the column.
+    texts: Vec<(usize, Repeated)>,
     keys: Encoder,
     key_columns: Vec<String>,
     order: Encoder,
     null_keys: NullKeys,
     versions: bool,
     /// By the bytes of the identity: of the key, or of key and order.
-    by_key: HashMap<Box<[u8]>, Winner>,
+    by_key: HashMap<Box<[u8]>, Winner, ahash::RandomState>,
     batches: Vec<RecordBatch>,
     held_rows: usize,
     /// Bytes of the batches.
@@ -122,16 +121,27 @@ const KEPT_ROWS: usize = 8 * 1024;
 impl Newest {
     /// No rows yet.
     pub fn new(reduction: &Reduction) -> Result<Self, ArrowError> {
-        let Reduction { schema, keys, order, null_keys, versions } = reduction;
+        let Reduction { schema, keys, order, null_keys, versions, repeated } = reduction;
+        let texts: Vec<_> = repeated
+            .iter()
+            .map(|name| Ok((schema.index_of(name)?, Repeated::default())))
+            .collect::<Result<_, ArrowError>>()?;
+        let held = |(index, field): (usize, &FieldRef)| match texts.iter().any(|t| t.0 == index) {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
+            false => field.clone(),
+        };
+        let held = schema.fields().iter().enumerate().map(held).collect::<Vec<_>>();
         Ok(Self {
             schema: schema.clone(),
+            held: Arc::new(Schema::new(held)),
+            texts,
             schema_with_deleted: reduction.with_deleted(),
             keys: Encoder::new(schema, keys)?,
             key_columns: keys.clone(),
             order: Encoder::new(schema, order)?,
             null_keys: *null_keys,
             versions: *versions,
-            by_key: HashMap::new(),
+            by_key: HashMap::default(),
             batches: vec![],
             held_rows: 0,
             held_bytes: 0,
@@ -197,6 +207,11 @@ impl Newest {
             true => batch,
             false => take_record_batch(&batch, &UInt32Array::from(rows))?,
         };
+        let mut columns = held.columns().to_vec();
+        for (index, texts) in &mut self.texts {
+            columns[*index] = Arc::new(texts.numbers(columns[*index].as_string::<i32>()));
+        }
+        let held = RecordBatch::try_new(self.held.clone(), columns)?;
         self.held_bytes += held.get_array_memory_size();
         self.batches.push(held);
         Ok(())
@@ -209,7 +224,8 @@ impl Newest {
 
     /// About how many bytes it takes, with what a merge holds of each row beside it.
     pub fn memory(&self) -> usize {
-        self.held_bytes + self.key_bytes + self.by_key.len() * WINNER * self.copies() / 2
+        let texts: usize = self.texts.iter().map(|(_, texts)| texts.memory()).sum();
+        self.held_bytes + texts + self.key_bytes + self.by_key.len() * WINNER * self.copies() / 2
     }
 
     /// Whether it takes `bytes`, without most of the rows that lost.
@@ -231,8 +247,9 @@ impl Newest {
         winners.sort_unstable();
         let kept = winners
             .chunks(KEPT_ROWS)
-            .map(|share| self.gather(share))
+            .map(|share| self.gather_held(share))
             .collect::<Result<Vec<_>, _>>()?;
+        let kept = self.forget_texts(kept)?;
         for winner in self.by_key.values_mut() {
             if let Ok(index) = winners.binary_search(&(winner.batch, winner.row)) {
                 (winner.batch, winner.row) =
@@ -245,14 +262,38 @@ impl Newest {
         Ok(())
     }
 
+    /// Leaves out the texts that no row has any more.
+    fn forget_texts(&mut self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, ArrowError> {
+        let mut columns: Vec<Vec<ArrayRef>> =
+            batches.iter().map(|batch| batch.columns().to_vec()).collect();
+        for (index, texts) in &mut self.texts {
+            let numbers: Vec<_> =
+                batches.iter().map(|b| b.column(*index).as_primitive::<Int32Type>()).collect();
+            for (columns, numbers) in columns.iter_mut().zip(texts.keep(&numbers)) {
+                columns[*index] = Arc::new(numbers);
+            }
+        }
+        let batch = |columns| RecordBatch::try_new(self.held.clone(), columns);
+        columns.into_iter().map(batch).collect()
+    }
+
     fn gather(&self, rows: &[(u32, u32)]) -> Result<RecordBatch, ArrowError> {
+        let held = self.gather_held(rows)?;
+        let mut columns = held.columns().to_vec();
+        for (index, texts) in &self.texts {
+            columns[*index] = texts.texts(columns[*index].as_primitive::<Int32Type>())?;
+        }
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+
+    fn gather_held(&self, rows: &[(u32, u32)]) -> Result<RecordBatch, ArrowError> {
         if rows.is_empty() {
-            return Ok(RecordBatch::new_empty(self.schema.clone()));
+            return Ok(RecordBatch::new_empty(self.held.clone()));
         }
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let rows: Vec<(usize, usize)> =
             rows.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
-        compact(interleave_record_batch(&batches, &rows)?)
+        interleave_record_batch(&batches, &rows)
     }
 
     /// The winner of a key.
@@ -292,7 +333,8 @@ impl Newest {
         &self,
         bytes: usize,
     ) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
-        let row = self.held_bytes / self.held_rows.max(1);
+        let texts: usize = self.texts.iter().map(|(_, texts)| texts.mean()).sum();
+        let row = self.held_bytes / self.held_rows.max(1) + texts;
         let rows = (bytes / row.max(1)).clamp(1, KEPT_ROWS);
         let winners: Vec<&Winner> = self.sorted().into_iter().map(|(_, winner)| winner).collect();
         let batches = winners.len().div_ceil(rows);

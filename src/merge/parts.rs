@@ -17,7 +17,15 @@ use crate::lake::read::arrow::conform;
 use crate::sql::SqlError;
 use crate::sql::select::DELETED;
 
-/// The newest rows, or the versions, of a source, in parts: ranges of keys, in the order of the keys.
+/// A range of keys.
+pub(super) enum Piece {
+    /// To be compared with the target.
+    Part(Box<Part>),
+    /// For a target that has no rows, sorted by key; the last column says which rows delete.
+    Sorted(RecordBatch),
+}
+
+/// The newest rows, or the versions, of a source, in pieces, in the order of the keys.
 pub(super) struct Parts {
     rest: Rest,
     rules: MergeRules,
@@ -31,14 +39,15 @@ pub(super) struct Parts {
 enum Rest {
     Nothing,
     Whole(Box<Newest>),
-    /// The next part is made while the one before is merged.
-    Spilled(BoxFuture<'static, Result<(Merging, Option<Part>), MergeError>>),
+    /// The next piece is made while the one before is merged.
+    Spilled(BoxFuture<'static, Result<(Merging, Option<Piece>), MergeError>>),
 }
 
 impl Parts {
-    /// Reads the source, as rows of `schema`: those that the screen lets in.
+    /// Reads the source, as rows of `schema`: those that the screen lets in. They are sorted only, as far as that will
+    /// do, where the target is made `from_nothing`.
     pub(super) async fn read(
-        rules: &MergeRules,
+        (rules, from_nothing): (&MergeRules, bool),
         schema: &SchemaRef,
         mut rows: SendableRecordBatchStream,
         screen: &mut Screen<'_>,
@@ -47,6 +56,7 @@ impl Parts {
         let reduction = Reduction::of(rules, &nullable(schema));
         let arrow = |e| arrow_error(rules, e);
         let failed = |e| SqlError::of(&format!("silver table {}: its SQL", rules.table), e);
+        let sorted_only = from_nothing && !reduction.versions;
         let mut gathering = Gathering::new(rules, reduction)?;
         while let Some(batch) = rows.try_next().await.map_err(failed)? {
             let batch = screen.pass(batch).map_err(arrow)?;
@@ -55,21 +65,22 @@ impl Parts {
             gathering.newest.push(batch, &deleted).map_err(arrow)?;
             gathering.spill_if_full().await?;
         }
-        gathering.finish().await
+        gathering.finish(sorted_only).await
     }
 
-    /// The next part; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Part>, MergeError> {
+    /// The next piece; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Piece>, MergeError> {
         match std::mem::replace(&mut self.rest, Rest::Nothing) {
             Rest::Nothing => Ok(None),
             Rest::Whole(newest) if newest.is_empty() => Ok(None),
-            Rest::Whole(newest) => Ok(Some(Part::whole(*newest))),
+            Rest::Whole(newest) => Ok(Some(Piece::Part(Box::new(Part::whole(*newest))))),
             Rest::Spilled(coming) => {
-                let (merging, part) = coming.await?;
-                if part.is_some() {
-                    self.rest = Rest::Spilled(next_part(&self.rules, merging));
+                let (merging, piece) = coming.await?;
+                if let Some(piece) = &piece {
+                    let sorted_only = matches!(piece, Piece::Sorted(_));
+                    self.rest = Rest::Spilled(next_piece(&self.rules, merging, sorted_only));
                 }
-                Ok(part)
+                Ok(piece)
             }
         }
     }
@@ -84,14 +95,18 @@ fn flags(batch: &RecordBatch, name: &str) -> BooleanArray {
 }
 
 /// A part takes half of the memory: the one before it is merged meanwhile.
-fn next_part(
+fn next_piece(
     rules: &MergeRules,
     mut merging: Merging,
-) -> BoxFuture<'static, Result<(Merging, Option<Part>), MergeError>> {
+    sorted_only: bool,
+) -> BoxFuture<'static, Result<(Merging, Option<Piece>), MergeError>> {
     let half = rules.memory / 2;
     blocking(rules, move || {
-        let part = merging.next_part(half)?;
-        Ok((merging, part))
+        let piece = match sorted_only {
+            true => merging.next_rows()?.map(Piece::Sorted),
+            false => merging.next_part(half)?.map(|part| Piece::Part(Box::new(part))),
+        };
+        Ok((merging, piece))
     })
 }
 
@@ -162,7 +177,7 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Parts, MergeError> {
+    async fn finish(mut self, sorted_only: bool) -> Result<Parts, MergeError> {
         if self.spilled.is_some() {
             let nothing = Newest::new(&self.reduction).map_err(|e| arrow_error(self.rules, e))?;
             let last = std::mem::replace(&mut self.newest, nothing);
@@ -176,7 +191,7 @@ impl<'a> Gathering<'a> {
                 let runs = spilled.await?;
                 tracing::debug!(table = %self.rules.table, rows, "source rows spilled to disk");
                 let merging = blocking(self.rules, move || runs.merged()).await?;
-                Rest::Spilled(next_part(self.rules, merging))
+                Rest::Spilled(next_piece(self.rules, merging, sorted_only))
             }
         };
         Ok(Parts { rest, rules: self.rules.clone(), rows, null_key_rows })

@@ -138,6 +138,7 @@ mod tests {
             order: columns("o"),
             null_keys: NullKeys::Skip,
             versions: false,
+            repeated: vec![],
         })
         .unwrap();
         let deleted: BooleanArray = rows.iter().map(|r| Some(r.2)).collect();

@@ -1,77 +1,106 @@
-//! Texts that many rows have: held once, as dictionaries that stay small.
-//!
-//! Rows that are put together from several batches bring the dictionaries of all of them, and every look at a row costs
-//! what its dictionary has: with one value for each file that would be little, with one for each row it is too much.
+//! Texts that many rows have, such as the address of their object: held once, however many batches bring them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray,
-};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::array::{ArrayRef, Int32Array, LargeStringArray, StringArray};
+use arrow::compute::{cast, take};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
-/// The same rows, whose dictionaries have each value once and none that no row has.
-pub(super) fn compact(rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let is_repeated = |column: &ArrayRef| matches!(column.data_type(), DataType::Dictionary(..));
-    if !rows.columns().iter().any(is_repeated) {
-        return Ok(rows);
-    }
-    let columns =
-        rows.columns().iter().map(|column| match column.as_dictionary_opt::<Int32Type>() {
-            Some(repeated) => of_few_values(repeated),
-            None => Ok(column.clone()),
-        });
-    RecordBatch::try_new(rows.schema(), columns.collect::<Result<Vec<_>, _>>()?)
+/// What a text takes beside its bytes: the entries of the list and the map.
+const ENTRY: usize = 96;
+
+/// The texts of a column; rows have their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    texts: Vec<Arc<str>>,
+    number_of: HashMap<Arc<str>, i32, ahash::RandomState>,
+    bytes: usize,
+    /// The texts as an array, once they are read back.
+    array: OnceLock<LargeStringArray>,
 }
 
-fn of_few_values(repeated: &DictionaryArray<Int32Type>) -> Result<ArrayRef, ArrowError> {
-    let Some(values) = repeated.values().as_string_opt::<i32>() else {
-        return Ok(Arc::new(repeated.clone()));
-    };
-    // By a value's index now: its index from now on. A value that no row has gets none.
-    let mut index_of: Vec<Option<i32>> = vec![None; values.len()];
-    let (mut kept, mut known) = (Vec::new(), HashMap::new());
-    let mut moved = |key: i32| {
-        let at = key as usize;
-        *index_of[at].get_or_insert_with(|| {
-            let value = values.is_valid(at).then(|| values.value(at));
-            *known.entry(value).or_insert_with(|| {
-                kept.push(value);
-                (kept.len() - 1) as i32
-            })
-        })
-    };
-    let keys: Int32Array = repeated.keys().iter().map(|key| key.map(&mut moved)).collect();
-    let values: StringArray = kept.into_iter().collect();
-    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(values))?))
+impl Repeated {
+    /// The numbers of texts; a null has none.
+    pub(super) fn numbers(&mut self, texts: &StringArray) -> Int32Array {
+        // Rows of one object come one after the other.
+        let mut last: Option<(&str, i32)> = None;
+        let number = |text: Option<_>| {
+            let text: &str = text?;
+            let number = match last {
+                Some((same, number)) if same == text => number,
+                _ => self.number(text),
+            };
+            last = Some((text, number));
+            Some(number)
+        };
+        texts.iter().map(number).collect()
+    }
+
+    fn number(&mut self, text: &str) -> i32 {
+        if let Some(number) = self.number_of.get(text) {
+            return *number;
+        }
+        // As many as fit into memory, which is less.
+        let number = i32::try_from(self.texts.len()).unwrap_or(i32::MAX);
+        let text: Arc<str> = text.into();
+        self.bytes += ENTRY + text.len();
+        self.texts.push(text.clone());
+        self.number_of.insert(text, number);
+        self.array = OnceLock::new();
+        number
+    }
+
+    /// The texts of numbers.
+    pub(super) fn texts(&self, numbers: &Int32Array) -> Result<ArrayRef, ArrowError> {
+        let all = self.array.get_or_init(|| self.texts.iter().map(Some).collect());
+        cast(&take(all, numbers, None)?, &DataType::Utf8)
+    }
+
+    /// Forgets the texts that none of these numbers has; the rows' numbers from now on.
+    pub(super) fn keep(&mut self, numbers: &[&Int32Array]) -> Vec<Int32Array> {
+        let before = std::mem::take(self);
+        let mut now: Vec<Option<i32>> = vec![None; before.texts.len()];
+        let mut moved = |number: i32| {
+            let at = number as usize;
+            *now[at].get_or_insert_with(|| self.number(&before.texts[at]))
+        };
+        let of_rows = |numbers: &&Int32Array| numbers.iter().map(|n| n.map(&mut moved)).collect();
+        numbers.iter().map(of_rows).collect()
+    }
+
+    /// The bytes that it takes, with those of the array.
+    pub(super) fn memory(&self) -> usize {
+        2 * self.bytes
+    }
+
+    /// The bytes of a text, on average.
+    pub(super) fn mean(&self) -> usize {
+        self.bytes / self.texts.len().max(1)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
-    use arrow::compute::{cast, concat_batches};
+    use arrow::array::AsArray;
 
     use super::*;
 
     #[test]
-    fn rows_of_many_batches_have_each_value_once() {
-        let texts = |texts: &[Option<&str>]| -> RecordBatch {
-            let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            let plain: ArrayRef = Arc::new(texts.iter().copied().collect::<StringArray>());
-            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
-            let columns = [("uri", cast(&plain, &kind).unwrap()), ("n", numbers)];
-            RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
-        };
-        let some =
-            [texts(&[Some("a"), None, Some("b")]), texts(&[Some("b"), Some("c"), Some("b")])];
-        let all = concat_batches(&some[0].schema(), &some).unwrap().slice(1, 5);
-        let small = compact(all.clone()).unwrap();
-        let plain = |rows: &RecordBatch| cast(rows.column(0), &DataType::Utf8).unwrap();
-        assert_eq!(&plain(&small), &plain(&all));
-        assert_eq!(small.column(1), all.column(1));
-        assert_eq!(small.column(0).as_dictionary::<Int32Type>().values().len(), 2, "b and c");
-        assert_eq!(compact(all.slice(0, 0)).unwrap().num_rows(), 0);
+    fn rows_of_many_batches_share_their_texts_and_keep_them() {
+        let texts = |texts: &[Option<&str>]| texts.iter().copied().collect::<StringArray>();
+        let (one, two) =
+            (texts(&[Some("a"), None, Some("b")]), texts(&[Some("b"), Some(""), Some("b")]));
+        let mut all = Repeated::default();
+        let numbers = [all.numbers(&one), all.numbers(&two)];
+        assert_eq!(all.texts.len(), 3);
+        for (texts, numbers) in [&one, &two].into_iter().zip(&numbers) {
+            assert_eq!(all.texts(numbers).unwrap().as_string::<i32>(), texts);
+        }
+        let bytes = all.memory();
+        let kept = all.keep(&[&numbers[1]]);
+        assert_eq!(all.texts(&kept[0]).unwrap().as_string::<i32>(), &two);
+        assert!(all.texts.len() == 2 && all.memory() < bytes, "`a` is forgotten");
     }
 }

@@ -8,12 +8,13 @@
 //! Where every version of a key counts, a key may have more of them than fit into a part. Then a part ends with the
 //! version that the next one begins with, so that each version is seen beside the one after it.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
+use std::ops::Range;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -21,31 +22,37 @@ use arrow::row::Rows;
 
 use super::newest::{Newest, Reduction};
 use super::order::Encoder;
-use super::repeated::compact;
 
 /// Runs of a level that become one of the next. At most one fewer of each level stay, each with a batch in memory.
 const MERGED: usize = 8;
-/// Bytes of a batch of a run, about.
-const BATCH_BYTES: usize = 128 * 1024;
+/// Batches that the memory of a part would hold: runs that are read side by side have one each.
+const BATCHES: usize = 64;
+/// Bytes of a batch of a run, least and most.
+const BATCH_BYTES: (usize, usize) = (64 * 1024, 1024 * 1024);
 
 /// Sorted runs on disk.
 pub(super) struct Runs {
     reduction: Reduction,
     /// Each with its level, the highest first.
     runs: Vec<(u32, File)>,
-    /// Bytes that a part may take while runs are made one.
-    part: usize,
+    /// Bytes of a batch, about.
+    batch: usize,
 }
 
 impl Runs {
+    /// None yet; parts of the runs, merged, are to take `part` bytes.
     pub(super) fn new(reduction: &Reduction, part: usize) -> Self {
-        Self { reduction: reduction.clone(), runs: vec![], part }
+        let (least, most) = BATCH_BYTES;
+        let batch = (part / BATCHES).clamp(least, most);
+        Self { reduction: reduction.clone(), runs: vec![], batch }
     }
 
     /// Adds the rows of one reduction, as a run.
     pub(super) fn add(&mut self, newest: Newest) -> Result<(), ArrowError> {
         let mut run = RunWriter::new(&self.reduction)?;
-        run.write(&newest)?;
+        for batch in newest.sorted_batches(self.batch) {
+            run.write(&batch?)?;
+        }
         // Runs that are made one take its memory.
         drop(newest);
         self.runs.push((0, run.finish()?));
@@ -61,8 +68,8 @@ impl Runs {
         let files = last.into_iter().map(|(_, file)| file);
         let mut merging = Merging::of(&self.reduction, files)?;
         let mut run = RunWriter::new(&self.reduction)?;
-        while let Some(newest) = merging.next(self.part)? {
-            run.write(&newest)?;
+        while let Some(rows) = merging.next_rows()? {
+            run.write(&rows)?;
         }
         self.runs.push((level, run.finish()?));
         Ok(())
@@ -90,11 +97,8 @@ impl RunWriter {
         StreamWriter::try_new(file, &reduction.with_deleted()).map(Self)
     }
 
-    fn write(&mut self, newest: &Newest) -> Result<(), ArrowError> {
-        for batch in newest.sorted_batches(BATCH_BYTES) {
-            self.0.write(&batch?)?;
-        }
-        Ok(())
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        self.0.write(batch)
     }
 
     fn finish(mut self) -> Result<File, ArrowError> {
@@ -133,7 +137,6 @@ struct Carried {
 /// Runs that are read side by side.
 pub(super) struct Merging {
     reduction: Reduction,
-    schema: SchemaRef,
     cursors: Vec<Cursor>,
     carried: Option<Carried>,
 }
@@ -144,8 +147,7 @@ impl Merging {
         for file in files {
             cursors.extend(Cursor::open(reduction, file)?);
         }
-        let (reduction, schema) = (reduction.clone(), reduction.with_deleted());
-        Ok(Self { reduction, schema, cursors, carried: None })
+        Ok(Self { reduction: reduction.clone(), cursors, carried: None })
     }
 
     /// The next part, of about `bytes`; none at the end.
@@ -156,7 +158,13 @@ impl Merging {
             continues = carried.continues;
             newest.push(carried.rows, &BooleanArray::from(vec![carried.deleted]))?;
         }
-        self.fill(&mut newest, bytes)?;
+        while let Some(rows) = self.next_rows()? {
+            let (rows, deleted) = apart(&rows)?;
+            newest.push(rows, &deleted)?;
+            if newest.memory() >= bytes {
+                break;
+            }
+        }
         let goes_on = self.reduction.versions && !self.cursors.is_empty();
         if goes_on && let Some((last, continues)) = newest.last_version() {
             let rows = newest.rows_of(&[last])?;
@@ -166,45 +174,64 @@ impl Merging {
         Ok(Some(part).filter(|part| !part.newest.is_empty()))
     }
 
-    /// The rows of the next keys, about `bytes` of them; none at the end.
-    fn next(&mut self, bytes: usize) -> Result<Option<Newest>, ArrowError> {
-        let mut newest = Newest::new(&self.reduction)?;
-        self.fill(&mut newest, bytes)?;
-        Ok(Some(newest).filter(|newest| !newest.is_empty()))
-    }
-
-    fn fill(&mut self, newest: &mut Newest, bytes: usize) -> Result<(), ArrowError> {
-        while let Some(rows) = self.next_rows()? {
-            let deleted = rows.column(rows.num_columns() - 1).as_boolean().clone();
-            let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
-            newest.push(rows.project(&columns)?, &deleted)?;
-            if newest.memory() >= bytes {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// All rows of the next keys, whatever run they are in.
-    fn next_rows(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+    /// The newest rows, or the versions, of the next keys, sorted by key; none at the end. The last column says which
+    /// rows delete.
+    pub(super) fn next_rows(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
         // Up to here every run is in memory.
         let Some(last) = self.cursors.iter().map(Cursor::last).min() else { return Ok(None) };
         let last: Box<[u8]> = last.into();
-        let mut rows = Vec::new();
+        let mut rows: Vec<(usize, usize)> = Vec::new();
+        for (index, cursor) in self.cursors.iter_mut().enumerate() {
+            rows.extend(cursor.take_to(&last).map(|row| (index, row)));
+        }
+        let key = |(cursor, row): &(usize, usize)| self.cursors[*cursor].keys.row(*row).data();
+        // The rows of each run are sorted already, which this sort makes use of.
+        rows.sort_by(|a, b| key(a).cmp(key(b)));
+        let mut newest: Vec<(usize, usize)> = Vec::with_capacity(rows.len());
+        for same in rows.chunk_by(|a, b| key(a) == key(b)) {
+            newest.extend(self.newest_of(same)?);
+        }
+        let batches: Vec<&RecordBatch> = self.cursors.iter().map(|c| &c.batch).collect();
+        let rows = interleave_record_batch(&batches, &newest)?;
         for cursor in &mut self.cursors {
-            rows.extend(cursor.take_to(&last)?);
+            cursor.read_on()?;
         }
         self.cursors.retain(|cursor| !cursor.is_at_end());
-        compact(concat_batches(&self.schema, &rows)?).map(Some)
+        Ok(Some(rows))
     }
+
+    /// The newest of the rows of one key, of several runs.
+    fn newest_of(&self, same: &[(usize, usize)]) -> Result<Option<(usize, usize)>, ArrowError> {
+        let [first, others @ ..] = same else { return Ok(None) };
+        let mut newest = *first;
+        for other in others {
+            let order = |(cursor, row): (usize, usize)| {
+                self.cursors[cursor].orders().map(|orders| orders.row(row))
+            };
+            if order(*other)? > order(newest)? {
+                newest = *other;
+            }
+        }
+        Ok(Some(newest))
+    }
+}
+
+/// Rows without their last column, and that: whether they delete.
+pub(super) fn apart(rows: &RecordBatch) -> Result<(RecordBatch, BooleanArray), ArrowError> {
+    let last = rows.num_columns().saturating_sub(1);
+    let columns: Vec<usize> = (0..last).collect();
+    Ok((rows.project(&columns)?, rows.column(last).as_boolean().clone()))
 }
 
 /// A run being read: the batch in memory, and where the rows begin that were not taken.
 struct Cursor {
     reader: StreamReader<BufReader<File>>,
-    encoder: Encoder,
+    key: Encoder,
+    order: Encoder,
     batch: RecordBatch,
     keys: Rows,
+    /// Where a key of the batch is in another run, too.
+    orders: OnceCell<Rows>,
     at: usize,
 }
 
@@ -212,10 +239,11 @@ impl Cursor {
     /// None: the run is empty.
     fn open(reduction: &Reduction, file: File) -> Result<Option<Self>, ArrowError> {
         let mut reader = StreamReader::try_new(BufReader::new(file), None)?;
-        let encoder = Encoder::new(&reduction.schema, &reduction.identity())?;
+        let key = Encoder::new(&reduction.schema, &reduction.identity())?;
+        let order = Encoder::new(&reduction.schema, &reduction.order)?;
         let Some(batch) = reader.next().transpose()? else { return Ok(None) };
-        let keys = encoder.encode(&batch)?;
-        Ok(Some(Self { reader, encoder, batch, keys, at: 0 }))
+        let keys = key.encode(&batch)?;
+        Ok(Some(Self { reader, key, order, batch, keys, orders: OnceCell::new(), at: 0 }))
     }
 
     fn last(&self) -> &[u8] {
@@ -223,12 +251,20 @@ impl Cursor {
         self.keys.row(rows.saturating_sub(1)).data()
     }
 
+    fn orders(&self) -> Result<&Rows, ArrowError> {
+        if let Some(orders) = self.orders.get() {
+            return Ok(orders);
+        }
+        let orders = self.order.encode(&self.batch)?;
+        Ok(self.orders.get_or_init(|| orders))
+    }
+
     fn is_at_end(&self) -> bool {
         self.at == self.keys.num_rows()
     }
 
-    /// Takes the rows with keys up to `last`, and reads on where none are left.
-    fn take_to(&mut self, last: &[u8]) -> Result<Option<RecordBatch>, ArrowError> {
+    /// Takes the rows with keys up to `last`.
+    fn take_to(&mut self, last: &[u8]) -> Range<usize> {
         let (from, mut to, mut end) = (self.at, self.at, self.keys.num_rows());
         while to < end {
             let middle = (to + end) / 2;
@@ -237,18 +273,19 @@ impl Cursor {
                 false => end = middle,
             }
         }
-        if to == from {
-            return Ok(None);
-        }
-        let rows = self.batch.slice(from, to - from);
         self.at = to;
+        from..to
+    }
+
+    /// Reads the next batch, where no rows of this one are left.
+    fn read_on(&mut self) -> Result<(), ArrowError> {
         if self.is_at_end()
             && let Some(batch) = self.reader.next().transpose()?
         {
-            self.keys = self.encoder.encode(&batch)?;
-            (self.batch, self.at) = (batch, 0);
+            self.keys = self.key.encode(&batch)?;
+            (self.batch, self.orders, self.at) = (batch, OnceCell::new(), 0);
         }
-        Ok(Some(rows))
+        Ok(())
     }
 }
 

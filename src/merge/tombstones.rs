@@ -67,12 +67,15 @@ impl TombstoneWriter {
         rules: &MergeRules,
     ) -> Result<(), MergeError> {
         for share in winners.chunks(WRITE_ROWS) {
-            let rows = newest.rows_of(share).map_err(|e| arrow_error(rules, e))?;
-            let rows: RecordBatch =
-                conform(self.target.table.name(), rows, self.target.schema.arrow())?;
-            self.writer.write(&rows).await?;
+            self.write_rows(newest.rows_of(share).map_err(|e| arrow_error(rules, e))?).await?;
         }
         Ok(())
+    }
+
+    /// Writes the keys and orders of rows that delete.
+    pub(super) async fn write_rows(&mut self, rows: RecordBatch) -> Result<(), MergeError> {
+        let rows = conform(self.target.table.name(), rows, self.target.schema.arrow())?;
+        Ok(self.writer.write(&rows).await?)
     }
 
     pub(super) async fn close(self) -> Result<Tombstones, MergeError> {

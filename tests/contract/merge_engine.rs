@@ -9,7 +9,7 @@ use silversmith::lake::{Change, Removed, Uncommitted};
 use silversmith::merge::{Counts, History, MergeMode, MergeTask, NullKeys, Quarantined, Scope};
 use silversmith::sql::expect::{Expectation, OnFail};
 
-use super::ground::{Ground, KINDS, Row, row};
+use super::ground::{Ground, INDEXED, KINDS, Row, SCANNING, row};
 use crate::support::unsaid;
 
 const OLD: [Row; 4] = [row(1, 1, "a", 1), row(2, 2, "b", 1), row(3, 3, "c", 5), row(4, 4, "d", 1)];
@@ -260,6 +260,42 @@ async fn what_does_not_fit_into_memory_is_merged_all_the_same() {
             assert_eq!(ground.silver().await, model, "{}: {memory}", kind.name);
             assert_eq!(one.source + two.source, rows.len() as u64, "{}", kind.name);
             assert_eq!(one.inserted + two.inserted, model.len() as u64, "{}", kind.name);
+        }
+    }
+}
+
+/// A first load or a rebuild that does not fit into memory is sorted, and not looked up.
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_made_from_nothing_all_the_same() {
+    let name = |n: i64| if n % 5 == 0 { "-" } else { "x" };
+    let rows: Vec<Row> =
+        (0..20_000).map(|n| row(n, (n * 7_919) % 9_973, name(n), (n * 31) % 1_000)).collect();
+    let mut newest: BTreeMap<i64, Row> = BTreeMap::new();
+    for row in &rows {
+        let held = newest.entry(row.id.unwrap()).or_insert(*row);
+        if (row.updated, row.number) > (held.updated, held.number) {
+            *held = *row;
+        }
+    }
+    let text = |row: &Row| format!("{}|{}|{}", row.id.unwrap(), row.name, row.updated.unwrap());
+    let (deleted, live): (Vec<&Row>, Vec<&Row>) = newest.values().partition(|row| row.name == "-");
+    let model: Vec<String> = live.iter().copied().map(text).collect();
+    let deletes: Vec<String> =
+        deleted.iter().map(|row| format!("{}|{}", row.id.unwrap(), row.updated.unwrap())).collect();
+    for kind in [SCANNING, INDEXED] {
+        for memory in [1 << 30, 1 << 20, 64 << 10] {
+            let mut ground = Ground::new(kind);
+            ground.merge(&[&OLD]).await;
+            ground.rules.memory = memory;
+            let files: Vec<&[Row]> = rows.chunks(256).collect();
+            let mut task = ground.task(&files).await;
+            task.from_nothing = true;
+            let counts = ground.take(ground.run(&task).await, true).await;
+            assert_eq!(ground.silver().await, model, "{}: {memory}", kind.name);
+            assert_eq!(ground.deletes().await, deletes, "{}: {memory}", kind.name);
+            let (inserted, unchanged) = (model.len() as u64, deletes.len() as u64);
+            assert_eq!((counts.inserted, counts.unchanged), (inserted, unchanged), "{}", kind.name);
+            assert_eq!(counts.source, 20_000);
         }
     }
 }

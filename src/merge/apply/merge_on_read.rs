@@ -8,6 +8,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use futures::{StreamExt, TryStreamExt};
+
 use super::{Applied, copy_on_write};
 use crate::lake::read::position_deletes::PositionDeletes;
 use crate::lake::read::scan::{FileTask, Part};
@@ -19,6 +21,8 @@ use crate::merge::lookup::Target;
 
 /// Data files of a merge up to which each gets a delete file of its own.
 const FEW: usize = 32;
+/// Groups of one data file each that are written at a time: most of it is waiting.
+const AT_ONCE: usize = 8;
 /// A data file that keeps less than this share of its rows is written again.
 const KEPT: u64 = 2;
 /// Positions that are folded at most: they are in memory together (I7).
@@ -46,20 +50,46 @@ pub(super) async fn delete(
         false => vec![],
     };
     let live = all.iter().map(|file| (file.path(), file)).collect();
+    // Of a partition there may be as many positions as memory allows.
+    let at_once = if shares { 1 } else { AT_ONCE };
+    let written = groups.into_iter().map(|group| write(lake, table, (&stored, &live), group));
+    let mut written = futures::stream::iter(written.collect::<Vec<_>>()).buffered(at_once);
     let (mut lost, mut folded, mut deletes) = (vec![], vec![], DeleteFiles::nothing(lake));
-    for mut group in groups {
-        let is_one_file = group.len() == 1;
-        for old in stored.to_fold(&group) {
-            fold(lake, table, old, &live, &mut group).await?;
-            folded.push(old.path.clone());
-        }
-        let (named, rest) = stored.worth_keeping(group, is_one_file);
-        lost.extend(rest);
-        deletes.extend(lake.write_position_deletes(table, named).await?);
+    while let Some(of_group) = written.try_next().await? {
+        lost.extend(of_group.lost);
+        folded.extend(of_group.folded);
+        deletes.extend(of_group.deletes);
     }
+    drop(written);
     let (add, mut remove) = copy_on_write::rewrite(lake, target, lost, new, threads).await?;
     remove.extend(folded);
     Ok(Applied { add, deletes, remove })
+}
+
+/// What became of a group.
+struct OfGroup {
+    deletes: DeleteFiles,
+    /// Delete files that go.
+    folded: Vec<String>,
+    /// Data files that are to be written again.
+    lost: Vec<DeletedRows>,
+}
+
+/// Folds the delete files of a group, and writes its own.
+async fn write(
+    lake: &Lake,
+    table: &Table,
+    (stored, live): (&Stored<'_>, &HashMap<&str, &FileTask>),
+    mut group: Group,
+) -> Result<OfGroup, MergeError> {
+    let (is_one_file, mut folded) = (group.len() == 1, vec![]);
+    for old in stored.to_fold(&group) {
+        fold(lake, table, old, live, &mut group).await?;
+        folded.push(old.path.clone());
+    }
+    let (named, lost) = stored.worth_keeping(group, is_one_file);
+    let deletes = lake.write_position_deletes(table, named).await?;
+    Ok(OfGroup { deletes, folded, lost })
 }
 
 /// A group for each data file where these are few, otherwise one for each partition.

@@ -9,9 +9,11 @@ mod merge_on_read;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use arrow::array::RecordBatch;
+
 use super::lookup::Target;
 use super::newest::Newest;
-use super::output::write_winners;
+use super::output::{shaped, write_winners};
 use super::plan::{Plan, RowAt};
 use super::{MergeError, MergeMode};
 use crate::lake::read::scan::FileTask;
@@ -54,6 +56,12 @@ impl Changes {
         self.take_out(files, &plan.gone);
         let schema = self.target.schema.arrow();
         write_winners(&mut self.new, newest, &plan.written, (&self.target.rules, schema)).await
+    }
+
+    /// Adds rows of the source that are new.
+    pub(super) async fn insert(&mut self, rows: RecordBatch) -> Result<(), MergeError> {
+        let rows = shaped(rows, (&self.target.rules, self.target.schema.arrow()))?;
+        Ok(self.new.write(&rows).await?)
     }
 
     /// Where rows that come are written.
