@@ -2,6 +2,7 @@
 
 mod spark;
 
+mod conformance;
 mod dialects;
 mod formats;
 
