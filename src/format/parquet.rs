@@ -1,10 +1,12 @@
 //! Parquet: columns with types. Row groups are read a few blocks at a time, and their values are never made text
 //! unless the table has no type for them.
 //!
-//! `chunks.rs` fetches the bytes, `kinds.rs` converts the types. What is wrong with a file is an error of the crate
-//! that reads it, or, where that gives up, a panic, which is caught.
+//! `chunks.rs` fetches the bytes, `description.rs` checks what the file says of itself, `kinds.rs` converts the types.
+//! What is wrong with a file else is an error of the crate that reads it, or, where that gives up, a panic, which is
+//! caught.
 
 mod chunks;
+mod description;
 mod kinds;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::LogicalType;
+use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 
 use self::chunks::Chunks;
@@ -109,7 +112,12 @@ impl ParquetReader {
         if size == 0 {
             return Ok(reader);
         }
-        check_footer(&*at, size)?;
+        let length = check_footer(&*at, size)?;
+        let described = guarded(&reader.chunks, || {
+            reader.chunks.get_bytes(size - 8 - length, length as usize)
+        })?;
+        description::check(&described).map_err(damaged)?;
+        drop(described);
         let metadata = guarded(&reader.chunks, || {
             let as_it_is = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let found = ArrowReaderMetadata::load(&reader.chunks, as_it_is.clone())?;
@@ -229,10 +237,12 @@ impl ParquetReader {
     }
 }
 
-/// Refuses what is no Parquet file, is encrypted, or describes itself at too great a length.
-fn check_footer(at: &dyn ReadAt, size: u64) -> Result<(), FormatError> {
-    let damaged =
-        |why: &'static str| FormatError::Corrupt { kind: "Parquet", source: Error::other(why) };
+fn damaged(why: &'static str) -> FormatError {
+    FormatError::Corrupt { kind: "Parquet", source: Error::other(why) }
+}
+
+/// Refuses what is no Parquet file, is encrypted, or describes itself at too great a length; else that length.
+fn check_footer(at: &dyn ReadAt, size: u64) -> Result<u64, FormatError> {
     let read = |offset| at.read_at(offset, 4).map_err(FormatError::of_read);
     if size < 12 || !matches!(&read(0)?[..], b"PAR1" | b"PARE") {
         return Err(FormatError::NotParquet);
@@ -247,7 +257,7 @@ fn check_footer(at: &dyn ReadAt, size: u64) -> Result<(), FormatError> {
     match length {
         length if length + 12 > size => Err(damaged("its description is longer than the file")),
         length if length > FOOTER => Err(damaged("its description is longer than 32 MiB")),
-        _ => Ok(()),
+        length => Ok(length),
     }
 }
 

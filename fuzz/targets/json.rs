@@ -1,0 +1,7 @@
+//! Any bytes as a file of JSON.
+#![no_main]
+
+#[path = "../properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::json(data));
