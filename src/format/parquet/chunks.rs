@@ -95,7 +95,7 @@ impl ChunkReader for Chunks {
     type T = FromOffset;
 
     fn get_read(&self, start: u64) -> Result<FromOffset> {
-        Ok(FromOffset { chunks: self.clone(), at: start, rest: Bytes::new() })
+        Ok(FromOffset { chunks: self.clone(), at: start, rest: Bytes::new(), ended: false })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -124,6 +124,8 @@ pub(super) struct FromOffset {
     /// Where the next block begins that is read.
     at: u64,
     rest: Bytes,
+    /// Whether its reader knows that nothing follows.
+    ended: bool,
 }
 
 impl Read for FromOffset {
@@ -131,6 +133,11 @@ impl Read for FromOffset {
         if self.rest.is_empty() && self.at < self.chunks.size {
             self.rest = self.chunks.rest_of_block(self.at).map_err(std::io::Error::other)?;
             self.at += self.rest.len() as u64;
+        }
+        // The crate passes the members of a list that it does not know one by one, and does not look whether there are
+        // any: behind the end that goes on two thousand million times.
+        if self.rest.is_empty() && std::mem::replace(&mut self.ended, true) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         let length = self.rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.rest.split_to(length));

@@ -200,6 +200,16 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
     }
 }
 
+/// The crate passes a list that it does not know in the header of a page, also where the file has ended.
+#[test]
+fn a_list_in_a_header_is_no_longer_than_the_file() {
+    let mut bytes = small();
+    // A field that Parquet does not know, a list of 2^31 - 1 doubles.
+    bytes[4..11].copy_from_slice(b"\xA9\xF7\xFF\xFF\xFF\xFF\x07");
+    let error = batches(bytes).unwrap_err().to_string();
+    assert!(error.contains("corrupt or ends too early"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
