@@ -17,6 +17,7 @@ mod error;
 mod expire;
 mod files;
 mod ids;
+mod kept;
 mod missing;
 mod name;
 mod orphans;
@@ -58,6 +59,7 @@ use expire::Expiring;
 use futures::future::join_all;
 use iceberg::MetadataLocation;
 use iceberg::spec::TableMetadata;
+use kept::kept;
 use moka::sync::Cache;
 use read::manifests::KeptManifests;
 
@@ -92,7 +94,7 @@ impl Lake {
     ) -> Self {
         let weight =
             |_: &String, metadata: &Arc<TableMetadata>| 1 + metadata.snapshots().len() as u32;
-        let metadata = Cache::builder().max_capacity(CACHED_SNAPSHOTS).weigher(weight).build();
+        let metadata = kept(CACHED_SNAPSHOTS, weight);
         let warehouse = warehouse.trim_end_matches('/').into();
         Self {
             catalog,

@@ -7,6 +7,7 @@ use iceberg::spec::{Manifest, ManifestEntry, ManifestFile, SnapshotRef};
 use moka::sync::Cache;
 
 use crate::lake::error::Doing;
+use crate::lake::kept::kept;
 use crate::lake::{Lake, LakeError, Table};
 
 /// The bytes of manifests that are kept, as [`weight`] estimates them.
@@ -26,7 +27,7 @@ impl Default for KeptManifests {
         let weigher = |(path, _): &(String, i64), manifest: &Arc<Manifest>| {
             u32::try_from(path.len() + weight(manifest)).unwrap_or(u32::MAX)
         };
-        Self(Arc::new(Cache::builder().max_capacity(KEPT_BYTES).weigher(weigher).build()))
+        Self(Arc::new(kept(KEPT_BYTES, weigher)))
     }
 }
 
