@@ -22,6 +22,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::LogicalType;
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 
@@ -117,10 +118,10 @@ impl ParquetReader {
             reader.chunks.get_bytes(size - 8 - length, length as usize)
         })?;
         description::check(&described).map_err(damaged)?;
-        drop(described);
         let metadata = guarded(&reader.chunks, || {
             let as_it_is = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-            let found = ArrowReaderMetadata::load(&reader.chunks, as_it_is.clone())?;
+            let described = Arc::new(ParquetMetaDataReader::decode_metadata(&described)?);
+            let found = ArrowReaderMetadata::try_new(described, as_it_is.clone())?;
             let fields = found
                 .schema()
                 .fields()

@@ -1,6 +1,7 @@
 //! What was read of files that never change, in memory within a bound.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -10,16 +11,13 @@ use moka::sync::Cache;
 pub(super) fn kept<K, V>(
     most: u64,
     weight: impl Fn(&K, &V) -> u32 + Send + Sync + 'static,
-) -> Cache<K, V>
+) -> Arc<Cache<K, V>>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    Cache::builder()
-        .max_capacity(most)
-        .weigher(weight)
-        .eviction_policy(EvictionPolicy::lru())
-        .build()
+    let cache = Cache::builder().max_capacity(most).weigher(weight);
+    Arc::new(cache.eviction_policy(EvictionPolicy::lru()).build())
 }
 
 #[cfg(test)]

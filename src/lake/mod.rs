@@ -61,7 +61,7 @@ use iceberg::MetadataLocation;
 use iceberg::spec::TableMetadata;
 use kept::kept;
 use moka::sync::Cache;
-use read::manifests::KeptManifests;
+use read::manifests::{self, KeptManifests};
 
 use crate::ambient::SharedAmbient;
 
@@ -101,8 +101,8 @@ impl Lake {
             files,
             warehouse,
             ambient,
-            metadata: Arc::new(metadata),
-            manifests: KeptManifests::default(),
+            metadata,
+            manifests: manifests::kept_manifests(),
             expiring: Arc::default(),
             listing: Arc::default(),
         }

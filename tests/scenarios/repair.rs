@@ -6,15 +6,21 @@ use super::upkeep::SILVER;
 use crate::support::deletes::Scope;
 use crate::support::{CUSTOMERS, World};
 
-/// A rebuild does not remove rows for good, unless it must.
-#[tokio::test]
-async fn a_rebuild_after_a_rollback_counts_what_it_would_remove() {
+/// A world in which three commits of two rows each are merged.
+async fn merged_thrice() -> World {
     let world = World::new(CUSTOMERS);
     for n in 0..3 {
         let rows = format!("id,name,updated\n{n},a,1\n{},b,1\n", n + 10);
         world.ingest(&format!("{n}.csv"), &rows, n).await;
         world.silver().await;
     }
+    world
+}
+
+/// A rebuild does not remove rows for good, unless it must.
+#[tokio::test]
+async fn a_rebuild_after_a_rollback_counts_what_it_would_remove() {
+    let world = merged_thrice().await;
     let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
     assert_eq!(merger.rolled_back().await.unwrap(), None);
     assert_eq!(merger.rebuild(false).await.unwrap().unwrap().counts.inserted, 6);
@@ -30,12 +36,7 @@ async fn a_rebuild_after_a_rollback_counts_what_it_would_remove() {
 
 #[tokio::test]
 async fn after_a_repair_ledger_and_silver_go_on_from_what_bronze_has() {
-    let world = World::new(CUSTOMERS);
-    for n in 0..3 {
-        let rows = format!("id,name,updated\n{n},a,1\n{},b,1\n", n + 10);
-        world.ingest(&format!("{n}.csv"), &rows, n).await;
-        world.silver().await;
-    }
+    let world = merged_thrice().await;
     let rows = world.sql(SILVER).await;
     let first = world.table("bronze.customers").await.snapshots()[0].id;
     world.roll_back("bronze.customers", first).await;

@@ -1,6 +1,5 @@
 //! Manifests, and the lists of them that snapshots have. Neither ever changes: what was read is kept, within a bound.
 
-use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
 use iceberg::spec::{Manifest, ManifestEntry, ManifestFile, SnapshotRef};
@@ -19,22 +18,13 @@ const METRIC_BYTES: usize = 48;
 
 /// Parsed manifests by their path, and by the sequence number that their entries inherit (Iceberg spec, "Sequence
 /// Number Inheritance"): a manifest of a commit that was lost may be taken over by another one.
-#[derive(Clone)]
-pub(in crate::lake) struct KeptManifests(Arc<Cache<(String, i64), Arc<Manifest>>>);
+pub(in crate::lake) type KeptManifests = Arc<Cache<(String, i64), Arc<Manifest>>>;
 
-impl Default for KeptManifests {
-    fn default() -> Self {
-        let weigher = |(path, _): &(String, i64), manifest: &Arc<Manifest>| {
-            u32::try_from(path.len() + weight(manifest)).unwrap_or(u32::MAX)
-        };
-        Self(Arc::new(kept(KEPT_BYTES, weigher)))
-    }
-}
-
-impl Debug for KeptManifests {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeptManifests({} bytes)", self.0.weighted_size())
-    }
+/// None yet.
+pub(in crate::lake) fn kept_manifests() -> KeptManifests {
+    kept(KEPT_BYTES, |(path, _): &(String, i64), manifest: &Arc<Manifest>| {
+        u32::try_from(path.len() + weight(manifest)).unwrap_or(u32::MAX)
+    })
 }
 
 /// The bytes that a manifest has in memory, roughly.
@@ -74,11 +64,11 @@ impl Lake {
         file: &ManifestFile,
     ) -> Result<Arc<Manifest>, LakeError> {
         let key = (file.manifest_path.clone(), file.sequence_number);
-        if let Some(kept) = self.manifests.0.get(&key) {
+        if let Some(kept) = self.manifests.get(&key) {
             return Ok(kept);
         }
         let manifest = Arc::new(self.stored_manifest(table, file).await?);
-        self.manifests.0.insert(key, manifest.clone());
+        self.manifests.insert(key, manifest.clone());
         Ok(manifest)
     }
 
