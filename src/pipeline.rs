@@ -25,8 +25,11 @@ pub struct Pipeline {
     pub bronze: Bronze,
     /// Bronze → silver.
     pub silver: Option<Silver>,
-    /// Silver → gold.
+    /// Its gold tables.
     pub gold: Vec<Gold>,
+    /// The gold tables to refresh when its tables have moved, each after those that it is computed from: its own, and
+    /// those of other pipelines that are computed from its tables.
+    pub followers: Vec<Gold>,
     /// The checkpoints, and the lock beside them.
     pub checkpoints: Arc<dyn CheckpointStore>,
     /// Announces its commits, where the settings name an event bus.

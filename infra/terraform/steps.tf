@@ -140,7 +140,7 @@ locals {
               AssignPublicIp = var.assign_public_ip
             }
           }
-          Overrides = { ContainerOverrides = [{ Name = "silversmith", Command = [step] }] }
+          Overrides = { ContainerOverrides = [{ Name = "silversmith", Command = step == "gold" ? [step] : [step, "--lenient"] }] }
           }) : local.on_lambda ? jsonencode({
           FunctionName = aws_lambda_function.function["events"].arn
           Payload      = { step = step }

@@ -107,10 +107,22 @@ impl NoticeBuilder<'_> {
                     "rows": counted.into_iter().chain(total).collect::<BTreeMap<_, _>>(),
                 })
             }
-            NoticeKind::GoldRefreshed => json!({
-                "silver": position(crate::gold::COMPUTED)?,
-                "rows": number("total-records"),
-            }),
+            NoticeKind::GoldRefreshed => {
+                let sources: Map<String, Value> = summary
+                    .keys()
+                    .filter_map(|key| {
+                        let prefix = key.strip_suffix("-snapshot-id")?;
+                        let table = prefix.strip_prefix(crate::gold::SOURCE)?;
+                        Some((table.to_owned(), position(prefix)?))
+                    })
+                    .collect();
+                let rows = number("total-records");
+                let mut said = Map::from_iter([("rows".to_owned(), rows.into())]);
+                let silver = position(crate::gold::COMPUTED);
+                said.extend(silver.map(|silver| ("silver".to_owned(), silver)));
+                said.insert("sources".to_owned(), sources.into());
+                Value::Object(said)
+            }
             // Other commits take rows out of quarantine.
             NoticeKind::RowQuarantined => {
                 let by_rule: Value = serde_json::from_str(summary.get(BY_RULE)?).ok()?;

@@ -45,7 +45,7 @@ pub use checkpoint::{BronzeCheckpoint, ListingProgress, Replay};
 pub use commit::{BATCH, OBJECTS};
 pub use error::BronzeError;
 pub use outcome::ObjectEnd;
-pub use provenance::OWN_BOUNDS;
+pub use provenance::{OWN_BOUNDS, with_own_columns};
 pub use report::{BronzeReport, IngestedBatch};
 use staged::ReadBatch;
 

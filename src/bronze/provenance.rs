@@ -18,7 +18,7 @@ use crate::source::RawObject;
 pub const OWN_BOUNDS: [&str; 2] = ["_event_time", "_source_uri"];
 
 /// New columns of a file, and silversmith's own.
-pub(super) fn with_own_columns(new: &[FieldRef]) -> Schema {
+pub fn with_own_columns(new: &[FieldRef]) -> Schema {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
     let own = [
         ("_source_uri", DataType::Utf8, "where the row came from"),

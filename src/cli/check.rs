@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 
 use super::check_files::files;
+use super::check_sql::sql;
 use super::findings::Findings;
 use super::output::{Format, print};
 use crate::bronze::BronzeCheckpoint;
@@ -15,12 +15,9 @@ use crate::config::Settings;
 use crate::config::settings::{Location, SourceSettings};
 use crate::error::chain;
 use crate::lake::LakeError;
-use crate::merge::{History, MergeError, history};
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
-use crate::silver::{SilverCheckpoint, SilverSettings};
+use crate::silver::SilverCheckpoint;
 use crate::source::Listing;
-use crate::sql::select::{BRONZE, SEQUENCE};
-use crate::sql::session::{query, session};
 use crate::wiring::{Missing, wire};
 use crate::worker::report::counted;
 
@@ -155,15 +152,8 @@ async fn services(wired: &Wired, findings: &mut Findings) -> anyhow::Result<()> 
         {
             findings.fail(format!("pipeline {name}"), chain(&error));
         }
-        if let Some(silver) = &pipeline.settings.silver {
-            // A table that cannot be read is a finding like any other.
-            if let Err(error) = self::silver(wired, silver, findings).await {
-                findings.fail(format!("silver {}", silver.rules.table), chain(error.as_ref()));
-            } else if let Err(error) = gold(wired, pipeline, silver, findings).await {
-                findings.fail(format!("gold of {name}"), chain(error.as_ref()));
-            }
-        }
     }
+    Box::pin(sql(wired, findings)).await;
     Ok(())
 }
 
@@ -220,83 +210,4 @@ async fn checkpoints(wired: &Wired, pipeline: &str, findings: &mut Findings) {
     for error in [bronze.err(), silver.err()].into_iter().flatten() {
         findings.fail(format!("checkpoints of {pipeline}"), chain(&error));
     }
-}
-
-/// Whether select, keys and order fit the columns of bronze, and silver fits their result.
-async fn silver(
-    wired: &Wired,
-    settings: &SilverSettings,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let what = format!("silver {}", settings.rules.table);
-    let Some(bronze) = wired.lake.find(&settings.bronze).await? else {
-        findings.ok(what, "not checked: its bronze table does not exist yet");
-        return Ok(());
-    };
-    let context = session(wired.settings.memory().queries_of_a_command())?;
-    let schema = crate::lake::read::provider::plain(bronze.schema().arrow());
-    let empty = datafusion::datasource::MemTable::try_new(schema.clone(), vec![vec![]])?;
-    context.register_table(BRONZE, Arc::new(empty))?;
-    let (kept, exact) = (settings.rules.kept(), &settings.rules.exact);
-    match settings.rules.rows.query(&context, &schema, &kept, exact).await {
-        Ok(rows) => match check_names(settings, &rows) {
-            Ok(()) => findings
-                .ok(&what, "keys, order_by, select, delete_when and expectations fit bronze"),
-            Err(error) => findings.fail(&what, chain(&error)),
-        },
-        Err(error) => findings.fail(&what, chain(&error)),
-    }
-    if let Some(silver) = wired.lake.find(&settings.rules.table).await? {
-        let lacks: Vec<String> = settings
-            .rules
-            .order
-            .iter()
-            .filter(|c| silver.schema().arrow().field_with_name(c).is_err())
-            // The next merge adds it.
-            .filter(|c| *c != SEQUENCE)
-            .cloned()
-            .collect();
-        if !lacks.is_empty() {
-            findings.warn(
-                &what,
-                format!(
-                    "the table has no column {}: its rows count as oldest and are always updated, so guarantee I5 does not hold for them",
-                    lacks.join(", ")
-                ),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Whether the rows leave the names free that a history needs.
-fn check_names(settings: &SilverSettings, rows: &DataFrame) -> Result<(), MergeError> {
-    match settings.rules.history {
-        History::None => Ok(()),
-        History::Scd2 => {
-            let fields = rows.schema().fields().iter();
-            history::check_free(&settings.rules, fields.map(|field| field.name()))
-        }
-    }
-}
-
-async fn gold(
-    wired: &Wired,
-    pipeline: &Pipeline,
-    silver: &SilverSettings,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let Some(table) = wired.lake.find(&silver.rules.table).await? else { return Ok(()) };
-    let context = session(wired.settings.memory().queries_of_a_command())?;
-    let schema = crate::lake::read::provider::plain(table.schema().arrow());
-    let empty = datafusion::datasource::MemTable::try_new(schema, vec![vec![]])?;
-    context.register_table(crate::gold::SILVER, Arc::new(empty))?;
-    for gold in &pipeline.settings.gold {
-        let what = format!("gold {}", gold.table);
-        match query(&context, "its SQL", &gold.sql).await {
-            Ok(_) => findings.ok(&what, "its SQL fits silver"),
-            Err(error) => findings.fail(&what, chain(&error)),
-        }
-    }
-    Ok(())
 }

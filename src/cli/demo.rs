@@ -16,7 +16,7 @@ use crate::config;
 use crate::lake::Snapshot;
 use crate::pipeline::Wired;
 use crate::sql::session::session;
-use crate::sql::time_travel;
+use crate::sql::statement;
 use crate::telemetry::readiness::Health;
 use crate::wiring::{Missing, wire};
 use crate::worker::report::{bronze_line, gold_line, silver_line};
@@ -196,7 +196,7 @@ async fn tip(wired: &Wired, table: &str) -> anyhow::Result<Option<Snapshot>> {
 
 async fn show(wired: &Wired, sql: &str, what: &str) -> anyhow::Result<()> {
     let context = session(wired.settings.memory().queries_of_a_command())?;
-    let rows = time_travel::query(&wired.lake, &context, sql).await?.collect().await?;
+    let rows = statement::query(&wired.lake, &context, sql).await?.collect().await?;
     let mut text = Vec::new();
     write(&mut text, &rows, Format::Table)?;
     let table = String::from_utf8_lossy(&text).trim_end().replace('\n', "\n  ");

@@ -9,8 +9,9 @@ use clap::{Args, Subcommand};
 use globset::GlobBuilder;
 
 use super::exit::Usage;
-use super::output::{Format, print, print_line, quiet, say};
+use super::output::{Format, print, print_line, say};
 use super::progress::{Progress, watched_with_progress};
+use super::quiet::quiet;
 use crate::dead_letters::queued::{self, Action, Counts};
 use crate::dead_letters::recorded::{self, Recorded};
 use crate::dead_letters::{Entry, Filter};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::output::quiet;
+use super::left::LeftBehind;
+use super::quiet::quiet;
 use crate::bronze::BronzeError;
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
@@ -15,7 +16,7 @@ use crate::lake::LakeError;
 use crate::lake::catalog::CatalogError;
 use crate::queue::QueueError;
 use crate::silver::SilverError;
-use crate::sql::SqlError;
+use crate::sql::{self, SqlError};
 use crate::upkeep::UpkeepError;
 use crate::wiring::WiringError;
 use crate::worker::WorkerError;
@@ -83,11 +84,29 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 "No data was lost. Test source.queue and source.dlq with `silversmith check`, then rerun the command.",
             );
         }
+        if cause.is::<LeftBehind>() {
+            return Some(
+                "The rest is done. `silversmith status` counts what stands; see `silversmith objects --failed` and `silversmith quarantine list`. With --lenient this is no failure.",
+            );
+        }
         if cause.is::<NotBuilt>() {
             return Some("Install a build that has it, or leave out what asks for it.");
         }
         if cause.is::<Usage>() {
             return Some("Run `silversmith help` to see the available commands.");
+        }
+        match cause.downcast_ref() {
+            Some(SqlError::NoTable { .. }) => {
+                return Some("List the tables with `silversmith sql 'SHOW TABLES'`.");
+            }
+            Some(error @ (SqlError::Sql { what, .. } | SqlError::NotAllowed { what, .. }))
+                if what == sql::WHAT && error.kind() == Kind::Configuration =>
+            {
+                return Some(
+                    "Fix the query. `silversmith sql 'DESCRIBE namespace.table'` lists the columns of a table.",
+                );
+            }
+            _ => {}
         }
         match lake_error(cause)? {
             error @ LakeError::Iceberg { doing: "reading its metadata", .. }
@@ -135,7 +154,10 @@ fn lake_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a La
 pub(super) fn message(error: &anyhow::Error) -> String {
     let said = quiet(&causes(error.as_ref()).join("\n  caused by: "));
     let next = hint(error).unwrap_or_else(|| kind(error).next_step());
-    format!("error: {said}\n{next}\n")
+    match error.is::<LeftBehind>() {
+        true => format!("left behind: {said}\n{next}\n"),
+        false => format!("error: {said}\n{next}\n"),
+    }
 }
 
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
@@ -145,6 +167,7 @@ pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
     // With stderr closed, too, there is no one left to read it.
     drop(std::io::stderr().write_all(message(error).as_bytes()));
     match kind(error) {
+        _ if error.is::<LeftBehind>() => ExitCode::from(3),
         Kind::Configuration => ExitCode::from(2),
         _ => ExitCode::from(1),
     }

@@ -11,6 +11,7 @@ use super::exit::Usage;
 use super::infer::columns_of;
 use super::key_guess::{KeyGuess, guess};
 use super::output::say;
+use super::samples::{Samples, subject};
 use crate::format::csv::Dialect;
 use crate::format::feed::Feed;
 use crate::format::{self, FormatError, FormatSettings, Input, Limits};
@@ -20,10 +21,16 @@ use crate::lake::type_name;
 #[command(after_help = "\
 Examples:
   silversmith init raw/orders.csv
+  silversmith init raw/orders
+  silversmith init raw/2026-01-01.csv raw/2026-01-02.csv --name orders
   silversmith init raw/orders.csv --config lakes/orders.toml")]
 pub(super) struct InitArgs {
-    /// Sample file, CSV, JSON or Parquet; its folder becomes the source
-    file: PathBuf,
+    /// Samples of one feed: CSV, JSON or Parquet files, or their folder, which becomes the source
+    #[arg(required = true, value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// Name of the pipeline and its tables; by default, what the file or its folder is called, without dates
+    #[arg(long)]
+    name: Option<String>,
     /// Overwrite the configuration file if it exists
     #[arg(long)]
     force: bool,
@@ -34,7 +41,8 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
         let message = format!("{} exists already; --force overwrites it", config.display());
         return Err(Usage(message).into());
     }
-    let text = written(config, &args.file)?;
+    let samples = Samples::of(&args.samples)?;
+    let text = written(config, &samples, args.name.as_deref())?;
     std::fs::write(config, text).with_context(|| config.display().to_string())?;
     say(&format!(
         "wrote {}: look at keys and order_by, then run `silversmith check` and `silversmith run --until-idle`",
@@ -42,13 +50,10 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
     ))
 }
 
-/// The text of a configuration for files like this one.
-fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
-    if file.is_dir() {
-        let why = format!("{} is a folder; name one file of it", file.display());
-        return Err(Usage(why).into());
-    }
-    let Understood { settings, format, csv, columns } = understood(file)?;
+/// The text of a configuration for files like these.
+fn written(config: &Path, samples: &Samples, name: Option<&str>) -> anyhow::Result<String> {
+    let Samples { first: file, files, folder } = samples;
+    let Understood { settings, format, csv, columns } = understood(file, files)?;
     if columns.is_empty() {
         let why = format!(
             "{} is empty; a sample needs at least a header line, or a JSON object",
@@ -57,9 +62,10 @@ fn written(config: &Path, file: &Path) -> anyhow::Result<String> {
         return Err(Usage(why).into());
     }
     let file_name = file.file_name().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let (subject, alike) = parted(&file_name);
-    let name = format::names::column_names([subject]).remove(0);
-    let folder = folder_of(config, file)?;
+    let (stem, alike) = parted(&file_name);
+    let subject = name.map_or_else(|| subject(stem, folder), str::to_owned);
+    let name = format::names::column_names([subject.as_str()]).remove(0);
+    let folder = relative(config, folder)?;
     let silver = silver(file, &settings, &name, &columns)?;
     let declared: Vec<String> =
         columns.iter().map(|(name, kind)| format!("{name} = \"{}\"", type_name(kind))).collect();
@@ -100,14 +106,11 @@ fn parted(name: &str) -> (&str, String) {
     (&name[..dot], format!("*{}", &name[dot..]))
 }
 
-/// The sample's folder, relative to the configuration file where it is below it.
-fn folder_of(config: &Path, file: &Path) -> anyhow::Result<String> {
-    let file = std::path::absolute(file)?;
+/// A folder, relative to the configuration file where it is below it.
+fn relative(config: &Path, folder: &Path) -> anyhow::Result<String> {
     let config = std::path::absolute(config)?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
     let base = config.parent().unwrap_or(Path::new("/"));
-    let relative = folder.strip_prefix(base).unwrap_or(folder);
-    let text = relative.to_string_lossy().into_owned();
+    let text = folder.strip_prefix(base).unwrap_or(folder).to_string_lossy().into_owned();
     Ok(if text.is_empty() { ".".to_owned() } else { text })
 }
 
@@ -124,8 +127,8 @@ struct Understood {
     columns: Vec<Column>,
 }
 
-/// Understands a file by its name and its first line.
-fn understood(file: &Path) -> anyhow::Result<Understood> {
+/// Understands files by the name and the first line of the first one.
+fn understood(file: &Path, files: &[PathBuf]) -> anyhow::Result<Understood> {
     let mut dialect = Dialect::default();
     let by_name = FormatSettings::default().of(&file.display().to_string());
     let (settings, format) = match by_name {
@@ -134,12 +137,12 @@ fn understood(file: &Path) -> anyhow::Result<Understood> {
         _ => (None, ""),
     };
     if let Some(settings) = settings {
-        let columns = columns_in(file, &settings, &Feed::default())?;
+        let columns = columns_in(files, &settings, &Feed::default())?;
         return Ok(Understood { settings, format, csv: String::new(), columns });
     }
     let columns = |dialect: &Dialect| {
         let feed = Feed { delimiter: char::from(dialect.delimiter), ..Feed::default() };
-        columns_in(file, &FormatSettings::Csv(dialect.clone()), &feed)
+        columns_in(files, &FormatSettings::Csv(dialect.clone()), &feed)
     };
     let columns = match columns(&dialect) {
         Err(error) => match error.downcast_ref::<FormatError>() {
@@ -158,8 +161,12 @@ fn understood(file: &Path) -> anyhow::Result<Understood> {
     Ok(Understood { settings: FormatSettings::Csv(dialect), format: "", csv, columns })
 }
 
-fn columns_in(file: &Path, settings: &FormatSettings, feed: &Feed) -> anyhow::Result<Vec<Column>> {
-    let found = columns_of(&[file.to_owned()], settings, feed)?;
+fn columns_in(
+    files: &[PathBuf],
+    settings: &FormatSettings,
+    feed: &Feed,
+) -> anyhow::Result<Vec<Column>> {
+    let found = columns_of(files, settings, feed)?;
     Ok(found.into_iter().map(|c| (c.name, c.kind)).collect())
 }
 
@@ -189,7 +196,10 @@ fn silver(
     );
     let input = Input::of_file(File::open(file)?)?;
     let reader = format::open_at(settings, input, Limits::default(), None)?;
-    let guess = reader.sample().and_then(|sample| guess(columns, sample));
+    // What other files bring comes after the columns of this one.
+    let guess = reader
+        .sample()
+        .and_then(|sample| guess(&columns[..columns.len().min(sample.columns.len())], sample));
     Ok(match guess {
         Some(KeyGuess { columns, reason }) => format!(
             "[pipeline.silver]\ntable    = \"silver.{name}\"\nkeys     = {columns:?}   # {reason}\n{order}"

@@ -1,6 +1,6 @@
 //! `history` and `objects`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
@@ -9,11 +9,12 @@ use arrow::datatypes::DataType;
 use clap::Args;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use globset::GlobBuilder;
+use serde_json::Value;
 
 use super::exit::Usage;
-use super::output::{Format, print, print_stream};
+use super::output::{Format, print, print_line, print_stream, write};
 use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
 use crate::ledger::states;
@@ -21,19 +22,46 @@ use crate::pipeline::Wired;
 use crate::sql::metadata_tables;
 use crate::sql::session::{query, session};
 
-pub(super) async fn history(
-    wired: &Wired,
-    table: &TableName,
-    format: Format,
-) -> anyhow::Result<()> {
-    let table = wired.lake.load(table).await?;
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  silversmith history silver.orders --limit 3\n  silversmith history bronze.orders --format json | jq -r .snapshot_id"
+)]
+pub(super) struct HistoryArgs {
+    /// Table, as namespace.table
+    table: TableName,
+    /// Only the newest snapshots, so many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn history(wired: &Wired, args: HistoryArgs) -> anyhow::Result<()> {
+    let table = wired.lake.load(&args.table).await?;
     let snapshots = metadata_tables::snapshots(&table.snapshots())?;
-    let snapshots = match format {
-        Format::Table => properties_as_lines(&snapshots)?,
-        Format::Json => ids_as_text(&snapshots)?,
-        Format::Csv => snapshots,
-    };
-    print(&[snapshots], format)
+    let shown = args.limit.map_or(snapshots.num_rows(), |limit| limit.min(snapshots.num_rows()));
+    // The oldest come first, as in a log; a line before needs no snapshot that is left out.
+    let snapshots = snapshots.slice(snapshots.num_rows() - shown, shown);
+    match args.format.format {
+        Format::Json => print_objects(&ids_as_text(&snapshots)?),
+        Format::Table => print(&[properties_as_lines(&snapshots)?], Format::Table),
+        Format::Csv => print(&[snapshots], Format::Csv),
+    }
+}
+
+/// JSON lines in which the properties are an object, and no text that holds one.
+fn print_objects(snapshots: &RecordBatch) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    write(&mut lines, std::slice::from_ref(snapshots), Format::Json)?;
+    for line in std::str::from_utf8(&lines)?.lines() {
+        let mut snapshot: serde_json::Map<String, Value> = serde_json::from_str(line)?;
+        if let Some(Value::String(properties)) = snapshot.get("marks") {
+            let properties = serde_json::from_str(properties)?;
+            snapshot.insert("marks".to_owned(), properties);
+        }
+        print_line(&serde_json::to_string(&snapshot)?)?;
+    }
+    Ok(())
 }
 
 /// For programs that read every JSON number as a double and would round the ids.
@@ -73,7 +101,7 @@ Examples:
 pub(super) struct ObjectsArgs {
     #[command(flatten)]
     pub(super) only: Only,
-    /// Only objects that were not ingested
+    /// Only objects that were rejected or are missing
     #[arg(long)]
     failed: bool,
     /// Only objects whose URI matches this glob
@@ -82,8 +110,11 @@ pub(super) struct ObjectsArgs {
     /// Show every attempt at an object, not only the newest
     #[arg(long)]
     attempts: bool,
+    /// Only those that were finished last, so many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     /// Read the objects that match again, under this configuration: what they give now replaces what they gave
-    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = ["failed", "matching", "attempts"])]
+    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = ["failed", "matching", "attempts", "limit"])]
     pub(super) reingest: Vec<String>,
     /// Only count the objects that would be read again
     #[arg(long, requires = "reingest")]
@@ -111,7 +142,7 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
     }
     let mut conditions = vec!["true".to_owned()];
     if args.failed {
-        conditions.push("outcome <> 'ingested'".to_owned());
+        conditions.push("outcome IN ('rejected', 'missing')".to_owned());
     }
     let sql = format!(
         "SELECT * FROM ({}) WHERE {} ORDER BY finished_at, source_uri",
@@ -119,7 +150,35 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
         conditions.join(" AND ")
     );
     let rows = query(&context, "the query of the ledger", &sql).await?.execute_stream().await?;
-    print_stream(matching(rows, args.matching.as_deref())?, args.format.format).await
+    let rows = matching(rows, args.matching.as_deref())?;
+    match args.limit {
+        Some(limit) => print(&last(rows, limit).await?, args.format.format),
+        None => print_stream(rows, args.format.format).await.map(drop),
+    }
+}
+
+/// The last rows of all, in their order.
+async fn last(
+    mut rows: SendableRecordBatchStream,
+    limit: usize,
+) -> anyhow::Result<Vec<RecordBatch>> {
+    let (mut kept, mut count) = (VecDeque::from([RecordBatch::new_empty(rows.schema())]), 0);
+    while let Some(batch) = rows.try_next().await? {
+        count += batch.num_rows();
+        kept.push_back(batch);
+        while let Some(first) = kept.front().map(RecordBatch::num_rows)
+            && count - first >= limit
+            && kept.len() > 1
+        {
+            count -= first;
+            kept.pop_front();
+        }
+    }
+    if let Some(first) = kept.front_mut() {
+        let surplus = count.saturating_sub(limit).min(first.num_rows());
+        *first = first.slice(surplus, first.num_rows() - surplus);
+    }
+    Ok(kept.into())
 }
 
 /// The rows whose URI matches a glob; all of them without one.

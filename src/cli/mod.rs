@@ -2,8 +2,10 @@
 //!
 //! stdout is data and can be piped; progress, logs and errors go to stderr.
 
+mod asking;
 mod check;
 mod check_files;
+mod check_sql;
 mod checkpoint;
 mod demo;
 mod dlq;
@@ -12,16 +14,21 @@ mod findings;
 mod infer;
 mod init;
 mod key_guess;
+mod left;
 mod look;
 mod maintain;
 mod output;
 mod progress;
 mod quarantine;
+mod quiet;
 mod reingest;
 mod repair;
+mod samples;
+mod shell;
 mod sql;
 mod status;
 mod steps;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,7 +63,8 @@ Examples:
   silversmith sql 'SELECT * FROM silver.orders LIMIT 5'
   silversmith objects --format json | jq 'select(.outcome != \"ingested\")'
 
-Exit codes: 0 success, 1 failure (the message says what to do next), 2 wrong usage or configuration.";
+Exit codes: 0 success, 1 failure (the message says what to do next), 2 wrong usage or configuration,
+3 done, but something was left behind: objects rejected, rows in quarantine or without a key.";
 
 /// Load CSV files from S3 or a folder into Apache Iceberg tables (bronze, silver, gold), exactly once.
 #[derive(Debug, Parser)]
@@ -79,9 +87,12 @@ enum Command {
     )]
     /// Run the worker: ingest files as they arrive, merge them into silver, refresh gold
     Run {
-        /// Exit when no files wait and silver and gold are up to date
+        /// Exit when no files wait and silver and gold are up to date: with 3 where something was left behind
         #[arg(long)]
         until_idle: bool,
+        /// With --until-idle: exit with 0 even if something was left behind
+        #[arg(long, requires = "until_idle")]
+        lenient: bool,
         /// Serve /metrics, /healthz and /readyz here: an address such as 0.0.0.0:9464, or a loopback port
         #[arg(long, value_name = "ADDR")]
         http: Option<Listen>,
@@ -90,7 +101,12 @@ enum Command {
         after_help = "Examples:\n  silversmith bronze\n  silversmith bronze --pipeline orders && silversmith silver --pipeline orders"
     )]
     /// Ingest new files into bronze, once
-    Bronze(Only),
+    Bronze {
+        #[command(flatten)]
+        only: Only,
+        #[command(flatten)]
+        lenient: Lenient,
+    },
     #[command(
         after_help = "Examples:\n  silversmith backfill\n  silversmith backfill s3://raw-zone/orders/2025/"
     )]
@@ -101,6 +117,8 @@ enum Command {
         root: Option<String>,
         #[command(flatten)]
         only: Only,
+        #[command(flatten)]
+        lenient: Lenient,
     },
     #[command(
         after_help = "Examples:\n  silversmith silver\n  silversmith silver --pipeline orders --rebuild"
@@ -115,37 +133,34 @@ enum Command {
         /// With --rebuild: go on even if rows go that bronze cannot bring back
         #[arg(long, requires = "rebuild")]
         force: bool,
+        #[command(flatten)]
+        lenient: Lenient,
     },
     #[command(
         after_help = "Examples:\n  silversmith gold\n  silversmith gold --config lakes/orders.toml"
     )]
-    /// Recompute the gold tables whose silver table changed, once
+    /// Recompute the gold tables of which a source table changed, once
     Gold(Only),
-    /// Run a SELECT over any table, as it is now or was at an earlier snapshot
+    /// Run SELECT, SHOW TABLES or DESCRIBE over any table, as it is now or was at an earlier snapshot; or open a shell
     ///
     /// Write tables as namespace.table. VERSION AS OF and TIMESTAMP AS OF read an earlier snapshot;
     /// t.history, t.snapshots and t.files are the metadata tables of table t.
     Sql(sql::SqlArgs),
-    #[command(
-        after_help = "Examples:\n  silversmith history silver.orders\n  silversmith history bronze.orders --format json | jq -r .snapshot_id"
-    )]
     /// List the snapshots of a table: id, time, operation, rows added and removed, properties
     ///
     /// total_rows counts the rows that a query returns. It is empty where another program's delete
     /// files make it unknown.
-    History {
-        /// Table, as namespace.table
-        table: crate::lake::TableName,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
+    History(look::HistoryArgs),
     /// List files and what happened to them: outcome, rows, rescued rows, batch, error
     Objects(look::ObjectsArgs),
     #[command(
-        after_help = "Examples:\n  silversmith status\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
+        after_help = "Examples:\n  silversmith status\n  silversmith status --fail || echo look\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
     )]
     /// Show the lag, the last commits and the failures of each pipeline
     Status {
+        /// Exit with 3 if objects failed, rows are in quarantine, or silver or gold is behind
+        #[arg(long)]
+        fail: bool,
         #[command(flatten)]
         format: FormatArgs,
     },
@@ -199,6 +214,14 @@ struct Only {
     /// Only this pipeline
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
+}
+
+/// What a step says of what it left behind.
+#[derive(Debug, Args)]
+struct Lenient {
+    /// Exit with 0 even if something was left behind: objects rejected, rows in quarantine or without a key
+    #[arg(long)]
+    lenient: bool,
 }
 
 #[derive(Debug, Args)]
@@ -256,7 +279,7 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
     let config = if cli.config.is_empty() { DEFAULT_CONFIG } else { cli.config.as_str() };
     let settings = || settings(config);
     match cli.command {
-        Command::Run { until_idle, http } => {
+        Command::Run { until_idle, lenient, http } => {
             let health = Health::new(ambient.clone());
             if let Some(listen) = http {
                 let address = telemetry::http::serve(listen, health.clone()).await;
@@ -264,17 +287,19 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
                 tracing::info!(%address, "serving /metrics, /healthz and /readyz");
             }
             let wired = wire(settings().await?, Missing::Make).await?;
-            steps::run(&wired, &health, until_idle, cli.log_format == LogFormat::Json).await
+            let quiet = cli.log_format == LogFormat::Json;
+            steps::run(&wired, &health, until_idle, lenient, quiet).await
         }
-        Command::Bronze(only) => {
+        Command::Bronze { only, lenient: Lenient { lenient } } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, Box::pin(steps::bronze(&chosen))).await
+            announced(&chosen, ambient, Box::pin(steps::bronze(&chosen, lenient))).await
         }
-        Command::Backfill { root, only } => {
+        Command::Backfill { root, only, lenient: Lenient { lenient } } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, Box::pin(steps::backfill(&chosen, root.as_deref()))).await
+            let work = Box::pin(steps::backfill(&chosen, root.as_deref(), lenient));
+            announced(&chosen, ambient, work).await
         }
         Command::Dlq(command) => {
             dlq::run(&wire(settings().await?, Missing::Make).await?, command).await
@@ -282,11 +307,11 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Quarantine(command) => {
             quarantine::run(&existing(settings().await?).await?, ambient, command).await
         }
-        Command::Silver { only, rebuild, force } => {
+        Command::Silver { only, rebuild, force, lenient: Lenient { lenient } } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, Box::pin(steps::silver(&chosen, ambient, rebuild, force)))
-                .await
+            let work = steps::silver(&chosen, ambient, rebuild, force, lenient);
+            announced(&chosen, ambient, Box::pin(work)).await
         }
         Command::Gold(only) => {
             let wired = wire(settings().await?, Missing::Make).await?;
@@ -294,9 +319,7 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             announced(&chosen, ambient, Box::pin(steps::gold(&chosen, ambient))).await
         }
         Command::Sql(args) => sql::run(&existing(settings().await?).await?, args).await,
-        Command::History { table, format } => {
-            look::history(&existing(settings().await?).await?, &table, format.format).await
-        }
+        Command::History(args) => look::history(&existing(settings().await?).await?, args).await,
         Command::Objects(args) if !args.reingest.is_empty() => {
             let wired = existing(settings().await?).await?;
             let chosen = chosen(&wired, &args.only)?;
@@ -304,8 +327,8 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             announced(&chosen, ambient, reading).await
         }
         Command::Objects(args) => look::objects(&existing(settings().await?).await?, args).await,
-        Command::Status { format } => {
-            status::run(&existing(settings().await?).await?, format.format).await
+        Command::Status { fail, format } => {
+            status::run(&existing(settings().await?).await?, fail, format.format).await
         }
         Command::Maintain(args) => maintain::run(&existing(settings().await?).await?, args).await,
         Command::Repair(args) => {

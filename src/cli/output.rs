@@ -1,15 +1,17 @@
 //! Rows on stdout: as a table for people, as CSV or JSON lines for programs.
 
 use std::io::{BufWriter, Write};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
-use arrow::json::LineDelimitedWriter;
-use arrow::util::display::FormatOptions;
-use arrow::util::pretty::pretty_format_batches_with_options;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::json::WriterBuilder as JsonBuilder;
+use arrow::json::writer::LineDelimited;
+use console::Term;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
+
+use super::table::{TIME, TableWriter};
 
 /// The format of printed rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -23,8 +25,6 @@ pub(super) enum Format {
     Json,
 }
 
-const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
-
 /// Prints complete batches.
 pub(super) fn print(batches: &[RecordBatch], format: Format) -> anyhow::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -32,28 +32,22 @@ pub(super) fn print(batches: &[RecordBatch], format: Format) -> anyhow::Result<(
     Ok(out.flush()?)
 }
 
-/// Prints rows as they arrive; a table alone waits for all of them, as they set the widths of its columns.
+/// Prints rows as they come. Returns how many there were.
 pub(super) async fn print_stream(
     mut rows: SendableRecordBatchStream,
     format: Format,
-) -> anyhow::Result<()> {
-    if format == Format::Table {
-        let schema = rows.schema();
-        let mut batches: Vec<RecordBatch> = rows.try_collect().await?;
-        if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(schema));
-        }
-        return print(&batches, format);
-    }
-    let mut header = Some(RecordBatch::new_empty(rows.schema()));
+) -> anyhow::Result<usize> {
     let mut out = BufWriter::new(std::io::stdout());
+    let mut written = Written::new(&rows.schema(), format);
     while let Some(batch) = rows.try_next().await? {
-        write_more(&mut out, &batch, format, header.take().is_some())?;
+        written.add(&mut out, &batch)?;
+        // A reader that has gone away ends the query, however slowly it comes to rows.
+        closed_is_the_end(out.flush())?;
     }
-    if let Some(empty) = header {
-        write_more(&mut out, &empty, format, true)?;
-    }
-    Ok(out.flush()?)
+    let count = written.count;
+    written.end(&mut out)?;
+    closed_is_the_end(out.flush())?;
+    Ok(count)
 }
 
 pub(super) fn write(
@@ -61,42 +55,48 @@ pub(super) fn write(
     batches: &[RecordBatch],
     format: Format,
 ) -> anyhow::Result<()> {
-    if format == Format::Table {
-        let batches = &batches.iter().map(quiet_cells).collect::<anyhow::Result<Vec<_>>>()?;
-        let options = FormatOptions::new()
-            .with_timestamp_tz_format(Some(TIME))
-            .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
-            .with_display_error(true);
-        writeln!(out, "{}", pretty_format_batches_with_options(batches, &options)?)?;
-        return Ok(());
+    let schema = batches.first().map_or_else(|| Schema::empty().into(), RecordBatch::schema);
+    let mut written = Written::new(&schema, format);
+    for batch in batches {
+        written.add(out, batch)?;
     }
-    for (index, batch) in batches.iter().enumerate() {
-        write_more(out, batch, format, index == 0)?;
-    }
-    Ok(())
+    written.end(out)
 }
 
-/// A text without control characters that act on a terminal: keys, cells and errors quote foreign input.
-pub(super) fn quiet(text: &str) -> String {
-    let each = text.chars().map(|c| match c {
-        '\n' => "\n".to_owned(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    });
-    each.collect()
+/// Rows on their way out.
+struct Written {
+    format: Format,
+    schema: SchemaRef,
+    table: Option<TableWriter>,
+    batches: usize,
+    count: usize,
 }
 
-fn quiet_cells(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
-    let loud = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
-    let columns = batch.columns().iter().map(|column| -> ArrayRef {
-        match column.as_string_opt::<i32>() {
-            Some(texts) if texts.iter().flatten().any(loud) => {
-                Arc::new(texts.iter().map(|text| text.map(quiet)).collect::<StringArray>())
-            }
-            _ => column.clone(),
+impl Written {
+    fn new(schema: &SchemaRef, format: Format) -> Self {
+        let fit = Some(Term::stdout()).filter(Term::is_term).map(|term| term.size().1.into());
+        let table = (format == Format::Table).then(|| TableWriter::new(schema, fit));
+        Self { format, schema: schema.clone(), table, batches: 0, count: 0 }
+    }
+
+    fn add(&mut self, out: &mut impl Write, batch: &RecordBatch) -> anyhow::Result<()> {
+        self.count += batch.num_rows();
+        self.batches += 1;
+        match &mut self.table {
+            Some(table) => table.add(out, batch),
+            None => write_more(out, batch, self.format, self.batches == 1),
         }
-    });
-    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
+    }
+
+    fn end(self, out: &mut impl Write) -> anyhow::Result<()> {
+        match self.table {
+            Some(table) => table.end(out),
+            None if self.batches == 0 => {
+                write_more(out, &RecordBatch::new_empty(self.schema), self.format, true)
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn write_more(
@@ -109,7 +109,9 @@ fn write_more(
     let mut text = Vec::new();
     match format {
         Format::Json => {
-            let mut writer = LineDelimitedWriter::new(&mut text);
+            // With its nulls: each line has the same keys.
+            let mut writer =
+                JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
             writer.write(batch)?;
             writer.finish()?;
         }
@@ -121,8 +123,12 @@ fn write_more(
                 .write(batch)?;
         }
     }
-    match out.write_all(&text) {
-        // The reader has seen enough (`| head`). The query still runs: it ends with the process.
+    closed_is_the_end(out.write_all(&text))
+}
+
+/// The reader has seen enough (`| head`). The query still runs: it ends with the process.
+fn closed_is_the_end(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written?),
     }

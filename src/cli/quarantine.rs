@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use datafusion::prelude::DataFrame;
 
 use super::exit::Usage;
-use super::output::{Format, print_line, print_stream, quiet, say};
+use super::output::{Format, print_line, print_stream, say};
 use super::progress::watched;
+use super::quiet::quiet;
 use super::{Only, chosen};
 use crate::ambient::SharedAmbient;
 use crate::lake::read::provider::LakeTable;
@@ -146,7 +147,7 @@ async fn list(
          ORDER BY quarantined_at, _source_uri, _source_version, _source_row {limit}"
     );
     match rows(wired, &which.pipeline, &sql).await? {
-        Some(frame) => print_stream(frame.execute_stream().await?, format).await,
+        Some(frame) => print_stream(frame.execute_stream().await?, format).await.map(drop),
         None => say("nothing is in quarantine"),
     }
 }

@@ -7,14 +7,17 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 
+use super::left::LeftBehind;
 use super::output::{Format, print, say};
 use crate::error::chain;
+use crate::gold::{GoldError, GoldReport, Look};
 use crate::lake::position::Position;
 use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::{Known, ObjectOutcome};
 use crate::pipeline::{Intake, Pipeline, Wired};
 use crate::queue::{Description, QueueError};
 use crate::source::{self, ObjectId, RawObject};
+use crate::worker::report::counted;
 
 /// How far a pipeline is.
 struct Standing {
@@ -29,20 +32,54 @@ struct Standing {
     /// Rows that silver refused.
     quarantined: Option<i64>,
     gold_up_to_date: Option<bool>,
+    /// Why silver stands still.
+    silver_problem: Option<String>,
 }
 
-pub(super) async fn run(wired: &Wired, format: Format) -> anyhow::Result<()> {
+pub(super) async fn run(wired: &Wired, fail: bool, format: Format) -> anyhow::Result<()> {
     let mut all = Vec::new();
     for pipeline in &wired.pipelines {
         all.push(standing(wired, pipeline).await?);
     }
-    let mut rows = rows(&all)?;
+    let (mut rows, mut dead_letters) = (rows(&all)?, 0);
     if let Intake::Queue(queues) = &wired.intake {
         let queue = described(queues.queue.describe().await)?;
         let dlq = described(queues.dlq.describe().await)?;
         rows = with_queues(&rows, queue.as_ref(), dlq.as_ref())?;
+        dead_letters = dlq.map_or(0, |dlq| dlq.messages());
     }
-    print(&[rows], format)
+    print(&[rows], format)?;
+    let trouble = trouble(&all, dead_letters);
+    match fail && !trouble.is_empty() {
+        true => Err(LeftBehind(trouble.join("; ")).into()),
+        false => Ok(()),
+    }
+}
+
+/// What someone has to look at.
+fn trouble(all: &[Standing], dead_letters: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    for standing in all {
+        let mut say = |count: Option<i64>, noun: &str, what: &str| {
+            if let Some(count) = count.filter(|count| *count > 0) {
+                let counted = counted(count as u64, noun);
+                found.push(format!("{}: {counted} {what}", standing.pipeline));
+            }
+        };
+        say(standing.failed, "object", "failed");
+        say(standing.quarantined, "row", "in quarantine");
+        say(standing.behind, "bronze snapshot", "not merged into silver");
+        if standing.gold_up_to_date == Some(false) {
+            found.push(format!("{}: gold is not up to date", standing.pipeline));
+        }
+        if let Some(problem) = &standing.silver_problem {
+            found.push(format!("{}: {problem}", standing.pipeline));
+        }
+    }
+    if dead_letters > 0 {
+        found.push(counted(dead_letters, "dead letter"));
+    }
+    found
 }
 
 /// A queue that cannot be reached is a warning: during an outage the rest is needed most.
@@ -90,9 +127,17 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         Some(settings) => wired.lake.find(&settings.rules.table).await?,
         None => None,
     };
+    let silver_problem = match &pipeline.silver {
+        Some(silver) => silver.check_configuration().await.err().map(|error| chain(&error)),
+        None => None,
+    };
     let mut gold_up_to_date = None;
     for gold in &pipeline.gold {
-        let now = gold.is_up_to_date().await?.unwrap_or(false);
+        let now = match gold.look().await {
+            // The next refresh says so.
+            Err(GoldError::NotOwn(_)) => false,
+            look => matches!(look?, Look::Done(GoldReport::UpToDate)),
+        };
         gold_up_to_date = Some(gold_up_to_date.unwrap_or(true) && now);
     }
     Ok(Standing {
@@ -107,6 +152,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         bronze: bronze.and_then(|t| t.current()),
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
+        silver_problem,
     })
 }
 
@@ -145,8 +191,10 @@ async fn known(
     }
 }
 
+/// What was purged, or is on its way again, has not failed.
 fn failed(known: &Known) -> usize {
-    known.values().filter(|attempt| attempt.outcome != ObjectOutcome::Ingested).count()
+    let is_failed = |outcome| matches!(outcome, ObjectOutcome::Rejected | ObjectOutcome::Missing);
+    known.values().filter(|attempt| is_failed(attempt.outcome)).count()
 }
 
 fn behind(bronze: &Table, silver: Option<&Table>) -> anyhow::Result<i64> {
@@ -168,6 +216,7 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
     };
     let total = |snapshot: &Option<Snapshot>| Some(snapshot.as_ref()?.rows()? as i64);
     let names = StringArray::from_iter_values(all.iter().map(|s| &s.pipeline));
+    let problems = all.iter().map(|s| s.silver_problem.clone()).collect::<StringArray>();
     let gold = all.iter().map(|s| s.gold_up_to_date).collect::<BooleanArray>();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("pipeline", Arc::new(names) as ArrayRef, false),
@@ -180,5 +229,6 @@ fn rows(all: &[Standing]) -> anyhow::Result<RecordBatch> {
         ("silver_snapshots_behind", numbers(&|s| s.behind), true),
         ("quarantined_rows", numbers(&|s| s.quarantined), true),
         ("gold_up_to_date", Arc::new(gold), true),
+        ("silver_problem", Arc::new(problems), true),
     ])?)
 }

@@ -1,6 +1,7 @@
 //! `run`, `bronze`, `silver`, `gold`.
 
 use super::exit::Usage;
+use super::left::Left;
 use super::output::say;
 use super::progress::{watched, watched_with_progress};
 use crate::ambient::SharedAmbient;
@@ -8,20 +9,22 @@ use crate::error::chain;
 use crate::pipeline::{Pipeline, Wired};
 use crate::telemetry::readiness::Health;
 use crate::worker::report::{bronze_line, gold_line, silver_line};
-use crate::worker::{self, Merger, Round, Until};
+use crate::worker::{self, Merger, Refresher, Round, Until};
 
 /// With JSON logs (`quiet`), the log has everything and no other lines are printed.
 pub(super) async fn run(
     wired: &Wired,
     health: &Health,
     until_idle: bool,
+    lenient: bool,
     quiet: bool,
 ) -> anyhow::Result<()> {
     let grace = wired.settings.worker.shutdown_grace;
     let until = if until_idle { Until::Idle } else { Until::Stopped };
-    let mut rounds = 0_usize;
+    let (mut rounds, mut left) = (0_usize, Left::default());
     let seen = |round: &Round| {
         rounds += 1;
+        left.round(round);
         if !quiet {
             // A closed stderr is no reason to stop working.
             drop(report(round));
@@ -31,7 +34,8 @@ pub(super) async fn run(
     if rounds == 0 && until_idle && !quiet {
         say("nothing new")?;
     }
-    Ok(())
+    // A worker that is to stay is stopped by others, who look at its metrics.
+    left.end(lenient || !until_idle)
 }
 
 /// Completes on SIGTERM or Ctrl-C.
@@ -60,7 +64,8 @@ fn report(round: &Round) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
+pub(super) async fn bronze(pipelines: &[&Pipeline], lenient: bool) -> anyhow::Result<()> {
+    let mut left = Left::default();
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let report = watched_with_progress(&format!("bronze of {name}"), |progress| {
@@ -68,12 +73,17 @@ pub(super) async fn bronze(pipelines: &[&Pipeline]) -> anyhow::Result<()> {
         })
         .await?;
         say(&bronze_line(name, &report))?;
+        left.bronze(&report);
     }
-    Ok(())
+    left.end(lenient)
 }
 
-pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> anyhow::Result<()> {
-    let mut any = false;
+pub(super) async fn backfill(
+    pipelines: &[&Pipeline],
+    root: Option<&str>,
+    lenient: bool,
+) -> anyhow::Result<()> {
+    let (mut any, mut left) = (false, Left::default());
     for pipeline in pipelines {
         let (name, own) = (&pipeline.settings.name, pipeline.settings.bronze.root.as_str());
         // The narrower of the requested URI and the pipeline's root; none where neither contains the other.
@@ -89,13 +99,14 @@ pub(super) async fn backfill(pipelines: &[&Pipeline], root: Option<&str>) -> any
         })
         .await?;
         say(&bronze_line(name, &report))?;
+        left.bronze(&report);
     }
     if !any {
         let root = root.unwrap_or_default();
         let why = format!("no pipeline's source matches objects below `{root}`");
         return Err(Usage(why).into());
     }
-    Ok(())
+    left.end(lenient)
 }
 
 pub(super) async fn silver(
@@ -103,7 +114,9 @@ pub(super) async fn silver(
     ambient: &SharedAmbient,
     rebuild: bool,
     force: bool,
+    lenient: bool,
 ) -> anyhow::Result<()> {
+    let mut left = Left::default();
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let what = format!("silver of {name}");
@@ -115,22 +128,21 @@ pub(super) async fn silver(
         };
         if let Some(report) = report {
             say(&silver_line(name, &report))?;
+            left.silver(&report);
         }
     }
-    Ok(())
+    left.end(lenient)
 }
 
 pub(super) async fn gold(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> anyhow::Result<()> {
     let mut first_error = None;
-    for pipeline in pipelines {
-        let what = format!("gold of {}", pipeline.settings.name);
-        for (table, refreshed) in watched(&what, Merger::new(pipeline, ambient).gold()).await? {
-            match refreshed {
-                Ok(report) => say(&gold_line(&table, &report))?,
-                Err(error) => {
-                    say(&format!("{table}: failed: {}", chain(&error)))?;
-                    first_error.get_or_insert(error);
-                }
+    let mut refresher = Refresher::own(pipelines, ambient);
+    for (table, refreshed) in watched("gold", refresher.refresh()).await {
+        match refreshed {
+            Ok(report) => say(&gold_line(&table, &report))?,
+            Err(error) => {
+                say(&format!("{table}: failed: {}", chain(&error)))?;
+                first_error.get_or_insert(error);
             }
         }
     }

@@ -597,7 +597,7 @@ const GOLD: &[Key] = &[
         "pipeline.gold.sql",
         Form::Text,
         Absent::Required,
-        "a `SELECT … FROM silver`, the silver table of this pipeline. It is computed in full when silver has changed",
+        "a `SELECT`, from `silver`, the silver table of this pipeline, and from any other table of the lake by its namespace, such as `silver.customers` or `gold.by_day`. It is computed in full when one of them has changed",
     ),
     key("pipeline.gold.partition_by", Form::Texts, AS_IT_IS, PARTITION_BY),
 ];

@@ -1,47 +1,65 @@
-//! Gold: SQL over silver, computed in full, committed at once with its position in silver; skipped when silver has
-//! not changed.
+//! Gold: SQL over silver and other tables of the lake, computed in full, committed at once with its position in each of
+//! them; skipped when none of them has changed.
 
-use std::sync::Arc;
+mod compute;
+pub mod order;
+mod sources;
+
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::CheckpointError;
 use crate::error::Kind;
-use crate::lake::position::{Position, Standing, has_same_rows, standing};
-use crate::lake::read::arrow::conform;
-use crate::lake::read::provider::LakeTable;
-use crate::lake::write::data::DataWriter;
 use crate::lake::{
     Change, CommitProperties, DataFile, Lake, LakeError, PartitionField, Removed, SnapshotId,
-    Table, TableName, TableSchema, Uncommitted, properties, storable,
+    Table, TableName, Uncommitted, properties,
 };
 use crate::sql::SqlError;
-use crate::sql::session::{query, session};
 use crate::telemetry::metrics::{self, Layer};
+use compute::{Computed, compute};
+use sources::{Found, Sources};
 use tracing::Instrument;
 
-/// The name under which the rows are selected from.
+/// The name under which a pipeline's own silver table is selected from.
 pub const SILVER: &str = "silver";
 
-/// The prefix of a gold table's position in silver.
+/// The prefix of a gold table's position in the silver table of its pipeline.
 pub const COMPUTED: &str = "silversmith.silver";
+
+/// The prefix of its position in a table that its SQL names with a namespace, before the table's name.
+pub const SOURCE: &str = "silversmith.source.";
 
 /// The settings of one gold table.
 #[derive(Debug, Clone)]
 pub struct GoldSettings {
     /// The pipeline's name.
     pub pipeline: String,
-    /// The silver table.
-    pub silver: TableName,
+    /// The pipeline's silver table, where the SQL reads `silver`.
+    pub silver: Option<TableName>,
+    /// The tables that the SQL names with their namespaces, each once.
+    pub reads: Vec<TableName>,
     /// The gold table.
     pub table: TableName,
-    /// The query, over `silver`.
+    /// The query.
     pub sql: String,
     /// How new files are partitioned; none: as the table says.
     pub partition_by: Option<Vec<PartitionField>>,
     /// Bytes of memory that the query may use.
     pub memory: usize,
+}
+
+impl GoldSettings {
+    /// The tables that it is computed from, each once.
+    pub fn sources(&self) -> impl Iterator<Item = &TableName> {
+        let others = self.reads.iter().filter(|table| Some(*table) != self.silver.as_ref());
+        self.silver.iter().chain(others)
+    }
+
+    /// Whose SQL, for errors.
+    pub fn what(&self) -> String {
+        format!("gold table {}: its SQL", self.table)
+    }
 }
 
 /// Why a refresh did not happen.
@@ -53,6 +71,9 @@ pub enum GoldError {
     /// The query.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// The lock beside the checkpoints.
+    #[error(transparent)]
+    Lock(#[from] CheckpointError),
     /// The table's rows are another program's.
     #[error(
         "gold table {0} has rows that silversmith did not write, and a refresh would replace them; name another table in the configuration, or drop this one"
@@ -78,6 +99,7 @@ impl GoldError {
         match self {
             Self::Lake(error) => error.kind(),
             Self::Sql(error) => error.kind(),
+            Self::Lock(error) => error.kind(),
             Self::NotOwn(_) => Kind::Configuration,
             Self::Contended { .. } => Kind::Retry,
         }
@@ -87,8 +109,10 @@ impl GoldError {
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GoldReport {
-    /// There is no silver table yet, or silver has not changed since the last refresh.
+    /// No source has changed since the last refresh.
     UpToDate,
+    /// A table that it is computed from is not there yet.
+    WaitsFor(TableName),
     /// The table was recomputed.
     Refreshed {
         /// The snapshot committed.
@@ -96,6 +120,22 @@ pub enum GoldReport {
         /// Rows in the table now.
         rows: u64,
     },
+}
+
+/// Whether a gold table is to be refreshed.
+#[derive(Debug)]
+pub enum Look {
+    /// There is nothing to do.
+    Done(GoldReport),
+    /// It is to be computed.
+    Due(Box<Due>),
+}
+
+/// A gold table that is to be computed, and its sources, as they were loaded.
+#[derive(Debug)]
+pub struct Due {
+    gold: Option<Table>,
+    sources: Sources,
 }
 
 /// One gold table.
@@ -119,53 +159,63 @@ impl Gold {
         &self.settings.table
     }
 
-    /// Whether gold was computed from the current silver. `None`: there is no silver yet.
-    pub async fn is_up_to_date(&self) -> Result<Option<bool>, GoldError> {
-        let Some(silver) = self.lake.find(&self.settings.silver).await? else { return Ok(None) };
+    /// The pipeline that it belongs to.
+    pub fn pipeline(&self) -> &str {
+        &self.settings.pipeline
+    }
+
+    /// Loads the table and its sources, and decides whether it is to be refreshed.
+    pub async fn look(&self) -> Result<Look, GoldError> {
+        // Gold first: it was then not computed from newer sources than those loaded next.
         let gold = self.lake.find(&self.settings.table).await?;
-        Ok(Some(self.computed_from(gold.as_ref(), &silver)?))
+        self.check_own(gold.as_ref())?;
+        let sources = match Sources::find(&self.lake, &self.settings).await? {
+            Found::All(sources) => sources,
+            Found::Missing(table) => return Ok(Look::Done(GoldReport::WaitsFor(table))),
+        };
+        Ok(match self.computed_from(gold.as_ref(), &sources)? {
+            true => Look::Done(GoldReport::UpToDate),
+            false => Look::Due(Box::new(Due { gold, sources })),
+        })
     }
 
     fn hash(&self) -> String {
         format!("{:x}", Sha256::digest(self.settings.sql.as_bytes()))[..16].to_owned()
     }
 
-    fn computed_from(&self, gold: Option<&Table>, silver: &Table) -> Result<bool, GoldError> {
+    fn computed_from(&self, gold: Option<&Table>, sources: &Sources) -> Result<bool, GoldError> {
         let Some(gold) = gold else { return Ok(false) };
         let newest = gold.newest_properties(properties::CONFIGURATION)?;
         let same_sql =
             newest.is_some_and(|p| p.get(properties::CONFIGURATION) == Some(&self.hash()));
-        let computed = gold.position(COMPUTED)?;
-        Ok(same_sql && computed.is_some_and(|position| has_same_rows(silver, &position)))
+        Ok(same_sql && sources.unchanged_since(gold)?)
     }
 
-    /// Computes the table from the current silver, unless it is up to date. `silver` is silver as it was just
-    /// loaded, where the caller has it.
-    pub async fn step(&self, silver: Option<&Table>) -> Result<GoldReport, GoldError> {
+    /// Computes the table from its sources as they are, unless it is up to date.
+    pub async fn step(&self) -> Result<GoldReport, GoldError> {
+        match self.look().await? {
+            Look::Done(report) => Ok(report),
+            Look::Due(due) => self.refresh(*due).await,
+        }
+    }
+
+    /// Computes the table from its sources as they were found to be.
+    pub async fn refresh(&self, due: Due) -> Result<GoldReport, GoldError> {
         let (pipeline, began) = (self.settings.pipeline.as_str(), self.lake.ambient().now());
         let span = tracing::info_span!("refresh", pipeline, table = %self.settings.table);
-        let report = self.refresh(silver.cloned()).instrument(span).await?;
+        let report = self.compute(due).instrument(span).await?;
         if matches!(report, GoldReport::Refreshed { .. }) {
             metrics::step(pipeline, Layer::Gold, self.lake.ambient().now() - began);
         }
         Ok(report)
     }
 
-    async fn refresh(&self, mut loaded: Option<Table>) -> Result<GoldReport, GoldError> {
+    async fn compute(&self, due: Due) -> Result<GoldReport, GoldError> {
         let (mut conflicts, began) = (0, self.lake.ambient().now());
+        let Due { mut gold, mut sources } = due;
         loop {
-            // Gold first: it was then not computed from a newer silver than the one loaded next.
-            let gold = self.lake.find(&self.settings.table).await?;
-            self.check_own(gold.as_ref())?;
-            let Some(silver) = self.silver(gold.as_ref(), loaded.take()).await? else {
-                return Ok(GoldReport::UpToDate);
-            };
-            let Some(tip) = silver.current() else { return Ok(GoldReport::UpToDate) };
-            if self.computed_from(gold.as_ref(), &silver)? {
-                return Ok(GoldReport::UpToDate);
-            }
-            if let Some(computed) = self.compute(&silver, tip.id, gold).await?
-                && let Some(report) = self.commit(computed, &Position::of(&silver, &tip)).await?
+            if let Some(computed) = compute(&self.lake, &self.settings, &sources, gold).await?
+                && let Some(report) = self.commit(computed, &sources).await?
             {
                 return Ok(report);
             }
@@ -178,6 +228,10 @@ impl Gold {
                 });
             }
             self.lake.wait_after_conflict(conflicts).await;
+            match self.look().await? {
+                Look::Done(report) => return Ok(report),
+                Look::Due(due) => Due { gold, sources } = *due,
+            }
         }
     }
 
@@ -190,86 +244,25 @@ impl Gold {
         }
     }
 
-    /// Silver as it was loaded, unless a rival has computed gold from a newer one since.
-    async fn silver(
-        &self,
-        gold: Option<&Table>,
-        loaded: Option<Table>,
-    ) -> Result<Option<Table>, GoldError> {
-        let computed = gold.map(|gold| gold.position(COMPUTED)).transpose()?.flatten();
-        let behind = |silver: &Table| {
-            computed.as_ref().is_some_and(|position| standing(silver, position) == Standing::Ahead)
-        };
-        match loaded.filter(|silver| !behind(silver)) {
-            Some(silver) => Ok(Some(silver)),
-            None => Ok(self.lake.find(&self.settings.silver).await?),
-        }
-    }
-
     /// None: another commit came first.
     async fn commit(
         &self,
         computed: Computed,
-        from: &Position,
+        sources: &Sources,
     ) -> Result<Option<GoldReport>, GoldError> {
         let Computed { target, schema, files } = computed;
         let rows = files.files().iter().map(DataFile::record_count).sum();
-        let change = self.change(files, from).with_schema(schema);
+        let change = self.change(files, sources).with_schema(schema);
         let committed = self.lake.commit(&target, change).await?.or_discard().await?;
         let Some((_, snapshot)) = committed else { return Ok(None) };
         tracing::info!(table = %self.settings.table, snapshot = snapshot.0, rows, "gold refreshed");
         Ok(Some(GoldReport::Refreshed { snapshot, rows }))
     }
 
-    fn change(&self, files: Uncommitted, from: &Position) -> Change {
+    fn change(&self, files: Uncommitted, sources: &Sources) -> Change {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(properties::CONFIGURATION.to_owned(), self.hash());
-        properties::set_position(&mut own, COMPUTED, from);
+        sources.note_positions(&mut own);
         Change::overwrite(files, Removed::All, CommitProperties::of_both(Layer::Gold, own))
     }
-
-    /// None: gold was not there, and a rival has made and computed it meanwhile.
-    async fn compute(
-        &self,
-        silver: &Table,
-        snapshot: SnapshotId,
-        gold: Option<Table>,
-    ) -> Result<Option<Computed>, GoldError> {
-        let what = format!("gold table {}: its SQL", self.settings.table);
-        let failed = |e| SqlError::of(&what, e);
-        let context = session(self.settings.memory)?;
-        let rows = LakeTable::at(&self.lake, silver, Some(snapshot))?;
-        context.register_table(SILVER, Arc::new(rows)).map_err(failed)?;
-        let mut rows = query(&context, &what, &self.settings.sql)
-            .await?
-            .execute_stream()
-            .await
-            .map_err(failed)?;
-        let output = Arc::new(storable(&rows.schema()));
-        let made = gold.is_none();
-        let partition_by = self.settings.partition_by.as_deref();
-        let target = match gold {
-            Some(gold) => gold,
-            None => self.lake.find_or_create(&self.settings.table, &output, partition_by).await?,
-        };
-        if made && target.current().is_some() {
-            return Ok(None);
-        }
-        let schema = target.schema().replaced(target.name(), &output, target.last_column_id())?;
-        let into = schema.clone().unwrap_or_else(|| target.schema().clone());
-        let target = self.lake.partitioned(target, partition_by, &into).await?;
-        let mut writer = DataWriter::new(&self.lake, &target, &into)?;
-        while let Some(batch) = rows.try_next().await.map_err(failed)? {
-            writer.write(&conform(target.name(), batch, into.arrow())?).await?;
-        }
-        let files = writer.close().await?;
-        Ok(Some(Computed { target, schema, files }))
-    }
-}
-
-/// A table's new content, written, not committed.
-struct Computed {
-    target: Table,
-    schema: Option<TableSchema>,
-    files: Uncommitted,
 }

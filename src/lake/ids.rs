@@ -41,7 +41,9 @@ impl fmt::Display for SequenceNumber {
 impl FromStr for SnapshotId {
     type Err = ParseIntError;
 
+    /// With quotes around it, too, as JSON has it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        let bare = text.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        bare.unwrap_or(text).parse().map(Self)
     }
 }

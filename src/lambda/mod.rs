@@ -19,7 +19,7 @@ use crate::queue::{InvocationQueue, Message, MessageId};
 use crate::telemetry;
 use crate::telemetry::readiness::Health;
 use crate::worker::report::{bronze_line, gold_line, silver_line};
-use crate::worker::{self, Merger, Round, Until, announced};
+use crate::worker::{self, Merger, Refresher, Round, Until, announced};
 use payload::{Invocation, Step, parse};
 
 /// What is kept of an invocation's time for releasing, announcing and answering: a quarter, within these
@@ -88,7 +88,8 @@ async fn ingest(
         Intake::Queue(Queues { settings, queue: queue.clone(), dlq: queues.dlq.clone() });
     if environment::merges_by_event() {
         for pipeline in &mut wired.pipelines {
-            (pipeline.silver, pipeline.gold) = (None, vec![]);
+            pipeline.silver = None;
+            (pipeline.gold, pipeline.followers) = (vec![], vec![]);
         }
     }
     let (health, out_of_time) = (Health::new(ambient.clone()), ambient.sleep(time));
@@ -136,6 +137,11 @@ async fn steps(wired: &Wired, invocation: Invocation, time: Duration) -> anyhow:
         for pipeline in &pipelines {
             Box::pin(one(pipeline, &invocation, ambient, &mut lines)).await?;
         }
+        if matches!(invocation, Invocation::All | Invocation::Step(Step::Gold)) {
+            for (table, refreshed) in Refresher::own(&pipelines, ambient).refresh().await {
+                lines.push(gold_line(&table, &refreshed?));
+            }
+        }
         Ok::<_, anyhow::Error>(())
     };
     // Cutting it off is safe at any point; the next invocation continues.
@@ -173,17 +179,15 @@ async fn one(
         let round = merger.merge_until_done().await?;
         let silver = round.and_then(|round| round.silver);
         lines.extend(silver.map(|silver| silver_line(name, &silver)));
+        for (table, refreshed) in Refresher::new(pipeline, ambient).refresh().await {
+            lines.push(gold_line(&table, &refreshed?));
+        }
     }
     if does(Step::Bronze) {
         lines.push(bronze_line(name, &pipeline.bronze.step().await?));
     }
     if does(Step::Silver) {
         lines.extend(merger.silver().await?.map(|silver| silver_line(name, &silver)));
-    }
-    if does(Step::Gold) {
-        for (table, refreshed) in merger.gold().await? {
-            lines.push(gold_line(&table, &refreshed?));
-        }
     }
     Ok(())
 }

@@ -58,8 +58,6 @@ pub struct SilverReport {
 pub struct SilverStep {
     /// What it did.
     pub report: SilverReport,
-    /// Silver; none where there is no bronze yet.
-    pub silver: Option<Table>,
     /// Bronze as far as it is merged.
     pub through: Option<Position>,
 }
@@ -140,7 +138,7 @@ impl Silver {
                 if tables.bronze.is_some() {
                     self.save_checkpoint(through.as_ref(), rewind).await?;
                 }
-                return Ok(SilverStep { report, silver: tables.silver, through });
+                return Ok(SilverStep { report, through });
             };
             *since = since.or_else(|| {
                 tables.bronze.as_ref().and_then(|b| lag::waiting_since(b, range.from.as_ref()))

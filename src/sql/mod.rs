@@ -1,13 +1,20 @@
 //! SQL, by DataFusion: sessions with bounded memory, the row-wise `select` of a silver table, and queries with
 //! time travel.
 
+pub mod between;
 pub mod changes;
+mod dialect;
 pub mod expect;
+pub mod keys;
+mod lake_tables;
 pub mod metadata_tables;
 mod parse;
+mod pinned;
+mod references;
 pub mod select;
 pub mod session;
-pub mod time_travel;
+pub mod statement;
+pub mod table_query;
 pub mod times;
 pub mod tolerant;
 
@@ -15,6 +22,14 @@ use datafusion::error::DataFusionError;
 
 use crate::error::Kind;
 use crate::lake::LakeError;
+use crate::lake::catalog::CatalogError;
+
+/// The subject of errors in what a person or a program asks.
+pub const WHAT: &str = "the query";
+
+fn not_allowed(why: &str) -> SqlError {
+    SqlError::not_allowed(WHAT, why)
+}
 
 /// What can go wrong with SQL. `what` is its subject: `the query`, `silver table x: its SQL`.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +51,20 @@ pub enum SqlError {
         /// Why not.
         why: String,
     },
+    /// It names a table that does not exist.
+    #[error("there is no table `{name}`{}", meant(.alike))]
+    NoTable {
+        /// As it was written.
+        name: String,
+        /// Tables that may have been meant.
+        alike: Vec<String>,
+    },
     /// A table that it reads.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The list of tables.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 impl SqlError {
@@ -46,14 +72,30 @@ impl SqlError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Sql { source, .. } => kind(source.find_root()),
-            Self::NotAllowed { .. } => Kind::Configuration,
+            Self::NotAllowed { .. } | Self::NoTable { .. } => Kind::Configuration,
             Self::Lake(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
         }
+    }
+
+    /// Something that is not allowed there.
+    pub(crate) fn not_allowed(what: &str, why: impl Into<String>) -> Self {
+        Self::NotAllowed { what: what.to_owned(), why: why.into() }
     }
 
     /// An error of DataFusion, with its subject.
     pub(crate) fn of(what: &str, source: datafusion::error::DataFusionError) -> Self {
         Self::Sql { what: what.to_owned(), source: Box::new(source) }
+    }
+}
+
+fn meant(alike: &[String]) -> String {
+    match alike {
+        [] => String::new(),
+        [rest @ .., last] if !rest.is_empty() => {
+            format!(": did you mean {} or {last}?", rest.join(", "))
+        }
+        alike => format!(": did you mean {}?", alike.concat()),
     }
 }
 

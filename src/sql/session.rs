@@ -1,10 +1,13 @@
 //! Sessions with bounded memory; what does not fit is spilled to disk.
 
+use std::sync::Arc;
+
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::SqlError;
+use super::keys::TableKeys;
 
 /// Bytes of memory for each partition that a query works on at the same time.
 const PARTITION: usize = 32 * 1024 * 1024;
@@ -15,6 +18,12 @@ const MERGED: usize = 10 * 1024 * 1024;
 pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     of(memory, of_cores(memory, cores))
+}
+
+/// The same, which knows the columns that identify the rows of tables.
+pub fn session_with_keys(memory: usize, keys: TableKeys) -> Result<SessionContext, SqlError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    of(memory, of_cores(memory, cores).with_extension(Arc::new(keys)))
 }
 
 /// The configuration on a machine with so many cores. With one partition DataFusion would plan other joins, which
@@ -38,9 +47,11 @@ fn of(memory: usize, config: SessionConfig) -> Result<SessionContext, SqlError> 
     let merged = MERGED.min(memory / (4 * config.target_partitions()));
     let config = config
         .with_sort_spill_reservation_bytes(merged)
+        // What messages and `information_schema` show.
+        .with_default_catalog_and_schema("lake", "session")
         // As in the tables: Iceberg strings are Utf8, times are UTC.
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
-        .with_information_schema(false);
+        .with_information_schema(true);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(memory, 1.0)
         .build_arc()

@@ -4,6 +4,7 @@ mod catalog;
 mod consumers;
 mod error;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use crate::aws::Aws;
 use crate::bronze::Bronze;
 use crate::checkpoint::{CheckpointStore, LocalCheckpoints, S3Checkpoints};
 use crate::config::settings::{
-    CatalogSettings, KeepSnapshots, LakeSettings, Location, RestAuth, SourceSettings,
+    CatalogSettings, KeepSnapshots, LakeSettings, Location, PipelineSettings, RestAuth,
+    SourceSettings,
 };
 use crate::config::{Settings, environment};
-use crate::gold::Gold;
+use crate::gold::{Gold, GoldSettings, order};
 use crate::lake::catalog::WithDeadline;
 use crate::lake::{FileIO, FileListing, Lake, local_files, local_listing, s3_files, s3_listing};
 use crate::merge::{IndexSettings, IndexUse, LocalEngine};
@@ -179,6 +181,9 @@ pub fn assemble(
     intake: Intake,
 ) -> Wired {
     let engine = engine(&settings, &lake);
+    let all_gold: Vec<&GoldSettings> = settings.pipelines.iter().flat_map(|p| &p.gold).collect();
+    // The configuration has refused circles.
+    let in_order = order::in_order(&all_gold).unwrap_or(all_gold);
     let pipelines = settings
         .pipelines
         .iter()
@@ -194,10 +199,24 @@ pub fn assemble(
                 .silver
                 .clone()
                 .map(|silver| Silver::new(&lake, checkpoints.clone(), engine.clone(), silver)),
-            gold: settings.gold.iter().map(|gold| Gold::new(&lake, gold.clone())).collect(),
+            gold: golds(&lake, &in_order, |gold| gold.pipeline == settings.name),
+            followers: followers(&lake, &in_order, settings),
             checkpoints: checkpoints.clone(),
             announcer: None,
         })
         .collect();
     Wired { settings: Arc::new(settings), lake, source, intake, checkpoints, bus: None, pipelines }
+}
+
+fn golds(lake: &Lake, all: &[&GoldSettings], which: impl Fn(&GoldSettings) -> bool) -> Vec<Gold> {
+    let these = all.iter().filter(|gold| which(gold));
+    these.map(|gold| Gold::new(lake, (*gold).clone())).collect()
+}
+
+/// The gold tables that follow a pipeline's tables; its own among them, whatever they are computed from.
+fn followers(lake: &Lake, all: &[&GoldSettings], pipeline: &PipelineSettings) -> Vec<Gold> {
+    let moving = pipeline.tables().into_iter().map(|(_, table)| table);
+    let following: HashSet<_> =
+        order::downstream(all, moving).into_iter().map(|gold| gold.table.clone()).collect();
+    golds(lake, all, |gold| gold.pipeline == pipeline.name || following.contains(&gold.table))
 }

@@ -67,6 +67,11 @@ impl Announcing {
         }
     }
 
+    /// Something of any pipeline was committed.
+    pub(super) fn wake_all(&self) {
+        self.wakes.values().for_each(|wake| wake.notify_one());
+    }
+
     /// Announces what is left, for a while.
     pub(super) async fn finish(mut self) {
         self.stop.cancel();

@@ -3,17 +3,21 @@
 use std::future::Future;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::WorkerError;
 use super::failure::{FailurePolicy, MERGE_STALLED, Next, Retry, STALLED};
 use super::merge::Merger;
+use super::refresh::{Refresher, reports};
 use super::round::{Round, Until};
 use crate::ambient::{SharedAmbient, timeout};
+use crate::gold::GoldReport;
 use crate::pipeline::{Pipeline, Wired};
 
 /// How long an idle worker waits before it lists the folder again.
 const POLL: Duration = Duration::from_millis(500);
+/// How often gold looks whether other programs have changed what it is computed from.
+const LOOK: TimeDelta = TimeDelta::seconds(30);
 
 /// Runs rounds until `stop` is done, or, with an `until` that ends, until a round of all pipelines had
 /// nothing to do. A pipeline that fails does not hold up the others: it is tried again after a growing
@@ -71,6 +75,9 @@ async fn finish(ambient: &SharedAmbient, grace: Duration, round: impl Future<Out
 struct Route<'a> {
     pipeline: &'a Pipeline,
     merger: Merger,
+    refresher: Refresher,
+    /// When gold is refreshed though silver has not moved.
+    refresh_at: DateTime<Utc>,
     retry: Retry,
     failed: Option<Failed>,
 }
@@ -92,7 +99,9 @@ struct Lap {
 impl<'a> Route<'a> {
     fn new(pipeline: &'a Pipeline, policy: &FailurePolicy, ambient: &SharedAmbient) -> Self {
         let retry = policy.part("pipeline", Some(&pipeline.settings.name));
-        Self { pipeline, merger: Merger::new(pipeline, ambient), retry, failed: None }
+        let (merger, refresher) =
+            (Merger::new(pipeline, ambient), Refresher::new(pipeline, ambient));
+        Self { pipeline, merger, refresher, refresh_at: ambient.now(), retry, failed: None }
     }
 
     fn is_due(&self, now: DateTime<Utc>) -> bool {
@@ -101,7 +110,7 @@ impl<'a> Route<'a> {
     }
 
     /// Bronze, silver and gold of the pipeline, once. Whether nothing is left to merge.
-    async fn round(&mut self) -> Result<(Round, bool), WorkerError> {
+    async fn round(&mut self, now: DateTime<Utc>) -> Result<(Round, bool), WorkerError> {
         let name = &self.pipeline.settings.name;
         let begun = self.retry.begin(STALLED);
         let bronze = self.pipeline.bronze.step_with(|_| begun.progress()).await;
@@ -110,8 +119,28 @@ impl<'a> Route<'a> {
             bronze.map_err(|source| WorkerError::Bronze { pipeline: name.clone(), source })?;
         let _begun = self.retry.begin(MERGE_STALLED);
         let merged = self.merger.merge_once().await?;
+        // Without silver, gold follows bronze.
+        let appended = self.pipeline.silver.is_none() && !bronze.snapshots.is_empty();
+        if merged.round.is_some() || appended {
+            self.refresh_at = now;
+        }
         let round = merged.round.unwrap_or_else(|| Round::of(name));
-        Ok((Round { bronze, ..round }, merged.done))
+        let gold = self.refresh(now).await?;
+        Ok((Round { bronze, gold, ..round }, merged.done))
+    }
+
+    /// Refreshes gold where that is due. It stays due until it has succeeded.
+    async fn refresh(
+        &mut self,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<(String, GoldReport)>, WorkerError> {
+        if now < self.refresh_at {
+            return Ok(vec![]);
+        }
+        let pipeline = &self.pipeline.settings.name;
+        let reports = reports(self.refresher.refresh().await, pipeline)?;
+        self.refresh_at = now + LOOK;
+        Ok(reports)
     }
 
     fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
@@ -142,7 +171,7 @@ async fn round_of_all(
         if !route.is_due(now) {
             continue;
         }
-        match route.round().await {
+        match route.round(now).await {
             Ok((round, done)) => {
                 route.failed = None;
                 route.retry.succeeded();

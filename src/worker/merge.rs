@@ -1,5 +1,5 @@
-//! The one way to merge: silver and gold of a pipeline under the lock of its silver table, for every
-//! caller: the queue worker, the folder worker, the commands, Lambda and the steps of Step Functions.
+//! The one way to merge: silver of a pipeline under the lock of its table, for every caller: the queue
+//! worker, the folder worker, the commands, Lambda and the steps of Step Functions.
 //!
 //! The lock saves work and is no guarantee: where two mergers believe that they hold it, the commit's
 //! own check decides (I4). A merger that waits reads the lock object only, and never the tables.
@@ -11,11 +11,9 @@ use super::round::Round;
 use crate::ambient::SharedAmbient;
 use crate::backoff::backoff;
 use crate::checkpoint::lock::{Held, Lock, TTL};
-use crate::gold::{GoldError, GoldReport};
-use crate::lake::position::Position;
 use crate::lake::{LakeError, Table};
 use crate::pipeline::Pipeline;
-use crate::silver::{Bereft, ReplayReport, Silver, SilverError, SilverReport};
+use crate::silver::{Bereft, ReplayReport, SilverError, SilverReport};
 
 /// The pause after the lock was found held for the first time, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -40,9 +38,6 @@ pub struct Rollback {
     /// Rows of silver that come from such objects; none where there is no silver.
     pub silver: Option<Bereft>,
 }
-
-/// A refresh of each gold table, by the table's name.
-pub type Refreshes = Vec<(String, Result<GoldReport, GoldError>)>;
 
 /// Merges one pipeline. See the module.
 #[derive(Debug)]
@@ -70,11 +65,13 @@ impl Merger {
     pub async fn merge_once(&mut self) -> Result<MergeOutcome, WorkerError> {
         let Some(silver) = self.pipeline.silver.clone() else { return Ok(self.ended(None, true)) };
         let Some(held) = self.acquire().await? else { return Ok(self.ended(None, false)) };
-        let (round, through) =
-            self.lock.hold(held, Box::pin(merge(&self.pipeline, &silver))).await?;
+        let step = self.lock.hold(held, Box::pin(silver.step())).await;
+        let step = step.map_err(|error| silver_error(&self.pipeline, error))?;
         // After the release: who committed to bronze meanwhile may have waited for this merge.
-        let moved = silver.has_moved(through.as_ref()).await;
+        let moved = silver.has_moved(step.through.as_ref()).await;
         let moved = moved.map_err(|error| silver_error(&self.pipeline, error))?;
+        let name = &self.pipeline.settings.name;
+        let round = Round { silver: Some(step.report), ..Round::of(name) };
         Ok(self.ended(Some(round).filter(|round| !round.idle()), !moved))
     }
 
@@ -206,15 +203,6 @@ impl Merger {
         WorkerError::Bronze { pipeline, source: error.into() }
     }
 
-    /// Refreshes each gold table, once the lock is free. The failure of one does not hold up the others.
-    pub async fn gold(&mut self) -> Result<Refreshes, WorkerError> {
-        if self.pipeline.gold.is_empty() {
-            return Ok(vec![]);
-        }
-        let held = self.acquire_patiently().await?;
-        Ok(self.lock.hold(held, Box::pin(refresh(&self.pipeline, None))).await)
-    }
-
     async fn acquire(&mut self) -> Result<Option<Held>, WorkerError> {
         let held = self.lock.acquire().await;
         let held = held.map_err(|error| silver_error(&self.pipeline, error.into()))?;
@@ -244,34 +232,6 @@ impl Merger {
     }
 }
 
-/// Silver and gold of one pipeline, once; with the position that bronze is merged through.
-async fn merge(
-    pipeline: &Pipeline,
-    silver: &Silver,
-) -> Result<(Round, Option<Position>), WorkerError> {
-    let mut round = Round::of(&pipeline.settings.name);
-    let step = silver.step().await.map_err(|error| silver_error(pipeline, error))?;
-    for (table, refreshed) in refresh(pipeline, step.silver.as_ref()).await {
-        let report = refreshed.map_err(|error| gold_error(pipeline, error))?;
-        round.gold.push((table, report));
-    }
-    round.silver = Some(step.report);
-    Ok((round, step.through))
-}
-
-/// Refreshes all gold tables, whatever becomes of each. `silver` is silver as it was just loaded.
-async fn refresh(pipeline: &Pipeline, silver: Option<&Table>) -> Refreshes {
-    let mut all = Vec::new();
-    for gold in &pipeline.gold {
-        all.push((gold.table().to_string(), gold.step(silver).await));
-    }
-    all
-}
-
 fn silver_error(pipeline: &Pipeline, source: SilverError) -> WorkerError {
     WorkerError::Silver { pipeline: pipeline.settings.name.clone(), source }
-}
-
-fn gold_error(pipeline: &Pipeline, source: GoldError) -> WorkerError {
-    WorkerError::Gold { pipeline: pipeline.settings.name.clone(), source }
 }

@@ -3,7 +3,7 @@
 //!
 //! - [`mod@queue`]: messages of a queue are received, batched, committed and only then deleted (I1)
 //! - `folder.rs`: a folder is listed, round after round
-//! - [`merge`]: silver and gold under the lock, for every caller
+//! - [`merge`], [`refresh`]: silver, and gold that follows it, each table under its lock, for every caller
 //! - `announcing.rs`, `lag.rs`, `upkeep.rs`: beside the work, commits are announced, the lag is measured, and tables
 //!   are looked after
 //! - `failure.rs`: the one policy for failures, and what it reports to `/readyz`
@@ -15,6 +15,7 @@ mod folder;
 mod lag;
 pub mod merge;
 pub mod queue;
+pub mod refresh;
 pub(crate) mod report;
 mod round;
 mod upkeep;
@@ -30,6 +31,7 @@ use failure::FailurePolicy;
 pub use announcing::announced;
 pub use error::WorkerError;
 pub use merge::{MergeOutcome, Merger, Rollback};
+pub use refresh::Refresher;
 pub use round::{Round, Until};
 
 /// Runs until `stop` is done, or as `until` says. A stop lets work in progress finish within `grace`;
@@ -51,6 +53,10 @@ pub async fn run(
     };
     let seen = |round: &Round| {
         announcing.wake(&round.pipeline);
+        if !round.gold.is_empty() {
+            // Gold of other pipelines may be among it.
+            announcing.wake_all();
+        }
         seen(round);
     };
     let work = async {

@@ -56,6 +56,9 @@ pub(crate) fn silver_line(pipeline: &str, report: &SilverReport) -> String {
 pub(crate) fn gold_line(table: &str, report: &GoldReport) -> String {
     match report {
         GoldReport::UpToDate => format!("{table}: up to date"),
+        GoldReport::WaitsFor(source) => {
+            format!("{table}: waits for {source}, which has no rows yet")
+        }
         GoldReport::Refreshed { rows, .. } => {
             format!("{table}: refreshed, {}", counted(*rows, "row"))
         }

@@ -28,7 +28,7 @@ impl Round {
     pub fn idle(&self) -> bool {
         let ingested = self.bronze.ingested + self.bronze.failed + self.bronze.postponed > 0;
         let merged = self.silver.as_ref().is_some_and(|s| !s.snapshots.is_empty());
-        let refreshed = self.gold.iter().any(|(_, g)| *g != GoldReport::UpToDate);
+        let refreshed = self.gold.iter().any(|(_, g)| matches!(g, GoldReport::Refreshed { .. }));
         !(ingested || merged || refreshed)
     }
 }

@@ -6,7 +6,8 @@ mod maintenance;
 mod memory;
 mod telemetry;
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 /// A folder with a configuration, and the binary run in it.
 pub struct Folder {
@@ -86,6 +87,16 @@ sql   = "SELECT count(*) AS n FROM silver"
 
     pub fn stdout(&self, args: &[&str]) -> String {
         String::from_utf8(self.run(args).stdout).unwrap()
+    }
+
+    /// The stdout of a command that must succeed, with a text on its stdin.
+    pub fn piped(&self, text: &str, args: &[&str]) -> String {
+        let mut command = self.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "silversmith {args:?}: {}", output.status);
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Exit code, stdout and stderr, with what differs from run to run replaced.

@@ -14,7 +14,7 @@ use silversmith::lake::{
     Change, CommitOutcome, CommitProperties, FileIO, Lake, LakeError, Properties, Removed,
     SnapshotId, Table, TableName, Uncommitted, memory_files,
 };
-use silversmith::sql::{session::session, time_travel};
+use silversmith::sql::{session::session, statement};
 use silversmith::telemetry::metrics::Layer;
 
 use super::backings;
@@ -58,7 +58,7 @@ async fn committed(lake: &Lake, base: &Table, change: Change) -> Table {
 async fn numbers(lake: &Lake, table: &TableName) -> Vec<String> {
     let context = session(64 * 1024 * 1024).unwrap();
     let sql = format!("SELECT n FROM {table} ORDER BY n");
-    let frame = time_travel::query(lake, &context, &sql).await.unwrap();
+    let frame = statement::query(lake, &context, &sql).await.unwrap();
     lines(&frame.collect().await.unwrap())
 }
 

@@ -54,7 +54,7 @@ impl Lake {
         .enumerate()
         {
             self.folder.write(&format!("raw/{wave}.csv"), &format!("id,name,updated\n{rows}"));
-            self.stdout(&["run", "--until-idle"]);
+            self.stdout(&["run", "--until-idle", "--lenient"]);
         }
         let rows = self.stdout(&[
             "sql",

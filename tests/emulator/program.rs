@@ -50,7 +50,7 @@ impl Stand {
 
     /// Drains the queue with `run --until-idle`. Returns its stderr.
     pub fn run_until_idle(&self) -> String {
-        self.run(&["run", "--until-idle"]).1
+        self.run(&["run", "--until-idle", "--lenient"]).1
     }
 
     /// A worker that runs until it is stopped.

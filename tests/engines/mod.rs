@@ -88,7 +88,7 @@ fn wave(folder: &Folder, number: usize) {
         &format!("raw/other{number}.csv"),
         &format!("id,name,updated\n{},x,\n", 100 + number),
     );
-    folder.run(&["run", "--until-idle"]);
+    folder.run(&["run", "--until-idle", "--lenient"]);
 }
 
 #[test]
@@ -158,9 +158,9 @@ fn pyiceberg_and_duckdb_read_quarantine() {
     let rows =
         "1,a,2026-01-31T10:00:00Z\n3,\"b\"\"ö\",2026-01-31T10:00:00Z\nx,c,2026-01-31T10:00:00Z\n";
     folder.write("raw/0.csv", "id,name,updated\n2,z,2026-01-31T09:00:00Z\n");
-    folder.run(&["run", "--until-idle"]);
+    folder.run(&["run", "--until-idle", "--lenient"]);
     folder.write("raw/1.csv", &format!("id,name,updated\n{rows}"));
-    folder.run(&["run", "--until-idle"]);
+    folder.run(&["run", "--until-idle", "--lenient"]);
     let table = "silver.orders_quarantine";
     let rows = cells(&folder, table, &["rule", "bronze_row", "_source_row"]).into_iter();
     let mut rows: Vec<(String, String, Value)> = rows
@@ -188,13 +188,13 @@ fn pyiceberg_and_duckdb_apply_the_deletes_of_merges_in_either_mode() {
         format!("id,name,updated\n{}", rows.collect::<String>())
     };
     folder.write("raw/0.csv", &rows(&mut (0..2_000), "first", 0));
-    folder.run(&["run", "--until-idle"]);
+    folder.run(&["run", "--until-idle", "--lenient"]);
     for number in 1..=6_u32 {
         let mode = if number == 4 { "copy-on-write" } else { "merge-on-read" };
         folder.write("silversmith.toml", &config(mode));
         let mut some = (0..2_200).filter(|id| id % 31 == number);
         folder.write(&format!("raw/{number}.csv"), &rows(&mut some, &format!("n{number}"), number));
-        folder.run(&["run", "--until-idle"]);
+        folder.run(&["run", "--until-idle", "--lenient"]);
         let mut rows = cells(&folder, "silver.orders", &["id", "name"]);
         rows.sort_by_key(|row| format!("{row:?}"));
         let sql = "SELECT CAST(id AS string) AS a, name AS b FROM silver.orders";
@@ -227,7 +227,7 @@ fn pyiceberg_and_duckdb_read_the_same_history() {
             &format!("raw/{number}.csv"),
             &format!("id,name,updated\n{}", rows.collect::<String>()),
         );
-        folder.run(&["run", "--until-idle"]);
+        folder.run(&["run", "--until-idle", "--lenient"]);
         let columns = ["id", "name", "valid_from", "valid_to", "is_current"];
         let mut rows = cells(&folder, "silver.orders", &columns);
         for row in rows.iter_mut().filter(|row| row[3].is_null()) {
@@ -300,7 +300,7 @@ fn a_filter_of_another_engine_finds_a_long_text() {
     }
     rows.push_str(&format!("900000,{long},2026-01-31T10:00:00Z\n"));
     folder.write("raw/long.csv", &rows);
-    folder.run(&["run", "--until-idle"]);
+    folder.run(&["run", "--until-idle", "--lenient"]);
     for table in ["bronze.orders", "silver.orders"] {
         let found = check(&folder, &["find", table, "--column", "name", "--value", &long]);
         let found: Value = serde_json::from_str(&found).unwrap();

@@ -73,7 +73,7 @@ async fn steps(wired: &Wired) {
     let work = async {
         wired.pipelines[0].bronze.step().await.unwrap();
         wired.pipelines[0].silver.as_ref().unwrap().step().await.unwrap();
-        wired.pipelines[0].gold[0].step(None).await.unwrap();
+        wired.pipelines[0].gold[0].step().await.unwrap();
         Ok::<_, silversmith::worker::WorkerError>(())
     };
     announced(&pipelines, wired.lake.ambient(), work).await.unwrap();

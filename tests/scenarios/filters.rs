@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array};
 use silversmith::lake::read::scan::Bounds;
 use silversmith::sql::session::session;
-use silversmith::sql::time_travel;
+use silversmith::sql::statement;
 
 use crate::support::{CUSTOMERS, World};
 
@@ -90,6 +90,6 @@ async fn files_that_a_filter_excludes_are_not_opened() {
     assert_eq!(world.sql("SELECT name FROM silver.customers WHERE id = 59").await, ["name 059"]);
     let context = session(64 * 1024 * 1024).unwrap();
     let sql = "SELECT name FROM silver.customers WHERE id = 7";
-    let frame = time_travel::query(world.lake(), &context, sql).await.unwrap();
+    let frame = statement::query(world.lake(), &context, sql).await.unwrap();
     assert!(frame.collect().await.is_err(), "it was in a file that is gone");
 }

@@ -23,7 +23,7 @@ async fn steps(world: &World, rebuild: bool) -> Result<(), String> {
         true => silver.rebuild().await.map(drop).map_err(|e| chain(&e))?,
         false => silver.step().await.map(drop).map_err(|e| chain(&e))?,
     }
-    pipeline.gold[0].step(None).await.map(drop).map_err(|e| chain(&e))
+    pipeline.gold[0].step().await.map(drop).map_err(|e| chain(&e))
 }
 
 async fn ended_right(world: &World, case: &str) {

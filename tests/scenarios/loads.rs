@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use silversmith::checkpoint::MemoryCheckpoints;
+use silversmith::gold::GoldReport;
 use silversmith::lake::catalog::{
     Catalog, CatalogError, Entry, MemoryCatalog, Pointer, Proposal, Swap,
 };
 use silversmith::lake::{TableName, memory_files};
 use silversmith::source::MemoryStore;
-use silversmith::worker::Merger;
+use silversmith::worker::{Merger, Refresher};
 
 use crate::support::{CUSTOMERS, World};
 
@@ -65,13 +66,18 @@ async fn a_merge_without_conflict_loads_each_table_at_most_twice() {
         let mut merger = Merger::new(world.pipeline(), world.lake().ambient());
         let round = merger.merge_until_done().await.unwrap().unwrap();
         assert_eq!(round.silver.unwrap().snapshots.len(), 1);
+        let of_merge = std::mem::take(&mut *catalog.loads.lock().unwrap());
+        let mut refresher = Refresher::new(world.pipeline(), world.lake().ambient());
+        assert!(matches!(refresher.refresh().await[0].1, Ok(GoldReport::Refreshed { .. })));
         if number == 1 {
             // The tables were made as well.
             continue;
         }
-        let loads = catalog.loads.lock().unwrap().clone();
-        assert_eq!(loads.len(), 5, "bronze, silver, deleted keys, quarantine, gold: {loads:?}");
-        assert_eq!(loads["silver.customers_quarantine"], 1, "it is not there");
-        assert!(loads.values().all(|count| *count <= 2), "{loads:?}");
+        assert_eq!(of_merge.len(), 4, "bronze, silver, deleted keys, quarantine: {of_merge:?}");
+        assert_eq!(of_merge["silver.customers_quarantine"], 1, "it is not there");
+        assert!(of_merge.values().all(|count| *count <= 2), "{of_merge:?}");
+        let of_refresh = catalog.loads.lock().unwrap().clone();
+        assert_eq!(of_refresh["silver.customers"], 1);
+        assert!(of_refresh["gold.names"] <= 2 && of_refresh.len() == 2, "{of_refresh:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod announcing;
 mod bad_input;
+mod changes;
 mod checkpoints;
 mod columns;
 mod convergence;

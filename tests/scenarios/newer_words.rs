@@ -9,7 +9,7 @@ use silversmith::lake::write::data::DataWriter;
 use silversmith::lake::{Change, CommitOutcome};
 use silversmith::ledger::rejections;
 use silversmith::sql::session::session;
-use silversmith::sql::time_travel;
+use silversmith::sql::statement;
 
 use crate::support::{CUSTOMERS, World, at, unsaid};
 
@@ -18,7 +18,7 @@ async fn say(world: &World, uri: &str, outcome: &str, reason: Option<&str>) {
     let objects = world.table("bronze.customers_objects").await;
     let context = session(64 * 1024 * 1024).unwrap();
     let sql = format!("SELECT * FROM bronze.customers_objects WHERE source_uri = '{uri}' LIMIT 1");
-    let frame = time_travel::query(world.lake(), &context, &sql).await.unwrap();
+    let frame = statement::query(world.lake(), &context, &sql).await.unwrap();
     let batches = frame.collect().await.unwrap();
     let row = batches.iter().find(|batch| batch.num_rows() == 1).unwrap();
     let schema = objects.schema().arrow().clone();

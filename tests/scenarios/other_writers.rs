@@ -65,7 +65,7 @@ async fn failure(world: &World) -> Option<String> {
     if let Err(error) = pipeline.silver.as_ref().unwrap().step().await {
         return Some(silversmith::error::chain(&error));
     }
-    pipeline.gold[0].step(None).await.err().map(|error| silversmith::error::chain(&error))
+    pipeline.gold[0].step().await.err().map(|error| silversmith::error::chain(&error))
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Two writers merge at once (I4): between the plan of one and its commit, the other commits.
 
-use silversmith::gold::{COMPUTED, GoldReport};
+use silversmith::gold::{COMPUTED, GoldReport, Look};
 use silversmith::lake::position::Position;
 
 use crate::support::faulty::Fate;
@@ -245,7 +245,7 @@ async fn a_refresh_that_always_loses_says_how_often_and_how_long_it_tried() {
     rivals.rival.gold().await;
     ingest(&rivals.rival, SECOND).await;
     rivals.rival.silver().await;
-    let error = rivals.world.pipeline().gold[0].step(None).await.unwrap_err();
+    let error = rivals.world.pipeline().gold[0].step().await.unwrap_err();
     gave_up(&error, "gold table gold.by_city");
     assert_eq!(error.kind(), silversmith::error::Kind::Retry);
     assert_eq!((rivals.acted(), rivals.orphans().await), (10, Vec::new()));
@@ -313,18 +313,19 @@ async fn an_overtaken_refresh_is_computed_again_unless_the_rival_has_done_it() {
     }
 }
 
-/// Silver is handed down to the refresh after a merge. A rival may have merged and refreshed since.
+/// The tables are loaded before the lock is taken. A rival may have merged and refreshed since.
 #[tokio::test]
 async fn a_refresh_never_goes_back_to_an_older_silver() {
     let world = World::new(&pipeline());
     ingest(&world, FIRST).await;
-    let step = world.pipeline().silver.as_ref().unwrap().step().await.unwrap();
+    world.silver().await;
+    let gold = &world.pipeline().gold[0];
+    let Look::Due(due) = gold.look().await.unwrap() else { panic!("gold is due") };
     for file in [SECOND, THIRD] {
         ingest(&world, file).await;
         world.silver().await;
     }
     world.gold().await;
-    let report = world.pipeline().gold[0].step(step.silver.as_ref()).await.unwrap();
-    assert_eq!(report, GoldReport::UpToDate);
+    assert_eq!(gold.refresh(*due).await.unwrap(), GoldReport::UpToDate);
     assert_eq!(world.sql(GOLD).await, alone(&[FIRST, SECOND, THIRD]).await.1);
 }

@@ -1,10 +1,10 @@
-//! Time travel: versions are really pinned; metadata tables; changes.
+//! Time travel: versions are really pinned; metadata tables.
 
 use silversmith::lake::SnapshotId;
-use silversmith::sql::session::{query, session};
-use silversmith::sql::{changes, time_travel};
+use silversmith::sql::session::session;
+use silversmith::sql::statement;
 
-use crate::support::{CUSTOMERS, World, lines};
+use crate::support::{CUSTOMERS, World};
 
 async fn two_versions() -> (World, SnapshotId, SnapshotId) {
     let world = World::new(CUSTOMERS);
@@ -50,7 +50,7 @@ async fn an_unknown_version_is_an_error() {
         "SELECT * FROM silver.nothing",
         "WITH x AS (SELECT 1) SELECT * FROM x VERSION AS OF 1",
     ] {
-        assert!(time_travel::query(world.lake(), &context, sql).await.is_err(), "{sql}");
+        assert!(statement::query(world.lake(), &context, sql).await.is_err(), "{sql}");
     }
 }
 
@@ -67,29 +67,4 @@ async fn metadata_tables_show_the_history() {
         world.sql(&then).await,
         world.sql("SELECT file_path FROM silver.customers.files").await
     );
-}
-
-#[tokio::test]
-async fn changes_are_the_rows_that_appends_added() {
-    let (world, ..) = two_versions().await;
-    let line = world.table("bronze.customers").await.snapshots();
-    let changes = |from, to| {
-        let lake = world.lake().clone();
-        async move {
-            let context = session(64 * 1024 * 1024).unwrap();
-            let table = "bronze.customers".parse().unwrap();
-            changes::register(&lake, &context, &table, from, to).await.unwrap();
-            let frame =
-                query(&context, "test", "SELECT name FROM changes ORDER BY 1").await.unwrap();
-            lines(&frame.collect().await.unwrap())
-        }
-    };
-    assert_eq!(changes(None, None).await, ["new", "old"]);
-    assert_eq!(changes(Some(line[0].id), None).await, ["new"]);
-    assert_eq!(changes(None, Some(line[0].id)).await, ["old"]);
-    assert_eq!(changes(Some(line[1].id), None).await, Vec::<String>::new());
-    let context = session(64 * 1024 * 1024).unwrap();
-    let silver = "silver.customers".parse().unwrap();
-    let error = changes::register(world.lake(), &context, &silver, None, None).await;
-    assert!(error.unwrap_err().to_string().contains("overwrite"));
 }

@@ -8,7 +8,7 @@ use silversmith::ambient::{Ambient, SharedAmbient};
 use silversmith::checkpoint::lock::{Lock, TTL};
 use silversmith::lake::catalog::Catalog;
 use silversmith::telemetry::readiness::Health;
-use silversmith::worker::{self, Merger, Until, WorkerError};
+use silversmith::worker::{self, Merger, Refresher, Until, WorkerError};
 
 use crate::support::faulty::FailingCatalog;
 use crate::support::{CUSTOMERS, World};
@@ -50,7 +50,11 @@ async fn a_failing_pipeline_does_not_hold_up_the_others() {
 }
 
 fn lock(world: &World, owner: &str) -> Lock {
-    let (key, owner) = ("customers/silver.lock".to_owned(), owner.to_owned());
+    lock_of(world, "silver", owner)
+}
+
+fn lock_of(world: &World, table: &str, owner: &str) -> Lock {
+    let (key, owner) = (format!("customers/{table}.lock"), owner.to_owned());
     Lock::new(world.checkpoints.clone(), key, owner, TTL, world.ambient.clone())
 }
 
@@ -120,9 +124,11 @@ async fn every_step_waits_for_the_lock() {
     world.put("1.csv", "id,updated\n1,2026-01-01\n", 0);
     world.bronze().await;
     let ambient: SharedAmbient = world.ambient.clone();
-    let mut other = lock(&world, "other");
     let mut merger = Merger::new(world.pipeline(), &ambient);
+    let mut refresher = Refresher::own(&[world.pipeline()], &ambient);
     for step in ["silver", "rebuild", "gold"] {
+        let locked = if step == "gold" { "gold.n" } else { "silver" };
+        let mut other = lock_of(&world, locked, "other");
         let held = other.acquire().await.unwrap().unwrap();
         let until = ambient.now() + 2 * TTL;
         let work = async {
@@ -131,7 +137,7 @@ async fn every_step_waits_for_the_lock() {
                 "rebuild" => {
                     assert_eq!(merger.rebuild(true).await.unwrap().unwrap().snapshots.len(), 1)
                 }
-                _ => assert!(merger.gold().await.unwrap()[0].1.is_ok()),
+                _ => assert!(refresher.refresh().await[0].1.is_ok()),
             }
             assert!(ambient.now() >= until, "{step} did not wait");
         };

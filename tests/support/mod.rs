@@ -34,7 +34,7 @@ use silversmith::pipeline::{Intake, Pipeline, Wired};
 use silversmith::silver::SilverReport;
 use silversmith::source::{MemoryStore, RawStore};
 use silversmith::sql::session::session;
-use silversmith::sql::time_travel;
+use silversmith::sql::statement;
 use silversmith::telemetry::metrics::Layer;
 use silversmith::wiring::{assemble, expire_behind};
 
@@ -53,7 +53,7 @@ checkpoints = "lake/checkpoints"
 "#;
 
 /// A folder as the source; pipelines follow.
-const SOURCE: &str = r#"
+pub const SOURCE: &str = r#"
 [source]
 directory = "raw"
 "#;
@@ -187,7 +187,7 @@ impl World {
     }
 
     pub async fn gold(&self) -> GoldReport {
-        self.pipeline().gold[0].step(None).await.unwrap()
+        self.pipeline().gold[0].step().await.unwrap()
     }
 
     pub async fn table(&self, name: &str) -> Table {
@@ -214,7 +214,7 @@ impl World {
     /// The rows of a query, each as `a|b|c`, in the order of the query.
     pub async fn sql(&self, sql: &str) -> Vec<String> {
         let context = session(64 * 1024 * 1024).unwrap();
-        let frame = time_travel::query(self.lake(), &context, sql).await.unwrap();
+        let frame = statement::query(self.lake(), &context, sql).await.unwrap();
         lines(&frame.collect().await.unwrap())
     }
 }

@@ -20,7 +20,7 @@ use super::environment;
 use super::file::{File, WorkerSection};
 use super::memory::Memory;
 use crate::bronze::{BronzeSettings, OnMissing};
-use crate::gold::GoldSettings;
+use crate::gold::{GoldSettings, order};
 use crate::lake::TableName;
 use crate::silver::SilverSettings;
 use resolver::{Resolver, Wrong, bytes, duration, one_of};
@@ -257,6 +257,7 @@ pub(super) fn resolve(file: File, base: &Path) -> Result<Settings, Vec<Wrong>> {
     }
     let tables = tables(&pipelines);
     no_two_alike(&mut resolver, &pipelines, &tables);
+    no_circle(&mut resolver, &pipelines);
     fit_the_catalog(&mut resolver, &lake.catalog, &tables);
     if !resolver.wrong.is_empty() {
         return Err(resolver.wrong);
@@ -290,28 +291,50 @@ fn worker(resolver: &mut Resolver, section: &WorkerSection, base: &Path) -> Work
     WorkerSettings { memory, read_concurrency, shutdown_grace, state }
 }
 
-/// Every table that is written, with the pipeline's number and the key that names it.
-fn tables(pipelines: &[PipelineSettings]) -> Vec<(usize, String, TableName)> {
-    let mut all = Vec::new();
-    for (index, pipeline) in pipelines.iter().enumerate() {
-        let bronze = &pipeline.bronze.table;
+impl PipelineSettings {
+    /// Every table that it writes, with the key that names it.
+    pub fn tables(&self) -> Vec<(String, TableName)> {
+        let bronze = &self.bronze.table;
         let mut used = vec![
             ("bronze.table".to_owned(), bronze.clone()),
             ("bronze.table".to_owned(), bronze.with_suffix("_objects")),
         ];
-        if let Some(silver) = &pipeline.silver {
+        if let Some(silver) = &self.silver {
             used.push(("silver.table".to_owned(), silver.rules.table.clone()));
             used.push(("silver.table".to_owned(), silver.rules.tombstones.clone()));
             used.push(("silver.table".to_owned(), silver.rules.quarantine.clone()));
         }
-        for (number, gold) in pipeline.gold.iter().enumerate() {
+        for (number, gold) in self.gold.iter().enumerate() {
             used.push((format!("gold[{number}].table"), gold.table.clone()));
         }
-        all.extend(
-            used.into_iter().map(|(key, table)| (index, format!("pipeline[{index}].{key}"), table)),
-        );
+        used
     }
-    all
+}
+
+/// Every table that is written, with the pipeline's number and the key that names it.
+fn tables(pipelines: &[PipelineSettings]) -> Vec<(usize, String, TableName)> {
+    let numbered = pipelines.iter().enumerate().flat_map(|(index, pipeline)| {
+        let key = move |key| format!("pipeline[{index}].{key}");
+        pipeline.tables().into_iter().map(move |(of, table)| (index, key(of), table))
+    });
+    numbered.collect()
+}
+
+/// Gold tables that are computed from one another would be refreshed for ever.
+fn no_circle(resolver: &mut Resolver, pipelines: &[PipelineSettings]) {
+    let all: Vec<&GoldSettings> = pipelines.iter().flat_map(|pipeline| &pipeline.gold).collect();
+    let Err(circle) = order::in_order(&all) else { return };
+    let [first, rest @ ..] = circle.as_slice() else { return };
+    let mut why = format!("gold table {first} is computed from ");
+    for table in rest {
+        why.push_str(&format!("{table}, which is computed from "));
+    }
+    why.push_str("itself: gold may read other gold tables, but not in a circle");
+    let at = pipelines.iter().enumerate().find_map(|(index, pipeline)| {
+        let number = pipeline.gold.iter().position(|gold| gold.table == *first)?;
+        Some(format!("pipeline[{index}].gold[{number}].sql"))
+    });
+    resolver.say(at.unwrap_or_default(), why);
 }
 
 /// A table, or a pipeline name, belongs to one pipeline.

@@ -15,13 +15,14 @@ use crate::format::csv::Dialect;
 use crate::format::feed::{Feed, SchemaChange, TypeChange};
 use crate::format::names::is_own;
 use crate::format::{Format, FormatSettings, Limits};
-use crate::gold::GoldSettings;
+use crate::gold::{GoldSettings, SILVER};
 use crate::lake::TableName;
 use crate::ledger::IndexSettings;
 use crate::merge::{self, History, MergeMode, MergeRules, NullKeys, history};
 use crate::silver::{MOST_MERGED, OnBronzeDelete, REPEATED, SilverSettings, whole_order};
 use crate::sql::expect::{Expectation, OnFail};
 use crate::sql::select::Rowwise;
+use crate::sql::table_query::TableQuery;
 
 /// What pipelines have in common.
 pub(super) struct Shared<'a> {
@@ -126,17 +127,12 @@ pub(super) fn pipeline(
     };
     let silver =
         section.silver.as_ref().map(|s| silver(resolver, index, section, s, memory, &bronze_table));
-    if silver.is_none() && !section.gold.is_empty() {
-        resolver
-            .say(key("gold"), "gold is computed from silver, and there is no [pipeline.silver]");
-    }
-    let silver_table =
-        silver.as_ref().map_or_else(|| bronze_table.clone(), |s| s.rules.table.clone());
+    let silver_table = silver.as_ref().map(|silver| &silver.rules.table);
     let gold = section
         .gold
         .iter()
         .enumerate()
-        .map(|(number, g)| gold(resolver, (index, number), section, g, memory, &silver_table))
+        .map(|(number, g)| gold(resolver, (index, number), section, g, memory, silver_table))
         .collect();
     PipelineSettings { name: section.name.clone(), bronze, silver, gold }
 }
@@ -390,15 +386,26 @@ fn gold(
     pipeline: &PipelineSection,
     section: &GoldSection,
     memory: Memory,
-    silver: &TableName,
+    silver: Option<&TableName>,
 ) -> GoldSettings {
     let key = |rest: &str| format!("pipeline[{index}].gold[{number}].{rest}");
-    if let Err(error) = datafusion::sql::parser::DFParser::parse_sql(&section.sql) {
-        resolver.say(key("sql"), error.to_string());
+    let mut reads = vec![];
+    let mut own_silver = None;
+    match TableQuery::parse("the SQL", &section.sql, &[SILVER]) {
+        Ok(query) => {
+            reads = query.tables();
+            own_silver = silver.cloned().filter(|_| query.names(SILVER));
+            if query.names(SILVER) && silver.is_none() {
+                let why = "it reads `silver`, and this pipeline has no [pipeline.silver]: name a table with its namespace";
+                resolver.say(key("sql"), why);
+            }
+        }
+        Err(error) => resolver.say(key("sql"), crate::error::chain(&error)),
     }
     GoldSettings {
         pipeline: pipeline.name.clone(),
-        silver: silver.clone(),
+        silver: own_silver,
+        reads,
         table: resolver.table(&key("table"), &section.table),
         sql: section.sql.clone(),
         partition_by: resolver.partition_by(&key("partition_by"), section.partition_by.as_deref()),

@@ -58,6 +58,13 @@ impl FileTask {
         task
     }
 
+    /// The files of deletes that apply to it, in order: with the same ones it has the same rows.
+    pub fn deletes(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self.0.deletes.iter().map(|d| d.file_path.clone()).collect();
+        paths.sort();
+        paths
+    }
+
     /// The file without its deletes: all of its rows, in the order of their positions.
     pub fn without_deletes(&self) -> Self {
         let mut task = self.clone();

@@ -23,44 +23,69 @@ pub(super) struct Wake {
     woken: Notify,
 }
 
+/// A request of a [`Wake`]: what was asked for when it was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request(u64);
+
 impl Wake {
-    /// Bronze has moved. The worker that moved it is responsible until silver follows.
+    /// What is followed has moved. The worker that moved it is responsible until what follows is done.
     pub(super) fn wake(&self) {
         self.requested.fetch_add(1, Ordering::SeqCst);
         self.woken.notify_one();
     }
 
+    /// What was asked for and is not done.
+    pub(super) fn request(&self) -> Option<Request> {
+        let requested = self.requested.load(Ordering::SeqCst);
+        (requested != self.done.load(Ordering::SeqCst)).then_some(Request(requested))
+    }
+
+    /// What was asked for up to then is done.
+    pub(super) fn done(&self, request: Request) {
+        self.done.store(request.0, Ordering::SeqCst);
+    }
+
+    /// Completes when it is asked again.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
     /// Whether all that was asked for was done.
     pub(super) fn is_done(&self) -> bool {
-        self.requested.load(Ordering::SeqCst) == self.done.load(Ordering::SeqCst)
+        self.request().is_none()
     }
 }
 
-/// Runs until the lane has ended and what it committed is merged.
+/// Runs until the lane has ended and what it committed is merged. `gold` is woken when silver has moved.
 pub(super) async fn run(
     shared: Arc<Shared>,
     pipeline: Pipeline,
     wake: Arc<Wake>,
+    gold: Arc<Wake>,
     lane_ended: CancellationToken,
 ) {
     let mut merger = Merger::new(&pipeline, &shared.ambient);
     let mut retry = shared.failures.part("silver", Some(&pipeline.settings.name));
     loop {
-        let requested = wake.requested.load(Ordering::SeqCst);
-        if requested == wake.done.load(Ordering::SeqCst) {
+        let Some(request) = wake.request() else {
             tokio::select! {
                 () = lane_ended.cancelled() => if wake.is_done() { return },
-                () = wake.woken.notified() => {}
+                () = wake.woken() => {}
                 () = shared.ambient.sleep(LOOK) => wake.wake(),
             }
             continue;
-        }
+        };
         let begun = retry.begin(MERGE_STALLED);
         let merged = merger.merge_once().await;
         drop(begun);
         let pause = match merged {
             Ok(merged) => {
                 retry.succeeded();
+                // Before this is done: a worker that ends when it is idle waits for gold, too. Without silver, gold
+                // follows bronze.
+                if merged.round.is_some() || pipeline.silver.is_none() {
+                    gold.wake();
+                }
                 if let Some(round) = merged.round {
                     // Without a receiver the worker was cut off.
                     drop(shared.rounds.send(round));
@@ -68,13 +93,13 @@ pub(super) async fn run(
                 (!merged.done).then(|| merger.pause())
             }
             Err(error) => {
-                const CONSEQUENCE: &str = "silver or gold failed; bronze goes on";
+                const CONSEQUENCE: &str = "silver failed; bronze goes on";
                 shared.failures.pause(&mut retry, error, CONSEQUENCE)
             }
         };
         let Some(pause) = pause else {
             // Done, or left to the next worker.
-            wake.done.store(requested, Ordering::SeqCst);
+            wake.done(request);
             continue;
         };
         tokio::select! {

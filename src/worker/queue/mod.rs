@@ -4,7 +4,7 @@
 //!  queue ──► intake ──► lane of each pipeline ──► bronze ──► settle ──► release: delete, or release
 //!            (parse,    (batches; one at a time)             (dead letters first)
 //!             route)           │
-//!                              └──► merging: silver, gold, under the silver table's lock
+//!                              └──► merging: silver, under its lock ──► refreshing: gold
 //! ```
 //! A message is deleted when every ticket for it, one for each obligation, is settled as durable (I1);
 //! `delivery.rs` makes anything else not compile. What is in flight is bounded lane by lane
@@ -18,6 +18,7 @@ mod intake;
 mod lane;
 mod merging;
 mod newest;
+mod refreshing;
 mod release;
 mod routing;
 mod settle;
@@ -124,11 +125,26 @@ impl Tasks {
                 running.await;
                 drop(ending);
             });
-            all.spawn(merging::run(shared.clone(), pipeline.clone(), wake.clone(), lane_ended));
+            let (gold, merges_ended) = (Arc::new(Wake::default()), CancellationToken::new());
+            gold.wake();
+            let ending = merges_ended.clone().drop_guard();
+            let (bronze, woken) = (wake.clone(), gold.clone());
+            let merging = merging::run(shared.clone(), pipeline.clone(), bronze, woken, lane_ended);
+            let merging = Box::pin(merging);
+            all.spawn(async move {
+                merging.await;
+                drop(ending);
+            });
+            all.spawn(refreshing::run(
+                shared.clone(),
+                pipeline.clone(),
+                gold.clone(),
+                merges_ended,
+            ));
             let settings = &pipeline.settings;
             let source = settings.bronze.source.clone();
             lanes.push((Route { name: settings.name.clone(), source }, entrance));
-            wakes.push(wake);
+            wakes.extend([wake, gold]);
         }
         let (dead_letters, unsent) = mpsc::unbounded_channel();
         all.spawn(settle::run(shared.clone(), unsent));

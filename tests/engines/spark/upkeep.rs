@@ -105,7 +105,7 @@ impl Lake {
             }
             self.folder.write(&format!("raw/{file}{number}.csv"), &text);
         }
-        self.folder.run(&["run", "--until-idle"]);
+        self.folder.run(&["run", "--until-idle", "--lenient"]);
     }
 
     /// Every engine reads the same from every table.

@@ -1,0 +1,66 @@
+//! Refreshes the gold tables that follow a pipeline, beside its merges: silver never waits for gold. What is asked for
+//! while a refresh runs is done by the next one, together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::merging::Wake;
+use super::shared::Shared;
+use crate::pipeline::Pipeline;
+use crate::worker::failure::MERGE_STALLED;
+use crate::worker::refresh::{Refresher, reports};
+use crate::worker::round::Round;
+
+/// How often gold looks whether other programs have changed what it is computed from, or another worker has died.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Runs until the merges have ended and gold follows them.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    pipeline: Pipeline,
+    wake: Arc<Wake>,
+    merges_ended: CancellationToken,
+) {
+    let name = pipeline.settings.name.as_str();
+    let mut refresher = Refresher::new(&pipeline, &shared.ambient);
+    let mut retry = shared.failures.part("gold", Some(name));
+    loop {
+        let Some(request) = wake.request() else {
+            tokio::select! {
+                () = merges_ended.cancelled() => if wake.is_done() { return },
+                () = wake.woken() => {}
+                () = shared.ambient.sleep(LOOK) => wake.wake(),
+            }
+            continue;
+        };
+        let begun = retry.begin(MERGE_STALLED);
+        let refreshed = reports(refresher.refresh().await, name);
+        drop(begun);
+        let pause = match refreshed {
+            Ok(gold) => {
+                retry.succeeded();
+                let round = Round { gold, ..Round::of(name) };
+                if !round.idle() {
+                    // Without a receiver the worker was cut off.
+                    drop(shared.rounds.send(round));
+                }
+                None
+            }
+            Err(error) => {
+                const CONSEQUENCE: &str = "gold failed; bronze and silver go on";
+                shared.failures.pause(&mut retry, error, CONSEQUENCE)
+            }
+        };
+        let Some(pause) = pause else {
+            // Done, or left to the next worker.
+            wake.done(request);
+            continue;
+        };
+        tokio::select! {
+            () = merges_ended.cancelled() => return,
+            () = shared.ambient.sleep(pause) => {}
+        }
+    }
+}
