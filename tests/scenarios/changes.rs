@@ -45,8 +45,7 @@ async fn two_merges(mode: &str) -> (World, [Option<SnapshotId>; 2]) {
     let world = World::new(&pipeline);
     let first =
         "id,name,op,updated\n1,a,,2026-01-01\n2,b,,2026-01-01\n3,c,,2026-01-01\n4,d,,2026-01-01\n";
-    let second =
-        "id,name,op,updated\n2,B,,2026-01-02\n3,,D,2026-01-02\n5,e,,2026-01-01\n";
+    let second = "id,name,op,updated\n2,B,,2026-01-02\n3,,D,2026-01-02\n5,e,,2026-01-01\n";
     let mut tips = [None; 2];
     for (number, text) in [first, second].iter().enumerate() {
         world.put(&format!("{number}.csv"), text, number as u32);
