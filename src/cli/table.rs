@@ -1,4 +1,5 @@
-//! Rows as a table for people, line by line as they come: the first ones set the widths of the columns.
+//! Rows as a table for people, line by line as they come: the first ones set the widths of the columns. On a terminal
+//! that is too narrow for a table, each row is a list of its cells.
 
 use std::io::Write;
 
@@ -30,13 +31,15 @@ pub(super) struct TableWriter {
     held: Vec<Vec<Cell>>,
     /// The width of the terminal that it is to fit into.
     fit: Option<usize>,
+    /// Rows that were written as lists; none where they are lines of a table.
+    lists: Option<usize>,
 }
 
 impl TableWriter {
     /// A table of these columns, cut to the width of a terminal where there is one.
     pub(super) fn new(schema: &Schema, fit: Option<usize>) -> Self {
         let names = schema.fields().iter().map(|field| quiet(field.name())).collect();
-        Self { names, widths: vec![], held: vec![], fit }
+        Self { names, widths: vec![], held: vec![], fit, lists: None }
     }
 
     /// Adds rows.
@@ -44,7 +47,7 @@ impl TableWriter {
         for row in cells(batch)? {
             match self.widths.is_empty() {
                 true => self.held.push(row),
-                false => self.line(out, &row)?,
+                false => self.row(out, &row)?,
             }
             if self.held.len() == HELD {
                 self.begin(out)?;
@@ -58,7 +61,21 @@ impl TableWriter {
         if self.widths.is_empty() {
             self.begin(out)?;
         }
-        Ok(writeln!(out, "{}", self.rule())?)
+        match self.lists {
+            Some(_) => Ok(()),
+            None => Ok(writeln!(out, "{}", self.rule())?),
+        }
+    }
+
+    fn row(&mut self, out: &mut impl Write, row: &[Cell]) -> anyhow::Result<()> {
+        match &mut self.lists {
+            Some(count) => {
+                *count += 1;
+                let number = *count;
+                self.list(out, number, row)
+            }
+            None => self.line(out, row),
+        }
     }
 
     fn begin(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
@@ -72,6 +89,10 @@ impl TableWriter {
             .collect();
         if let Some(fit) = self.fit {
             shrink(&mut self.widths, fit);
+            self.lists = (width_of(&self.widths) > fit && !held.is_empty()).then_some(0);
+        }
+        if self.lists.is_some() {
+            return held.iter().try_for_each(|row| self.row(out, row));
         }
         let names: Vec<Cell> = self.names.iter().map(|name| vec![name.clone()]).collect();
         writeln!(out, "{}", self.rule())?;
@@ -86,6 +107,20 @@ impl TableWriter {
     fn rule(&self) -> String {
         let columns = self.widths.iter().map(|width| "-".repeat(width + 2));
         format!("+{}+", columns.collect::<Vec<_>>().join("+"))
+    }
+
+    /// A row as the names of its columns, each with its cell.
+    fn list(&self, out: &mut impl Write, number: usize, row: &[Cell]) -> anyhow::Result<()> {
+        let fit = self.fit.unwrap_or(usize::MAX);
+        let name = self.names.iter().map(|name| name.width()).max().unwrap_or(0);
+        let head = format!("-[ row {number} ]");
+        writeln!(out, "{head}{}", "-".repeat((name + 2).saturating_sub(head.len())))?;
+        for (column, cell) in self.names.iter().zip(row) {
+            let blanks = " ".repeat(name - column.width());
+            let text = cut(&cell.join(" "), fit.saturating_sub(name + 3).max(LEAST));
+            writeln!(out, "{}", format!("{column}{blanks} | {text}").trim_end())?;
+        }
+        Ok(())
     }
 
     fn line(&self, out: &mut impl Write, row: &[Cell]) -> anyhow::Result<()> {
@@ -106,11 +141,15 @@ impl TableWriter {
 
 /// Makes the widest columns narrower until all fit.
 fn shrink(widths: &mut [usize], fit: usize) {
-    let borders = 3 * widths.len() + 1;
-    while widths.iter().sum::<usize>() + borders > fit {
+    while width_of(widths) > fit {
         let Some(widest) = widths.iter_mut().max().filter(|width| **width > LEAST) else { return };
         *widest -= 1;
     }
+}
+
+/// The width of a table, with its borders.
+fn width_of(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 3 * widths.len() + 1
 }
 
 /// A text of at most this width; one that is longer ends with a sign for it.
@@ -193,6 +232,21 @@ mod tests {
         let table = written(Some(30), &[batch]);
         assert!(table.lines().all(|line| line.width() == 30), "{table}");
         assert!(table.contains("012345678901234567890…"), "{table}");
+    }
+
+    #[test]
+    fn a_terminal_that_is_too_narrow_gets_lists() {
+        let batch = rows(vec![Some("a long text that is cut"), None]);
+        insta::assert_snapshot!(written(Some(13), &[batch.clone()]), @r"
+        -[ row 1 ]
+        n    | 0
+        text | a long …
+        -[ row 2 ]
+        n    | 1
+        text |
+        ");
+        let none = written(Some(13), &[batch.slice(0, 0)]);
+        assert_eq!(none.lines().count(), 4, "the header alone: {none}");
     }
 
     /// Rows are written before the last one has come, however many there are.
