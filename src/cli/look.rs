@@ -14,6 +14,7 @@ use globset::GlobBuilder;
 use serde_json::Value;
 
 use super::exit::Usage;
+use super::origin;
 use super::output::{Format, print, print_line, print_stream, write};
 use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
@@ -97,6 +98,7 @@ fn properties_as_lines(snapshots: &RecordBatch) -> anyhow::Result<RecordBatch> {
 Examples:
   silversmith objects --failed
   silversmith objects --match 'raw/2026-01-*/**' --format csv > january.csv
+  silversmith objects --of silver.orders --where \"order_id = 4711\"
   silversmith objects --reingest 'raw/2026-01-*/**' --dry-run")]
 pub(super) struct ObjectsArgs {
     #[command(flatten)]
@@ -113,6 +115,13 @@ pub(super) struct ObjectsArgs {
     /// Only those that were finished last, so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Instead, the objects that rows of this table came from: the row in the object, its batch, and the snapshots
+    /// of bronze and silver that it came with
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["failed", "matching", "attempts", "limit", "reingest"])]
+    of: Option<TableName>,
+    /// With --of: only rows that meet this SQL condition
+    #[arg(long = "where", value_name = "CONDITION", requires = "of")]
+    condition: Option<String>,
     /// Read the objects that match again, under this configuration: what they give now replaces what they gave
     #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = ["failed", "matching", "attempts", "limit"])]
     pub(super) reingest: Vec<String>,
@@ -124,6 +133,10 @@ pub(super) struct ObjectsArgs {
 }
 
 pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<()> {
+    if let Some(table) = &args.of {
+        let tracing = origin::run(wired, table, args.condition.as_deref(), args.format.format);
+        return Box::pin(tracing).await;
+    }
     let context = session(wired.settings.memory().queries_of_a_command())?;
     let mut parts = Vec::new();
     for (index, pipeline) in chosen(wired, &args.only)?.into_iter().enumerate() {

@@ -17,6 +17,7 @@ mod key_guess;
 mod left;
 mod look;
 mod maintain;
+mod origin;
 mod output;
 mod progress;
 mod quarantine;

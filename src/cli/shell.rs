@@ -165,7 +165,10 @@ impl Shell<'_> {
             Line::Nothing | Line::End => {}
             Line::Help => say(HELP)?,
             Line::Unknown(text) => say(&format!("unknown command {text}; \\? lists the commands"))?,
-            Line::Format(format) => self.format = format,
+            Line::Format(format) => {
+                self.format = format;
+                say("rows are printed in this format from now on")?;
+            }
             Line::Timing => {
                 self.timing = !self.timing;
                 say(if self.timing { "timing is on" } else { "timing is off" })?;

@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_terminal_that_is_too_narrow_gets_lists() {
         let batch = rows(vec![Some("a long text that is cut"), None]);
-        insta::assert_snapshot!(written(Some(13), &[batch.clone()]), @r"
+        insta::assert_snapshot!(written(Some(13), std::slice::from_ref(&batch)), @r"
         -[ row 1 ]
         n    | 0
         text | a long …

@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::Problem;
 use super::reference;
 
-/// Finds unknown keys. `Err` when it is not TOML.
-pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
+/// Finds unknown keys, with their paths. `Err` when it is not TOML.
+pub(super) fn check(text: &str) -> Result<Vec<(String, Problem)>, Vec<Problem>> {
     let table = DeTable::parse(text).map_err(|e| vec![syntax(text, &e)])?;
     let mut problems = Vec::new();
     walk(table.get_ref(), "", &mut |path, span, is_table| {
@@ -16,7 +16,7 @@ pub(super) fn check(text: &str) -> Result<Vec<Problem>, Vec<Problem>> {
         if !is_known(path, is_table) {
             let hint = nearest(path).map(|key| format!("; did you mean `{key}`?"));
             let message = format!("unknown key `{path}`{}", hint.unwrap_or_default());
-            problems.push(Problem { line, message });
+            problems.push((path.to_owned(), Problem { line, message }));
             return false;
         }
         true

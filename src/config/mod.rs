@@ -5,14 +5,18 @@
 
 pub mod environment;
 pub mod file;
+mod forms;
 mod keys;
 pub mod memory;
 pub mod reference;
 pub mod settings;
 mod variables;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+
+use serde::Deserialize;
 
 pub use settings::Settings;
 
@@ -41,11 +45,11 @@ pub fn fetched(uri: &str, text: &str) -> Result<Settings, ConfigError> {
 
 /// Resolves the text of a configuration file whose paths are relative to `base`.
 pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
-    let problems = keys::check(text)?;
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let mut file: file::File = toml::from_str(text).map_err(|e| vec![keys::syntax(text, &e)])?;
+    let unknown = keys::check(text)?;
+    let mut file: file::File = match toml::from_str(text) {
+        Ok(file) if unknown.is_empty() => file,
+        parsed => return Err(all_problems(text, base, unknown, parsed.err())),
+    };
     // Wrong types are reported with their line by now; values from outside cannot change a type.
     if text.contains("${") {
         file = variables::expanded(text, environment::named)?;
@@ -53,6 +57,42 @@ pub fn parse(text: &str, base: &Path) -> Result<Settings, Vec<Problem>> {
     settings::resolve(file, base).map_err(|wrong| {
         wrong.into_iter().map(|(key, why)| keys::located(text, &key, why)).collect()
     })
+}
+
+/// What is wrong with a file that has unknown keys, or that cannot be parsed for `error`: the whole of it.
+fn all_problems(
+    text: &str,
+    base: &Path,
+    unknown: Vec<(String, Problem)>,
+    error: Option<toml::de::Error>,
+) -> Vec<Problem> {
+    let located = |(key, why): (String, String)| keys::located(text, &key, why);
+    let mut rest: toml::Table = toml::from_str(text).unwrap_or_default();
+    let (mut problems, mut named) = (Vec::new(), HashSet::new());
+    for (path, problem) in unknown {
+        forms::remove(&mut rest, &path);
+        problems.push(problem);
+    }
+    let parsed = |rest: &toml::Table| file::File::deserialize(toml::Value::Table(rest.clone()));
+    if parsed(&rest).is_err() {
+        let wrong = forms::take_wrong(&mut rest);
+        named.extend(wrong.iter().map(|(key, _)| key.clone()));
+        problems.extend(wrong.into_iter().map(located));
+    }
+    match parsed(&rest) {
+        // What is read from the environment is not looked at before the rest is right.
+        Ok(file) if !text.contains("${") => {
+            let more = settings::resolve(file, base).err().unwrap_or_default();
+            let is_new = |(key, _): &(String, String)| !named.contains(key);
+            problems.extend(more.into_iter().filter(is_new).map(located));
+        }
+        _ if problems.is_empty() => {
+            problems.extend(error.map(|error| keys::syntax(text, &error)));
+        }
+        _ => {}
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
 }
 
 /// Something wrong with the file.

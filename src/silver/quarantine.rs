@@ -13,6 +13,7 @@ use super::commit::{discard, rebuild_of};
 use super::range::{Range, Way};
 use super::{REBUILD, Silver, SilverError, Tables};
 use crate::lake::position::Position;
+use crate::lake::read::scan::FileTask;
 use crate::lake::write::filtered::{Filtered, Staying};
 use crate::lake::{Change, CommitProperties, LakeError, Removed, SnapshotId, Table, properties};
 use crate::merge::{Counts, QUARANTINE_BOUNDS, Quarantined, ROWS, Scope};
@@ -99,32 +100,47 @@ impl Silver {
     /// Judges the rows in quarantine again, those that `rule` refused or all: what passes is merged, and goes from
     /// quarantine. Repeating it is harmless.
     pub async fn replay(&self, rule: Option<&str>) -> Result<ReplayReport, SilverError> {
-        let mut report = ReplayReport::default();
-        let Some(quarantine) = self.lake.find(&self.settings.rules.quarantine).await? else {
-            return Ok(report);
-        };
-        let (mut group, mut rows) = (BTreeSet::new(), 0);
-        for file in self.lake.files_of(&quarantine, None, &[]).await? {
-            rows += file.rows().unwrap_or(REPLAYED);
-            group.insert(file.path().to_owned());
-            if rows >= REPLAYED {
-                Box::pin(self.replay_files(std::mem::take(&mut group), rule, &mut report)).await?;
-                rows = 0;
-            }
-        }
-        if !group.is_empty() {
-            Box::pin(self.replay_files(group, rule, &mut report)).await?;
+        let (mut report, mut rewritten) = (ReplayReport::default(), 0);
+        let began = self.lake.ambient().now();
+        while !self.replay_all(rule, &mut report).await? {
+            rewritten += 1;
+            self.give_way(rewritten, began).await?;
         }
         Ok(report)
     }
 
-    /// The same with the rows of some files of quarantine.
+    /// The same with the files that quarantine has now. `false`: compaction has rewritten some of them meanwhile.
+    async fn replay_all(
+        &self,
+        rule: Option<&str>,
+        report: &mut ReplayReport,
+    ) -> Result<bool, SilverError> {
+        let Some(quarantine) = self.lake.find(&self.settings.rules.quarantine).await? else {
+            return Ok(true);
+        };
+        let (mut group, mut rows, mut whole) = (BTreeSet::new(), 0, true);
+        for file in self.lake.files_of(&quarantine, None, &[]).await? {
+            rows += file.rows().unwrap_or(REPLAYED);
+            group.insert(file.path().to_owned());
+            if rows >= REPLAYED {
+                whole &=
+                    Box::pin(self.replay_files(std::mem::take(&mut group), rule, report)).await?;
+                rows = 0;
+            }
+        }
+        if !group.is_empty() {
+            whole &= Box::pin(self.replay_files(group, rule, report)).await?;
+        }
+        Ok(whole)
+    }
+
+    /// The same with the rows of some files of quarantine. `false`: some are not there any more.
     async fn replay_files(
         &self,
         files: BTreeSet<String>,
         rule: Option<&str>,
         report: &mut ReplayReport,
-    ) -> Result<(), SilverError> {
+    ) -> Result<bool, SilverError> {
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         loop {
             let tables = self.load().await?;
@@ -132,11 +148,16 @@ impl Silver {
             let (Some(quarantine), Some(bronze), Some(position)) =
                 (&tables.quarantine, &tables.bronze, position)
             else {
-                return Ok(());
+                return Ok(true);
             };
-            let (tried, times) = self.times(quarantine, &files, rule).await?;
+            let mut live = self.lake.files_of(quarantine, None, &[]).await?;
+            live.retain(|file| files.contains(file.path()));
+            if live.len() < files.len() {
+                return Ok(false);
+            }
+            let (tried, times) = self.times(quarantine, live, rule).await?;
             if tried == 0 {
-                return Ok(());
+                return Ok(true);
             }
             let range = Range {
                 files: self.lake.files_of(bronze, None, &times.bounds()).await?,
@@ -149,7 +170,7 @@ impl Silver {
             let scope = Scope::Quarantined { files: files.clone(), rule: rule.map(str::to_owned) };
             if Box::pin(self.replay_range(&tables, &range, scope, report)).await? {
                 report.tried += tried;
-                return Ok(());
+                return Ok(true);
             }
             conflicts += 1;
             self.give_way(conflicts, began).await?;
@@ -198,11 +219,9 @@ impl Silver {
     async fn times(
         &self,
         quarantine: &Table,
-        paths: &BTreeSet<String>,
+        files: Vec<FileTask>,
         rule: Option<&str>,
     ) -> Result<(u64, Times), LakeError> {
-        let mut files = self.lake.files_of(quarantine, None, &[]).await?;
-        files.retain(|file| paths.contains(file.path()));
         let columns = ["rule", "_event_time"].map(str::to_owned);
         let (mut rows, mut times) = (0, Times::default());
         let mut batches = self.lake.read_files(quarantine, quarantine.schema(), files, &columns, 1);

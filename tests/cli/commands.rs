@@ -479,3 +479,37 @@ fn sql_shows_what_there_is() {
     ];
     assert_eq!(folder.stdout(&changes), "n\n0\n");
 }
+
+/// From a row of silver back to its file, the row in it, its batch and the snapshots.
+#[test]
+fn a_row_is_traced_to_its_file() {
+    let folder = Folder::new(&Folder::config("settle = \"0s\"", "max_objects = 1"));
+    for (file, rows) in
+        [("1", "1,a,2026-01-01\n2,b,2026-01-01\n"), ("2", "3,c,2026-01-01\n1,A,2026-01-02\n")]
+    {
+        folder.write(&format!("raw/{file}.csv"), &format!("id,name,updated\n{rows}"));
+        folder.run(&["run", "--until-idle"]);
+    }
+    let traced = |condition: &str| -> Vec<serde_json::Value> {
+        let args = ["objects", "--of", "silver.orders", "--where", condition, "--format", "json"];
+        folder.stdout(&args).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let sql = |sql: &str| folder.stdout(&["sql", "--format", "csv", sql]);
+    let snapshot = |table: &str, nth: usize| -> i64 {
+        let sql =
+            sql(&format!("SELECT snapshot_id FROM {table}.snapshots ORDER BY sequence_number"));
+        sql.lines().nth(nth).unwrap().parse().unwrap()
+    };
+    for (id, file, row, nth) in [(1, "2", 2, 2), (2, "1", 2, 1), (3, "2", 1, 2)] {
+        let [found] = traced(&format!("id = {id}")).try_into().unwrap();
+        let uri = found["_source_uri"].as_str().unwrap();
+        assert!(uri.ends_with(&format!("raw/{file}.csv")), "{found}");
+        assert_eq!((&found["id"], &found["_source_row"]), (&id.into(), &row.into()));
+        assert_eq!(found["bronze_snapshot"], snapshot("bronze.orders", nth), "{found}");
+        assert_eq!(found["silver_snapshot"], snapshot("silver.orders", nth), "{found}");
+        assert!(found["batch_id"].is_string() && found["silver_merged_at"].is_string());
+    }
+    assert_eq!(traced("name = 'nobody'"), Vec::<serde_json::Value>::new());
+    let seen = folder.seen(&["objects", "--of", "gold.orders"]);
+    assert!(seen.contains("gold.orders is neither bronze nor silver of a pipeline"), "{seen}");
+}

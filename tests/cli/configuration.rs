@@ -45,6 +45,42 @@ fn unknown_keys_and_keys_of_later_features_are_refused_by_name() {
     redacted().bind(|| insta::assert_snapshot!("unknown_keys", folder.seen(&["check"])));
 }
 
+/// A wrong name, a value of another form, a key that is missing and one that fits nothing: all at once.
+#[test]
+fn problems_of_every_kind_are_named_at_once() {
+    let config = r#"[lake]
+name = "lake"
+catalog = "sqlite:lake/catalog.db"
+warehouse = "lake/warehouse"
+
+[source]
+directory = "raw"
+
+[[pipeline]]
+name = "orders"
+source = "raw/**/*.csv"
+[pipeline.batch]
+max_objects = "10"
+[pipeline.columns]
+amount = "money"
+[pipeline.silver]
+table = "silver.orders"
+keys = "order_id"
+orderby = ["updated"]
+
+[[pipeline]]
+name = "customers"
+source = "raw/**/*.csv"
+[pipeline.bronze]
+table = "bronze.customers"
+[pipeline.silver]
+table = "silver.customers"
+mode = "merge-on-write"
+"#;
+    let folder = Folder::new(config);
+    redacted().bind(|| insta::assert_snapshot!("all_kinds", folder.seen(&["check"])));
+}
+
 #[test]
 fn a_history_needs_its_columns() {
     let silver = |more: &str| {

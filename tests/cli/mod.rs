@@ -4,6 +4,7 @@ mod commands;
 mod configuration;
 mod maintenance;
 mod memory;
+mod shell;
 mod telemetry;
 
 use std::io::Write;

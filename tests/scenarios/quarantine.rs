@@ -7,6 +7,8 @@ use silversmith::merge::{Counts, MergeError};
 use silversmith::silver::SilverError;
 use silversmith::upkeep::{Limits, Work};
 
+use crate::support::faulty::Fate;
+use crate::support::rivals::Rivals;
 use crate::support::{CUSTOMERS, World};
 
 const SILVER: &str = "SELECT id, amount FROM silver.customers ORDER BY id";
@@ -246,4 +248,28 @@ async fn a_replayed_version_is_slotted_into_the_history() {
     assert_eq!((report.tried, report.merged), (1, 1));
     assert_eq!(world.sql(chain).await, ["10|1|2|false", "5|2|3|false", "30|3|null|true"]);
     assert_eq!(world.quarantine().await, Vec::<String>::new());
+}
+
+/// Compaction rewrites quarantine while a replay commits to silver: the replay goes on with the files that there are.
+#[tokio::test]
+async fn a_replay_that_a_compaction_overtakes_goes_on() {
+    let compact = Work { compact: true, expire: false, orphans: None, dry_run: false };
+    let rivals = Rivals::new(
+        &at_least(3),
+        "silver.customers",
+        &[Fate::Overtaken],
+        move |rival: std::sync::Arc<World>, _| async move { drop(rival.upkeep(compact).await) },
+    );
+    let strict = rivals.rival.reconfigured(&at_least(10));
+    for (number, rows) in ["1,10,1\n2,5,1\n3,1,1\n", "4,6,1\n5,2,1\n"].iter().enumerate() {
+        ingest(&strict, &format!("{number}.csv"), rows, number as u32).await;
+        strict.silver().await;
+    }
+    assert_eq!(strict.file_count("silver.customers_quarantine").await, 2);
+    let report = rivals.world.pipeline().silver.as_ref().unwrap().replay(None).await.unwrap();
+    assert_eq!(rivals.acted(), 1);
+    assert_eq!(strict.file_count("silver.customers_quarantine").await, 1, "it was compacted");
+    assert_eq!((report.merged, report.snapshots.len()), (2, 1), "{report:?}");
+    assert_eq!(strict.sql(SILVER).await, ["1|10", "2|5", "4|6"]);
+    assert_eq!(strict.quarantine().await, ["enough|raw/0.csv|3", "enough|raw/1.csv|2"]);
 }

@@ -51,7 +51,7 @@ impl World {
     }
 
     /// The live data files of a table.
-    async fn file_count(&self, table: &str) -> usize {
+    pub(super) async fn file_count(&self, table: &str) -> usize {
         let table = self.table(table).await;
         self.lake().files_of(&table, None, &[]).await.unwrap().len()
     }
