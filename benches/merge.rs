@@ -129,6 +129,7 @@ impl Ours {
             sequencer: None,
             event_time: None,
             again: None,
+            replayed: false,
         };
         let uri = object.uri();
         self.raw.put(&uri, text, Utc::now());

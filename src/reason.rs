@@ -46,6 +46,20 @@ pub enum Reason {
     Missing,
     /// The object became another version while it was read.
     Changed,
+    /// It came after its delivery was complete, and the configuration refuses that.
+    Late,
+    /// It is in the folder of a delivery, and the manifest does not name it.
+    Surplus,
+    /// The manifest of a delivery cannot be read as one, or names what is not in its folder.
+    BadManifest,
+    /// An object of a delivery has another size than its manifest says.
+    WrongSize,
+    /// An object of a delivery has other bytes than its manifest says.
+    WrongChecksum,
+    /// An object of a delivery has another number of rows than its manifest says.
+    WrongRows,
+    /// A delivery has more objects than memory is for.
+    TooManyObjects,
     /// silversmith itself failed.
     Defect,
     /// An operator replayed or purged it.
@@ -60,7 +74,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 31] = [
         Self::NotText,
         Self::BrokenQuote,
         Self::NotJson,
@@ -80,6 +94,13 @@ impl Reason {
         Self::Unreadable,
         Self::Missing,
         Self::Changed,
+        Self::Late,
+        Self::Surplus,
+        Self::BadManifest,
+        Self::WrongSize,
+        Self::WrongChecksum,
+        Self::WrongRows,
+        Self::TooManyObjects,
         Self::Defect,
         Self::ByHand,
         Self::NotAnEvent,
@@ -109,6 +130,13 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::Missing => "missing",
             Self::Changed => "changed",
+            Self::Late => "late",
+            Self::Surplus => "surplus",
+            Self::BadManifest => "bad-manifest",
+            Self::WrongSize => "wrong-size",
+            Self::WrongChecksum => "wrong-checksum",
+            Self::WrongRows => "wrong-rows",
+            Self::TooManyObjects => "too-many-objects",
             Self::Defect => "defect",
             Self::ByHand => "by-hand",
             Self::NotAnEvent => "not-an-event",

@@ -58,7 +58,7 @@ impl Bronze {
         which: &'a GlobSet,
     ) -> BoxStream<'a, Result<Vec<RawObject>, BronzeError>> {
         let is_match = |object: &RawObject| {
-            self.settings.source.is_match(&object.id.uri) && which.is_match(&object.id.uri)
+            self.settings.is_data(&object.id.uri) && which.is_match(&object.id.uri)
         };
         let pages = self.source.list(listing).map_ok(move |mut page| {
             page.objects.retain(is_match);

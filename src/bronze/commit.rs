@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use super::deliveries::DELIVERY;
 use super::provenance::OWN_BOUNDS;
 use super::staged::{FileContents, Staged};
 use super::superseded::{self, Found, Superseded, Versions};
@@ -19,8 +20,8 @@ use crate::lake::{
     Change, CommitOutcome, CommitProperties, DataFile, LakeError, SnapshotId, Table, TableSchema,
     Uncommitted,
 };
-use crate::ledger;
 use crate::ledger::origin::Origins;
+use crate::ledger::{self, ObjectRow};
 use crate::source::ObjectId;
 use crate::telemetry::metrics::Layer;
 
@@ -38,6 +39,8 @@ pub(super) enum Committed {
     /// The table's schema changed in a way that the files do not fit: nothing was committed, and
     /// nothing is left behind.
     SchemaMoved,
+    /// Another worker has committed the delivery: nothing was committed, and nothing is left behind.
+    Overtaken,
 }
 
 /// What a batch brought.
@@ -58,12 +61,14 @@ impl Bronze {
         batch_id: &BatchId,
         mut staged: Staged,
     ) -> Result<Committed, BronzeError> {
-        let mut done = Done { failed: staged.failed.len(), ..Done::default() };
+        let failed = staged.failed.len() + staged.attached.as_ref().map_or(0, |a| a.failed);
+        let mut done = Done { failed, ..Done::default() };
         if !staged.files.is_empty() || !staged.again.is_empty() {
             match self.append(batch_id, &mut staged).await? {
                 Appended::Snapshot(snapshot) => done.snapshot = Some(snapshot),
                 Appended::Nothing => {}
                 Appended::SchemaMoved => return Ok(Committed::SchemaMoved),
+                Appended::Overtaken => return Ok(Committed::Overtaken),
             }
         }
         done.ingested = staged.ingested.len();
@@ -73,6 +78,7 @@ impl Bronze {
         let mut rest = staged.failed;
         if done.snapshot.is_none() {
             rest.append(&mut staged.ingested);
+            rest.extend(staged.attached.into_iter().flat_map(|attached| attached.rows));
         }
         self.ledger.record(&rest).await?;
         done.ends = staged.ends;
@@ -84,7 +90,9 @@ impl Bronze {
         batch_id: &BatchId,
         staged: &mut Staged,
     ) -> Result<Appended, BronzeError> {
-        let ids: HashSet<ObjectId> = staged.ingested.iter().map(|row| row.id.clone()).collect();
+        let delivery = staged.attached.as_ref().map(|attached| attached.id.clone());
+        let ids = staged.ingested.iter().map(|row| row.id.clone()).chain(delivery.clone());
+        let ids: HashSet<ObjectId> = ids.collect();
         let Some(mut base) = self.base(staged).await? else { return Ok(Appended::Nothing) };
         let (mut conflicts, began) = (0, self.lake.ambient().now());
         let mut found = Found::default();
@@ -95,12 +103,18 @@ impl Bronze {
             };
             let view = self.ledger.whole_view(Some(&base)).await?;
             let (known, again) = staged.known(view.known(&ids).await?);
+            if delivery.as_ref().is_some_and(|delivery| known.contains(delivery)) {
+                self.taken(staged).discard().await;
+                return Ok(Appended::Overtaken);
+            }
             self.drop_known(&base, staged, &known).await?;
             let old = self.superseded(&base, &again, &mut found).await?;
             if staged.files.is_empty() && old.is_empty() {
                 return Ok(Appended::Nothing);
             }
-            let (ledger_file, named) = self.ledger.write(view.objects(), &staged.ingested).await?;
+            let rows = staged.attached.iter().flat_map(|attached| &attached.rows);
+            let rows: Vec<ObjectRow> = staged.ingested.iter().chain(rows).cloned().collect();
+            let (ledger_file, named) = self.ledger.write(view.objects(), &rows).await?;
             let properties = self.properties(batch_id, staged, named.as_ref(), (&base, &old))?;
             let (recorded, deletes) = (ledger_file.files().to_vec(), old.paths());
             let new = self.taken(staged);
@@ -159,6 +173,9 @@ impl Bronze {
         let mut own = properties::of_pipeline(&self.settings.pipeline);
         own.insert(BATCH.to_owned(), batch_id.to_string());
         own.insert(OBJECTS.to_owned(), staged.ingested.len().to_string());
+        if let Some(attached) = &staged.attached {
+            own.insert(DELIVERY.to_owned(), attached.folder.clone());
+        }
         if let Some(file) = ledger_file {
             let named = serde_json::to_string(file).map_err(|e| LakeError::Property {
                 table: self.settings.table.clone(),
@@ -241,6 +258,7 @@ enum Appended {
     Snapshot(SnapshotId),
     Nothing,
     SchemaMoved,
+    Overtaken,
 }
 
 /// The schema that the commit has to bring: `Some(None)` for none; `None` when the files do not

@@ -188,7 +188,7 @@ impl<'a> Gathering<'a> {
             None => ObjectEnd::Postponed { error: format!("{id} was not read") },
         };
         let ends = order.iter().map(end).collect();
-        Ok(Staged { base, schema, files, contents, ingested, failed, again, ends })
+        Ok(Staged { base, schema, files, contents, ingested, failed, again, ends, attached: None })
     }
 
     /// The ledger's rows of the objects that were not ingested, in the order of the batch.

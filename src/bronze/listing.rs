@@ -15,8 +15,9 @@ use super::{
 };
 use crate::batch::Batcher;
 use crate::ledger::ObjectOutcome;
+use crate::ledger::folder::folder_of;
 use crate::reason::Reason;
-use crate::source::{Listing, RawObject, Requested};
+use crate::source::{Listing, ObjectId, RawObject, Requested};
 
 /// Listed objects are looked up in the ledger and ingested this many at a time at most, so that memory
 /// does not follow the listing (I7).
@@ -34,13 +35,17 @@ const RESUMED_WITHIN: TimeDelta = TimeDelta::hours(24);
 /// What a running listing has found so far.
 struct Run {
     report: BronzeReport,
+    /// Whether deliveries that wait are looked at again.
+    backfills: bool,
     progress: ListingProgress,
     error: Option<String>,
+    /// Objects that were listed as waiting and ended with the request for another one.
+    released: usize,
 }
 
 impl Run {
-    fn of(progress: ListingProgress) -> Self {
-        Self { report: BronzeReport::default(), progress, error: None }
+    fn of(progress: ListingProgress, backfills: bool) -> Self {
+        Self { report: BronzeReport::default(), backfills, progress, error: None, released: 0 }
     }
 
     fn unresolved(&mut self, at: DateTime<Utc>) {
@@ -91,7 +96,8 @@ impl Bronze {
     ) -> Result<BronzeReport, BronzeError> {
         self.prepare().await?;
         let mut run = self.start(root, only_new).await?;
-        let listing = Listing { root: root.to_owned(), reached: run.progress.reached.clone() };
+        let reached = run.progress.reached.clone();
+        let listing = Listing { root: root.to_owned(), reached, shallow: false };
         let mut pages = self.source.list(&listing);
         let mut chunk: Vec<RawObject> = Vec::new();
         while let Some(page) = pages.try_next().await? {
@@ -115,14 +121,15 @@ impl Bronze {
 
     /// Counts a listed object, and says whether it is this pipeline's and not below the low watermark.
     fn is_due(&self, object: &RawObject, run: &mut Run) -> bool {
-        if !self.settings.source.is_match(&object.id.uri) {
+        let is_data = self.settings.is_data(&object.id.uri);
+        if !is_data && !self.settings.is_marker(&object.id.uri) {
             return false;
         }
-        run.report.listed += 1;
+        run.report.listed += usize::from(is_data);
         let modified = object.id.last_modified;
         run.progress.newest = run.progress.newest.max(Some(modified));
         let is_older = run.progress.since.is_some_and(|since| modified < since);
-        run.report.known += usize::from(is_older);
+        run.report.known += usize::from(is_older && is_data);
         !is_older
     }
 
@@ -145,7 +152,7 @@ impl Bronze {
             reached: BTreeMap::new(),
         };
         if !self.is_on_s3() {
-            return Ok(Run::of(progress));
+            return Ok(Run::of(progress, !only_new));
         }
         // A low watermark holds for the objects of one glob.
         let is_of_this = |c: &BronzeCheckpoint| {
@@ -159,12 +166,12 @@ impl Bronze {
         }
         if let Some(before) = stored.and_then(|stored| interrupted(stored, &progress)) {
             tracing::info!(root, began_at = %before.began_at, "resuming an interrupted listing");
-            return Ok(Run::of(before));
+            return Ok(Run::of(before, !only_new));
         }
         // Before the listing: what is completed during it may or may not be listed.
-        let is_match = |uri: &str| self.settings.source.is_match(uri);
+        let is_match = |uri: &str| self.settings.is_data(uri) || self.settings.is_marker(uri);
         progress.unresolved = self.source.oldest_incomplete(root, &is_match).await?;
-        Ok(Run::of(progress))
+        Ok(Run::of(progress, !only_new))
     }
 
     /// Ingests what is unknown of a chunk, looked up part by part: a folder may bring one that is much
@@ -201,11 +208,14 @@ impl Bronze {
                     run.error.get_or_insert_with(|| error.clone());
                     run.unresolved(at);
                 }
-                ObjectEnd::Failed { reason: Reason::Unreadable, .. } => run.unresolved(at),
+                ObjectEnd::Failed { reason: Reason::Unreadable, .. } | ObjectEnd::Waiting => {
+                    run.unresolved(at);
+                }
                 _ => {}
             }
         }
         run.report.add(ingested.report);
+        run.released += ingested.released;
         Ok(())
     }
 
@@ -219,12 +229,20 @@ impl Bronze {
         let bronze = self.lake.find(&self.settings.table).await?;
         let ids: HashSet<_> = objects.iter().map(|o| o.id.clone()).collect();
         let known = self.ledger.known(bronze.as_ref(), &ids).await?;
+        let waiting = known.iter().filter(|(_, a)| a.outcome == ObjectOutcome::Waiting);
+        let waiting: Vec<&ObjectId> = waiting.map(|(id, _)| id).collect();
+        let open = self.open_folders(&waiting, run.backfills).await?;
         let now = self.lake.ambient().now();
         let mut unknown = Vec::new();
         for object in objects {
             let again = match known.get(&object.id) {
                 None => true,
                 Some(attempt) if attempt.outcome == ObjectOutcome::Replayed => true,
+                // The delivery may never be complete, or deliveries be configured no longer.
+                Some(attempt) if attempt.outcome == ObjectOutcome::Waiting => {
+                    run.unresolved(object.id.last_modified);
+                    !open.contains(folder_of(&object.id.uri))
+                }
                 // The cause may have passed. Opened first, not read: another attempt that fails the same
                 // way is no news for the ledger.
                 Some(attempt) if attempt.again => {
@@ -236,14 +254,16 @@ impl Bronze {
             };
             match again {
                 true => unknown.push(object.clone()),
-                false => run.report.known += 1,
+                false => run.report.known += usize::from(self.settings.is_data(&object.id.uri)),
             }
         }
         Ok(unknown)
     }
 
     async fn finish(&self, root: &str, run: Run) -> Result<BronzeReport, BronzeError> {
-        let Run { report, progress, error } = run;
+        let Run { mut report, progress, error, released, .. } = run;
+        // They were counted when they were listed, or, by now, are counted as ingested before.
+        report.known = report.known.saturating_sub(released);
         let whole = root == self.settings.root;
         let low = [progress.newest, Some(progress.began_at - SKEW), progress.unresolved];
         let low = low.into_iter().flatten().min();

@@ -7,6 +7,7 @@
 //!   that the commit is based on; then the ledger is published
 //! - `again.rs`: objects that were ingested are read again; `superseded.rs`: the rows of before, which go in the same
 //!   commit
+//! - `deliveries/`: where the objects of a folder belong together, when they are complete
 //! - `provenance.rs`: silversmith's own columns; `checkpoint.rs`: the JSON that follows
 //!
 //! A crash between any two steps leaves a state from which the next run goes on.
@@ -14,6 +15,7 @@
 mod again;
 mod checkpoint;
 mod commit;
+pub mod deliveries;
 mod error;
 mod gather;
 mod growing;
@@ -43,10 +45,11 @@ use crate::telemetry::metrics;
 
 pub use checkpoint::{BronzeCheckpoint, ListingProgress, Replay};
 pub use commit::{BATCH, OBJECTS};
+use deliveries::{Deliveries, Delivery, Objection};
 pub use error::BronzeError;
 pub use outcome::ObjectEnd;
 pub use provenance::{OWN_BOUNDS, with_own_columns};
-pub use report::{BronzeReport, IngestedBatch};
+pub use report::{BronzeReport, IngestedBatch, Unrequested};
 use staged::ReadBatch;
 
 /// What a pipeline says about its bronze table.
@@ -83,8 +86,22 @@ pub struct BronzeSettings {
     pub unpacking_bytes: usize,
     /// How much the ledger's index may know, and where.
     pub ledger: IndexSettings,
+    /// Where the objects of a folder are one delivery: when it is complete.
+    pub deliveries: Option<Deliveries>,
     /// How new files are partitioned; none: as the table says.
     pub partition_by: Option<Vec<PartitionField>>,
+}
+
+impl BronzeSettings {
+    /// Whether an object is one that the pipeline ingests.
+    pub fn is_data(&self, uri: &str) -> bool {
+        self.source.is_match(uri) && !self.is_marker(uri)
+    }
+
+    /// Whether an object says something of a delivery.
+    pub fn is_marker(&self, uri: &str) -> bool {
+        self.deliveries.as_ref().is_some_and(|deliveries| deliveries.is_marker(uri))
+    }
 }
 
 /// What becomes of an object that an event named and that does not exist any more.
@@ -140,11 +157,39 @@ impl Bronze {
     /// postponement is durable. After an error nothing is known about any object; ingesting the batch
     /// again is harmless (I2).
     pub async fn ingest(&self, batch: &[Requested]) -> Result<IngestedBatch, BronzeError> {
+        match &self.settings.deliveries {
+            Some(deliveries) => Box::pin(self.ingest_by_folder(deliveries, batch)).await,
+            None => self.ingest_batch(batch).await,
+        }
+    }
+
+    /// The same, whatever belongs together.
+    async fn ingest_batch(&self, batch: &[Requested]) -> Result<IngestedBatch, BronzeError> {
+        match Box::pin(self.ingest_one(batch, None)).await? {
+            Ingested::Batch(ingested) => Ok(ingested),
+            // Only a delivery has any.
+            Ingested::Not(objection) => {
+                let error = format!("it was not committed: {objection:?}");
+                let ends = vec![ObjectEnd::Postponed { error }; batch.len()];
+                let report = BronzeReport { postponed: batch.len(), ..BronzeReport::default() };
+                Ok(IngestedBatch { report, ends, unrequested: vec![], released: 0 })
+            }
+        }
+    }
+
+    /// Ingests objects in one commit.
+    async fn ingest_one(
+        &self,
+        batch: &[Requested],
+        delivery: Option<&Delivery>,
+    ) -> Result<Ingested, BronzeError> {
         let id = BatchId::new(self.lake.ambient().uuid().to_string());
         let (pipeline, objects) = (self.settings.pipeline.as_str(), batch.len());
         let span = tracing::info_span!("batch", pipeline, batch = %id, objects);
-        let ingested = self.ingest_as(&id, batch).instrument(span).await?;
-        self.measure(batch, &ingested);
+        let ingested = self.ingest_as(&id, batch, delivery).instrument(span).await?;
+        if let Ingested::Batch(ingested) = &ingested {
+            self.measure(batch, ingested);
+        }
         Ok(ingested)
     }
 
@@ -152,13 +197,14 @@ impl Bronze {
         &self,
         id: &BatchId,
         batch: &[Requested],
-    ) -> Result<IngestedBatch, BronzeError> {
+        delivery: Option<&Delivery>,
+    ) -> Result<Ingested, BronzeError> {
         let began = self.lake.ambient().now();
         let requested: u64 = batch.iter().map(Requested::size).sum();
         tracing::debug!(batch = %id, table = %self.settings.table, objects = batch.len(), bytes = requested, "reading a batch");
         let mut columns = BTreeSet::new();
         loop {
-            let staged = match self.read(id, batch, &columns).await? {
+            let mut staged = match self.read(id, batch, &columns).await? {
                 ReadBatch::Staged(staged) => *staged,
                 ReadBatch::Needs(more) => {
                     tracing::info!(batch = %id, table = %self.settings.table, columns = ?more,
@@ -168,6 +214,13 @@ impl Bronze {
                 }
             };
             let read = self.lake.ambient().now();
+            if let Some(delivery) = delivery {
+                if let Some(objection) = delivery.objection(&staged) {
+                    staged.files.discard().await;
+                    return Ok(Ingested::Not(objection));
+                }
+                delivery.attach(&mut staged, id, read);
+            }
             let bytes = staged.ingested.iter().filter_map(|row| row.size).sum();
             let done = match self.commit(id, staged).await? {
                 commit::Committed::Done(done) => done,
@@ -176,6 +229,7 @@ impl Bronze {
                         "another writer changed the table's schema; reading the batch again");
                     continue;
                 }
+                commit::Committed::Overtaken => return Ok(Ingested::Not(Objection::Overtaken)),
             };
             let report = report(batch.len(), bytes, &done);
             let now = self.lake.ambient().now();
@@ -187,7 +241,8 @@ impl Bronze {
                 rescued = report.rescued, bytes, read_ms = (read - began).num_milliseconds(),
                 commit_ms = (now - read).num_milliseconds(), "bronze committed"
             );
-            return Ok(IngestedBatch { report, ends: done.ends });
+            let (ends, unrequested, released) = (done.ends, vec![], 0);
+            return Ok(Ingested::Batch(IngestedBatch { report, ends, unrequested, released }));
         }
     }
 
@@ -213,6 +268,14 @@ impl Bronze {
     }
 }
 
+/// How an attempt to ingest objects in one commit ended.
+enum Ingested {
+    /// They were.
+    Batch(IngestedBatch),
+    /// The delivery that they are was not committed.
+    Not(Objection),
+}
+
 fn report(objects: usize, bytes: u64, done: &commit::Done) -> BronzeReport {
     let count = |which: fn(&ObjectEnd) -> bool| done.ends.iter().filter(|e| which(e)).count();
     BronzeReport {
@@ -224,6 +287,7 @@ fn report(objects: usize, bytes: u64, done: &commit::Done) -> BronzeReport {
         rows: done.rows,
         rescued: done.rescued,
         postponed: count(|end| matches!(end, ObjectEnd::Postponed { .. })),
+        waiting: 0,
         bytes,
         snapshots: done.snapshot.into_iter().collect(),
     }

@@ -19,6 +19,8 @@ pub enum ObjectEnd {
     Ingested,
     /// Its rows were in bronze before.
     Known,
+    /// It is there, and waits for its delivery to be complete. Then it is ingested without another request.
+    Waiting,
     /// It was not ingested, and the ledger says why.
     Failed {
         /// The ledger's word for it.
@@ -41,6 +43,7 @@ impl ObjectEnd {
         match self {
             Self::Ingested => "ingested",
             Self::Known => "duplicate",
+            Self::Waiting => ObjectOutcome::Waiting.as_str(),
             Self::Failed { outcome, .. } => outcome.as_str(),
             Self::Postponed { .. } => "postponed",
         }

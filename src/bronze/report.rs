@@ -2,6 +2,8 @@
 
 use super::ObjectEnd;
 use crate::lake::SnapshotId;
+use crate::reason::Reason;
+use crate::source::RawObject;
 
 /// A batch that was ingested.
 #[derive(Debug, Clone)]
@@ -10,6 +12,23 @@ pub struct IngestedBatch {
     pub report: BronzeReport,
     /// How each object ended, in the order of the batch.
     pub ends: Vec<ObjectEnd>,
+    /// Objects that no request was for, and that were not ingested: the ledger says why.
+    pub unrequested: Vec<Unrequested>,
+    /// Objects that no request was for, and that waited until now.
+    pub released: usize,
+}
+
+/// An object of a delivery, or of its folder, that ended with the request for another one.
+#[derive(Debug, Clone)]
+pub struct Unrequested {
+    /// Which.
+    pub object: RawObject,
+    /// Why it was not ingested.
+    pub reason: Reason,
+    /// The error in full.
+    pub error: String,
+    /// The index of the request in the batch.
+    pub cause: usize,
 }
 
 /// What a step did.
@@ -29,6 +48,8 @@ pub struct BronzeReport {
     pub rescued: u64,
     /// Objects that could not be read; the next listing tries again.
     pub postponed: usize,
+    /// Objects that wait, from now on, for their delivery to be complete.
+    pub waiting: usize,
     /// Bytes of the objects that were ingested, as they are stored.
     pub bytes: u64,
     /// The snapshots that were committed.
@@ -44,6 +65,7 @@ impl BronzeReport {
         self.rows += batch.rows;
         self.rescued += batch.rescued;
         self.postponed += batch.postponed;
+        self.waiting += batch.waiting;
         self.bytes += batch.bytes;
         self.snapshots.extend(batch.snapshots);
     }

@@ -135,6 +135,21 @@ pub(super) struct Staged {
     pub(super) again: HashMap<ObjectId, DateTime<Utc>>,
     /// How each object of the batch ended, in its order.
     pub(super) ends: Vec<ObjectEnd>,
+    /// What the commit of a delivery says beside.
+    pub(super) attached: Option<Attached>,
+}
+
+/// What the commit of a delivery says beside its objects' rows.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// Its folder.
+    pub(super) folder: String,
+    /// How the ledger names it. Once that is known, another worker has committed it.
+    pub(super) id: ObjectId,
+    /// Rows of the ledger that are durable with the commit.
+    pub(super) rows: Vec<ObjectRow>,
+    /// How many of them are of objects that could not be ingested.
+    pub(super) failed: usize,
 }
 
 impl Staged {

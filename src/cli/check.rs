@@ -171,8 +171,7 @@ async fn objects(wired: &Wired, pipeline: &Pipeline, findings: &mut Findings) {
         match pages.next().await {
             Some(Ok(page)) => {
                 seen += page.objects.len();
-                matching +=
-                    page.objects.iter().filter(|o| bronze.source.is_match(&o.id.uri)).count();
+                matching += page.objects.iter().filter(|o| bronze.is_data(&o.id.uri)).count();
             }
             Some(Err(error)) => return findings.fail(what, chain(&error)),
             None => break,

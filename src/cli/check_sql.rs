@@ -68,7 +68,7 @@ async fn bronze(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Option<Bro
     }
     let SourceSettings::Directory { .. } = &wired.settings.source else { return Ok(None) };
     let files = source::all(&*wired.source, &settings.root).await?;
-    let matching = files.iter().filter(|file| settings.source.is_match(&file.id.uri));
+    let matching = files.iter().filter(|file| settings.is_data(&file.id.uri));
     let sample: Vec<PathBuf> =
         matching.take(SAMPLE).map(|file| wired.settings.base.join(&file.id.uri)).collect();
     let Some(first) = sample.first() else { return Ok(None) };

@@ -18,6 +18,7 @@ use super::origin;
 use super::output::{Format, print, print_line, print_stream, write};
 use super::{FormatArgs, Only, chosen};
 use crate::lake::TableName;
+use crate::ledger::folder::IS_OBJECT;
 use crate::ledger::states;
 use crate::pipeline::Wired;
 use crate::sql::metadata_tables;
@@ -153,7 +154,7 @@ pub(super) async fn objects(wired: &Wired, args: ObjectsArgs) -> anyhow::Result<
     if parts.is_empty() {
         return print(&[], args.format.format);
     }
-    let mut conditions = vec!["true".to_owned()];
+    let mut conditions = vec![IS_OBJECT.to_owned()];
     if args.failed {
         conditions.push("outcome IN ('rejected', 'missing')".to_owned());
     }

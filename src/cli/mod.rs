@@ -7,6 +7,7 @@ mod check;
 mod check_files;
 mod check_sql;
 mod checkpoint;
+mod deliveries;
 mod demo;
 mod dlq;
 mod exit;
@@ -155,13 +156,16 @@ enum Command {
     /// List files and what happened to them: outcome, rows, rescued rows, batch, error
     Objects(look::ObjectsArgs),
     #[command(
-        after_help = "Examples:\n  silversmith status\n  silversmith status --fail || echo look\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
+        after_help = "Examples:\n  silversmith status\n  silversmith status --fail || echo look\n  silversmith status --deliveries\n  silversmith status --format json | jq 'select(.objects_failed > 0)'"
     )]
     /// Show the lag, the last commits and the failures of each pipeline
     Status {
         /// Exit with 3 if objects failed, rows are in quarantine, or silver or gold is behind
         #[arg(long)]
         fail: bool,
+        /// List the folders whose delivery is not complete: since when, and what they wait for
+        #[arg(long, conflicts_with = "fail")]
+        deliveries: bool,
         #[command(flatten)]
         format: FormatArgs,
     },
@@ -328,7 +332,10 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
             announced(&chosen, ambient, reading).await
         }
         Command::Objects(args) => look::objects(&existing(settings().await?).await?, args).await,
-        Command::Status { fail, format } => {
+        Command::Status { deliveries: true, format, .. } => {
+            deliveries::run(&existing(settings().await?).await?, format.format).await
+        }
+        Command::Status { deliveries: false, fail, format } => {
             status::run(&existing(settings().await?).await?, fail, format.format).await
         }
         Command::Maintain(args) => maintain::run(&existing(settings().await?).await?, args).await,

@@ -7,8 +7,10 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 
+use super::deliveries;
 use super::left::LeftBehind;
 use super::output::{Format, print, say};
+use crate::bronze::deliveries::WaitingDelivery;
 use crate::error::chain;
 use crate::gold::{GoldError, GoldReport, Look};
 use crate::lake::position::Position;
@@ -34,6 +36,8 @@ struct Standing {
     gold_up_to_date: Option<bool>,
     /// Why silver stands still.
     silver_problem: Option<String>,
+    /// Those that wait; none where objects do not belong together.
+    deliveries: Option<Vec<WaitingDelivery>>,
 }
 
 pub(super) async fn run(wired: &Wired, fail: bool, format: Format) -> anyhow::Result<()> {
@@ -42,6 +46,9 @@ pub(super) async fn run(wired: &Wired, fail: bool, format: Format) -> anyhow::Re
         all.push(standing(wired, pipeline).await?);
     }
     let (mut rows, mut dead_letters) = (rows(&all)?, 0);
+    if all.iter().any(|standing| standing.deliveries.is_some()) {
+        rows = with_deliveries(&rows, &all)?;
+    }
     if let Intake::Queue(queues) = &wired.intake {
         let queue = described(queues.queue.describe().await)?;
         let dlq = described(queues.dlq.describe().await)?;
@@ -82,6 +89,19 @@ fn trouble(all: &[Standing], dead_letters: u64) -> Vec<String> {
     found
 }
 
+/// Adds the columns of the deliveries that wait.
+fn with_deliveries(rows: &RecordBatch, all: &[Standing]) -> anyhow::Result<RecordBatch> {
+    let waiting = all.iter().map(|s| s.deliveries.as_ref().map(|d| d.len() as i64));
+    let oldest = all.iter().map(|s| s.deliveries.as_ref()?.first().map(deliveries::line));
+    let schema = rows.schema();
+    let own = schema.fields().iter().zip(rows.columns());
+    let mut columns: Vec<(&str, ArrayRef, bool)> =
+        own.map(|(field, values)| (field.name().as_str(), values.clone(), true)).collect();
+    columns.push(("deliveries_waiting", Arc::new(waiting.collect::<Int64Array>()), true));
+    columns.push(("oldest_delivery", Arc::new(oldest.collect::<StringArray>()), true));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
 /// A queue that cannot be reached is a warning: during an outage the rest is needed most.
 fn described(answer: Result<Description, QueueError>) -> anyhow::Result<Option<Description>> {
     match answer {
@@ -120,7 +140,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         Intake::Queue(_) | Intake::Listing => vec![],
     };
     let local = matches!(wired.intake, Intake::Directory);
-    let is_wanted = |o: &RawObject| pipeline.settings.bronze.source.is_match(&o.id.uri);
+    let is_wanted = |o: &RawObject| pipeline.settings.bronze.is_data(&o.id.uri);
     let wanted: HashSet<_> = listed.into_iter().filter(is_wanted).map(|o| o.id).collect();
     let known = known(wired, pipeline, bronze.as_ref(), &wanted).await?.filter(|_| local);
     let silver = match &pipeline.settings.silver {
@@ -142,7 +162,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     }
     Ok(Standing {
         pipeline: pipeline.settings.name.clone(),
-        waiting: known.as_ref().map(|known| (wanted.len() - known.len()) as i64),
+        waiting: known.as_ref().map(|known| (wanted.len() - settled(known)) as i64),
         failed: known.as_ref().map(|known| failed(known) as i64),
         behind: match (&bronze, &pipeline.settings.silver) {
             (Some(bronze), Some(_)) => Some(behind(bronze, silver.as_ref())?),
@@ -153,6 +173,7 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
         silver: silver.and_then(|t| t.current()),
         gold_up_to_date,
         silver_problem,
+        deliveries: deliveries::of(wired, pipeline).await?,
     })
 }
 
@@ -189,6 +210,11 @@ async fn known(
         }
         known => Ok(Some(known?)),
     }
+}
+
+/// Objects that have their outcome: those that wait for their delivery have not.
+fn settled(known: &Known) -> usize {
+    known.values().filter(|attempt| attempt.outcome != ObjectOutcome::Waiting).count()
 }
 
 /// What was purged, or is on its way again, has not failed.

@@ -113,6 +113,8 @@ pub struct PipelineSection {
     /// When a batch closes.
     #[serde(default)]
     pub batch: BatchSection,
+    /// Where the objects of a folder are one delivery.
+    pub deliveries: Option<DeliveriesSection>,
     /// The dialect of its CSV files.
     #[serde(default)]
     pub csv: CsvSection,
@@ -134,6 +136,19 @@ pub struct BatchSection {
     pub max_bytes: Option<String>,
     /// Time, such as `2s`.
     pub max_wait: Option<String>,
+}
+
+/// See [`crate::bronze::deliveries::Deliveries`].
+#[derive(Debug, Default, Deserialize)]
+pub struct DeliveriesSection {
+    /// The name of a marker object; `*` is any text.
+    pub complete_when: Option<String>,
+    /// The name of a manifest object.
+    pub manifest: Option<String>,
+    /// How many objects.
+    pub count: Option<u64>,
+    /// `ingest` or `reject`.
+    pub late_objects: Option<String>,
 }
 
 /// See [`crate::format::csv::Dialect`].

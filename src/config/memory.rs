@@ -6,13 +6,15 @@
 type Share = u64;
 
 /// Code, threads, messages in flight, buffers of requests.
-const PROCESS: Share = 8;
+const PROCESS: Share = 6;
 /// Metadata files of tables on S3.
 const METADATA: Share = 2;
 /// Rows of objects until their object is verified.
 const READING: Share = 4;
 /// Windows of compressed files that are read.
 const UNPACKING: Share = 2;
+/// Names of the objects of a delivery, in each of the lists that its commit needs.
+const DELIVERIES: Share = 2;
 /// What the ledger knows of object versions.
 const LEDGER: Share = 4;
 /// The newest row of each key of a merge.
@@ -27,7 +29,8 @@ const WHOLE: Share = 32;
 
 // What a worker may hold at the same time is all of it, and no more.
 const _: () = assert!(
-    PROCESS + METADATA + READING + UNPACKING + LEDGER + MERGING + QUERIES + UPKEEP == WHOLE
+    PROCESS + METADATA + READING + UNPACKING + DELIVERIES + LEDGER + MERGING + QUERIES + UPKEEP
+        == WHOLE
 );
 
 /// The queries of a command that only reads.
@@ -38,6 +41,8 @@ const _: () = assert!(PROCESS + METADATA + QUERIES_OF_A_COMMAND <= WHOLE);
 
 /// Bytes of an object version in the memory of the ledger.
 const OBJECT_VERSION: u64 = 64;
+/// Bytes of an object in memory while its delivery is committed.
+const DELIVERED_OBJECT: u64 = 2 * 1024;
 /// Bounds on the bytes of one object's rows before it gets files of its own.
 const LEAST_OBJECT: u64 = 256 * 1024;
 /// See [`LEAST_OBJECT`].
@@ -82,6 +87,11 @@ impl Memory {
         (self.share(LEDGER) / OBJECT_VERSION / self.pipelines) as usize
     }
 
+    /// Objects of one delivery of one pipeline.
+    pub fn delivered_objects(self) -> usize {
+        (self.share(DELIVERIES) / DELIVERED_OBJECT / self.pipelines) as usize
+    }
+
     /// Bytes for the rows of one pipeline's merge.
     pub fn merge(self) -> usize {
         (self.share(MERGING) / self.pipelines) as usize
@@ -118,7 +128,8 @@ mod tests {
                 let objects = (memory.object(at_once) * at_once) as u64;
                 let of_pipelines = memory.merge() as u64
                     + memory.queries() as u64
-                    + memory.object_versions() as u64 * OBJECT_VERSION;
+                    + memory.object_versions() as u64 * OBJECT_VERSION
+                    + memory.delivered_objects() as u64 * DELIVERED_OBJECT;
                 let used = memory.share(PROCESS)
                     + memory.metadata()
                     + memory.unpacking() as u64

@@ -94,6 +94,11 @@ pub const SECTIONS: &[Section] = &[
         keys: BATCH,
     },
     Section {
+        header: "[pipeline.deliveries]",
+        about: "Optional: a folder is ingested as a whole, once it is complete. Exactly one of the first three. See [complete deliveries](deliveries.md).",
+        keys: DELIVERIES,
+    },
+    Section {
         header: "[pipeline.columns]",
         about: "Optional: what is said about columns of the files, in every format.",
         keys: COLUMNS,
@@ -356,6 +361,33 @@ const BATCH: &[Key] = &[
         Form::Duration,
         Absent::Value("\"2s\""),
         "how long a batch waits for more files; a lone file does not wait",
+    ),
+];
+
+const DELIVERIES: &[Key] = &[
+    key(
+        "pipeline.deliveries.complete_when",
+        Form::Text,
+        Absent::Off,
+        "a folder is complete once it has an object of this name, such as `_SUCCESS`; `*` is any text",
+    ),
+    key(
+        "pipeline.deliveries.manifest",
+        Form::Text,
+        Absent::Off,
+        "a folder is complete once it has every object that the object of this name lists",
+    ),
+    key(
+        "pipeline.deliveries.count",
+        Form::Integer,
+        Absent::Off,
+        "a folder is complete once it has this many objects",
+    ),
+    key(
+        "pipeline.deliveries.late_objects",
+        Form::OneOf(&["ingest", "reject"]),
+        Absent::Value("\"ingest\""),
+        "what becomes of an object that comes after its folder was complete",
     ),
 ];
 

@@ -129,6 +129,7 @@ fn s3(record: &Value) -> Record {
         sequencer: record.s3.object.sequencer,
         event_time: time(record.event_time.as_deref()),
         again: None,
+        replayed: false,
     })
 }
 
@@ -178,6 +179,7 @@ fn event_bridge(value: &Value) -> Record {
         sequencer: detail.object.sequencer,
         event_time: time(value.get("time").and_then(Value::as_str)),
         again: None,
+        replayed: false,
     })
 }
 
@@ -190,7 +192,8 @@ fn own(version: &Value, value: &Value, depth: usize) -> Result<Vec<Record>, NotA
         .map_err(|error| NotAnEvent::Unknown(format!("a dead letter: {error}")))?;
     match (dead_letter.object, dead_letter.body) {
         (Some(object), _) => match created_record(object) {
-            Record::Created { object, .. } => {
+            Record::Created { mut object, .. } => {
+                object.replayed = true;
                 Ok(vec![Record::Created { object, pipeline: dead_letter.pipeline }])
             }
             other => Ok(vec![other]),

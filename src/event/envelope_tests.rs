@@ -166,6 +166,7 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
         sequencer: Some("A1".into()),
         event_time: None,
         again: Some(chrono::DateTime::UNIX_EPOCH),
+        replayed: false,
     };
     let origin = Origin { id: "m".into(), receive_count: 1 };
     let stamp = ("id".to_owned(), chrono::DateTime::UNIX_EPOCH);
@@ -175,7 +176,10 @@ fn a_dead_letter_goes_to_its_pipeline_only() {
     assert!(!json.contains(['\u{FFFF}', '\u{1}']), "{json}");
     assert_eq!(
         parse(&json).unwrap(),
-        [Record::Created { object, pipeline: Some("orders".into()) }]
+        [Record::Created {
+            object: ObjectEvent { replayed: true, ..object },
+            pipeline: Some("orders".into())
+        }]
     );
     let newer = json.replace("\"silversmith_dead_letter\":1", "\"silversmith_dead_letter\":2");
     assert_eq!(parse(&newer), Err(NotAnEvent::TooNew(2)));

@@ -40,6 +40,9 @@ pub struct ObjectEvent {
     /// An operator's request: what was ingested of it before this time is read again, and replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<DateTime<Utc>>,
+    /// Whether a dead letter brought it: an operator asked for another attempt. Never stored.
+    #[serde(skip)]
+    pub replayed: bool,
 }
 
 impl ObjectEvent {

@@ -8,6 +8,7 @@
 //!
 //! and a crash between any two steps loses nothing (I3).
 
+pub mod folder;
 mod index;
 pub mod origin;
 mod outcome;

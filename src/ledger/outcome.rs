@@ -18,11 +18,19 @@ pub enum ObjectOutcome {
     Skipped,
     /// An operator asked for another attempt.
     Replayed,
+    /// It is there, and its delivery is not complete: it is ingested with the others. Not final.
+    Waiting,
 }
 
 impl ObjectOutcome {
-    const ALL: [Self; 5] =
-        [Self::Ingested, Self::Rejected, Self::Missing, Self::Skipped, Self::Replayed];
+    const ALL: [Self; 6] = [
+        Self::Ingested,
+        Self::Rejected,
+        Self::Missing,
+        Self::Skipped,
+        Self::Replayed,
+        Self::Waiting,
+    ];
 
     /// The word in the table: a contract.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +40,7 @@ impl ObjectOutcome {
             Self::Missing => "missing",
             Self::Skipped => "skipped",
             Self::Replayed => "replayed",
+            Self::Waiting => "waiting",
         }
     }
 

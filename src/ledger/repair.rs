@@ -8,6 +8,7 @@ use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
+use super::folder::{WHOLE, folder_of, id_of};
 use super::origin::Origins;
 use super::rows::{LAST_MODIFIED, OUTCOME, ROWS, SOURCE_URI, SOURCE_VERSION};
 use super::{Ledger, ObjectOutcome, PUBLISHED, READ_FILES};
@@ -63,7 +64,8 @@ impl Ledger {
         }
     }
 
-    /// The object versions of which bronze has rows.
+    /// The object versions of which bronze has rows, and their folders: a delivery whose objects are all gone was not
+    /// committed any more.
     async fn held_by(&self, bronze: &Table) -> Result<HashSet<Print>, LakeError> {
         let columns = Origins::COLUMNS.map(str::to_owned);
         let files = self.lake.files_of(bronze, None, &[]).await?;
@@ -72,7 +74,14 @@ impl Ledger {
         let mut held = HashSet::new();
         while let Some(batch) = batches.try_next().await? {
             let Some(origins) = Origins::of(&batch) else { continue };
-            held.extend((0..batch.num_rows()).filter_map(|row| origins.at(row)).map(print));
+            let mut last = None;
+            for version in (0..batch.num_rows()).filter_map(|row| origins.at(row)) {
+                held.insert(print(version));
+                let folder = folder_of(version.0);
+                if last.replace(folder) != Some(folder) {
+                    held.insert(print_of_folder(folder));
+                }
+            }
         }
         Ok(held)
     }
@@ -95,6 +104,12 @@ fn stays(batch: &RecordBatch, held: &HashSet<Print>) -> BooleanArray {
         |row: usize| outcome.value(row) == ingested && count.is_valid(row) && count.value(row) > 0;
     let is_held = |row| origins.at(row).is_none_or(|version| held.contains(&print(version)));
     (0..batch.num_rows()).map(|row| Some(!has_rows(row) || is_held(row))).collect()
+}
+
+/// The print of the row that says that a folder was committed.
+fn print_of_folder(folder: &str) -> Print {
+    let id = id_of(folder, WHOLE);
+    print((&id.uri, &id.version, id.last_modified.timestamp()))
 }
 
 /// The print of an object version: of its URI, its version and the second of its LastModified.

@@ -80,7 +80,7 @@ const ERROR: &str = "error";
 pub(super) const ROWS: &str = "rows";
 const RESCUED: &str = "rescued";
 const BATCH_ID: &str = "batch_id";
-const FINISHED_AT: &str = "finished_at";
+pub(super) const FINISHED_AT: &str = "finished_at";
 
 /// The columns that an [`Attempt`] is made of.
 pub(super) const ATTEMPT_COLUMNS: [&str; 6] =
@@ -225,7 +225,7 @@ pub(super) fn attempts(
         let id = columns.id(row);
         let outcome = columns.outcome(row).map_err(|error| unknown(table, &id, &error))?;
         let again = match outcome {
-            ObjectOutcome::Ingested | ObjectOutcome::Skipped => false,
+            ObjectOutcome::Ingested | ObjectOutcome::Skipped | ObjectOutcome::Waiting => false,
             ObjectOutcome::Missing | ObjectOutcome::Replayed => true,
             ObjectOutcome::Rejected => match columns.reason(row) {
                 Ok(reason) => reason == Some(Reason::Unreadable),

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 
+use super::folder::{folder_of, is_object};
 use super::index::{Asked, Files, batches};
 use super::rows::{self, Rank};
 use super::{Attempt, Known, Ledger, ObjectOutcome, Unpublished};
@@ -13,6 +14,9 @@ use crate::lake::read::scan::{Bounds, FileTask};
 use crate::lake::write::FileRef;
 use crate::lake::{LakeError, Table};
 use crate::source::ObjectId;
+
+/// A second after all rows.
+const FAR: i64 = 250_000_000_000;
 
 /// The ledger as of one state of bronze and of the objects table.
 #[derive(Debug)]
@@ -136,6 +140,35 @@ impl View {
             }
         }
         Ok(found)
+    }
+
+    /// The objects of a folder that wait for their delivery, of rows that are no older than `since`.
+    pub async fn waiting_in(
+        &self,
+        folder: &str,
+        since: DateTime<Utc>,
+    ) -> Result<HashSet<ObjectId>, LakeError> {
+        let after_all = format!("{folder}\u{10FFFF}");
+        let seconds = [since.timestamp(), since.timestamp().max(FAR)];
+        let bounds = [
+            Bounds::of_texts(rows::SOURCE_URI, [folder, &after_all].into_iter()),
+            Bounds::of_seconds(rows::FINISHED_AT, seconds.into_iter()),
+        ];
+        let bounds: Vec<Bounds> = bounds.into_iter().flatten().collect();
+        let files = self.all_files(&bounds).await?;
+        let mut batches = batches(&self.ledger.lake, &self.objects, files);
+        let mut waiting = HashSet::new();
+        while let Some(batch) = batches.try_next().await? {
+            for (id, attempt) in rows::attempts(self.objects.name(), &batch, None)? {
+                let is_here = folder_of(&id.uri) == folder && is_object(&id);
+                if is_here && attempt.outcome == ObjectOutcome::Waiting {
+                    waiting.insert(id);
+                }
+            }
+        }
+        let known = self.known(&waiting).await?;
+        waiting.retain(|id| known.get(id).is_some_and(|a| a.outcome == ObjectOutcome::Waiting));
+        Ok(waiting)
     }
 
     /// The published files within bounds, and the unpublished ones.

@@ -56,13 +56,19 @@ impl DirectoryStore {
         self.base.join(uri)
     }
 
-    /// All files, and whether each has settled.
-    fn walked(&self) -> Result<Vec<(RawObject, bool)>, ReadError> {
+    /// All files, and whether each has settled; with a folder, only the files in it.
+    fn walked(&self, folder: Option<&str>) -> Result<Vec<(RawObject, bool)>, ReadError> {
         let now = self.ambient.now();
         let mut found = Vec::new();
-        for entry in WalkDir::new(&self.directory).follow_links(true) {
+        let walk = match folder {
+            None => WalkDir::new(&self.directory),
+            Some(folder) => WalkDir::new(self.path(folder)).max_depth(1),
+        };
+        for entry in walk.follow_links(true) {
             let entry = match entry {
                 Ok(entry) => entry,
+                // Deleted with all that was in it.
+                Err(error) if folder.is_some() && is_gone(&error) => break,
                 // A dangling link or a loop is no file. The folder itself has to exist.
                 Err(error) if error.depth() > 0 => {
                     let path = error.path().unwrap_or(&self.directory).to_owned();
@@ -129,6 +135,11 @@ impl DirectoryStore {
     }
 }
 
+fn is_gone(error: &walkdir::Error) -> bool {
+    let kind = error.io_error().map(std::io::Error::kind);
+    error.depth() == 0 && kind == Some(ErrorKind::NotFound)
+}
+
 /// A file's time, where it is in the range of dates.
 fn time(modified: SystemTime) -> Option<DateTime<Utc>> {
     let (seconds, nanos) = match modified.duration_since(SystemTime::UNIX_EPOCH) {
@@ -159,10 +170,17 @@ fn failure(uri: &str, error: &std::io::Error) -> ReadError {
 #[async_trait]
 impl RawStore for DirectoryStore {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
-        let walked = self.walked().map(|walked| {
+        // Not what is above or beside the source's own folder.
+        let folder = Some(listing.root.as_str());
+        let folder =
+            folder.filter(|root| listing.shallow && self.path(root).starts_with(&self.directory));
+        let walked = self.walked(folder).map(|walked| {
             let settled = walked.into_iter().filter(|(_, settled)| *settled);
             let mut objects: Vec<RawObject> = settled.map(|(object, _)| object).collect();
-            objects.retain(|object| object.id.uri.starts_with(&listing.root));
+            objects.retain(|object| {
+                let below = object.id.uri.strip_prefix(&listing.root);
+                below.is_some_and(|name| !(listing.shallow && name.contains('/')))
+            });
             objects.sort_by(|a, b| {
                 (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri))
             });
@@ -180,7 +198,7 @@ impl RawStore for DirectoryStore {
     }
 
     async fn pending(&self) -> Result<Vec<String>, ReadError> {
-        let moving = self.walked()?.into_iter().filter(|(_, settled)| !settled);
+        let moving = self.walked(None)?.into_iter().filter(|(_, settled)| !settled);
         Ok(moving.map(|(object, _)| object.id.uri).collect())
     }
 

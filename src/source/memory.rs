@@ -60,7 +60,10 @@ impl MemoryStore {
 impl RawStore for MemoryStore {
     fn list<'a>(&'a self, listing: &'a Listing) -> BoxStream<'a, Result<Page, ReadError>> {
         let mut objects: Vec<_> = self.lock().values().map(|(object, _)| object.clone()).collect();
-        objects.retain(|object| object.id.uri.starts_with(&listing.root));
+        objects.retain(|object| {
+            let below = object.id.uri.strip_prefix(&listing.root);
+            below.is_some_and(|name| !(listing.shallow && name.contains('/')))
+        });
         objects
             .sort_by(|a, b| (a.id.last_modified, &a.id.uri).cmp(&(b.id.last_modified, &b.id.uri)));
         Box::pin(stream::iter([Ok(Page { objects, reached: None })]))

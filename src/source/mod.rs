@@ -107,6 +107,12 @@ impl Requested {
         }
     }
 
+    /// Whether an operator asked for it: to try it again, or to read it again.
+    pub fn by_operator(&self) -> bool {
+        let replayed = matches!(self, Self::ByEvent(event) if event.replayed);
+        replayed || self.again().is_some()
+    }
+
     /// Its size in bytes; zero where the event did not have it.
     pub fn size(&self) -> u64 {
         match self {
@@ -184,6 +190,8 @@ pub struct Listing {
     pub root: String,
     /// How far prefixes were listed before, as [`Page::reached`] reported it.
     pub reached: BTreeMap<String, Reached>,
+    /// Only the folder that the root names, which ends with `/`: objects of folders below it are left out.
+    pub shallow: bool,
 }
 
 /// How far a prefix was listed. Prefixes are listed side by side, each in the order of its keys.
@@ -239,7 +247,8 @@ pub enum ReadError {
 ///
 /// # Contract
 /// - `list` shows every complete object version below the root, page by page. An object that is still
-///   being written is left out until it is complete. What was reached before is not listed again.
+///   being written is left out until it is complete. What was reached before is not listed again. A shallow listing
+///   costs what its folder costs, whatever is below it and beside it.
 /// - `open` of an object that an event named reads the version that the event named, or, where that
 ///   does not exist any more, the current one, and says which it reads. `Missing`: there is none.
 /// - `open` of a listed object reads that version or fails with `Changed`; a store that keeps no old

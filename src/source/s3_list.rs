@@ -25,6 +25,9 @@ impl S3Store {
         &'a self,
         listing: &'a Listing,
     ) -> BoxStream<'a, Result<Page, ReadError>> {
+        if listing.shallow {
+            return self.pages_of_folder(&listing.root);
+        }
         let found = stream::once(async move { self.prefixes(&listing.root).await });
         found
             .flat_map(move |found| match found {
@@ -92,6 +95,26 @@ impl S3Store {
             }
             token = answer.next_continuation_token().map(str::to_owned);
         }
+    }
+
+    /// The pages of one folder, without those below it.
+    fn pages_of_folder<'a>(&'a self, root: &'a str) -> BoxStream<'a, Result<Page, ReadError>> {
+        // None: the folder is at its end.
+        stream::try_unfold(Some(None::<String>), move |next| async move {
+            let Some(token) = next else { return Ok(None) };
+            let (bucket, folder) = bucket_and_key(root)?;
+            let request = self.client.list_objects_v2().bucket(bucket).prefix(folder);
+            let request = request.encoding_type(EncodingType::Url).delimiter("/");
+            let answer = request.set_continuation_token(token).send().await;
+            let answer = answer.map_err(|error| failed(bucket, folder, described(error)))?;
+            let page = Page { objects: objects(bucket, &answer).collect(), reached: None };
+            let more = match answer.is_truncated() {
+                Some(true) => answer.next_continuation_token().map(str::to_owned),
+                _ => None,
+            };
+            Ok(Some((page, more.map(Some))))
+        })
+        .boxed()
     }
 
     /// The pages of one prefix, after what was reached before.

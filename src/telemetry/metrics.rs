@@ -18,6 +18,7 @@ const SECONDS: [f64; 17] = [
 
 struct Metrics {
     objects: Counter<u64>,
+    deliveries: Counter<u64>,
     rows: Counter<u64>,
     rescued: Counter<u64>,
     quarantined: Counter<u64>,
@@ -41,6 +42,7 @@ impl Metrics {
         };
         Self {
             objects: counter("silversmith.objects", "Objects, by outcome"),
+            deliveries: counter("silversmith.deliveries", "Deliveries, by what became of them"),
             rows: counter("silversmith.rows", "Rows appended to bronze, rows changed in silver"),
             rescued: counter("silversmith.rescued_rows", "Rows with a rescued value"),
             quarantined: counter("silversmith.quarantined_rows", "Rows refused by silver, by rule"),
@@ -95,6 +97,11 @@ fn label(key: &'static str, value: &str) -> KeyValue {
 /// Objects that had an outcome.
 pub fn objects(pipeline: &str, outcome: &'static str, count: u64) {
     METRICS.objects.add(count, &[label("pipeline", pipeline), KeyValue::new("outcome", outcome)]);
+}
+
+/// A delivery that began to wait (`waiting`), was `refused`, or was `complete`.
+pub fn deliveries(pipeline: &str, state: &'static str) {
+    METRICS.deliveries.add(1, &[label("pipeline", pipeline), KeyValue::new("state", state)]);
 }
 
 /// Rows that were appended or changed.

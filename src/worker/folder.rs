@@ -190,9 +190,10 @@ async fn round_of_all(
 /// Whether there are objects that do not count yet: a worker that ends when it is idle waits for them.
 async fn unsettled(wired: &Wired) -> bool {
     match wired.source.pending().await {
-        Ok(pending) => pending
-            .iter()
-            .any(|uri| wired.pipelines.iter().any(|p| p.settings.bronze.source.is_match(uri))),
+        Ok(pending) => pending.iter().any(|uri| {
+            let settings = wired.pipelines.iter().map(|pipeline| &pipeline.settings.bronze);
+            settings.into_iter().any(|bronze| bronze.is_data(uri) || bronze.is_marker(uri))
+        }),
         Err(error) => {
             tracing::warn!(%error, "could not list the source");
             false

@@ -17,6 +17,10 @@ pub(crate) fn bronze_line(pipeline: &str, report: &BronzeReport) -> String {
         (report.failed as u64, "not ingested (see `silversmith objects --failed`)"),
         (report.rescued, "with something rescued"),
         (report.postponed as u64, "not readable now"),
+        (
+            report.waiting as u64,
+            "waiting for their delivery (see `silversmith status --deliveries`)",
+        ),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

@@ -26,7 +26,8 @@ impl Round {
 
     /// Whether there was nothing to do.
     pub fn idle(&self) -> bool {
-        let ingested = self.bronze.ingested + self.bronze.failed + self.bronze.postponed > 0;
+        let BronzeReport { ingested, failed, postponed, waiting, .. } = self.bronze;
+        let ingested = ingested + failed + postponed + waiting > 0;
         let merged = self.silver.as_ref().is_some_and(|s| !s.snapshots.is_empty());
         let refreshed = self.gold.iter().any(|(_, g)| matches!(g, GoldReport::Refreshed { .. }));
         !(ingested || merged || refreshed)

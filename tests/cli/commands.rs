@@ -22,6 +22,34 @@ fn with_orders() -> Folder {
 }
 
 #[test]
+fn deliveries_wait_and_are_ingested_as_a_whole() {
+    let section = "[pipeline.deliveries]\nmanifest = \"list.json\"\n[pipeline.bronze]";
+    let config = Folder::config("settle = \"0s\"", "").replace("[pipeline.bronze]", section);
+    let folder = Folder::new(&config);
+    let row = |id: u32| format!("id,name,updated\n{id},x,2026-01-31T10:00:00Z\n");
+    redacted().bind(|| {
+        insta::assert_snapshot!("deliveries_nothing", folder.seen(&["status", "--deliveries"]));
+        folder.write("raw/1/a.csv", &row(1));
+        folder.write("raw/1/b.csv", &row(2));
+        insta::assert_snapshot!("deliveries_run", folder.seen(&["bronze"]));
+        folder.write("raw/1/list.json", "[\"a.csv\", \"b.csv\", \"c.csv\"]");
+        folder.write("raw/2/list.json", "{");
+        assert_eq!(folder.output(&["bronze"]).status.code(), Some(3), "one is refused");
+        insta::assert_snapshot!("deliveries_status", folder.seen(&["status"]));
+        insta::assert_snapshot!("deliveries_waiting", folder.seen(&["status", "--deliveries"]));
+        insta::assert_snapshot!("deliveries_objects", folder.seen(&["objects", "--format", "csv"]));
+        insta::assert_snapshot!("deliveries_dlq", folder.seen(&["dlq", "list", "--format", "csv"]));
+        folder.write("raw/1/c.csv", &row(3));
+        folder.write("raw/2/list.json", "[]");
+        let said = String::from_utf8(folder.run(&["run", "--until-idle"]).stderr).unwrap();
+        assert!(said.contains("orders bronze: 3 of 3 objects ingested, 3 rows\n"), "{said}");
+        assert!(said.contains("1 bronze snapshot merged: 3 inserted, 0 updated"), "{said}");
+        insta::assert_snapshot!("deliveries_history", folder.seen(&["history", "bronze.orders"]));
+        insta::assert_snapshot!("deliveries_done", folder.seen(&["status", "--deliveries"]));
+    });
+}
+
+#[test]
 fn looking_at_a_lake() {
     let folder = with_orders();
     redacted().bind(|| {

@@ -82,6 +82,23 @@ mode = "merge-on-write"
 }
 
 #[test]
+fn a_delivery_has_one_rule() {
+    let seen = |section: &str| {
+        let section = format!("[pipeline.deliveries]\n{section}\n[pipeline.bronze]");
+        let config = Folder::config("", "").replace("[pipeline.bronze]", &section);
+        Folder::new(&config).seen(&["run"])
+    };
+    redacted().bind(|| {
+        insta::assert_snapshot!("deliveries_none", seen("late_objects = \"reject\""));
+        insta::assert_snapshot!("deliveries_two", seen("count = 1\nmanifest = \"m.json\""));
+        insta::assert_snapshot!("deliveries_every", seen("complete_when = \"*\""));
+        insta::assert_snapshot!("deliveries_folder", seen("manifest = \"a/m.json\""));
+        insta::assert_snapshot!("deliveries_zero", seen("count = 0\nlate_objects = \"drop\""));
+        insta::assert_snapshot!("deliveries_many", seen("count = 1000000000"));
+    });
+}
+
+#[test]
 fn a_history_needs_its_columns() {
     let silver = |more: &str| {
         let key = "keys     = [\"id\"]";

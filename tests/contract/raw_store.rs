@@ -146,6 +146,7 @@ async fn s3_reads_the_version_that_the_event_named() {
                 sequencer: None,
                 event_time: None,
                 again: None,
+                replayed: false,
             })
         };
         let opened = store.open(&by_event(&old, old_version)).await.unwrap();
@@ -181,6 +182,7 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
         sequencer: None,
         event_time: None,
         again: None,
+        replayed: false,
     });
     assert_eq!(text(store.open(&requested).await.unwrap()).await, long);
 
@@ -208,6 +210,29 @@ async fn s3_resumes_a_broken_body_where_it_broke() {
     assert!(matches!(error, ReadError::Changed(_)), "{error}");
 }
 
+/// A shallow listing is of one folder, whatever is below it and beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shallow_listing_shows_the_objects_of_one_folder() {
+    for (kind, zone, store, root) in zones().await {
+        for name in ["1/a.csv", "1/_SUCCESS", "1/deep/b.csv", "10/c.csv", "2/d.csv", "e.csv"] {
+            zone.put(name, "x").await;
+        }
+        let names = async |folder: &str| {
+            let listing =
+                Listing { root: format!("{root}{folder}"), shallow: true, ..Listing::default() };
+            let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
+            let mut uris: Vec<String> =
+                pages.into_iter().flat_map(|p| p.objects).map(|o| o.id.uri).collect();
+            uris.sort();
+            uris.into_iter().map(|uri| uri.split_at(root.len()).1.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("1/").await, ["1/_SUCCESS", "1/a.csv"], "{kind}");
+        assert_eq!(names("1/deep/").await, ["1/deep/b.csv"], "{kind}");
+        assert_eq!(names("").await, ["e.csv"], "{kind}");
+        assert_eq!(names("gone/").await, Vec::<String>::new(), "{kind}");
+    }
+}
+
 /// Prefixes that were reached before are not listed again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_of_s3_resumes_where_it_was_interrupted() {
@@ -219,7 +244,7 @@ async fn a_listing_of_s3_resumes_where_it_was_interrupted() {
     stand.put("alone.csv", "x").await;
     let store = S3Store::new(stand.s3.clone(), clock());
     let root = format!("s3://{}/raw/", stand.name);
-    let mut listing = Listing { root, reached: BTreeMap::new() };
+    let mut listing = Listing { root, ..Listing::default() };
     let pages: Vec<Page> = store.list(&listing).try_collect().await.unwrap();
     assert_eq!(pages.iter().map(|p| p.objects.len()).sum::<usize>(), 3 * FOLDERS + 1);
     let reached = pages.iter().filter_map(|page| page.reached.clone());

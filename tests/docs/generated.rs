@@ -151,8 +151,11 @@ fn bases() -> Vec<Settings> {
         settings.push(("lake.rest.auth", auth));
         settings
     };
+    let mut deliveries = base(&folder, "\"sqlite:catalog.db\"");
+    deliveries.push(("pipeline.deliveries.count", "2"));
     vec![
         base(&folder, "\"sqlite:catalog.db\""),
+        deliveries,
         base(&queues, "\"sqlite:catalog.db\""),
         rest("\"oauth2\""),
         rest("\"sigv4\""),

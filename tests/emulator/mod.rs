@@ -3,6 +3,7 @@
 pub mod announcing;
 mod catalogs;
 mod dead_letters;
+mod deliveries;
 mod events;
 mod faults;
 mod fleet;

@@ -309,6 +309,7 @@ async fn rows_keep_the_sequence_of_their_upload() {
         sequencer: Some("A1".into()),
         event_time: None,
         again: None,
+        replayed: false,
     };
     world.pipeline().bronze.ingest(&[Requested::ByEvent(event)]).await.unwrap();
     world.ambient.advance(Duration::from_secs(1));

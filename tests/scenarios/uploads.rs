@@ -18,6 +18,7 @@ async fn upload(world: &World, content: &str, sequencer: Option<&str>) {
         sequencer: sequencer.map(str::to_owned),
         event_time: None,
         again: None,
+        replayed: false,
     };
     let ingested = world.pipeline().bronze.ingest(&[Requested::ByEvent(event)]).await.unwrap();
     assert_eq!(ingested.report.ingested, 1);
@@ -56,6 +57,7 @@ async fn a_sequence_is_that_of_the_version_that_was_read() {
         sequencer: Some("A2".into()),
         event_time: None,
         again: None,
+        replayed: false,
     };
     world.pipeline().bronze.ingest(&[Requested::ByEvent(event)]).await.unwrap();
     let rows = world.sql("SELECT id, _source_sequence FROM bronze.customers ORDER BY id").await;

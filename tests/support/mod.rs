@@ -3,6 +3,7 @@
 pub mod answering;
 pub mod counting_store;
 pub mod deletes;
+pub mod deliveries;
 pub mod failing_store;
 pub mod faulty;
 pub mod lagging;

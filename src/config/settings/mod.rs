@@ -3,6 +3,7 @@
 //! A file for each section; `resolver.rs` collects the problems.
 
 mod csv;
+mod deliveries;
 mod lake;
 mod pipeline;
 mod resolver;

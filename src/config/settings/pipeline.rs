@@ -3,6 +3,7 @@
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::csv::{Columns, columns, csv, notation};
+use super::deliveries::deliveries;
 use super::resolver::{Resolver, bytes, duration, one_of};
 use super::{PipelineSettings, WorkerSettings};
 use crate::batch::BatchLimits;
@@ -122,6 +123,7 @@ pub(super) fn pipeline(
             versions: memory.object_versions(),
             folder: worker.state.as_ref().map(|state| state.join("ledger")),
         },
+        deliveries: deliveries(resolver, index, glob, section.deliveries.as_ref(), memory),
         partition_by: resolver
             .partition_by(&key("bronze.partition_by"), section.bronze.partition_by.as_deref()),
     };

@@ -20,12 +20,13 @@ use crate::source::ObjectId;
 
 /// Bytes of an attempt.
 const ATTEMPT: usize = 14;
-const OUTCOMES: [ObjectOutcome; 5] = [
+const OUTCOMES: [ObjectOutcome; 6] = [
     ObjectOutcome::Ingested,
     ObjectOutcome::Rejected,
     ObjectOutcome::Missing,
     ObjectOutcome::Skipped,
     ObjectOutcome::Replayed,
+    ObjectOutcome::Waiting,
 ];
 
 /// An entry in memory, without the bytes that it does not use.
@@ -106,6 +107,7 @@ const fn code(outcome: ObjectOutcome) -> u8 {
         ObjectOutcome::Missing => 2,
         ObjectOutcome::Skipped => 3,
         ObjectOutcome::Replayed => 4,
+        ObjectOutcome::Waiting => 5,
     }
 }
 

@@ -28,6 +28,11 @@ impl Durable {
         end.is_in_bronze().then_some(Self(()))
     }
 
+    /// The ledger has the object as one that waits for its delivery, which is ingested without another event.
+    pub(super) fn waiting(end: &ObjectEnd) -> Option<Self> {
+        matches!(end, ObjectEnd::Waiting).then_some(Self(()))
+    }
+
     /// The dead letter is in its queue.
     pub(super) fn dead_lettered(_sent: &Sent) -> Self {
         Self(())

@@ -210,7 +210,7 @@ impl Lane {
             self.wake.wake();
         }
         let name = self.pipeline.settings.name.as_str();
-        settle(&self.shared, name, batch, &ingested.ends).await;
+        settle(&self.shared, name, batch, &ingested).await;
         // Without a receiver the worker was cut off.
         drop(self.shared.rounds.send(Round { bronze: ingested.report, ..Round::of(name) }));
         self.newest.note_in_time(&self.pipeline.bronze).await;
@@ -273,7 +273,7 @@ fn unreadable(ingested: &IngestedBatch) -> Option<BronzeError> {
     }
     let error = match ingested.ends.first()? {
         ObjectEnd::Postponed { error } | ObjectEnd::Failed { error, .. } => error.clone(),
-        ObjectEnd::Ingested | ObjectEnd::Known => return None,
+        ObjectEnd::Ingested | ObjectEnd::Known | ObjectEnd::Waiting => return None,
     };
     let count = ingested.ends.len();
     Some(BronzeError::Postponed { count, listed: count, error })

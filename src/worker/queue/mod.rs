@@ -143,7 +143,10 @@ impl Tasks {
             ));
             let settings = &pipeline.settings;
             let source = settings.bronze.source.clone();
-            lanes.push((Route { name: settings.name.clone(), source }, entrance));
+            let deliveries = settings.bronze.deliveries.as_ref();
+            let markers = deliveries.and_then(|deliveries| deliveries.marker());
+            let markers = markers.map(|marker| marker.uris.clone()).unwrap_or_default();
+            lanes.push((Route { name: settings.name.clone(), source, markers }, entrance));
             wakes.extend([wake, gold]);
         }
         let (dead_letters, unsent) = mpsc::unbounded_channel();

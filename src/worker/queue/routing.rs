@@ -11,6 +11,8 @@ pub(super) struct Route {
     pub(super) name: String,
     /// Which objects are its.
     pub(super) source: GlobSet,
+    /// Which objects say something of its deliveries.
+    pub(super) markers: GlobSet,
 }
 
 /// Where the records of a message go.
@@ -43,7 +45,7 @@ pub(super) fn route<'a>(records: &'a [Record], routes: &[Route]) -> Routed<'a> {
                 let (uri, before) = (object.uri(), routed.objects.len());
                 for (index, route) in routes.iter().enumerate() {
                     let chosen = only.is_none_or(|name| *name == route.name);
-                    if chosen && route.source.is_match(&uri) {
+                    if chosen && (route.source.is_match(&uri) || route.markers.is_match(&uri)) {
                         routed.objects.push((index, object));
                     }
                 }
@@ -68,7 +70,7 @@ mod tests {
     fn to(name: &str, glob: &str) -> Route {
         let mut source = GlobSetBuilder::new();
         source.add(Glob::new(glob).unwrap());
-        Route { name: name.into(), source: source.build().unwrap() }
+        Route { name: name.into(), source: source.build().unwrap(), markers: GlobSet::empty() }
     }
 
     fn created(key: &str, pipeline: Option<&str>) -> Record {
@@ -81,6 +83,7 @@ mod tests {
             sequencer: None,
             event_time: None,
             again: None,
+            replayed: false,
         };
         Record::Created { object, pipeline: pipeline.map(str::to_owned) }
     }
@@ -95,6 +98,16 @@ mod tests {
         assert_eq!(indexes(created("orders/1.csv", Some("orders"))), [1]);
         assert_eq!(indexes(created("orders/1.csv", Some("an old name"))), [0, 1]);
         assert_eq!(indexes(created("orders/1.json", None)), [1]);
+    }
+
+    #[test]
+    fn a_marker_goes_to_the_routes_whose_deliveries_it_is_about() {
+        let mut routes = [to("csv", "s3://raw/**/*.csv"), to("orders", "s3://raw/orders/*.csv")];
+        routes[1].markers = to("", "s3://raw/orders/_SUCCESS").source;
+        let records = [created("orders/_SUCCESS", None), created("other/_SUCCESS", None)];
+        let routed = route(&records, &routes);
+        assert_eq!(routed.objects.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
+        assert_eq!(routed.unmatched[0].key, "other/_SUCCESS");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Settling tickets: a ticket is done when its object's outcome is durable, dead letter included, and
 //! releases its message otherwise.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -8,19 +9,36 @@ use tokio::sync::mpsc;
 use super::admission::Place;
 use super::delivery::{Durable, Item, Ticket, retry_delay};
 use super::shared::Shared;
-use crate::bronze::ObjectEnd;
-use crate::event::DeadLetter;
+use crate::bronze::{IngestedBatch, ObjectEnd, Unrequested};
+use crate::event::{DeadLetter, ObjectEvent};
+use crate::source::RawObject;
 
 /// Receives after which an unreadable object is dead-lettered: about ten minutes of retries.
 const READS: u32 = 8;
 
 /// Settles the tickets of a batch that was ingested.
-pub(super) async fn settle(shared: &Shared, pipeline: &str, batch: Vec<Item>, ends: &[ObjectEnd]) {
+pub(super) async fn settle(
+    shared: &Shared,
+    pipeline: &str,
+    batch: Vec<Item>,
+    ingested: &IngestedBatch,
+) {
+    let unsent = dead_letter_unrequested(shared, pipeline, &batch, &ingested.unrequested).await;
     let mut letters = Vec::new();
-    for (item, end) in batch.into_iter().zip(ends) {
+    for (index, (item, end)) in batch.into_iter().zip(&ingested.ends).enumerate() {
+        if unsent.contains(&index) {
+            let delay = retry_delay(item.ticket.origin().receive_count);
+            item.ticket.release(delay);
+            continue;
+        }
         match end {
             ObjectEnd::Ingested | ObjectEnd::Known => {
                 if let Some(durable) = Durable::in_bronze(end) {
+                    item.ticket.done(durable);
+                }
+            }
+            ObjectEnd::Waiting => {
+                if let Some(durable) = Durable::waiting(end) {
                     item.ticket.done(durable);
                 }
             }
@@ -41,6 +59,40 @@ pub(super) async fn settle(shared: &Shared, pipeline: &str, batch: Vec<Item>, en
         }
     }
     dead_letter(shared, letters).await;
+}
+
+/// Sends the dead letters of objects that no message of the batch is for: those were deleted while the objects waited
+/// for their delivery. Returns the items that they ended with and whose dead letters were not all sent.
+async fn dead_letter_unrequested(
+    shared: &Shared,
+    pipeline: &str,
+    batch: &[Item],
+    unrequested: &[Unrequested],
+) -> HashSet<usize> {
+    let letter = |one: &Unrequested| {
+        let object = event_of(&one.object)?;
+        let why = (one.reason, one.error.as_str());
+        let origin = batch.get(one.cause)?.ticket.origin();
+        Some((shared.dead_letters.about(Some(pipeline), object, why, origin), one.cause))
+    };
+    let sent = shared.dead_letters.send(unrequested.iter().filter_map(letter).collect()).await;
+    sent.into_iter().filter(|(_, sent)| sent.is_none()).map(|(cause, _)| cause).collect()
+}
+
+/// The event that an object would have; none where it is not on S3.
+fn event_of(object: &RawObject) -> Option<ObjectEvent> {
+    let (bucket, key) = object.id.uri.strip_prefix("s3://")?.split_once('/')?;
+    Some(ObjectEvent {
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        etag: Some(object.id.version.clone()),
+        version_id: object.version_id.clone(),
+        size: Some(object.size),
+        sequencer: None,
+        event_time: Some(object.id.last_modified),
+        again: None,
+        replayed: false,
+    })
 }
 
 /// An object that could not be read now: its message comes again after a growing delay.
