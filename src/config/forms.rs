@@ -10,7 +10,7 @@ const NEEDED: [(&str, &str); 2] = [("", "lake"), ("pipeline", "bronze")];
 
 /// Keys of which not every text is right.
 const MEANING: [&str; 3] = [".sql", ".source", ".catalog"];
-/// Marks a section that was not there: no key has this name.
+/// In a section that was not there: no key has this name.
 const SEEN: &str = " missing";
 
 /// The path of a key, and what is wrong with its value.
@@ -100,8 +100,8 @@ fn missing(table: &mut Table, at: &Path, wrong: &mut Vec<Wrong>) {
             .find(|(above, needed)| *above == at.plain && at.below(needed).plain == section);
         let (path, into) = match needed {
             _ if section == at.plain => (at.below(name), &mut *table),
-            // Where the section is there, it is looked at by itself.
-            Some((_, needed)) if !table.get(*needed).is_some_and(|v| v.get(SEEN).is_none()) => {
+            // A section that is there is checked by itself.
+            Some((_, needed)) if table.get(*needed).is_none_or(|v| v.get(SEEN).is_some()) => {
                 let section = table.entry(*needed).or_insert_with(|| {
                     Value::Table(Table::from_iter([(SEEN.to_owned(), Value::Boolean(true))]))
                 });

@@ -19,7 +19,7 @@ async fn what_came_by_event_is_not_listed_again_nor_the_other_way_round() {
         stand.send_to(&stand.queue, &events[..15]).await;
         stand.run_until_idle();
         stand.assert_exactly_once(15, 15);
-        let (_, said) = stand.run(&["bronze"]);
+        let (_, said) = stand.run(&["bronze", "--lenient"]);
         assert!(said.contains("15 of 30 objects ingested"), "{said}");
         stand.send_to(&stand.queue, &events).await;
         stand.run_until_idle();
@@ -47,7 +47,7 @@ async fn an_upload_in_progress_is_listed_later() {
         .checksum_algorithm(ChecksumAlgorithm::Crc32);
     let upload = begin.send().await.unwrap().upload_id.unwrap();
     stand.put("quick.csv", &orders(1, 1, "x", 1)).await;
-    stand.run(&["bronze"]);
+    stand.run(&["bronze", "--lenient"]);
     let floor = || {
         let (shown, _) = stand.run(&["checkpoint", "show", "--format", "json"]);
         shown
@@ -62,7 +62,7 @@ async fn an_upload_in_progress_is_listed_later() {
     let all = aws_sdk_s3::types::CompletedMultipartUpload::builder().parts(done).build();
     let complete = stand.s3.complete_multipart_upload().bucket(&stand.name).key("raw/slow.csv");
     complete.upload_id(&upload).multipart_upload(all).send().await.unwrap();
-    let (_, said) = stand.run(&["bronze"]);
+    let (_, said) = stand.run(&["bronze", "--lenient"]);
     assert!(said.contains("1 of 2 objects ingested"), "{said}");
     stand.run(&["silver"]);
     stand.assert_exactly_once(2, 2);
@@ -79,22 +79,22 @@ async fn without_a_queue_dead_letters_are_rows_and_a_replay_lists_again() {
     let listing = lines.join("\n");
     std::fs::write(&path, &listing).unwrap();
     stand.put("0.csv", &orders(0, 2, "x", 1)).await;
-    stand.run(&["bronze"]);
+    stand.run(&["bronze", "--lenient"]);
     let strict = listing.replace(
         "table = \"bronze.orders\"",
         "table = \"bronze.orders\"\nschema_change = \"fail\"",
     );
     std::fs::write(&path, strict).unwrap();
     stand.put("1.csv", "id,name,updated,more\n7,y,1,z\n").await;
-    let (_, said) = stand.run(&["bronze"]);
+    let (_, said) = stand.run(&["bronze", "--lenient"]);
     assert!(said.contains("1 not ingested"), "{said}");
     let (listed, _) = stand.run(&["dlq", "list", "--format", "csv"]);
     assert!(listed.contains("schema-changed") && listed.lines().count() == 2, "{listed}");
     std::fs::write(&path, &listing).unwrap();
-    let (_, said) = stand.run(&["bronze"]);
+    let (_, said) = stand.run(&["bronze", "--lenient"]);
     assert!(said.contains("0 of 2 objects ingested"), "a listing does not retry: {said}");
     stand.run(&["dlq", "replay"]);
-    let (_, said) = stand.run(&["bronze"]);
+    let (_, said) = stand.run(&["bronze", "--lenient"]);
     assert!(said.contains("1 of 2 objects ingested"), "{said}");
     stand.run(&["silver"]);
     stand.assert_exactly_once(2, 3);
