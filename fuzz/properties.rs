@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
-use silversmith::event::{DeadLetter, Origin, Record, parse};
+use silversmith::event::{DeadLetter, ObjectEvent, Origin, Record, parse};
 use silversmith::format::csv::Dialect;
 use silversmith::format::encoding::Encoding;
 use silversmith::format::{
@@ -218,6 +218,9 @@ pub fn envelope(data: &[u8]) {
         let origin = Origin { id: "m".to_owned(), receive_count: 1 };
         let why = (Reason::Redriven, body);
         let letter = DeadLetter::of_object(stamp, pipeline.as_deref(), object.clone(), why, origin);
-        assert_eq!(parse(&letter.to_json()), Ok(vec![record]));
+        // What comes from a dead letter was sent again by an operator.
+        let object = ObjectEvent { replayed: true, ..object.clone() };
+        let again = Record::Created { object, pipeline: pipeline.clone() };
+        assert_eq!(parse(&letter.to_json()), Ok(vec![again]));
     }
 }

@@ -1,11 +1,22 @@
 //! What a command left behind although it did its work: exit code 3, so that a timer notices.
 
 use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::bronze::BronzeReport;
+use crate::ledger::states;
+use crate::pipeline::Pipeline;
 use crate::silver::SilverReport;
+use crate::sql::session::{query, session};
 use crate::worker::Round;
 use crate::worker::report::counted;
+
+/// Bytes that the query of the ledger may use.
+const MEMORY: usize = 64 * 1024 * 1024;
 
 /// Something was left behind; the message says what. Exit code 3.
 #[derive(Debug)]
@@ -29,8 +40,9 @@ pub(super) struct Left {
 }
 
 impl Left {
+    /// What is postponed by a worker is tried by it again.
     pub(super) fn round(&mut self, round: &Round) {
-        self.bronze(&round.bronze);
+        self.objects += round.bronze.failed as u64;
         if let Some(silver) = &round.silver {
             self.silver(silver);
         }
@@ -44,6 +56,35 @@ impl Left {
     pub(super) fn silver(&mut self, report: &SilverReport) {
         self.quarantined += report.counts.refused();
         self.null_keys += report.counts.null_keys;
+    }
+
+    /// Counts the objects by how they stand in the end: one that failed may have been ingested since, and one that is
+    /// to be skipped has not failed.
+    pub(super) async fn confirm(
+        &mut self,
+        pipelines: impl IntoIterator<Item = &Pipeline>,
+        since: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        if self.objects == 0 {
+            return Ok(());
+        }
+        self.objects = 0;
+        for pipeline in pipelines {
+            let Some(ledger) = pipeline.bronze.ledger().as_table().await? else { continue };
+            let context = session(MEMORY)?;
+            context.register_table("ledger", Arc::new(ledger))?;
+            let since = since.to_rfc3339_opts(SecondsFormat::Micros, true);
+            let recent = format!("(SELECT * FROM ledger WHERE finished_at >= TIMESTAMP '{since}')");
+            let sql = format!(
+                "SELECT count(*) FROM ({}) WHERE outcome IN ('rejected', 'missing')",
+                states(&recent)
+            );
+            for batch in query(&context, "the query of the ledger", &sql).await?.collect().await? {
+                let counts = batch.column(0).as_primitive::<Int64Type>();
+                self.objects += counts.iter().flatten().sum::<i64>() as u64;
+            }
+        }
+        Ok(())
     }
 
     /// The end of the command. With `lenient`, what was left behind is no failure.

@@ -298,12 +298,12 @@ async fn dispatch(cli: Cli, ambient: &SharedAmbient) -> anyhow::Result<()> {
         Command::Bronze { only, lenient: Lenient { lenient } } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            announced(&chosen, ambient, Box::pin(steps::bronze(&chosen, lenient))).await
+            announced(&chosen, ambient, Box::pin(steps::bronze(&chosen, ambient, lenient))).await
         }
         Command::Backfill { root, only, lenient: Lenient { lenient } } => {
             let wired = wire(settings().await?, Missing::Make).await?;
             let chosen = chosen(&wired, &only)?;
-            let work = Box::pin(steps::backfill(&chosen, root.as_deref(), lenient));
+            let work = Box::pin(steps::backfill(&chosen, ambient, root.as_deref(), lenient));
             announced(&chosen, ambient, work).await
         }
         Command::Dlq(command) => {

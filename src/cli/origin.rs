@@ -29,9 +29,13 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let (pipeline, keys) = writer(wired, table)?;
     let context = session(wired.settings.memory().queries_of_a_command())?;
-    let keys: String =
-        keys.iter().map(|key| format!("\"{}\", ", key.replace('"', "\"\""))).collect();
-    let sql = format!("SELECT {keys}{SOURCE} FROM {table} WHERE ({})", condition.unwrap_or("true"));
+    let keys: String = keys.iter().map(|key| format!("{}, ", quoted(key))).collect();
+    let sql = format!(
+        "SELECT {keys}{SOURCE} FROM {}.{} WHERE ({})",
+        quoted(table.namespace()),
+        quoted(table.table()),
+        condition.unwrap_or("true")
+    );
     let rows = statement::query(&wired.lake, &context, &sql).await?;
     context.register_table("found", rows.into_view())?;
     history(wired, pipeline, &context).await?;
@@ -57,6 +61,10 @@ pub(super) async fn run(
     );
     let rows = query(&context, WHAT, &sql).await?.execute_stream().await?;
     print_stream(rows, format).await.map(drop)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The pipeline that writes a table whose rows have a source, and the columns that identify a row.

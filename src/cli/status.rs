@@ -12,7 +12,7 @@ use super::left::LeftBehind;
 use super::output::{Format, print, say};
 use crate::bronze::deliveries::WaitingDelivery;
 use crate::error::chain;
-use crate::gold::{GoldError, GoldReport, Look};
+use crate::gold::{GoldReport, Look};
 use crate::lake::position::Position;
 use crate::lake::{LakeError, SequenceNumber, Snapshot, Table};
 use crate::ledger::{Known, ObjectOutcome};
@@ -154,9 +154,13 @@ async fn standing(wired: &Wired, pipeline: &Pipeline) -> anyhow::Result<Standing
     let mut gold_up_to_date = None;
     for gold in &pipeline.gold {
         let now = match gold.look().await {
-            // The next refresh says so.
-            Err(GoldError::NotOwn(_)) => false,
-            look => matches!(look?, Look::Done(GoldReport::UpToDate)),
+            Ok(Look::Done(GoldReport::WaitsFor(_))) => continue,
+            Ok(look) => matches!(look, Look::Done(_)),
+            // The next refresh says so, too; the rest of the status is needed.
+            Err(error) => {
+                say(&format!("warning: {}: {}", gold.table(), chain(&error)))?;
+                false
+            }
         };
         gold_up_to_date = Some(gold_up_to_date.unwrap_or(true) && now);
     }

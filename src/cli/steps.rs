@@ -22,6 +22,7 @@ pub(super) async fn run(
     let grace = wired.settings.worker.shutdown_grace;
     let until = if until_idle { Until::Idle } else { Until::Stopped };
     let (mut rounds, mut left) = (0_usize, Left::default());
+    let began = wired.lake.ambient().now();
     let seen = |round: &Round| {
         rounds += 1;
         left.round(round);
@@ -35,6 +36,9 @@ pub(super) async fn run(
         say("nothing new")?;
     }
     // A worker that is to stay is stopped by others, who look at its metrics.
+    if until_idle && !lenient {
+        left.confirm(&wired.pipelines, began).await?;
+    }
     left.end(lenient || !until_idle)
 }
 
@@ -64,8 +68,12 @@ fn report(round: &Round) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn bronze(pipelines: &[&Pipeline], lenient: bool) -> anyhow::Result<()> {
-    let mut left = Left::default();
+pub(super) async fn bronze(
+    pipelines: &[&Pipeline],
+    ambient: &SharedAmbient,
+    lenient: bool,
+) -> anyhow::Result<()> {
+    let (mut left, began) = (Left::default(), ambient.now());
     for pipeline in pipelines {
         let name = &pipeline.settings.name;
         let report = watched_with_progress(&format!("bronze of {name}"), |progress| {
@@ -75,15 +83,17 @@ pub(super) async fn bronze(pipelines: &[&Pipeline], lenient: bool) -> anyhow::Re
         say(&bronze_line(name, &report))?;
         left.bronze(&report);
     }
+    left.confirm(pipelines.iter().copied(), began).await?;
     left.end(lenient)
 }
 
 pub(super) async fn backfill(
     pipelines: &[&Pipeline],
+    ambient: &SharedAmbient,
     root: Option<&str>,
     lenient: bool,
 ) -> anyhow::Result<()> {
-    let (mut any, mut left) = (false, Left::default());
+    let (mut any, mut left, began) = (false, Left::default(), ambient.now());
     for pipeline in pipelines {
         let (name, own) = (&pipeline.settings.name, pipeline.settings.bronze.root.as_str());
         // The narrower of the requested URI and the pipeline's root; none where neither contains the other.
@@ -106,6 +116,7 @@ pub(super) async fn backfill(
         let why = format!("no pipeline's source matches objects below `{root}`");
         return Err(Usage(why).into());
     }
+    left.confirm(pipelines.iter().copied(), began).await?;
     left.end(lenient)
 }
 

@@ -19,8 +19,10 @@ const DELIVERIES: Share = 2;
 const LEDGER: Share = 4;
 /// The newest row of each key of a merge.
 const MERGING: Share = 4;
-/// SQL of silver and gold.
-const QUERIES: Share = 6;
+/// SQL of silver, row by row.
+const QUERIES: Share = 3;
+/// SQL of gold, beside the merges.
+const GOLD: Share = 3;
 /// Rows that are sorted when files are rewritten, one table after the other.
 const UPKEEP: Share = 2;
 
@@ -29,7 +31,16 @@ const WHOLE: Share = 32;
 
 // What a worker may hold at the same time is all of it, and no more.
 const _: () = assert!(
-    PROCESS + METADATA + READING + UNPACKING + DELIVERIES + LEDGER + MERGING + QUERIES + UPKEEP
+    PROCESS
+        + METADATA
+        + READING
+        + UNPACKING
+        + DELIVERIES
+        + LEDGER
+        + MERGING
+        + QUERIES
+        + GOLD
+        + UPKEEP
         == WHOLE
 );
 
@@ -97,9 +108,14 @@ impl Memory {
         (self.share(MERGING) / self.pipelines) as usize
     }
 
-    /// Bytes for the SQL of one pipeline.
+    /// Bytes for the SQL of one pipeline's silver.
     pub fn queries(self) -> usize {
         (self.share(QUERIES) / self.pipelines) as usize
+    }
+
+    /// Bytes for the SQL of gold that follows one pipeline.
+    pub fn gold(self) -> usize {
+        (self.share(GOLD) / self.pipelines) as usize
     }
 
     /// Bytes for sorting rows when files are rewritten.
@@ -128,6 +144,7 @@ mod tests {
                 let objects = (memory.object(at_once) * at_once) as u64;
                 let of_pipelines = memory.merge() as u64
                     + memory.queries() as u64
+                    + memory.gold() as u64
                     + memory.object_versions() as u64 * OBJECT_VERSION
                     + memory.delivered_objects() as u64 * DELIVERED_OBJECT;
                 let used = memory.share(PROCESS)

@@ -34,7 +34,8 @@ pub(super) async fn compute(
     let context = session(settings.memory)?;
     let rows = |name: &TableName| -> Result<Arc<dyn TableProvider>, SqlError> {
         let source = sources.of(name).ok_or_else(|| LakeError::NotFound(name.clone()))?;
-        Ok(Arc::new(LakeTable::at(lake, &source.table, Some(source.tip.id))?))
+        // The state that was loaded, under its newest schema.
+        Ok(Arc::new(LakeTable::at(lake, &source.table, None)?))
     };
     if let Some(silver) = &settings.silver {
         context.register_table(SILVER, rows(silver)?).map_err(failed)?;
@@ -53,7 +54,12 @@ pub(super) async fn compute(
     }
     let schema = target.schema().replaced(target.name(), &output, target.last_column_id())?;
     let into = schema.clone().unwrap_or_else(|| target.schema().clone());
+    let before = target.current().map(|tip| tip.id);
     let target = lake.partitioned(target, partition_by, &into).await?;
+    if target.current().map(|tip| tip.id) != before {
+        // It was loaded again: a rival has refreshed it.
+        return Ok(None);
+    }
     let mut writer = DataWriter::new(lake, &target, &into)?;
     while let Some(batch) = rows.try_next().await.map_err(failed)? {
         writer.write(&conform(target.name(), batch, into.arrow())?).await?;

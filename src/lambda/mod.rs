@@ -5,6 +5,7 @@
 
 mod payload;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::ambient::{SharedAmbient, timeout};
 use crate::config::environment;
 use crate::error::chain;
+use crate::gold::Gold;
 use crate::pipeline::{Intake, Pipeline, Queues, Wired};
 use crate::queue::{InvocationQueue, Message, MessageId};
 use crate::telemetry;
@@ -149,7 +151,15 @@ async fn steps(wired: &Wired, invocation: Invocation, time: Duration) -> anyhow:
         let late = |_| anyhow::anyhow!("cut off after {time:?}: give the function more time");
         timeout(ambient, time, work).await.map_err(late)?
     };
-    let done = announced(&pipelines, ambient, in_time).await;
+    // Gold of other pipelines may have followed.
+    let followed: HashSet<&str> =
+        pipelines.iter().flat_map(|p| &p.followers).map(Gold::pipeline).collect();
+    let announces = |p: &&Pipeline| {
+        pipelines.iter().any(|own| own.settings.name == p.settings.name)
+            || followed.contains(p.settings.name.as_str())
+    };
+    let announcing: Vec<&Pipeline> = wired.pipelines.iter().filter(announces).collect();
+    let done = announced(&announcing, ambient, in_time).await;
     for line in &lines {
         tracing::info!("{line}");
     }

@@ -47,22 +47,10 @@ pub(super) struct References {
     pub(super) with: Vec<String>,
 }
 
-/// Which tables are replaced.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Replace {
-    /// All with a namespace.
-    All,
-    /// Those that the planner cannot find by their name: with a version, and of more than two parts.
-    Pinned,
-}
-
-/// Replaces tables that a statement names. `what` is the subject of errors.
-pub(super) fn replace(
-    what: &str,
-    statement: &mut Statement,
-    which: Replace,
-) -> Result<References, SqlError> {
-    let mut rewriter = Rewriter { what, which, found: References::default() };
+/// Replaces the tables of a statement that the planner cannot find by their names: those with a version, those of more
+/// than two parts, and calls of `changes`. `what` is the subject of errors.
+pub(super) fn replace(what: &str, statement: &mut Statement) -> Result<References, SqlError> {
+    let mut rewriter = Rewriter { what, found: References::default() };
     match VisitMut::visit(statement, &mut rewriter) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(rewriter.found),
@@ -71,7 +59,6 @@ pub(super) fn replace(
 
 struct Rewriter<'a> {
     what: &'a str,
-    which: Replace,
     found: References,
 }
 
@@ -91,7 +78,7 @@ impl VisitorMut for Rewriter<'_> {
         let refuse = |why| ControlFlow::Break(SqlError::not_allowed(self.what, why));
         if let Some(of) = args {
             let is_changes = name.to_string().eq_ignore_ascii_case(CHANGES);
-            if self.which == Replace::All || !is_changes {
+            if !is_changes {
                 return ControlFlow::Continue(());
             }
             let Some(between) = between(of) else { return refuse(USAGE) };
@@ -116,9 +103,7 @@ impl VisitorMut for Rewriter<'_> {
                 Some(_) => refuse("only a namespace.table has versions"),
             };
         }
-        if let (Replace::Pinned, None, [namespace, table]) =
-            (self.which, &version, parts.as_slice())
-        {
+        if let (None, [namespace, table]) = (&version, parts.as_slice()) {
             self.found.plain.push((namespace.clone(), table.clone()));
             return ControlFlow::Continue(());
         }
@@ -206,14 +191,10 @@ mod tests {
     use super::*;
     use crate::sql::dialect;
 
-    fn replaced_of(which: Replace, sql: &str) -> Result<(String, References), SqlError> {
-        let mut statement = dialect::parse("a test", sql)?.remove(0);
-        let found = replace("a test", &mut statement, which)?;
-        Ok((statement.to_string(), found))
-    }
-
     fn replaced(sql: &str) -> Result<(String, References), SqlError> {
-        replaced_of(Replace::All, sql)
+        let mut statement = dialect::parse("a test", sql)?.remove(0);
+        let found = replace("a test", &mut statement)?;
+        Ok((statement.to_string(), found))
     }
 
     #[test]
@@ -233,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn a_planner_finds_the_others_by_their_names() {
+    fn a_planner_finds_the_others_by_their_own_names() {
         let sql = "SELECT silver.a.x FROM silver.a JOIN silver.a.files f ON true JOIN b.c VERSION AS OF 7 ON true";
-        let (sql, found) = replaced_of(Replace::Pinned, sql).unwrap();
+        let (sql, found) = replaced(sql).unwrap();
         assert!(sql.starts_with("SELECT silver.a.x FROM silver.a JOIN silversmith_0 "), "{sql}");
         assert_eq!(found.tables.len(), 2);
         assert_eq!(found.plain, [("silver".to_owned(), "a".to_owned())]);
@@ -244,12 +225,12 @@ mod tests {
     #[test]
     fn calls_of_changes_are_replaced() {
         let sql = "SELECT * FROM changes('silver.a', 7) c JOIN changes('b.c', NULL, '9') ON true";
-        let (sql, found) = replaced_of(Replace::Pinned, sql).unwrap();
+        let (sql, found) = replaced(sql).unwrap();
         assert!(sql.contains("FROM changes_0 c JOIN changes_1 AS changes ON"), "{sql}");
         assert_eq!(found.changes[0].1.from, Some(SnapshotId(7)));
         assert_eq!(found.changes[1].1.to, Some(SnapshotId(9)));
         for wrong in ["changes()", "changes(silver.a)", "changes('silver.a', x)"] {
-            assert!(replaced_of(Replace::Pinned, &format!("SELECT * FROM {wrong}")).is_err());
+            assert!(replaced(&format!("SELECT * FROM {wrong}")).is_err());
         }
     }
 

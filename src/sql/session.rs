@@ -14,6 +14,9 @@ const PARTITION: usize = 32 * 1024 * 1024;
 /// Bytes that a sort sets apart for merging what it spilled, in each of its partitions, at most.
 const MERGED: usize = 10 * 1024 * 1024;
 
+/// The schema of what a session registers: no namespace of a lake has this name.
+const OF_SESSION: &str = "(session)";
+
 /// A session that may use `memory` bytes for what it holds.
 pub fn session(memory: usize) -> Result<SessionContext, SqlError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -48,7 +51,7 @@ fn of(memory: usize, config: SessionConfig) -> Result<SessionContext, SqlError> 
     let config = config
         .with_sort_spill_reservation_bytes(merged)
         // What messages and `information_schema` show.
-        .with_default_catalog_and_schema("lake", "session")
+        .with_default_catalog_and_schema("lake", OF_SESSION)
         // As in the tables: Iceberg strings are Utf8, times are UTC.
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .with_information_schema(true);

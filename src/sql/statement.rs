@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{ShowStatementIn, ShowStatementOptions, Sta
 use super::changes::changes;
 use super::lake_tables::LakeTables;
 use super::parse::name_of;
-use super::references::{self, Replace};
+use super::references;
 use super::{SqlError, WHAT, dialect, not_allowed, pinned};
 use crate::lake::{Lake, TableName, type_name};
 
@@ -87,7 +87,7 @@ async fn select(
     mut statement: Statement,
 ) -> Result<DataFrame, SqlError> {
     let failed = |e| SqlError::of(WHAT, e);
-    let found = references::replace(WHAT, &mut statement, Replace::Pinned)?;
+    let found = references::replace(WHAT, &mut statement)?;
     for reference in &found.tables {
         pinned::register(lake, context, WHAT, reference).await?;
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::MemorySchemaProvider;
 use datafusion::datasource::TableProvider;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::references::{self, At, References, Replace};
+use super::references::{self, At, References};
 use super::{SqlError, dialect};
 use crate::lake::TableName;
 
@@ -32,7 +33,13 @@ impl TableQuery {
         else {
             return Err(SqlError::not_allowed(what, "write one SELECT"));
         };
-        let references = references::replace(what, &mut statement, Replace::All)?;
+        let references = references::replace(what, &mut statement)?;
+        if !references.changes.is_empty() {
+            return Err(SqlError::not_allowed(
+                what,
+                "it follows its tables, so it cannot read changes",
+            ));
+        }
         if references.tables.iter().any(|table| table.at != At::Now) {
             let why = "it follows its tables, so it cannot name a version of one";
             return Err(SqlError::not_allowed(what, why));
@@ -53,8 +60,10 @@ impl TableQuery {
     /// The tables that it names with their namespaces, each once.
     pub fn tables(&self) -> Vec<TableName> {
         let mut tables: Vec<TableName> = Vec::new();
-        for reference in &self.references.tables {
-            let table = table_name(&reference.name);
+        let plain = self.references.plain.iter();
+        let plain = plain.map(|(namespace, name)| TableName::new(namespace.clone(), name.clone()));
+        let others = self.references.tables.iter().map(|reference| table_name(&reference.name));
+        for table in plain.chain(others) {
             if !tables.contains(&table) {
                 tables.push(table);
             }
@@ -80,6 +89,19 @@ impl TableQuery {
         for reference in &self.references.tables {
             let rows = rows(&table_name(&reference.name))?;
             context.register_table(&reference.registered, rows).map_err(failed)?;
+        }
+        let catalog = context.state().config_options().catalog.default_catalog.clone();
+        let catalog = context.catalog(&catalog);
+        for (namespace, name) in &self.references.plain {
+            let Some(catalog) = &catalog else { continue };
+            if catalog.schema(namespace).is_none() {
+                let schema = Arc::new(MemorySchemaProvider::new());
+                catalog.register_schema(namespace, schema).map_err(failed)?;
+            }
+            if let Some(schema) = catalog.schema(namespace).filter(|s| !s.table_exist(name)) {
+                let table = TableName::new(namespace.clone(), name.clone());
+                schema.register_table(name.clone(), rows(&table)?).map_err(failed)?;
+            }
         }
         let statement = DfStatement::Statement(Box::new(self.statement));
         let plan = context.state().statement_to_plan(statement).await.map_err(failed)?;

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::error::WorkerError;
 use super::failure::{FailurePolicy, MERGE_STALLED, Next, Retry, STALLED};
 use super::merge::Merger;
-use super::refresh::{Refresher, reports};
+use super::refresh::{Refresher, parted};
 use super::round::{Round, Until};
 use crate::ambient::{SharedAmbient, timeout};
 use crate::gold::GoldReport;
@@ -80,6 +80,9 @@ struct Route<'a> {
     refresh_at: DateTime<Utc>,
     retry: Retry,
     failed: Option<Failed>,
+    /// Gold holds up neither bronze nor silver.
+    gold_retry: Retry,
+    gold_failed: Option<Failed>,
 }
 
 struct Failed {
@@ -99,9 +102,11 @@ struct Lap {
 impl<'a> Route<'a> {
     fn new(pipeline: &'a Pipeline, policy: &FailurePolicy, ambient: &SharedAmbient) -> Self {
         let retry = policy.part("pipeline", Some(&pipeline.settings.name));
+        let gold_retry = policy.part("gold", Some(&pipeline.settings.name));
         let (merger, refresher) =
             (Merger::new(pipeline, ambient), Refresher::new(pipeline, ambient));
-        Self { pipeline, merger, refresher, refresh_at: ambient.now(), retry, failed: None }
+        let (refresh_at, failed, gold_failed) = (ambient.now(), None, None);
+        Self { pipeline, merger, refresher, refresh_at, retry, failed, gold_retry, gold_failed }
     }
 
     fn is_due(&self, now: DateTime<Utc>) -> bool {
@@ -111,6 +116,18 @@ impl<'a> Route<'a> {
 
     /// Bronze, silver and gold of the pipeline, once. Whether nothing is left to merge.
     async fn round(&mut self, now: DateTime<Utc>) -> Result<(Round, bool), WorkerError> {
+        let done = self.merged(now).await;
+        if done.is_err() {
+            // It may have committed all the same.
+            self.refresh_at = now;
+        }
+        let (mut round, done) = done?;
+        round.gold = self.refresh(now).await;
+        Ok((round, done))
+    }
+
+    /// Bronze and silver, once.
+    async fn merged(&mut self, now: DateTime<Utc>) -> Result<(Round, bool), WorkerError> {
         let name = &self.pipeline.settings.name;
         let begun = self.retry.begin(STALLED);
         let bronze = self.pipeline.bronze.step_with(|_| begun.progress()).await;
@@ -125,22 +142,34 @@ impl<'a> Route<'a> {
             self.refresh_at = now;
         }
         let round = merged.round.unwrap_or_else(|| Round::of(name));
-        let gold = self.refresh(now).await?;
-        Ok((Round { bronze, gold, ..round }, merged.done))
+        Ok((Round { bronze, ..round }, merged.done))
     }
 
     /// Refreshes gold where that is due. It stays due until it has succeeded.
-    async fn refresh(
-        &mut self,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<(String, GoldReport)>, WorkerError> {
-        if now < self.refresh_at {
-            return Ok(vec![]);
+    async fn refresh(&mut self, now: DateTime<Utc>) -> Vec<(String, GoldReport)> {
+        let waits = |failed: &Failed| failed.again_at.is_none_or(|again_at| now < again_at);
+        if now < self.refresh_at || self.gold_failed.as_ref().is_some_and(waits) {
+            return vec![];
         }
-        let pipeline = &self.pipeline.settings.name;
-        let reports = reports(self.refresher.refresh().await, pipeline)?;
-        self.refresh_at = now + LOOK;
-        Ok(reports)
+        let begun = self.gold_retry.begin(MERGE_STALLED);
+        let (reports, error) = parted(self.refresher.refresh().await, &self.pipeline.settings.name);
+        drop(begun);
+        self.gold_failed = match error {
+            None => {
+                self.gold_retry.succeeded();
+                self.refresh_at = now + LOOK;
+                None
+            }
+            Some(error) => {
+                const CONSEQUENCE: &str = "gold failed; bronze and silver go on";
+                let again_at = match self.gold_retry.failed(&error, CONSEQUENCE) {
+                    Next::Retry(pause) => Some(now + pause),
+                    Next::Leave | Next::End => None,
+                };
+                Some(Failed { error, again_at })
+            }
+        };
+        reports
     }
 
     fn note(&mut self, error: WorkerError, now: DateTime<Utc>) {
@@ -153,7 +182,7 @@ impl<'a> Route<'a> {
 }
 
 fn first_error(routes: Vec<Route<'_>>) -> Result<(), WorkerError> {
-    match routes.into_iter().find_map(|route| route.failed) {
+    match routes.into_iter().find_map(|route| route.failed.or(route.gold_failed)) {
         Some(failed) => Err(failed.error),
         None => Ok(()),
     }

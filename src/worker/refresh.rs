@@ -21,16 +21,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A refresh of each gold table, by the table's name.
 pub type Refreshes = Vec<(String, Result<GoldReport, GoldError>)>;
 
-/// What became of each table, or the first failure, as that of a pipeline.
-pub(super) fn reports(
+/// What became of the tables that did not fail, and the first failure, as that of a pipeline.
+pub(super) fn parted(
     refreshes: Refreshes,
     pipeline: &str,
-) -> Result<Vec<(String, GoldReport)>, WorkerError> {
-    let named = refreshes.into_iter().map(|(table, refreshed)| {
-        let failed = |source| WorkerError::Gold { pipeline: pipeline.to_owned(), source };
-        Ok((table, refreshed.map_err(failed)?))
-    });
-    named.collect()
+) -> (Vec<(String, GoldReport)>, Option<WorkerError>) {
+    let (mut reports, mut first) = (Vec::new(), None);
+    for (table, refreshed) in refreshes {
+        match refreshed {
+            Ok(report) => reports.push((table, report)),
+            Err(source) => {
+                let pipeline = pipeline.to_owned();
+                first.get_or_insert(WorkerError::Gold { pipeline, source });
+            }
+        }
+    }
+    (reports, first)
 }
 
 /// Refreshes the gold tables that follow a pipeline. See the module.

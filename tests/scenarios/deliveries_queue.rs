@@ -216,6 +216,45 @@ async fn of_two_workers_at_one_delivery_one_commits() {
     }
 }
 
+/// While a delivery is committed, another worker sees a newer manifest and an object more, and lets both wait: the
+/// object is late, and nothing waits for ever.
+#[tokio::test]
+async fn what_waits_when_its_delivery_is_committed_is_late() {
+    let acts = |rival: std::sync::Arc<crate::support::World>, _| async move {
+        rival.put("1/list.json", "a.csv\nb.csv\nc.csv\n", 5);
+        rival.put("1/b.csv", &row(2), 5);
+        assert_eq!(rival.bronze().await.waiting, 2);
+    };
+    let fates = [Fate::Overtaken];
+    let rivals = Rivals::new(&pipeline(CUSTOMERS, MANIFEST), "bronze.customers", &fates, acts);
+    rivals.world.put("1/a.csv", &row(1), 3);
+    rivals.world.put("1/list.json", "a.csv\n", 4);
+    rivals.world.bronze().await;
+    assert_eq!(rivals.acted(), 1);
+    let ids = "SELECT id FROM bronze.customers ORDER BY id";
+    assert_eq!(rivals.world.sql(ids).await, ["1", "2"]);
+    let outcomes = rivals.world.outcomes().await;
+    assert!(outcomes.iter().all(|outcome| !outcome.contains("waiting")), "{outcomes:?}");
+    rivals.world.put("1/c.csv", &row(3), 6);
+    rivals.world.bronze().await;
+    assert_eq!(rivals.world.sql(ids).await, ["1", "2", "3"], "late");
+}
+
+/// A surplus object stays rejected when its message comes again.
+#[tokio::test]
+async fn a_surplus_object_stays_rejected_when_its_event_comes_again() {
+    let world = world(MANIFEST);
+    for (name, content) in [("a.csv", row(1)), ("b.csv", row(2)), ("list.json", "a.csv\n".into())] {
+        world.store(&format!("1/{name}"), &content, 1);
+    }
+    for name in ["list.json", "b.csv", "b.csv"] {
+        world.tell(&format!("1/{name}")).await;
+    }
+    assert_eq!(world.ids().await, ["1"]);
+    let outcomes = world.outcomes().await;
+    assert!(outcomes.iter().any(|o| o.contains("b.csv|rejected|surplus")), "{outcomes:?}");
+}
+
 /// Every object of the folder is uploaded; what is done about its events comes in any order, some of it twice, in any
 /// batches, by two workers: one delivery, with each object once.
 fn any_order(rules: &str, order: Vec<usize>, cuts: Vec<bool>) -> Result<(), TestCaseError> {

@@ -201,3 +201,35 @@ fn gold_that_cannot_be_followed_is_a_configuration_error() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+/// Columns may be named by their table and its namespace, and two tables may have one name.
+#[tokio::test]
+async fn gold_tells_tables_of_one_name_apart_by_their_namespaces() {
+    let sql = "SELECT silver.customers.id, count(*) AS versions FROM bronze.customers \
+               JOIN silver.customers ON bronze.customers.id = silver.customers.id GROUP BY 1";
+    let world = World::new(&with_gold(sql));
+    world.put("1.csv", "id,city,updated\n1,Rome,2026-01-01\n1,Oslo,2026-01-02\n", 0);
+    world.bronze().await;
+    world.silver().await;
+    world.gold().await;
+    assert_eq!(world.sql("SELECT id, versions FROM gold.by_city").await, ["1|2"]);
+}
+
+/// One that cannot be computed holds up neither what it follows nor the others.
+#[tokio::test(start_paused = true)]
+async fn gold_that_fails_holds_up_nothing_else() {
+    let gold = "[[pipeline.gold]]\ntable = \"gold.broken\"\nsql = \"SELECT nothing FROM silver\"\n\
+                [[pipeline.gold]]\ntable = \"gold.sound\"\nsql = \"SELECT count(*) AS n FROM silver\"\n";
+    let world = World::new(&format!("{CUSTOMERS}{gold}"));
+    let ambient = world.lake().ambient();
+    for number in 1..3 {
+        world.put(&format!("{number}.csv"), &format!("id,updated\n{number},2026-01-01\n"), number);
+        let (health, mut seen) = (Health::new(ambient.clone()), 0);
+        let (grace, never) = (Duration::from_secs(1), std::future::pending());
+        let count = |round: &worker::Round| seen += round.bronze.ingested;
+        let ended = worker::run(&world.wired, &health, Until::Idle, grace, never, count).await;
+        assert!(matches!(ended, Err(worker::WorkerError::Gold { .. })), "{ended:?}");
+        assert_eq!(seen, 1, "the round is reported");
+        assert_eq!(world.sql("SELECT n FROM gold.sound").await, [number.to_string()]);
+    }
+}

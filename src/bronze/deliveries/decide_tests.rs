@@ -33,7 +33,7 @@ fn by_manifest() -> Rule {
 }
 
 fn manifest(text: &str) -> Manifest {
-    Manifest::parse(text.as_bytes(), "raw/1/", |uri| uri.ends_with(".csv")).unwrap()
+    Manifest::parse(text.as_bytes(), "raw/1/", 100, |uri| uri.ends_with(".csv")).unwrap()
 }
 
 fn names(objects: &[RawObject]) -> Vec<&str> {
@@ -89,7 +89,7 @@ fn a_manifest_names_the_objects_of_its_folder() {
     let more = manifest("a.csv\nx.csv\ny.csv\nz.csv\n1.csv\n2.csv\n3.csv");
     let text = "6 of 7 objects of list.json: 1.csv, 2.csv, 3.csv, x.csv, y.csv and 1 more";
     assert_eq!(decide(&by_manifest(), &all, Some(&more), MOST), waits(text));
-    let none = decide(&by_manifest(), &all, Some(&manifest("")), MOST);
+    let none = decide(&by_manifest(), &all, Some(&manifest("[]")), MOST);
     assert_eq!(complete(&none), (vec![], vec!["a.csv", "b.csv", "c.csv"]));
 }
 

@@ -14,7 +14,7 @@ use crate::source::{ObjectId, RawObject, Requested};
 use crate::telemetry::metrics;
 
 /// How far the clocks of two workers may differ.
-const SKEW: TimeDelta = TimeDelta::hours(1);
+pub(super) const SKEW: TimeDelta = TimeDelta::hours(1);
 
 /// A delivery that was committed.
 pub(super) struct Delivered {
@@ -50,7 +50,7 @@ impl Bronze {
             folder: folder.uri.clone(),
             markers: folder.markers.values().filter(|marker| is_new(&marker.id)).cloned().collect(),
             surplus: surplus.collect(),
-            gone: self.gone_from(folder, since).await?,
+            gone: self.gone_from(deliveries, folder, since).await?,
             rows: complete.rows,
             manifest,
             newest: known.values().max_by_key(|attempt| attempt.finished_at).copied(),
@@ -89,6 +89,7 @@ impl Bronze {
     /// The object versions that wait for a delivery and are not in its folder any more.
     async fn gone_from(
         &self,
+        deliveries: &Deliveries,
         folder: &Folder,
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<(ObjectId, Reason)>, BronzeError> {
@@ -96,8 +97,18 @@ impl Bronze {
         let bronze = self.lake.find(&self.settings.table).await?;
         let view = self.ledger.view(bronze.as_ref()).await?;
         let waiting = view.waiting_in(&folder.uri, since - SKEW).await?;
-        let all = waiting.into_iter().filter_map(|id| {
+        let is_listed = |folder: &Folder, id: &ObjectId| {
             let there = folder.objects.get(&id.uri).or_else(|| folder.markers.get(&id.uri));
+            there.is_some_and(|there| there.id == *id)
+        };
+        if waiting.iter().all(|id| is_listed(folder, id)) {
+            return Ok(vec![]);
+        }
+        // SUBTLE: listed after the ledger was read: what came since the delivery was listed is not gone.
+        let uris = waiting.iter().map(|id| id.uri.clone()).collect();
+        let now = self.look(deliveries, &folder.uri, &uris).await?;
+        let all = waiting.into_iter().filter_map(|id| {
+            let there = now.objects.get(&id.uri).or_else(|| now.markers.get(&id.uri));
             match there {
                 None => Some((id, Reason::Missing)),
                 Some(there) if there.id != id => Some((id, Reason::Changed)),

@@ -3,7 +3,7 @@
 use super::decide::{Folder, Refusal};
 use super::work::{Part, Work};
 use super::{WAITS_FOR, WHOLE, id_of};
-use crate::bronze::{BronzeError, ObjectEnd};
+use crate::bronze::{BronzeError, ObjectEnd, Unrequested};
 use crate::ledger::{Attempt, ObjectOutcome};
 use crate::reason::Reason;
 use crate::source::RawObject;
@@ -40,6 +40,7 @@ impl Work<'_> {
         let known = here.iter().map(|(_, object)| object.id.clone()).collect();
         let known = self.known(known).await?;
         let rows_before = self.rows.len();
+        self.held.insert(folder.uri.clone());
         for (index, object) in here {
             let is_marker = part.markers.contains(&index);
             let before = known.get(&object.id);
@@ -67,6 +68,20 @@ impl Work<'_> {
                         false => self.end(index, ObjectEnd::Waiting),
                     }
                 }
+            }
+        }
+        // The manifest came before, and its message is gone: what is wrong with it has to be said all the same.
+        if let Some(Refusal { reason, error }) = refusal.clone()
+            && let Some(marker) = folder.marker().filter(|_| part.markers.is_empty())
+            && reason != Reason::Unreadable
+        {
+            let known = self.known([marker.id.clone()].into()).await?;
+            let before = known.get(&marker.id);
+            if before.is_none_or(|attempt| attempt.outcome != ObjectOutcome::Rejected) {
+                let (object, cause) = (marker.clone(), part.cause());
+                self.fail(None, &object, (reason, error.clone()), before);
+                self.failed();
+                self.unrequested.push(Unrequested { object, reason, error, cause });
             }
         }
         if self.rows.len() > rows_before {

@@ -71,6 +71,7 @@ impl Bronze {
         marker: &Marker,
         object: &RawObject,
         folder: &str,
+        most: usize,
     ) -> Result<Result<Manifest, Objection>, BronzeError> {
         let refused = |why: &str| Ok(Err(Objection::Refused(Refusal::bad_manifest(marker, why))));
         if object.size > MOST_BYTES {
@@ -82,7 +83,7 @@ impl Bronze {
             Err(error) => return objection(error).map(Err),
         };
         let (folder, settings) = (folder.to_owned(), self.settings.clone());
-        let parse = move || Manifest::parse(&bytes, &folder, |uri| settings.is_data(uri));
+        let parse = move || Manifest::parse(&bytes, &folder, most, |uri| settings.is_data(uri));
         match tokio::task::spawn_blocking(parse).await {
             Ok(Ok(manifest)) => Ok(Ok(manifest)),
             Ok(Err(why)) => refused(&why),

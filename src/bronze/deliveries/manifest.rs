@@ -6,9 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::folder_of;
 
@@ -49,12 +53,6 @@ pub(super) enum Checksum {
 }
 
 #[derive(Deserialize)]
-struct Whole {
-    #[serde(alias = "entries")]
-    files: Vec<Item>,
-}
-
-#[derive(Deserialize)]
 #[serde(
     untagged,
     expecting = "a key, or an object with `key`, `url` or `path`; numbers are whole and positive"
@@ -85,45 +83,128 @@ struct Meta {
 }
 
 impl Manifest {
-    /// Reads a manifest of a folder. Of what it lists, only `is_data` is of this pipeline.
+    /// Reads a manifest of a folder. Of what it lists, only `is_data` is of this pipeline: `most` objects, at most.
     ///
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn parse(
         bytes: &[u8],
         folder: &str,
+        most: usize,
         is_data: impl Fn(&str) -> bool,
     ) -> Result<Self, String> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let is_json = |error: serde_json::Error| format!("it is not a list of files: {error}");
-        let items = match text.trim_start().chars().next() {
-            Some('[') => serde_json::from_str::<Vec<Item>>(text).map_err(is_json)?,
-            Some('{') => serde_json::from_str::<Whole>(text).map_err(is_json)?.files,
-            _ => {
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                lines.map(|line| Item::Key(line.to_owned())).collect()
-            }
-        };
         let mut manifest = Self::default();
-        for item in items {
-            let (key, mut entry) = item.read()?;
-            let uri = resolved(&key, folder)
-                .ok_or_else(|| format!("`{}` is not in the folder {folder}", shown(&key)))?;
-            entry.decoded = decoded(&key, folder);
-            if !is_data(&uri) && !entry.decoded.as_deref().is_some_and(&is_data) {
-                manifest.others += 1;
-                continue;
+        let mut add = |item: Item| manifest.add(item, folder, most, &is_data);
+        match text.trim_start().chars().next() {
+            Some('[' | '{') => each_of_json(text, add)?,
+            None => {
+                return Err("it is empty: a delivery of nothing has the manifest []".to_owned());
             }
-            match manifest.entries.entry(uri) {
-                Slot::Vacant(slot) => drop(slot.insert(entry)),
-                Slot::Occupied(slot) if *slot.get() == entry => {}
-                Slot::Occupied(slot) => {
-                    return Err(format!("it says two things of `{}`", shown(slot.key())));
+            Some(_) => {
+                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                for line in lines {
+                    add(Item::Key(line.to_owned()))?;
                 }
             }
         }
         Ok(manifest)
+    }
+
+    fn add(
+        &mut self,
+        item: Item,
+        folder: &str,
+        most: usize,
+        is_data: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let (key, mut entry) = item.read()?;
+        entry.decoded = decoded(&key, folder);
+        // The folder in it may be encoded, too.
+        let uri = resolved(&key, folder)
+            .or_else(|| entry.decoded.clone())
+            .ok_or_else(|| format!("`{}` is not in the folder {folder}", shown(&key)))?;
+        if !is_data(&uri) && !entry.decoded.as_deref().is_some_and(is_data) {
+            self.others += 1;
+            return Ok(());
+        }
+        match self.entries.entry(uri) {
+            Slot::Vacant(slot) => drop(slot.insert(entry)),
+            Slot::Occupied(slot) if *slot.get() == entry => {}
+            Slot::Occupied(slot) => {
+                return Err(format!("it says two things of `{}`", shown(slot.key())));
+            }
+        }
+        match self.entries.len() > most {
+            true => Err(format!("it lists more than {most} objects: raise worker.memory")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Each item of a list, or of the list in an object, one after the other: all of them at once would take many times
+/// the bytes of the manifest (I7).
+fn each_of_json(text: &str, mut add: impl FnMut(Item) -> Result<(), String>) -> Result<(), String> {
+    let mut refused = None;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let each = Items(|item| {
+        add(item).map_err(|why| {
+            refused = Some(why);
+            "refused"
+        })
+    });
+    let read = json.deserialize_any(each).and_then(|()| json.end());
+    match (refused, read) {
+        (Some(why), _) => Err(why),
+        (None, Err(error)) => Err(format!("it is not a list of files: {error}")),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Hands on what it reads.
+struct Items<F>(F);
+
+impl<'de, F: FnMut(Item) -> Result<(), &'static str>> Visitor<'de> for Items<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of files, or an object with one as `files` or `entries`")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.0)(item).map_err(A::Error::custom)?;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let mut each = Some(self);
+        while let Some(name) = fields.next_key::<String>()? {
+            match name.as_str() {
+                "files" | "entries" => match each.take() {
+                    Some(each) => fields.next_value_seed(List(each))?,
+                    None => return Err(A::Error::custom("it has two lists of files")),
+                },
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        match each {
+            None => Ok(()),
+            Some(_) => Err(A::Error::custom("it has neither `files` nor `entries`")),
+        }
+    }
+}
+
+/// A list, and nothing else.
+struct List<F>(Items<F>);
+
+impl<'de, F: FnMut(Item) -> Result<(), &'static str>> DeserializeSeed<'de> for List<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<(), D::Error> {
+        list.deserialize_seq(self.0)
     }
 }
 
@@ -203,7 +284,7 @@ mod tests {
     const FOLDER: &str = "s3://zone/raw/1/";
 
     fn parse(text: &str) -> Result<Manifest, String> {
-        Manifest::parse(text.as_bytes(), FOLDER, |uri| uri.ends_with(".csv"))
+        Manifest::parse(text.as_bytes(), FOLDER, 3, |uri| uri.ends_with(".csv"))
     }
 
     fn uris(text: &str) -> Vec<String> {
@@ -237,9 +318,7 @@ mod tests {
 
     #[test]
     fn nothing_and_what_is_not_of_the_pipeline_is_no_object() {
-        for text in
-            ["", "\n\n", "[]", r#"{"entries": []}"#, "README.txt\n_SUCCESS", "manifest.json"]
-        {
+        for text in ["[]", r#"{"entries": []}"#, "README.txt\n_SUCCESS", "manifest.json"] {
             let manifest = parse(text).unwrap();
             let others = text.lines().filter(|line| line.contains(['R', '_', 'm'])).count();
             assert_eq!((manifest.entries.len(), manifest.others), (0, others), "{text}");
@@ -252,6 +331,9 @@ mod tests {
         let of = |name: &str| manifest.entries[&format!("{FOLDER}{name}")].decoded.clone();
         assert_eq!(of("a%20b.csv"), Some(format!("{FOLDER}a b.csv")));
         assert_eq!(of("c%2e.csv"), Some(format!("{FOLDER}c..csv")));
+        let folder = "s3://zone/raw/day=1/";
+        let whole = Manifest::parse(b"raw/day%3D1/a.csv", folder, 3, |_| true).unwrap();
+        assert_eq!(whole.entries.into_keys().collect::<Vec<_>>(), [format!("{folder}a.csv")]);
     }
 
     #[test]
@@ -283,6 +365,8 @@ mod tests {
     #[test]
     fn what_is_no_manifest_is_refused() {
         for text in [
+            "",
+            " \n\n",
             "[1]",
             "{}",
             r#"{"files": {}}"#,
@@ -296,16 +380,17 @@ mod tests {
             r#"[{"key": "a.csv", "md5": "12"}]"#,
             r#"[{"key": "a.csv", "sha256": "zz"}]"#,
             r#"["a.csv", {"key": "a.csv", "size": 1}]"#,
+            r#"["1.csv", "2.csv", "3.csv", "4.csv"]"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(Manifest::parse(b"\xff", FOLDER, |_| true).is_err());
+        assert!(Manifest::parse(b"\xff", FOLDER, 3, |_| true).is_err());
     }
 
     proptest! {
         #[test]
         fn no_manifest_panics_or_names_what_is_not_in_its_folder(text in "\\PC{0,60}|[\\[{\"a./%2s3:]{0,40}") {
-            if let Ok(manifest) = Manifest::parse(text.as_bytes(), FOLDER, |_| true) {
+            if let Ok(manifest) = Manifest::parse(text.as_bytes(), FOLDER, 100, |_| true) {
                 for (uri, entry) in manifest.entries {
                     prop_assert_eq!(folder_of(&uri), FOLDER);
                     prop_assert!(entry.decoded.is_none_or(|uri| folder_of(&uri) == FOLDER));

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use chrono::{DateTime, Utc};
+
 use super::decide::{Folder, Verdict, decide};
-use super::deliver::Delivered;
+use super::deliver::{Delivered, SKEW};
 use super::delivery::{Objection, after};
 use super::{Deliveries, Rule, folder_of};
 use crate::batch::BatchId;
@@ -54,6 +56,8 @@ pub(super) struct Work<'a> {
     report: BronzeReport,
     /// Objects that waited, and that no request is for.
     released: usize,
+    /// Folders whose objects wait.
+    pub(super) held: HashSet<String>,
 }
 
 impl Bronze {
@@ -72,11 +76,51 @@ impl Bronze {
                 false => part.objects.push(index),
             }
         }
-        let mut work = Work {
-            bronze: self,
+        let mut work = Work::new(self, deliveries, batch);
+        for (uri, part) in &parts {
+            Box::pin(work.folder(uri, part)).await?;
+        }
+        let held = std::mem::take(&mut work.held);
+        let mut ingested = Box::pin(work.finish()).await?;
+        // SUBTLE: another worker may have committed a folder after it was listed here and before the ledger said that
+        // its objects wait: then nothing else would look at them again. The other worker looks after its commit.
+        let mut late = Work::new(self, deliveries, batch);
+        for (uri, part) in parts.iter().filter(|(uri, _)| held.contains(*uri)) {
+            if late.is_whole(uri).await? {
+                let wanted = late.uris(part);
+                Box::pin(late.late(uri, part, &wanted)).await?;
+            }
+        }
+        if !late.is_untouched() {
+            let late = Box::pin(late.finish_known()).await?;
+            ingested.report.add(late.report);
+            for (end, of_late) in ingested.ends.iter_mut().zip(late.ends) {
+                if let Some(of_late) = of_late {
+                    *end = of_late;
+                }
+            }
+            ingested.unrequested.extend(late.unrequested);
+            ingested.released += late.released;
+        }
+        Ok(ingested)
+    }
+}
+
+/// How a batch ended; of the requests that were looked at.
+pub(super) struct Finished {
+    report: BronzeReport,
+    ends: Vec<Option<ObjectEnd>>,
+    unrequested: Vec<Unrequested>,
+    released: usize,
+}
+
+impl<'a> Work<'a> {
+    fn new(bronze: &'a Bronze, deliveries: &'a Deliveries, batch: &'a [Requested]) -> Self {
+        Self {
+            bronze,
             deliveries,
             batch,
-            id: BatchId::new(self.lake.ambient().uuid().to_string()),
+            id: BatchId::new(bronze.lake.ambient().uuid().to_string()),
             ends: vec![None; batch.len()],
             rows: vec![],
             recorded: HashSet::new(),
@@ -84,11 +128,18 @@ impl Bronze {
             unrequested: vec![],
             report: BronzeReport::default(),
             released: 0,
-        };
-        for (uri, part) in &parts {
-            Box::pin(work.folder(uri, part)).await?;
+            held: HashSet::new(),
         }
-        Box::pin(work.finish()).await
+    }
+
+    /// Whether the delivery of a folder was committed.
+    async fn is_whole(&self, uri: &str) -> Result<bool, BronzeError> {
+        let whole = self.state(uri).await?.whole;
+        Ok(whole.is_some_and(|attempt| attempt.outcome == ObjectOutcome::Ingested))
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.single.is_empty() && self.rows.is_empty() && self.ends.iter().all(Option::is_none)
     }
 }
 
@@ -109,7 +160,10 @@ impl Work<'_> {
                 Ok(Verdict::Complete(complete)) => {
                     let since = state.whole.map(|attempt| attempt.finished_at);
                     match self.bronze.deliver(self.deliveries, &folder, complete, since).await? {
-                        Ok(delivered) => return self.delivered(&folder, part, delivered).await,
+                        Ok(delivered) => {
+                            self.delivered(&folder, part, delivered).await?;
+                            return self.overlooked(&folder, part, since).await;
+                        }
                         Err(objection) => objection,
                     }
                 }
@@ -132,7 +186,7 @@ impl Work<'_> {
         let rule = &self.deliveries.rule;
         let manifest = match (rule, folder.marker()) {
             (Rule::Manifest(marker), Some(object)) => {
-                match self.bronze.manifest(marker, object, &folder.uri).await? {
+                match self.bronze.manifest(marker, object, &folder.uri, most).await? {
                     Ok(manifest) => Some(manifest),
                     Err(objection) => return Ok(Err(objection)),
                 }
@@ -177,6 +231,31 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// What came and was recorded as waiting while the delivery was committed is late.
+    async fn overlooked(
+        &mut self,
+        folder: &Folder,
+        part: &Part,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<(), BronzeError> {
+        let bronze = self.bronze.lake.find(&self.bronze.settings.table).await?;
+        let view = self.bronze.ledger.view(bronze.as_ref()).await?;
+        let since = since.unwrap_or_else(|| self.bronze.lake.ambient().now()) - SKEW;
+        let waiting = view.waiting_in(&folder.uri, since).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let now = self.bronze.look(self.deliveries, &folder.uri, &HashSet::new()).await?;
+        let is_waiting = |object: &&RawObject| waiting.contains(&object.id);
+        let others: Vec<RawObject> = now.objects.values().filter(is_waiting).cloned().collect();
+        let known = self.known(waiting.clone()).await?;
+        self.late_others(&folder.uri, others, &known, part.cause());
+        for marker in now.markers.values().filter(is_waiting) {
+            self.record(marker, ObjectOutcome::Ingested, None, known.get(&marker.id));
+        }
+        Ok(())
+    }
+
     /// Rejects an object that is there: of this request, or without one.
     pub(super) fn fail(
         &mut self,
@@ -191,6 +270,11 @@ impl Work<'_> {
         if let Some(index) = index {
             self.end(index, ObjectEnd::Failed { outcome, reason, error });
         }
+    }
+
+    /// An object that no request is for has failed.
+    pub(super) fn failed(&mut self) {
+        self.report.failed += 1;
     }
 
     fn postpone(&mut self, part: &Part, error: &str) -> Result<(), BronzeError> {
@@ -284,7 +368,14 @@ impl Work<'_> {
     }
 
     /// Ingests what no delivery holds, and makes the outcomes of the others durable (I1).
-    async fn finish(mut self) -> Result<IngestedBatch, BronzeError> {
+    async fn finish(self) -> Result<IngestedBatch, BronzeError> {
+        let Finished { report, ends, unrequested, released } = self.finish_known().await?;
+        let lost = || ObjectEnd::Postponed { error: "it was not looked at".to_owned() };
+        let ends = ends.into_iter().map(|end| end.unwrap_or_else(lost)).collect();
+        Ok(IngestedBatch { report, ends, unrequested, released })
+    }
+
+    async fn finish_known(mut self) -> Result<Finished, BronzeError> {
         let single = std::mem::take(&mut self.single);
         for some in single.chunks(self.bronze.settings.batch.max_objects.max(1)) {
             let requested: Vec<Requested> = some.iter().map(|(r, _)| r.clone()).collect();
@@ -306,11 +397,10 @@ impl Work<'_> {
             }
         }
         self.bronze.ledger.record(&self.rows).await?;
-        let lost = || ObjectEnd::Postponed { error: "it was not looked at".to_owned() };
-        let ends = self.ends.into_iter().map(|end| end.unwrap_or_else(lost)).collect();
         let mut report = self.report;
         report.listed =
             report.ingested + report.known + report.failed + report.postponed + report.waiting;
-        Ok(IngestedBatch { report, ends, unrequested: self.unrequested, released: self.released })
+        let (ends, unrequested, released) = (self.ends, self.unrequested, self.released);
+        Ok(Finished { report, ends, unrequested, released })
     }
 }

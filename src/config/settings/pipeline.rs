@@ -411,6 +411,6 @@ fn gold(
         table: resolver.table(&key("table"), &section.table),
         sql: section.sql.clone(),
         partition_by: resolver.partition_by(&key("partition_by"), section.partition_by.as_deref()),
-        memory: memory.queries(),
+        memory: memory.gold(),
     }
 }

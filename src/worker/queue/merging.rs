@@ -78,14 +78,12 @@ pub(super) async fn run(
         let begun = retry.begin(MERGE_STALLED);
         let merged = merger.merge_once().await;
         drop(begun);
+        // Whatever came of it: it may have committed and failed after that, or another worker may have merged and ended
+        // before gold. And before this is done: a worker that ends when it is idle waits for gold, too.
+        gold.wake();
         let pause = match merged {
             Ok(merged) => {
                 retry.succeeded();
-                // Before this is done: a worker that ends when it is idle waits for gold, too. Without silver, gold
-                // follows bronze.
-                if merged.round.is_some() || pipeline.silver.is_none() {
-                    gold.wake();
-                }
                 if let Some(round) = merged.round {
                     // Without a receiver the worker was cut off.
                     drop(shared.rounds.send(round));

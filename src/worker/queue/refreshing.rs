@@ -10,7 +10,7 @@ use super::merging::Wake;
 use super::shared::Shared;
 use crate::pipeline::Pipeline;
 use crate::worker::failure::MERGE_STALLED;
-use crate::worker::refresh::{Refresher, reports};
+use crate::worker::refresh::{Refresher, parted};
 use crate::worker::round::Round;
 
 /// How often gold looks whether other programs have changed what it is computed from, or another worker has died.
@@ -36,19 +36,19 @@ pub(super) async fn run(
             continue;
         };
         let begun = retry.begin(MERGE_STALLED);
-        let refreshed = reports(refresher.refresh().await, name);
+        let (gold, failed) = parted(refresher.refresh().await, name);
         drop(begun);
-        let pause = match refreshed {
-            Ok(gold) => {
+        let round = Round { gold, ..Round::of(name) };
+        if !round.idle() {
+            // Without a receiver the worker was cut off.
+            drop(shared.rounds.send(round));
+        }
+        let pause = match failed {
+            None => {
                 retry.succeeded();
-                let round = Round { gold, ..Round::of(name) };
-                if !round.idle() {
-                    // Without a receiver the worker was cut off.
-                    drop(shared.rounds.send(round));
-                }
                 None
             }
-            Err(error) => {
+            Some(error) => {
                 const CONSEQUENCE: &str = "gold failed; bronze and silver go on";
                 shared.failures.pause(&mut retry, error, CONSEQUENCE)
             }
