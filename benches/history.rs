@@ -116,7 +116,17 @@ async fn round(wired: &Wired, raw: &MemoryStore, number: usize) -> Took {
     let (etag, version_id, size, event_time) = (None, None, Some(text.len() as u64), None);
     let again = None;
     let (bucket, sequencer) = ("raw".to_owned(), None);
-    let object = ObjectEvent { bucket, key, etag, version_id, size, sequencer, event_time, again };
+    let object = ObjectEvent {
+        bucket,
+        key,
+        etag,
+        version_id,
+        size,
+        sequencer,
+        event_time,
+        again,
+        replayed: false,
+    };
     raw.put(&object.uri(), text, Utc::now());
     let pipeline = &wired.pipelines[0];
     let began = Instant::now();
