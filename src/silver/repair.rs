@@ -24,13 +24,16 @@ pub struct Bereft {
     pub of: u64,
 }
 
-/// Rows of silver, and those of them whose object version has no row in bronze.
+/// Rows of silver, and those of them whose object version has no row in bronze. Both are grouped by object version
+/// before the join: what it sorts follows the number of objects, not of rows.
 const ORPHANED: &str = "SELECT lost, whole FROM
-  (SELECT count(*) AS lost
+  (SELECT coalesce(sum(held), 0) AS lost
     FROM (SELECT DISTINCT _source_uri AS uri, _source_version AS version,
       CAST(date_trunc('second', _event_time) AS BIGINT) AS second FROM bronze)
-    RIGHT ANTI JOIN silver ON uri = _source_uri AND version = _source_version
-      AND second = CAST(date_trunc('second', _event_time) AS BIGINT))
+    RIGHT ANTI JOIN (SELECT _source_uri AS of_uri, _source_version AS of_version,
+      CAST(date_trunc('second', _event_time) AS BIGINT) AS of_second, count(*) AS held
+      FROM silver GROUP BY 1, 2, 3)
+    ON uri = of_uri AND version = of_version AND second = of_second)
   CROSS JOIN (SELECT count(*) AS whole FROM silver)";
 /// The same where rows do not say where they come from: they may come from anywhere.
 const ALL: &str = "SELECT count(*) AS lost, count(*) AS whole FROM silver";

@@ -31,7 +31,7 @@ fn held(child: &Child) -> Option<u64> {
 /// Runs what has to succeed; the peak of what it held.
 fn peak(folder: &Folder, args: &[&str]) -> u64 {
     let mut command = folder.command(args);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut peak = 0;
     let status = loop {
         peak = held(&child).unwrap_or(peak);
@@ -41,7 +41,8 @@ fn peak(folder: &Folder, args: &[&str]) -> u64 {
         // The kernel keeps the peak: how often it is read decides nothing but how late the last time is.
         real_time::block(Duration::from_millis(2));
     };
-    assert!(status.success(), "{args:?}");
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert!(status.success(), "{args:?}: {said}");
     assert!(peak > MEBIBYTE, "{args:?}: {peak} bytes are not a measurement");
     println!("{args:?}: {} MiB", peak / MEBIBYTE);
     peak
