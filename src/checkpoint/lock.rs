@@ -14,9 +14,15 @@ use tokio::sync::oneshot;
 
 use super::{CheckpointError, CheckpointStore, FORMAT_VERSION, Put, Version};
 use crate::ambient::SharedAmbient;
+use crate::backoff::backoff;
 
 /// How long the lock of a silver table stays held after its last renewal.
 pub const TTL: Duration = Duration::from_secs(10);
+
+/// The pause after a lock was found held for the first time, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+/// The longest of these pauses: half the lock's time to live, so that a dead holder is noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What to do about a lock that cannot be read.
 const LOSS: &str = "delete it: the next worker writes it again";
@@ -104,6 +110,18 @@ impl Lock {
         self.object.put(stored, expected.as_ref()).await
     }
 
+    /// Takes the lock once it is free, after it was found held.
+    pub async fn wait(&mut self) -> Result<Held, CheckpointError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.object.ambient.sleep(pause(&self.object.ambient, attempts)).await;
+            if let Some(held) = self.acquire().await? {
+                return Ok(held);
+            }
+        }
+    }
+
     fn outlived(&mut self, version: &Version, now: DateTime<Utc>) -> bool {
         match &self.seen {
             Some((seen, since)) if seen == version => {
@@ -132,6 +150,11 @@ impl Lock {
         }
         done
     }
+}
+
+/// The pause after so many attempts in a row to take a lock that is held.
+pub fn pause(ambient: &SharedAmbient, attempts: u32) -> Duration {
+    ambient.jitter(backoff(FIRST_PAUSE, attempts, LONGEST_PAUSE))
 }
 
 impl LockObject {

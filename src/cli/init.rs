@@ -52,7 +52,8 @@ pub(super) fn run(config: &Path, args: InitArgs) -> anyhow::Result<()> {
 
 /// The text of a configuration for files like these.
 fn written(config: &Path, samples: &Samples, name: Option<&str>) -> anyhow::Result<String> {
-    let Samples { first: file, files, folder } = samples;
+    let Samples { files, folder } = samples;
+    let [file, ..] = files.as_slice() else { return Err(Usage("no file".to_owned()).into()) };
     let Understood { settings, format, csv, columns } = understood(file, files)?;
     if columns.is_empty() {
         let why = format!(

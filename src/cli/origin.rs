@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
@@ -14,8 +14,9 @@ use crate::lake::{Snapshot, Table, TableName};
 use crate::ledger::states;
 use crate::pipeline::{Pipeline, Wired};
 use crate::silver::MERGED;
+use crate::sql::parse::quoted;
 use crate::sql::session::{query, session};
-use crate::sql::{WHAT, statement};
+use crate::sql::{WHAT, metadata_tables, statement};
 
 /// A row is followed by these columns.
 const SOURCE: &str = "_source_uri, _source_version, _source_row, _event_time";
@@ -50,21 +51,17 @@ pub(super) async fn run(
         }
     };
     let sql = format!(
-        "SELECT f.*, l.batch_id, b.snapshot_id AS bronze_snapshot, b.at AS bronze_committed_at, \
-           s.snapshot_id AS silver_snapshot, s.at AS silver_merged_at \
+        "SELECT f.*, l.batch_id, b.snapshot_id AS bronze_snapshot, b.committed_at AS bronze_committed_at, \
+           s.snapshot_id AS silver_snapshot, s.committed_at AS silver_merged_at \
          FROM found f \
          LEFT JOIN ({ledger}) l ON l.source_uri = f._source_uri AND l.source_version = f._source_version \
            AND date_trunc('second', l.last_modified) = date_trunc('second', f._event_time) \
          LEFT JOIN of_bronze b ON b.batch_id = l.batch_id \
-         LEFT JOIN of_silver s ON s.above < b.sequence AND b.sequence <= s.through \
+         LEFT JOIN of_silver s ON s.above < b.sequence_number AND b.sequence_number <= s.through \
          ORDER BY f._source_uri, f._source_row"
     );
     let rows = query(&context, WHAT, &sql).await?.execute_stream().await?;
     print_stream(rows, format).await.map(drop)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The pipeline that writes a table whose rows have a source, and the columns that identify a row.
@@ -97,16 +94,8 @@ async fn history(
     let snapshots = |table: Option<Table>| table.map(|table| table.snapshots()).unwrap_or_default();
     let (bronze, silver) = (snapshots(bronze), snapshots(silver));
     let batches = bronze.iter().map(|snapshot| snapshot.summary.get(BATCH));
-    let sequences = bronze.iter().map(|snapshot| Some(snapshot.sequence.0));
-    register(
-        context,
-        "of_bronze",
-        &bronze,
-        vec![
-            ("batch_id", Arc::new(batches.collect::<StringArray>())),
-            ("sequence", Arc::new(sequences.collect::<Int64Array>())),
-        ],
-    )?;
+    let batches = Arc::new(batches.collect::<StringArray>());
+    register(context, "of_bronze", &bronze, vec![("batch_id", batches)])?;
     // A merge of a range that another one had merged before is not the first that had the row.
     let (mut above, mut through, mut reached) = (Vec::new(), Vec::new(), 0);
     for snapshot in &silver {
@@ -116,28 +105,24 @@ async fn history(
         through.push(merged);
         reached = reached.max(merged.unwrap_or(reached));
     }
-    register(
-        context,
-        "of_silver",
-        &silver,
-        vec![
-            ("above", Arc::new(Int64Array::from(above))),
-            ("through", Arc::new(Int64Array::from(through))),
-        ],
-    )
+    let (above, through) = (Int64Array::from(above), Int64Array::from(through));
+    let range: Vec<(&str, ArrayRef)> =
+        vec![("above", Arc::new(above)), ("through", Arc::new(through))];
+    register(context, "of_silver", &silver, range)
 }
 
+/// Registers snapshots as `t.snapshots` has them, with more columns.
 fn register(
     context: &SessionContext,
     name: &str,
     snapshots: &[Snapshot],
     more: Vec<(&str, ArrayRef)>,
 ) -> anyhow::Result<()> {
-    let ids = snapshots.iter().map(|snapshot| Some(snapshot.id.0)).collect::<Int64Array>();
-    let times = snapshots.iter().map(|snapshot| snapshot.at.timestamp_micros());
-    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("+00:00");
-    let own: [(&str, ArrayRef); 2] = [("snapshot_id", Arc::new(ids)), ("at", Arc::new(times))];
-    let columns = own.into_iter().chain(more).map(|(name, values)| (name, values, true));
+    let batch = metadata_tables::snapshots(snapshots)?;
+    let schema = batch.schema();
+    let own =
+        schema.fields().iter().map(|field| field.name().as_str()).zip(batch.columns().to_vec());
+    let columns = own.chain(more).map(|(name, values)| (name, values, true));
     let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     context.register_table(name, Arc::new(table))?;

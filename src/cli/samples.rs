@@ -15,8 +15,7 @@ const LOOKED_AT: usize = 10_000;
 /// Files of one feed.
 #[derive(Debug)]
 pub(super) struct Samples {
-    pub(super) first: PathBuf,
-    /// All that are read, the first one among them.
+    /// At least one.
     pub(super) files: Vec<PathBuf>,
     /// The folder that has all of them, absolute.
     pub(super) folder: PathBuf,
@@ -43,11 +42,11 @@ impl Samples {
                 (files.to_vec(), above(files)?)
             }
         };
-        let Some(first) = files.first().cloned() else {
+        if files.is_empty() {
             let why = format!("{} has no files", folder.display());
             return Err(Usage(why).into());
-        };
-        Ok(Self { first, files, folder })
+        }
+        Ok(Self { files, folder })
     }
 }
 

@@ -56,15 +56,15 @@ pub(super) async fn run(wired: &Wired, fail: bool, format: Format) -> anyhow::Re
         dead_letters = dlq.map_or(0, |dlq| dlq.messages());
     }
     print(&[rows], format)?;
-    let trouble = trouble(&all, dead_letters);
-    match fail && !trouble.is_empty() {
-        true => Err(LeftBehind(trouble.join("; ")).into()),
+    let problems = problems(&all, dead_letters);
+    match fail && !problems.is_empty() {
+        true => Err(LeftBehind(problems.join("; ")).into()),
         false => Ok(()),
     }
 }
 
 /// What someone has to look at.
-fn trouble(all: &[Standing], dead_letters: u64) -> Vec<String> {
+fn problems(all: &[Standing], dead_letters: u64) -> Vec<String> {
     let mut found = Vec::new();
     for standing in all {
         let mut say = |count: Option<i64>, noun: &str, what: &str| {

@@ -152,12 +152,10 @@ async fn steps(wired: &Wired, invocation: Invocation, time: Duration) -> anyhow:
         timeout(ambient, time, work).await.map_err(late)?
     };
     // Gold of other pipelines may have followed.
-    let followed: HashSet<&str> =
-        pipelines.iter().flat_map(|p| &p.followers).map(Gold::pipeline).collect();
-    let announces = |p: &&Pipeline| {
-        pipelines.iter().any(|own| own.settings.name == p.settings.name)
-            || followed.contains(p.settings.name.as_str())
-    };
+    let followed = pipelines.iter().flat_map(|p| &p.followers).map(Gold::pipeline);
+    let own = pipelines.iter().map(|p| p.settings.name.as_str());
+    let names: HashSet<&str> = own.chain(followed).collect();
+    let announces = |p: &&Pipeline| names.contains(p.settings.name.as_str());
     let announcing: Vec<&Pipeline> = wired.pipelines.iter().filter(announces).collect();
     let done = announced(&announcing, ambient, in_time).await;
     for line in &lines {

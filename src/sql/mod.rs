@@ -8,7 +8,7 @@ pub mod expect;
 pub mod keys;
 mod lake_tables;
 pub mod metadata_tables;
-mod parse;
+pub(crate) mod parse;
 mod pinned;
 mod references;
 pub mod select;

@@ -36,6 +36,6 @@ pub(super) fn name_of(ident: &Ident) -> String {
 }
 
 /// A column as an identifier.
-pub(super) fn quoted(column: &str) -> String {
+pub(crate) fn quoted(column: &str) -> String {
     format!("\"{}\"", column.replace('"', "\"\""))
 }

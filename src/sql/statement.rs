@@ -153,11 +153,7 @@ async fn columns(lake: &Lake, parts: Vec<String>) -> Result<RecordBatch, SqlErro
         return Err(LakeTables::new(lake).no_table(&name.to_string()).await);
     };
     let fields = table.schema().arrow().fields().iter();
-    let said = |key: &str| key == "doc";
-    let doc = fields.clone().map(|field| {
-        let found = field.metadata().iter().find(|(key, _)| said(key));
-        found.map(|(_, doc)| doc.clone()).unwrap_or_default()
-    });
+    let doc = fields.clone().map(|field| field.metadata().get("doc").cloned().unwrap_or_default());
     rows(vec![
         ("column", fields.clone().map(|field| field.name().clone()).collect()),
         ("type", fields.clone().map(|field| type_name(field.data_type())).collect()),

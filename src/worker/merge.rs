@@ -9,16 +9,10 @@ use std::time::Duration;
 use super::error::WorkerError;
 use super::round::Round;
 use crate::ambient::SharedAmbient;
-use crate::backoff::backoff;
-use crate::checkpoint::lock::{Held, Lock, TTL};
+use crate::checkpoint::lock::{self, Held, Lock, TTL};
 use crate::lake::{LakeError, Table};
 use crate::pipeline::Pipeline;
 use crate::silver::{Bereft, ReplayReport, SilverError, SilverReport};
-
-/// The pause after the lock was found held for the first time, doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
-/// The longest of these pauses: half the lock's time to live, so that a dead holder is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a merge ended.
 #[derive(Debug)]
@@ -92,7 +86,7 @@ impl Merger {
     pub fn pause(&self) -> Duration {
         match self.idle_attempts {
             0 => Duration::ZERO,
-            attempts => self.ambient.jitter(backoff(FIRST_PAUSE, attempts, LONGEST_PAUSE)),
+            attempts => lock::pause(&self.ambient, attempts),
         }
     }
 
@@ -215,14 +209,11 @@ impl Merger {
     }
 
     async fn acquire_patiently(&mut self) -> Result<Held, WorkerError> {
-        loop {
-            if let Some(held) = self.acquire().await? {
-                self.idle_attempts = 0;
-                return Ok(held);
-            }
-            self.idle_attempts += 1;
-            self.ambient.sleep(self.pause()).await;
+        if let Some(held) = self.acquire().await? {
+            return Ok(held);
         }
+        let held = self.lock.wait().await;
+        held.map_err(|error| silver_error(&self.pipeline, error.into()))
     }
 
     fn ended(&mut self, round: Option<Round>, done: bool) -> MergeOutcome {

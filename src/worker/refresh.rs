@@ -3,20 +3,13 @@
 //! Silver never waits for it: its lock is another. A table that is up to date is not locked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::error::WorkerError;
 use crate::ambient::SharedAmbient;
-use crate::backoff::backoff;
 use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::lock::{Held, Lock, TTL};
+use crate::checkpoint::lock::{Lock, TTL};
 use crate::gold::{Gold, GoldError, GoldReport, Look, order};
 use crate::pipeline::Pipeline;
-
-/// The pause after a lock was found held for the first time, doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
-/// The longest of these pauses: half the lock's time to live, so that a dead holder is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A refresh of each gold table, by the table's name.
 pub type Refreshes = Vec<(String, Result<GoldReport, GoldError>)>;
@@ -43,7 +36,6 @@ pub(super) fn parted(
 #[derive(Debug)]
 pub struct Refresher {
     tables: Vec<OneTable>,
-    ambient: SharedAmbient,
 }
 
 #[derive(Debug)]
@@ -61,7 +53,7 @@ impl Refresher {
     /// Of these pipelines' own gold tables.
     pub fn own(pipelines: &[&Pipeline], ambient: &SharedAmbient) -> Self {
         let Some(first) = pipelines.first() else {
-            return Self { tables: vec![], ambient: ambient.clone() };
+            return Self { tables: vec![] };
         };
         let settings: Vec<_> = pipelines.iter().flat_map(|p| &p.settings.gold).collect();
         // The configuration has refused circles.
@@ -79,7 +71,7 @@ impl Refresher {
             let lock = Lock::new(store.clone(), key, owner.clone(), TTL, ambient.clone());
             OneTable { gold: gold.clone(), lock }
         };
-        Self { tables: tables.iter().map(one).collect(), ambient: ambient.clone() }
+        Self { tables: tables.iter().map(one).collect() }
     }
 
     /// Refreshes each table whose sources have moved, once its lock is free, in an order in which each follows those
@@ -87,7 +79,7 @@ impl Refresher {
     pub async fn refresh(&mut self) -> Refreshes {
         let mut all = Vec::with_capacity(self.tables.len());
         for table in &mut self.tables {
-            let refreshed = Box::pin(table.refresh(&self.ambient)).await;
+            let refreshed = Box::pin(table.refresh()).await;
             all.push((table.gold.table().to_string(), refreshed));
         }
         all
@@ -95,7 +87,7 @@ impl Refresher {
 }
 
 impl OneTable {
-    async fn refresh(&mut self, ambient: &SharedAmbient) -> Result<GoldReport, GoldError> {
+    async fn refresh(&mut self) -> Result<GoldReport, GoldError> {
         let due = match self.gold.look().await? {
             Look::Done(report) => return Ok(report),
             Look::Due(due) => due,
@@ -104,18 +96,7 @@ impl OneTable {
             return self.lock.hold(held, Box::pin(self.gold.refresh(*due))).await;
         }
         // The worker that holds it may be doing just this.
-        let held = self.acquire(ambient).await?;
+        let held = self.lock.wait().await?;
         self.lock.hold(held, Box::pin(self.gold.step())).await
-    }
-
-    async fn acquire(&mut self, ambient: &SharedAmbient) -> Result<Held, GoldError> {
-        let mut attempts = 1;
-        loop {
-            if let Some(held) = self.lock.acquire().await? {
-                return Ok(held);
-            }
-            attempts += 1;
-            ambient.sleep(ambient.jitter(backoff(FIRST_PAUSE, attempts, LONGEST_PAUSE))).await;
-        }
     }
 }

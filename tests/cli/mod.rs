@@ -2,8 +2,10 @@
 
 mod commands;
 mod configuration;
+mod init;
 mod maintenance;
 mod memory;
+mod queries;
 mod shell;
 mod telemetry;
 

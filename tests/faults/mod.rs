@@ -6,3 +6,4 @@ mod kill;
 mod quarantine_crash_points;
 mod queue_crash_points;
 mod reingest_crash_points;
+mod zone;

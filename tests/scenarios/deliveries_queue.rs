@@ -135,7 +135,7 @@ async fn objects_that_a_delivery_rejects_become_dead_letters() {
     world.drain().await.unwrap();
     assert_eq!(world.ids().await, ["1", "3"]);
     assert_eq!(reasons(&world.dead_letters().await), Vec::<String>::new());
-    // The worker may have ended before they were sent: the message of the manifest comes again.
+    // The worker may have ended before they were sent: the message of the manifest is redelivered.
     world.tell("1/list.json").await;
     assert_eq!(reasons(&world.dead_letters().await), ["raw/1/bad.csv not-text"]);
 }
@@ -240,9 +240,9 @@ async fn what_waits_when_its_delivery_is_committed_is_late() {
     assert_eq!(rivals.world.sql(ids).await, ["1", "2", "3"], "late");
 }
 
-/// A surplus object stays rejected when its message comes again.
+/// A surplus object stays rejected when its message is redelivered.
 #[tokio::test]
-async fn a_surplus_object_stays_rejected_when_its_event_comes_again() {
+async fn a_surplus_object_stays_rejected_when_its_message_is_redelivered() {
     let world = world(MANIFEST);
     for (name, content) in [("a.csv", row(1)), ("b.csv", row(2)), ("list.json", "a.csv\n".into())] {
         world.store(&format!("1/{name}"), &content, 1);

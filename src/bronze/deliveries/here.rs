@@ -28,7 +28,7 @@ impl Work<'_> {
         Ok(here)
     }
 
-    /// An object that was requested and is not there: its message came again after it was deleted, or it was never
+    /// An object that was requested and is not there: its message was redelivered after it was deleted, or it was never
     /// ingested.
     pub(super) async fn missing(&mut self, index: usize) -> Result<(), BronzeError> {
         let Some(requested) = self.batch.get(index) else { return Ok(()) };

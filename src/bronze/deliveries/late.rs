@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::LateObjects;
+use super::decide::Folder;
 use super::work::{Part, Work};
 use crate::bronze::{BronzeError, ObjectEnd, Unrequested};
 use crate::ledger::{Known, ObjectOutcome};
@@ -20,11 +21,21 @@ impl Work<'_> {
     ) -> Result<(), BronzeError> {
         let rejects = self.deliveries.late == LateObjects::Reject;
         let is_alone = |requested: &Requested| !rejects || requested.by_operator();
+        let by_operator =
+            |index: &usize| self.batch.get(*index).is_some_and(Requested::by_operator);
+        if part.markers.is_empty() && part.objects.iter().all(by_operator) {
+            part.objects.iter().for_each(|index| self.alone(*index));
+            return Ok(());
+        }
+        let folder = self.bronze.look(self.deliveries, uri, wanted).await?;
         let mut rest = Part { objects: vec![], markers: part.markers.clone() };
-        let rejected = self.rejected_before(uri, part, wanted).await?;
+        let rejected = match rejects {
+            true => HashMap::new(),
+            false => self.rejected_before(&folder, part).await?,
+        };
         for index in &part.objects {
             match self.batch.get(*index).is_some_and(is_alone) {
-                // Its message came again: what its delivery has decided stands, until an operator asks.
+                // Its message was redelivered: what its delivery has decided stands, until an operator asks.
                 true if rejected.contains_key(index) => {
                     let (reason, error) = rejected[index].clone();
                     let outcome = ObjectOutcome::Rejected;
@@ -37,7 +48,6 @@ impl Work<'_> {
         if rest.objects.is_empty() && rest.markers.is_empty() {
             return Ok(());
         }
-        let folder = self.bronze.look(self.deliveries, uri, wanted).await?;
         let here = self.here(&folder, &Part { markers: vec![], ..rest }).await?;
         let others: Vec<RawObject> = match part.markers.is_empty() {
             true => vec![],
@@ -79,23 +89,15 @@ impl Work<'_> {
     /// Of the requests by events, those for object versions that the ledger has as rejected, and why.
     async fn rejected_before(
         &self,
-        uri: &str,
+        folder: &Folder,
         part: &Part,
-        wanted: &HashSet<String>,
     ) -> Result<HashMap<usize, (Reason, String)>, BronzeError> {
-        let by_event = part.objects.iter().filter_map(|index| {
-            let requested = self.batch.get(*index).filter(|r| !r.by_operator())?;
-            Some((*index, requested.uri()))
-        });
-        let by_event: Vec<_> = by_event.collect();
-        if by_event.is_empty() {
-            return Ok(HashMap::new());
-        }
         // An event does not say for sure which version is there now.
-        let now = self.bronze.look(self.deliveries, uri, wanted).await?;
-        let version =
-            |(index, uri): (usize, String)| Some((index, now.objects.get(&uri)?.id.clone()));
-        let asked: Vec<_> = by_event.into_iter().filter_map(version).collect();
+        let version = |index: &usize| {
+            let requested = self.batch.get(*index).filter(|r| !r.by_operator())?;
+            Some((*index, folder.objects.get(&requested.uri())?.id.clone()))
+        };
+        let asked: Vec<_> = part.objects.iter().filter_map(version).collect();
         let known = self.known(asked.iter().map(|(_, id)| id.clone()).collect()).await?;
         let is_rejected = |id: &ObjectId| {
             let before = known.get(id);
@@ -145,7 +147,7 @@ impl Work<'_> {
         }
     }
 
-    /// The message of the marker came again: it may be that the worker ended after the commit, and before the dead
+    /// The message of the marker was redelivered: it may be that the worker ended after the commit, and before the dead
     /// letters of the objects that were rejected with it were sent.
     async fn dead_letter_again(
         &mut self,

@@ -32,4 +32,4 @@ use crate::ledger::folder::{WAITS_FOR, WHOLE, folder_of, id_of};
 pub use delivery::DELIVERY;
 pub(super) use delivery::{Delivery, Objection};
 pub use rule::{Deliveries, LateObjects, Marker, Rule, marker};
-pub use waiting::{WaitingDelivery, WaitingError};
+pub use waiting::WaitingDelivery;

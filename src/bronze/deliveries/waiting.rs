@@ -29,19 +29,8 @@ pub struct WaitingDelivery {
     pub reason: Option<String>,
 }
 
-/// Why they could not be found out.
-#[derive(Debug, thiserror::Error)]
-pub enum WaitingError {
-    /// A table.
-    #[error(transparent)]
-    Lake(#[from] crate::lake::LakeError),
-    /// The query.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// Reading its answer.
-    #[error("the ledger could not be read")]
-    Read(#[source] datafusion::error::DataFusionError),
-}
+/// The subject of errors.
+const WHAT: &str = "the query of the ledger";
 
 /// What is known of a folder so far.
 #[derive(Debug, Default)]
@@ -58,7 +47,7 @@ impl Bronze {
     pub async fn waiting_deliveries(
         &self,
         memory: usize,
-    ) -> Result<Vec<WaitingDelivery>, WaitingError> {
+    ) -> Result<Vec<WaitingDelivery>, SqlError> {
         waiting(&self.ledger, memory, |uri| self.settings.is_marker(uri)).await
     }
 }
@@ -67,20 +56,21 @@ async fn waiting(
     ledger: &Ledger,
     memory: usize,
     is_marker: impl Fn(&str) -> bool,
-) -> Result<Vec<WaitingDelivery>, WaitingError> {
+) -> Result<Vec<WaitingDelivery>, SqlError> {
+    let failed = |e| SqlError::of(WHAT, e);
     let Some(table) = ledger.as_table().await? else { return Ok(vec![]) };
     let context = session(memory)?;
-    context.register_table("ledger", Arc::new(table)).map_err(WaitingError::Read)?;
+    context.register_table("ledger", Arc::new(table)).map_err(failed)?;
     let sql = format!(
         "SELECT source_uri, source_version, reason, error, finished_at FROM ({})
          WHERE outcome = '{}' ORDER BY source_uri",
         states("ledger"),
         ObjectOutcome::Waiting
     );
-    let frame = query(&context, "the query of the ledger", &sql).await?;
-    let mut batches = frame.execute_stream().await.map_err(WaitingError::Read)?;
+    let frame = query(&context, WHAT, &sql).await?;
+    let mut batches = frame.execute_stream().await.map_err(failed)?;
     let (mut folders, mut last) = (BTreeMap::<String, Folder>::new(), String::new());
-    while let Some(batch) = batches.try_next().await.map_err(WaitingError::Read)? {
+    while let Some(batch) = batches.try_next().await.map_err(failed)? {
         for row in 0..batch.num_rows() {
             note(&mut folders, &batch, row, (&mut last, &is_marker));
         }

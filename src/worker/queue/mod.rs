@@ -23,6 +23,7 @@ mod release;
 mod routing;
 mod settle;
 mod shared;
+mod wake;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,9 +38,9 @@ use super::failure::{FailurePolicy, STALLED};
 use super::round::{Round, Until};
 use crate::ambient::timeout;
 use crate::pipeline::{Pipeline, Queues, Wired};
-use merging::Wake;
 use routing::Route;
 use shared::Shared;
+use wake::Wake;
 
 /// Of the time to stop, what is kept for releasing messages.
 const LAST: Duration = Duration::from_secs(3);

@@ -2,19 +2,15 @@
 //! while a refresh runs is done by the next one, together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::merging::Wake;
 use super::shared::Shared;
+use super::wake::Wake;
 use crate::pipeline::Pipeline;
 use crate::worker::failure::MERGE_STALLED;
 use crate::worker::refresh::{Refresher, parted};
 use crate::worker::round::Round;
-
-/// How often gold looks whether other programs have changed what it is computed from, or another worker has died.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// Runs until the merges have ended and gold follows them.
 pub(super) async fn run(
@@ -27,14 +23,8 @@ pub(super) async fn run(
     let mut refresher = Refresher::new(&pipeline, &shared.ambient);
     let mut retry = shared.failures.part("gold", Some(name));
     loop {
-        let Some(request) = wake.request() else {
-            tokio::select! {
-                () = merges_ended.cancelled() => if wake.is_done() { return },
-                () = wake.woken() => {}
-                () = shared.ambient.sleep(LOOK) => wake.wake(),
-            }
-            continue;
-        };
+        // The merges ask every now and then, which is when changes by other programs are seen.
+        let Some(request) = wake.next(&merges_ended, std::future::pending).await else { return };
         let begun = retry.begin(MERGE_STALLED);
         let (gold, failed) = parted(refresher.refresh().await, name);
         drop(begun);
